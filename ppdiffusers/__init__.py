@@ -1,0 +1,40 @@
+"""ppdiffusers: diffusion pipelines, models and schedulers on PaddlePaddle that load PyTorch weights.
+
+Importing this package imports nothing heavy: a public name brings in its module when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ppdiffusers.version import __version__
+
+# public module -> the names that `ppdiffusers` offers from it
+_MODULES: dict[str, tuple[str, ...]] = {
+    # core
+    "core.config": ("ConfigMixin", "FrozenDict", "register_to_config"),
+    "core.outputs": ("BaseOutput",),
+    "core.errors": ("PPDiffusersError",),
+    # models
+    # transformers: reached as ppdiffusers.transformers.<name>, like the original library
+    # schedulers
+    # pipelines
+    # helpers
+    # conversion of whole folders
+}
+_HOME = {name: f"ppdiffusers.{module}" for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ppdiffusers' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value  # the next look-up is a plain one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Standard library and numpy only: what every other room stands on."""
