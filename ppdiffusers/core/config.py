@@ -24,9 +24,7 @@ class FrozenDict(dict):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(
-                f"The configuration has no key {name!r}; it has: {', '.join(self)}."
-            ) from None
+            raise AttributeError(f"The configuration has no key {name!r}; it has: {', '.join(self)}.") from None
 
     def _refuse(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("A configuration is frozen: call `register_to_config(key=value)` to change it.")
@@ -154,11 +152,7 @@ class ConfigMixin:
 
     def to_json_dict(self) -> dict[str, Any]:
         """The configuration in plain JSON types, with the class name and our version in front."""
-        recorded = {
-            k: _to_json(v)
-            for k, v in self.config.items()
-            if k not in ("_use_default_values", "_name_or_path")
-        }
+        recorded = {k: _to_json(v) for k, v in self.config.items() if k not in ("_use_default_values", "_name_or_path")}
         head = {"_class_name": type(self).__name__, "_ppdiffusers_version": __version__}
         return {**head, **{k: v for k, v in sorted(recorded.items()) if k not in head}}
 
