@@ -1,0 +1,58 @@
+"""`import ppdiffusers` is cheap, loads nothing heavy, and every public name is really there."""
+
+import subprocess
+import sys
+
+import pytest
+
+import ppdiffusers
+
+FOREIGN = ("torch", "diffusers", "transformers", "paddlenlp", "huggingface_hub", "modelscope")
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints for `code`."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_loads_nothing_heavy():
+    heavy = (*FOREIGN, "paddle", "PIL", "tokenizers", "scipy", "rich")
+    code = f"import sys, ppdiffusers; print([m for m in {heavy!r} if m in sys.modules])"
+    assert run(code) == "[]"
+
+
+def test_every_public_name_exists_and_brings_in_nothing_foreign():
+    code = (
+        "import sys, ppdiffusers, ppdiffusers.transformers as t\n"
+        "assert all(getattr(ppdiffusers, n) is not None for n in ppdiffusers.__all__)\n"
+        "assert all(getattr(t, n) is not None for n in t.__all__)\n"
+        f"print([m for m in {FOREIGN!r} if m in sys.modules])"
+    )
+    assert run(code).splitlines()[-1] == "[]"
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'NoSuchPipeline'"):
+        ppdiffusers.NoSuchPipeline
+
+
+def test_import_time():
+    """Not more than `import paddle` and 0.2 s: the best of three, since other processes run beside this one."""
+
+    def seconds(module: str) -> float:
+        code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        return min(float(run(code).splitlines()[-1]) for _ in range(3))
+
+    assert seconds("ppdiffusers") <= seconds("paddle") + 0.2
+    assert seconds("ppdiffusers") <= 0.2  # nothing of Paddle is in it
+
+
+def test_pipeline_import_time():
+    """Naming the pipeline costs what Paddle costs and 0.5 s more at the most (tokenizers, pillow and our own code)."""
+    code = (
+        "import time, paddle; t = time.perf_counter(); from ppdiffusers import StableDiffusionPipeline; "
+        "print(time.perf_counter() - t)"
+    )
+    assert min(float(run(code).splitlines()[-1]) for _ in range(3)) <= 0.5
