@@ -1,0 +1,83 @@
+"""Every snippet of both READMEs and of docs/ runs; both READMEs have the same snippets, but for language."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "README_zh.md", *(ROOT / "docs").glob("*.md")])
+# What another test runs as a whole: tests/install/test_demo.py, and the run that this test is a part of.
+RUN_ELSEWHERE = {"make demo", "make test"}
+
+
+def snippets(page: Path) -> list[tuple[str, str]]:
+    return re.findall(r"^```(python|bash)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder that looks like a clone from inside, in which snippets may write."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("examples", "scripts", "docs", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_snippets_run(page, workplace, tmp_path):
+    """In the order of the page: Python snippets share their names, shell snippets share the folder."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for link in workplace.iterdir():
+        (folder / link.name).symlink_to(link.resolve())
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    python: list[str] = []
+    shell = [code for language, code in snippets(page) if language == "bash" and code.strip() not in RUN_ELSEWHERE]
+    for language, code in snippets(page):
+        if language == "python":
+            python.append(code)
+    for code in shell:
+        done = subprocess.run(
+            ["bash", "-e", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+    if python:
+        script = folder / "snippets.py"
+        script.write_text("\n".join(python), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_both_readmes_are_equals():
+    """The same headings, snippets, links and tables in both languages."""
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
+    shape = re.compile(r"^(#+|\||```\w*|- )", flags=re.M)
+    assert shape.findall(english) == shape.findall(chinese)
+    names = re.compile(r"`([A-Za-z_][\w./]*)`")
+    assert set(names.findall(english)) == set(names.findall(chinese))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    missing = [t for t in targets if not t.startswith("http") and not (page.parent / t).exists()]
+    assert not missing, f"{page.name}: {missing}"
+
+
+def test_install_commands_name_extras_that_exist():
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for name in ("README.md", "README_zh.md"):
+        asked = re.findall(r"pip install \"?[\w.]+\[([\w,]+)\]", (ROOT / name).read_text(encoding="utf-8"))
+        assert asked and {extra for group in asked for extra in group.split(",")} <= set(extras)
