@@ -1,0 +1,389 @@
+"""从零训练一个很小的中英文文生图模型（Stable Diffusion 结构），存成 diffusers 的 PyTorch 文件夹。
+
+    pip install torch diffusers transformers ftfy
+    python examples/training/train_shapes_text_to_image.py --output_dir shapes-bilingual
+    python examples/training/train_shapes_text_to_image.py --output_dir /tmp/tiny --tiny   # 一分钟内走完全程
+
+四步：由说明文字学一个 CLIP 分词器；训练 VAE；把图片压成潜变量；文本编码器和 UNet 一起训练。
+四核 CPU 上不到一小时。每隔一段时间存一次，中断后加 --resume 接着来。
+"""
+
+import argparse
+import collections
+import json
+import math
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import shapes  # 同一文件夹里的画图与说明
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
+
+MAX_TOKENS = 32  # 最长的说明也用不到 30 个词元；比 77 短，训练和推理都快
+CAPTION_DROPOUT = 0.1  # 这么多说明换成空串，推理时才能做无分类器引导
+MERGES = 320
+
+FULL = {
+    "pictures": 20000,
+    "vae_channels": (16, 32, 48, 64),
+    "unet_channels": (80, 112),
+    "text_width": 128,
+    "text_layers": 3,
+    "batch": 64,
+}
+TINY = {
+    "pictures": 64,
+    "vae_channels": (8, 8, 8, 8),
+    "unet_channels": (16, 16),
+    "text_width": 16,
+    "text_layers": 1,
+    "batch": 8,
+}
+
+
+# ---- 分词器 ----
+
+
+def byte_symbols():
+    """字节 -> 词表里代表它的可见字符（与 GPT-2、CLIP 的约定相同）。"""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [b for b in range(256) if b not in visible]
+    return {b: chr(b) for b in visible} | {b: chr(256 + i) for i, b in enumerate(hidden)}
+
+
+def all_captions():
+    """学分词器用的全部说法：每种颜色、图形、背景、大小、位置都出现。"""
+    scenes = [shapes.Scene(c, s, b) for c, s, b in shapes.combinations()]
+    scenes += [
+        shapes.Scene("red", "circle", "white", size, position) for size in shapes.SIZES for position in shapes.POSITIONS
+    ]
+    return [text for scene in scenes for language in ("zh", "en") for text in shapes.captions(scene, language)]
+
+
+def learn_merges(texts, count):
+    """字节对编码：每次合并出现最多的一对，同样多时按字典序，所以结果是确定的。"""
+    symbols = byte_symbols()
+    words = collections.Counter()
+    for text in texts:
+        for word in re.findall(r"[^\W\d_]+|\d|[^\s\w]+", text.replace("，", ",")) + re.findall(
+            r"[\u4e00-\u9fff]", text
+        ):
+            letters = [symbols[b] for b in word.encode()]
+            words[(*letters[:-1], letters[-1] + "</w>")] += 1
+    merges = []
+    while len(merges) < count:
+        pairs = collections.Counter()
+        for word, times in words.items():
+            for pair in zip(word, word[1:]):
+                pairs[pair] += times
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(best)
+        words = collections.Counter({merge(word, best): times for word, times in words.items()})
+    return merges
+
+
+def merge(word, pair):
+    out = []
+    for symbol in word:
+        if out and (out[-1], symbol) == pair:
+            out[-1] += symbol
+        else:
+            out.append(symbol)
+    return tuple(out)
+
+
+def make_tokenizer(folder):
+    letters = list(byte_symbols().values())
+    merges = learn_merges(all_captions(), MERGES)
+    tokens = [*letters, *(c + "</w>" for c in letters), *(a + b for a, b in merges)]
+    tokens = list(dict.fromkeys(tokens)) + ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+class Captions:
+    """把说明变成词元编号。
+
+    transformers 的 CLIP 分词器有三种行为：装了 ftfy 的慢速版把“，”换成“,”；没装 ftfy 的慢速版把汉字拆开；
+    快速版两样都不做。训练时随机混用，画图时用哪一种都认得。
+    """
+
+    def __init__(self, folder):
+        self.tokenizers = [CLIPTokenizer.from_pretrained(folder), CLIPTokenizerFast.from_pretrained(folder)]
+        self.seen = {}
+
+    def __call__(self, texts, rng):
+        return torch.stack([self._ids(text, rng.randrange(2), rng.random() < 0.25) for text in texts])  # [B, 32]
+
+    def _ids(self, text, which, apart):
+        key = (text, which, apart)
+        if key not in self.seen:
+            text = re.sub(r"([\u4e00-\u9fff])", r" \1 ", text) if apart else text
+            ids = self.tokenizers[which](text, padding="max_length", max_length=MAX_TOKENS, truncation=True).input_ids
+            self.seen[key] = torch.tensor(ids)
+        return self.seen[key]
+
+
+# ---- 网络 ----
+
+
+def make_vae(sizes):
+    channels = sizes["vae_channels"]
+    return AutoencoderKL(
+        sample_size=shapes.SIZE,
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+    )
+
+
+def make_text_encoder(sizes, tokenizer):
+    width = sizes["text_width"]
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=sizes["text_layers"],
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def make_unet(sizes):
+    channels = sizes["unet_channels"]
+    return UNet2DConditionModel(
+        sample_size=shapes.SIZE // 8,
+        block_out_channels=channels,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        layers_per_block=1,
+        cross_attention_dim=sizes["text_width"],
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def make_scheduler():
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+# ---- 训练 ----
+
+
+def draw_pictures(count, rng):
+    """[(场景, 图)]，只用训练组合。图是 uint8 的 [N, 3, 64, 64]。"""
+    combos = shapes.train_combinations()
+    scenes = [shapes.random_scene(rng, combos) for _ in range(count)]
+    pictures = np.stack([shapes.draw(scene, rng) for scene in tqdm(scenes, desc="画图")])
+    return scenes, torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def to_signed(pictures):
+    return pictures.float() / 127.5 - 1  # uint8 -> [-1, 1]
+
+
+def one_cycle(step, steps, warm_up=0.05):
+    """学习率的倍数：先线性升到 1，再按余弦降到接近 0。"""
+    if step < warm_up * steps:
+        return (step + 1) / (warm_up * steps + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up * steps) / ((1 - warm_up) * steps))) + 1e-3
+
+
+def set_learning_rate(optimizer, rate):
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def train_vae(vae, pictures, steps, batch):
+    """还原误差（L1 + L2）加一点 KL，使潜变量不散开。"""
+    optimizer = torch.optim.AdamW(vae.parameters(), weight_decay=0.0)
+    progress = tqdm(range(steps), desc="VAE")
+    for step in progress:
+        set_learning_rate(optimizer, 2e-3 * one_cycle(step, steps))
+        x = to_signed(pictures[torch.randint(len(pictures), (batch,))])  # [B, 3, 64, 64]
+        posterior = vae.encode(x).latent_dist
+        restored = vae.decode(posterior.sample()).sample
+        loss = F.l1_loss(restored, x) + F.mse_loss(restored, x) + 1e-4 * posterior.kl().mean() / x[0].numel()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
+
+
+@torch.no_grad()
+def encode_all(vae, pictures):
+    """全部图片的潜变量 [N, 4, 8, 8]，并把 scaling_factor 定为使它们标准差为 1 的数。"""
+    parts = [vae.encode(to_signed(part)).latent_dist.mode() for part in tqdm(pictures.split(64), desc="编码")]
+    latents = torch.cat(parts)
+    vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    return latents * vae.config.scaling_factor
+
+
+class Average:
+    """参数的滑动平均：画图用它，比最后一步的参数稳。"""
+
+    def __init__(self, modules, decay=0.998):
+        self.modules, self.decay = modules, decay
+        self.values = [p.detach().clone() for m in modules for p in m.parameters()]
+
+    def update(self, step):
+        decay = min(self.decay, (1 + step) / (10 + step))
+        current = [p.detach() for m in self.modules for p in m.parameters()]
+        torch._foreach_lerp_(self.values, current, 1 - decay)
+
+    def swap(self):
+        """与网络里的参数互换；再调用一次就换回来。"""
+        for value, parameter in zip(self.values, (p for m in self.modules for p in m.parameters()), strict=True):
+            value_now = parameter.detach().clone()
+            parameter.data.copy_(value)
+            value.copy_(value_now)
+
+
+def denoising_loss(unet, text_encoder, scheduler, latents, ids):
+    """预测噪声；按 min-SNR（arXiv 2303.09556，gamma=5）加权，难易不同的时刻学得一样快。"""
+    t = torch.randint(scheduler.config.num_train_timesteps, (len(latents),))
+    noise = torch.randn_like(latents)
+    noisy = scheduler.add_noise(latents, noise, t)  # [B, 4, 8, 8]
+    states = text_encoder(ids)[0]  # [B, 32, width]
+    predicted = unet(noisy, t, states).sample
+    alpha = scheduler.alphas_cumprod[t]
+    snr = alpha / (1 - alpha)
+    weight = snr.clamp(max=5.0) / snr
+    return (weight * F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3))).mean()
+
+
+def train_denoiser(parts, latents, scenes, args, sizes, start, save):
+    unet, text_encoder, captions = parts["unet"], parts["text_encoder"], parts["captions"]
+    scheduler, average, optimizer = parts["scheduler"], parts["average"], parts["optimizer"]
+    parameters = [*unet.parameters(), *text_encoder.parameters()]
+    rng = random.Random(args.seed + start)
+    progress = tqdm(range(start, args.steps), initial=start, total=args.steps, desc="UNet")
+    for step in progress:
+        set_learning_rate(optimizer, args.learning_rate * one_cycle(step, args.steps))
+        index = torch.randint(len(latents), (sizes["batch"],))
+        texts = [rng.choice(shapes.captions(scenes[i], rng.choice(("zh", "en")))) for i in index.tolist()]
+        texts = ["" if rng.random() < CAPTION_DROPOUT else text for text in texts]
+        loss = denoising_loss(unet, text_encoder, scheduler, latents[index], captions(texts, rng))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        average.update(step)
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
+        if (step + 1) % args.save_every == 0:
+            save(step + 1)
+
+
+def save_pipeline(folder, parts):
+    """存成 float16 的 safetensors：文件小一半；滑动平均的参数才是要用的。"""
+    parts["average"].swap()
+    pipeline = StableDiffusionPipeline(
+        vae=parts["vae"],
+        text_encoder=parts["text_encoder"],
+        tokenizer=parts["tokenizer"],
+        unet=parts["unet"],
+        scheduler=parts["scheduler"],
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    pipeline.to(torch.float32)
+    parts["average"].swap()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=5000, help="文本编码器与 UNet 的步数")
+    parser.add_argument("--vae_steps", type=int, default=2000)
+    parser.add_argument("--learning_rate", type=float, default=1e-3)
+    parser.add_argument("--save_every", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--resume", action="store_true", help="从 output_dir 旁边的 .state.pt 接着训练")
+    parser.add_argument("--tiny", action="store_true", help="用极小的设置走完全程，只为检查")
+    args = parser.parse_args()
+    sizes = TINY if args.tiny else FULL
+    if args.tiny:
+        args.steps, args.vae_steps, args.save_every = 4, 4, 2
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    rng = random.Random(args.seed)
+    state_path = args.output_dir.with_name(args.output_dir.name + ".state.pt")
+    state = torch.load(state_path, weights_only=True) if args.resume else None
+
+    tokenizer = make_tokenizer(args.output_dir / "tokenizer")
+    scenes, pictures = draw_pictures(sizes["pictures"], rng)
+
+    vae = make_vae(sizes)
+    if state is None:
+        train_vae(vae, pictures, args.vae_steps, sizes["batch"] // 2)
+    else:
+        vae.load_state_dict(state["vae"])
+    vae.eval().requires_grad_(False)
+    latents = encode_all(vae, pictures)
+
+    text_encoder, unet = make_text_encoder(sizes, tokenizer), make_unet(sizes)
+    parts = {
+        "vae": vae,
+        "tokenizer": tokenizer,
+        "captions": Captions(args.output_dir / "tokenizer"),
+        "text_encoder": text_encoder,
+        "unet": unet,
+        "scheduler": make_scheduler(),
+        "average": Average([unet, text_encoder]),
+        "optimizer": torch.optim.AdamW([*unet.parameters(), *text_encoder.parameters()], weight_decay=1e-4),
+    }
+    start = 0
+    if state is not None and "unet" in state:
+        for name in ("unet", "text_encoder", "optimizer"):
+            parts[name].load_state_dict(state[name])
+        parts["average"].values, start = state["average"], state["step"]
+
+    def save(step):
+        kept = {name: parts[name].state_dict() for name in ("vae", "unet", "text_encoder", "optimizer")}
+        torch.save({**kept, "average": parts["average"].values, "step": step}, state_path)
+        save_pipeline(args.output_dir, parts)
+
+    save(start)
+    train_denoiser(parts, latents, scenes, args, sizes, start, save)
+    save(args.steps)
+    print(f"模型已存到 {args.output_dir.resolve()}")
+
+
+if __name__ == "__main__":
+    main()
