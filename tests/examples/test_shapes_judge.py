@@ -1,0 +1,59 @@
+"""The judge of the shapes checkpoint is right about pictures whose content is known, before it judges a model's."""
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from examples.training import shapes
+
+
+def drawn(size: str) -> list:
+    rng = random.Random(1)
+    scenes = [shapes.Scene(*combination, size=size) for combination in shapes.combinations()]
+    return [(scene, shapes.draw(scene, rng)) for scene in scenes]
+
+
+def damaged(picture: np.ndarray, how: str) -> np.ndarray:
+    if how == "blurred":
+        return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(1.0)))
+    if how == "noisy":
+        noise = np.random.default_rng(0).normal(0, 8, picture.shape)
+        return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    return picture
+
+
+@pytest.mark.parametrize("how", ["clean", "blurred", "noisy"])
+@pytest.mark.parametrize("size", ["small", "big"])
+def test_judge_is_right(size, how):
+    cases = drawn(size)
+    answers = [(scene, shapes.judge(damaged(picture, how))) for scene, picture in cases]
+    wrong = [
+        (scene, answer) for scene, answer in answers if (answer["color"], answer["shape"]) != (scene.color, scene.shape)
+    ]
+    assert len(cases) == 240
+    assert len(wrong) <= 0.01 * len(cases), wrong
+
+
+def test_judge_says_nothing_about_an_empty_picture():
+    answer = shapes.judge(np.full((64, 64, 3), 128, np.uint8))
+    assert (answer["color"], answer["shape"], answer["background"]) == (None, None, "gray")
+
+
+def test_held_out_combinations_never_train():
+    held, trained = set(shapes.held_out_combinations()), set(shapes.train_combinations())
+    assert held and not held & trained and len(held) + len(trained) == 240
+    for column, names in enumerate((shapes.COLORS, shapes.SHAPES, shapes.BACKGROUNDS)):
+        assert {c[column] for c in trained} == set(names), "every word is learned"
+    rng = random.Random(0)
+    scenes = [shapes.random_scene(rng, shapes.train_combinations()) for _ in range(2000)]
+    assert not held & {(s.color, s.shape, s.background) for s in scenes}
+
+
+def test_held_out_prompts_are_half_chinese():
+    prompts = shapes.held_out_prompts(24)
+    assert [language for _, language, _ in prompts].count("zh") == 12
+    assert len({text for text, _, _ in prompts}) == 24
+    held = set(shapes.held_out_combinations())
+    assert all((s.color, s.shape, s.background) in held for _, _, s in prompts)
