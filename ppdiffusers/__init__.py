@@ -16,6 +16,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "core.config": ("ConfigMixin", "FrozenDict", "register_to_config"),
     "core.outputs": ("BaseOutput",),
     "core.errors": ("PPDiffusersError",),
+    "core.torch_random": ("RecordedNoise", "TorchGenerator"),
     # models
     # transformers: reached as ppdiffusers.transformers.<name>, like the original library
     # schedulers

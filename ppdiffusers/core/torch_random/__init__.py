@@ -1,0 +1,6 @@
+"""torch's random streams without torch: CPU (Mersenne Twister) and CUDA (Philox), and recorded noise."""
+
+from ppdiffusers.core.torch_random.generator import TorchGenerator
+from ppdiffusers.core.torch_random.recorded import RecordedNoise
+
+__all__ = ["RecordedNoise", "TorchGenerator"]

@@ -1,0 +1,113 @@
+"""Noise as Paddle tensors, from every kind of generator a pipeline accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
+from ppdiffusers.core.torch_random.shapes import as_shape
+
+PaddleGenerator = paddle.framework.core.Generator  # what `paddle.Generator()` returns
+_KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
+
+
+def as_generator(generator: Any) -> Any:
+    """`generator` with every integer seed turned into a `TorchGenerator` on the CPU.
+
+    A pipeline calls this once, before its first draw: an integer handed to each draw would start its stream anew.
+
+    Raises:
+        InputError: it is, or holds, something that is no generator.
+    """
+    if isinstance(generator, list | tuple):
+        return [as_generator(one) for one in generator]
+    if isinstance(generator, int | np.integer) and not isinstance(generator, bool):
+        return TorchGenerator(int(generator))
+    if generator is None or isinstance(generator, TorchGenerator | RecordedNoise | PaddleGenerator):
+        return generator
+    raise InputError(
+        "This is not a generator of random numbers.",
+        where=f"generator={generator!r}",
+        expected=_KINDS,
+        remedy="for the stream of torch.Generator(device).manual_seed(s) use ppdiffusers.TorchGenerator(s, device)",
+    )
+
+
+def randn_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) -> paddle.Tensor:
+    """Standard normal noise.
+
+    Args:
+        shape: of the result; with a list of generators its first size is the number of images.
+        generator: None for Paddle's global stream (`paddle.seed`), an integer for the torch CPU stream of that seed,
+            a `TorchGenerator`, a `paddle.Generator`, a `RecordedNoise`, or a list with one of them for each image.
+        dtype: of the result, float32 by default. torch draws float16, bfloat16 and float64 differently from float32,
+            and so do we: same seed and same dtype give the same numbers.
+
+    Raises:
+        InputError: the list is not as long as the batch, or `generator` is of no known kind.
+    """
+    return _draw("randn", shape, generator, dtype)
+
+
+def rand_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) -> paddle.Tensor:
+    """Uniform noise in [0, 1); the arguments are those of `randn_tensor`."""
+    return _draw("rand", shape, generator, dtype)
+
+
+def _draw(kind: str, shape: Sequence[int], generator: Any, dtype: Any) -> paddle.Tensor:
+    shape = as_shape(shape)
+    dtype = "float32" if dtype is None else str(dtype).rpartition(".")[2]
+    generator = as_generator(generator)
+    if not isinstance(generator, list):
+        return _draw_one(kind, shape, generator, dtype)
+    if len(generator) == 1:
+        return _draw_one(kind, shape, generator[0], dtype)
+    if not shape or len(generator) != shape[0]:
+        raise InputError(
+            f"{len(generator)} generators were given for noise of shape {shape}.",
+            where="generator",
+            expected=f"one generator for each of the {shape[0] if shape else 0} images, or a single one for all",
+        )
+    return paddle.concat([_draw_one(kind, (1, *shape[1:]), one, dtype) for one in generator])
+
+
+def _draw_one(kind: str, shape: tuple[int, ...], generator: Any, dtype: str) -> paddle.Tensor:
+    if isinstance(generator, TorchGenerator | RecordedNoise):
+        return paddle.to_tensor(getattr(generator, kind)(shape, dtype), dtype=dtype)
+    if generator is None:
+        return _paddle_draw(kind, shape, dtype)
+    return _with_paddle_generator(generator, lambda: _paddle_draw(kind, shape, dtype))
+
+
+def _paddle_draw(kind: str, shape: tuple[int, ...], dtype: str) -> paddle.Tensor:
+    """From Paddle's default generator; 16-bit noise is float32 noise, rounded."""
+    drawn = getattr(paddle, kind)(shape, dtype="float64" if dtype == "float64" else "float32")
+    return drawn.astype(dtype)
+
+
+def _with_paddle_generator(generator: PaddleGenerator, draw: Any) -> paddle.Tensor:
+    """Run `draw` on the stream of `generator`, which advances; the default stream is left as it was.
+
+    Paddle's random kernels know the default generator only, so the two exchange their states meanwhile.
+    """
+    place = paddle.framework._current_expected_place()
+    default = (
+        paddle.framework.core.default_cuda_generator(place.get_device_id())
+        if place.is_gpu_place()
+        else paddle.framework.core.default_cpu_generator()
+    )
+    if generator is default:
+        return draw()
+    kept = default.get_state()
+    default.set_state(generator.get_state())
+    try:
+        drawn = draw()
+        generator.set_state(default.get_state())
+    finally:
+        default.set_state(kept)
+    return drawn
