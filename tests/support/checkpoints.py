@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -54,7 +55,7 @@ def learn_merges(count: int = 120) -> tuple[tuple[str, str], ...]:
     words = [_as_symbols(word) for caption in CAPTIONS for word in caption.replace(",", " ,").split()]
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
-        pairs = collections.Counter(pair for word in words for pair in zip(word, word[1:]))
+        pairs = collections.Counter(pair for word in words for pair in itertools.pairwise(word))
         if not pairs:
             break
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
