@@ -20,6 +20,9 @@ _MODULES: dict[str, tuple[str, ...]] = {
     # models
     # transformers: reached as ppdiffusers.transformers.<name>, like the original library
     # schedulers
+    "schedulers.scheduling_utils": ("SchedulerMixin",),
+    "schedulers.scheduling_ddpm": ("DDPMScheduler",),
+    "schedulers.scheduling_ddim": ("DDIMScheduler",),
     # pipelines
     # helpers
     # conversion of whole folders

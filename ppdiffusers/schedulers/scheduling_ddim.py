@@ -1,0 +1,130 @@
+"""DDIM: deterministic sampling on a subsequence of timesteps (Song et al. 2020, https://arxiv.org/abs/2010.02502)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.prediction import (
+    PREDICTION_TYPES,
+    check_choice,
+    check_shapes,
+    combine,
+    downcast,
+    epsilon_of,
+    limit_x0,
+    to_epsilon,
+    to_x0,
+    upcast,
+)
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.spacing import SPACINGS, check_num_steps, visit_n, visit_training
+from ppdiffusers.schedulers.stepping import as_scalar
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+DDIMSchedulerOutput = SchedulerOutput
+
+
+def ddim_variance(alpha_bar: np.float32, alpha_bar_prev: np.float32) -> np.float32:
+    """sigma_t^2 of eq. 16 at eta = 1: that of the DDPM posterior."""
+    return (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
+
+
+class DDIMScheduler(VariancePreserving, SchedulerMixin):
+    """Denoising diffusion implicit models.
+
+    Args:
+        set_alpha_to_one: the step to the clean sample ends at alpha_bar = 1, otherwise at that of timestep 0.
+        The other arguments are those of `DDPMScheduler`.
+    """
+
+    exchangeable = True
+    accepts_eta = True
+    init_noise_sigma = 1.0
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        clip_sample: bool = True,
+        set_alpha_to_one: bool = True,
+        steps_offset: int = 0,
+        prediction_type: str = "epsilon",
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        clip_sample_range: float = 1.0,
+        sample_max_value: float = 1.0,
+        timestep_spacing: str = "leading",
+        rescale_betas_zero_snr: bool = False,
+    ):
+        check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
+        check_choice("timestep_spacing", timestep_spacing, SPACINGS)
+        self.noise_schedule = NoiseSchedule.from_config(self.config)
+        self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.alphas_cumprod[0]
+        self.timesteps = visit_training(num_train_timesteps)
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Choose how many timesteps to visit."""
+        config = self.config
+        n = check_num_steps(num_inference_steps, config.num_train_timesteps)
+        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        self.timesteps = steps.round().astype(np.int64)
+        self.num_inference_steps = n
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: int,
+        sample: paddle.Tensor,
+        eta: float = 0.0,
+        use_clipped_model_output: bool = False,
+        generator: Any = None,
+        variance_noise: paddle.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """x_t -> x_{t-1} (eq. 12): predicted x_0 + direction pointing to x_t + random noise.
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...].
+            timestep: t.
+            sample: x_t, [B, C, ...].
+            eta: 0 is DDIM, without noise; 1 has DDPM's noise (eq. 16).
+            use_clipped_model_output: take the noise anew from the clipped x_0.
+            generator: of the noise, or `variance_noise`: the noise itself.
+        """
+        self._require_timesteps()
+        check_shapes(model_output, sample)
+        t, config = as_scalar(timestep), self.config
+        prev_t = t - config.num_train_timesteps // self.num_inference_steps
+        alpha_bar = self.alpha_bar(t)
+        alpha_bar_prev = self.alpha_bar(prev_t, self.final_alpha_cumprod)
+        alpha, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        x, output = upcast(sample), upcast(model_output)
+
+        x0 = limit_x0(config, to_x0(config.prediction_type, output, x, alpha, sigma))
+        if use_clipped_model_output:
+            eps = epsilon_of(x0, x, alpha, sigma)
+        else:
+            eps = to_epsilon(config.prediction_type, output, x, alpha, sigma)
+        std = eta * ddim_variance(alpha_bar, alpha_bar_prev) ** 0.5  # eq. 16
+        prev = combine((alpha_bar_prev**0.5, x0), (max(1 - alpha_bar_prev - std**2, 0) ** 0.5, eps))
+        if eta > 0:
+            prev = prev + float(std) * self._noise(variance_noise, generator, model_output)
+        return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
+
+    def _noise(self, given: paddle.Tensor | None, generator: Any, like: paddle.Tensor) -> paddle.Tensor:
+        if given is not None and generator is not None:
+            raise InputError("Both `generator` and `variance_noise` were given.", expected="one of them")
+        if given is None:
+            given = randn_tensor(like.shape, generator=generator, dtype=like.dtype)
+        return upcast(given)

@@ -1,0 +1,187 @@
+"""DDPM: ancestral sampling (Ho et al. 2020, https://arxiv.org/abs/2006.11239, algorithm 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.prediction import (
+    PREDICTION_TYPES,
+    check_choice,
+    check_shapes,
+    combine,
+    downcast,
+    limit_x0,
+    split_learned_variance,
+    to_x0,
+    upcast,
+)
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.spacing import (
+    SPACINGS,
+    check_descending,
+    check_exclusive,
+    check_num_steps,
+    visit_n,
+    visit_training,
+)
+from ppdiffusers.schedulers.stepping import as_scalar
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+DDPMSchedulerOutput = SchedulerOutput
+VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
+
+
+class DDPMScheduler(VariancePreserving, SchedulerMixin):
+    """Denoising diffusion probabilistic models.
+
+    Without `set_timesteps` it visits every training timestep, and `step` may be called with the integers of
+    `reversed(range(len(scheduler)))`.
+
+    Args:
+        num_train_timesteps: T, the steps of the forward process.
+        beta_start, beta_end, beta_schedule, trained_betas: the forward process, see `noise_schedule`.
+        variance_type: the variance of the reverse step: "fixed_small" is the posterior's (eq. 7), "fixed_large" is
+            beta_t, "learned" and "learned_range" come from the network (Nichol & Dhariwal 2021, eq. 15); the "_log"
+            forms are kept for published configurations.
+        clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value: limits of x_0.
+        prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction".
+        timestep_spacing, steps_offset: see `spacing`.
+        rescale_betas_zero_snr: end the forward process in pure noise.
+    """
+
+    exchangeable = True
+    init_noise_sigma = 1.0
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        variance_type: str = "fixed_small",
+        clip_sample: bool = True,
+        prediction_type: str = "epsilon",
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        clip_sample_range: float = 1.0,
+        sample_max_value: float = 1.0,
+        timestep_spacing: str = "leading",
+        steps_offset: int = 0,
+        rescale_betas_zero_snr: bool = False,
+    ):
+        check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
+        check_choice("variance_type", variance_type, VARIANCE_TYPES)
+        check_choice("timestep_spacing", timestep_spacing, SPACINGS)
+        self.noise_schedule = NoiseSchedule.from_config(self.config)
+        self.variance_type = variance_type
+        self.timesteps = visit_training(num_train_timesteps)
+        self.custom_timesteps = False
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[int] | None = None,
+    ) -> None:
+        """Choose the timesteps to visit: how many, or which (falling integers)."""
+        check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
+        config = self.config
+        self.custom_timesteps = timesteps is not None
+        if timesteps is not None:
+            check_descending(timesteps, config.num_train_timesteps)
+            self.timesteps = np.asarray(timesteps, dtype=np.int64)
+        else:
+            n = check_num_steps(num_inference_steps, config.num_train_timesteps)
+            steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+            self.timesteps = steps.round().astype(np.int64)
+        self.num_inference_steps = len(self.timesteps)
+
+    def previous_timestep(self, timestep: int) -> int:
+        """The timestep after `timestep` on the way to the clean sample; -1 is the clean sample."""
+        if self.num_inference_steps is None:
+            return timestep - 1
+        found = np.nonzero(self.timesteps == timestep)[0]
+        if len(found) == 0:
+            raise InputError(
+                f"The timestep {timestep} is not in the schedule.",
+                expected="an element of scheduler.timesteps",
+                remedy="iterate over scheduler.timesteps after scheduler.set_timesteps(...)",
+            )
+        after = found[0] + 1
+        return int(self.timesteps[after]) if after < len(self.timesteps) else -1
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: int,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """x_t -> x_{t-1}: draw from the posterior q(x_{t-1} | x_t, x_0) of the predicted x_0 (eq. 6 and 7).
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...] or [B, 2C, ...] with a learned variance.
+            timestep: t.
+            sample: x_t, [B, C, ...].
+            generator: of the noise, see `utils.torch_utils.randn_tensor`.
+        """
+        t = as_scalar(timestep)
+        prev_t = self.previous_timestep(t)
+        predicted_variance = None
+        if self.variance_type in ("learned", "learned_range"):
+            model_output, predicted_variance = split_learned_variance(model_output, sample)
+        check_shapes(model_output, sample)
+        x, output = upcast(sample), upcast(model_output)
+
+        alpha_bar, alpha_bar_prev, alpha, beta = self._coefficients(t, prev_t)
+        beta_bar, beta_bar_prev = 1 - alpha_bar, 1 - alpha_bar_prev
+        x0 = to_x0(self.config.prediction_type, output, x, alpha_bar**0.5, beta_bar**0.5)
+        x0 = limit_x0(self.config, x0)
+        # eq. 7: the posterior's mean
+        mean = combine((alpha_bar_prev**0.5 * beta / beta_bar, x0), (alpha**0.5 * beta_bar_prev / beta_bar, x))
+        if t > 0:
+            noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
+            std = self._standard_deviation(beta, beta_bar, beta_bar_prev, predicted_variance)
+            mean = mean + noise * std
+        return step_result(return_dict, downcast(mean, sample), downcast(x0, sample))
+
+    def _coefficients(self, t: int, prev_t: int) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+        """alpha_bar_t, alpha_bar_{t-1}, and alpha_t and beta_t of the step between them."""
+        alpha_bar, alpha_bar_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
+        alpha = alpha_bar / alpha_bar_prev
+        return alpha_bar, alpha_bar_prev, alpha, 1 - alpha
+
+    def _standard_deviation(
+        self, beta: float, beta_bar: float, beta_bar_prev: float, predicted: paddle.Tensor | None
+    ) -> float | paddle.Tensor:
+        kind = self.variance_type
+        smallest = max(beta_bar_prev / beta_bar * beta, 1e-20)  # eq. 7: the posterior's variance
+        if kind in ("fixed_small", "fixed_small_log"):
+            return float(smallest**0.5)
+        if kind == "fixed_large":
+            return float(beta**0.5)
+        if kind == "fixed_large_log":
+            raise InputError(
+                "variance_type='fixed_large_log' asks for the square root of a logarithm, which no real number is.",
+                remedy="use 'fixed_large', which is what such configurations mean",
+            )
+        if predicted is None:
+            raise InputError(
+                f"variance_type={kind!r} needs a network that predicts the variance.",
+                expected="a model_output with twice the sample's channels",
+            )
+        if kind == "learned":
+            return upcast(predicted) ** 0.5
+        # Nichol & Dhariwal 2021, eq. 15: between the logarithms of both fixed variances, by v in [-1, 1]
+        low, high = float(np.log(smallest)), float(np.log(beta))
+        return (0.5 * ((upcast(predicted) + 1) * ((high - low) / 2) + low)).exp()

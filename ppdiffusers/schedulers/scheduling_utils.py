@@ -1,0 +1,122 @@
+"""What all schedulers are: configurable, loadable, exchangeable for one another."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import paddle
+
+from ppdiffusers.core.config import ConfigMixin
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.outputs import BaseOutput
+
+# Trained on the same discrete noise schedule, these can be made from one another's configurations.
+EXCHANGEABLE: dict[str, str] = {
+    "DDIMScheduler": "scheduling_ddim",
+    "DDPMScheduler": "scheduling_ddpm",
+}
+
+
+@dataclass
+class SchedulerOutput(BaseOutput):
+    """Result of a step.
+
+    Args:
+        prev_sample: [B, C, ...], x_{t-1}: the sample to hand to the next step.
+        pred_original_sample: [B, C, ...], the clean sample x_0 as it is predicted now, from samplers that compute it.
+    """
+
+    prev_sample: paddle.Tensor
+    pred_original_sample: paddle.Tensor | None = None
+
+
+class SchedulerMixin(ConfigMixin):
+    """Base of all schedulers: configuration, files, exchange. Each scheduler has its own `step`.
+
+    Class attributes:
+        order: how many network calls one inference step takes.
+        accepts_eta: whether `step` takes `eta`, the share of fresh noise.
+        exchangeable: whether configurations of the schedulers in `EXCHANGEABLE` are understood.
+    """
+
+    config_name = "scheduler_config.json"
+    ignored_config_keys = ("tensor_format",)
+    order: int = 1
+    accepts_eta: ClassVar[bool] = False
+    exchangeable: ClassVar[bool] = False
+    num_inference_steps: int | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any
+    ) -> Any:
+        """Make a scheduler from the `scheduler_config.json` of a folder.
+
+        Args:
+            pretrained_model_name_or_path: a folder; that of a whole pipeline together with `subfolder`.
+            subfolder: usually "scheduler".
+            kwargs: values that replace those of the file; `return_unused_kwargs=True` returns the rest of them too.
+        """
+        from ppdiffusers.io.pretrained import load_config_from
+
+        config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder)
+        return cls.from_config(config, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
+        """Write `scheduler_config.json` into a folder; diffusers reads it too."""
+        self.save_config(save_directory)
+
+    @classmethod
+    def split_config(cls, config: Any, overrides: Any = None) -> tuple[dict, dict, dict]:
+        """Understands the oldest files too, in which `predict_epsilon` stands for the prediction type."""
+        config = dict(config)
+        predict_epsilon = config.pop("predict_epsilon", None)
+        if predict_epsilon is not None and "prediction_type" in cls.init_parameters():
+            config.setdefault("prediction_type", "epsilon" if predict_epsilon else "sample")
+        return super().split_config(config, overrides)
+
+    @property
+    def compatibles(self) -> list[type]:
+        """Classes that can be made from this scheduler's configuration."""
+        return [type(self), *(c for c in _exchangeable_classes() if c is not type(self))] if self.exchangeable else []
+
+    @classmethod
+    def compatible_config_keys(cls) -> set[str]:
+        if not cls.exchangeable:
+            return set()
+        return {key for other in _exchangeable_classes() for key in other.init_parameters()}
+
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Any = None) -> paddle.Tensor:
+        """The network's input for a sample; here the sample itself."""
+        return sample
+
+    def _require_timesteps(self) -> None:
+        """Raises:
+        InputError: `set_timesteps` has not been called.
+        """
+        if self.num_inference_steps is None:
+            raise InputError(
+                "The scheduler does not know its steps yet.",
+                where=type(self).__name__,
+                remedy="call scheduler.set_timesteps(num_inference_steps) before scheduler.step(...)",
+            )
+
+    def __len__(self) -> int:
+        return self.config.num_train_timesteps
+
+
+def _exchangeable_classes() -> list[type]:
+    modules = ((name, importlib.import_module(f"ppdiffusers.schedulers.{file}")) for name, file in EXCHANGEABLE.items())
+    return [getattr(module, name) for name, module in modules]
+
+
+def step_result(
+    return_dict: bool, prev_sample: paddle.Tensor, pred_original_sample: paddle.Tensor | None = None
+) -> SchedulerOutput | tuple:
+    """The result of a step as an output object or as a tuple."""
+    if return_dict:
+        return SchedulerOutput(prev_sample, pred_original_sample)
+    return (prev_sample,) if pred_original_sample is None else (prev_sample, pred_original_sample)
