@@ -1,12 +1,12 @@
 """The forward process: betas -> alphas_cumprod -> sigmas -> lambdas, as one frozen object of arrays.
 
-With x_t = alpha_t x_0 + sigma_t eps and alpha_t^2 + sigma_t^2 = 1 (Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 4),
-`alphas_cumprod` is alpha_t^2; `sigmas` is the noise level sigma_t / alpha_t of the variance-exploding picture
+With x_t = alpha_t x_0 + sigma_t eps and alpha_t^2 + sigma_t^2 = 1 (Ho et al. 2020, https://arxiv.org/abs/2006.11239,
+eq. 4), `alphas_cumprod` is alpha_t^2; `sigmas` is the noise level sigma_t / alpha_t of the variance-exploding picture
 (Karras et al. 2022, https://arxiv.org/abs/2206.00364); `lambda_t` is log(alpha_t / sigma_t), half the log of the
 signal-to-noise ratio (Lu et al. 2022, https://arxiv.org/abs/2206.00927).
 
-All arrays are float32 and rounded where the published implementation rounds: 1 - alphas_cumprod loses four digits at the
-clean end, so that one unit in the last place of a beta would show in the first sigma.
+All arrays are float32 and rounded where the published implementation rounds: 1 - alphas_cumprod loses four digits at
+the clean end, so that one unit in the last place of a beta would show in the first sigma.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
 
 
 def linspace(start: float, end: float, num: int) -> np.ndarray:
-    """float32 points from `start` to `end`: the step is float32, each point is rounded once, and both ends are exact."""
+    """float32 points from `start` to `end`: the step is float32, each point is rounded once, both ends are exact."""
     start, end = np.float32(start), np.float32(end)
     if num == 1:
         return np.array([start])

@@ -47,7 +47,8 @@ def to_x0(prediction_type: str, model_output: Tensor, sample: Tensor, alpha: flo
                 expected="prediction_type 'v_prediction' or 'sample' with rescale_betas_zero_snr=True",
                 remedy="set prediction_type='v_prediction', or timestep_spacing='leading', which leaves that step out",
             )
-        return combine((1 / alpha, sample), (-sigma / alpha, model_output))
+        # in this order: where alpha is small, the difference is, and rounding must not be magnified
+        return combine((1, sample), (-sigma, model_output)) * float(1 / alpha)
     if prediction_type == "v_prediction":
         return combine((alpha, sample), (-sigma, model_output))
     return model_output
@@ -66,7 +67,7 @@ def epsilon_of(x0: Tensor, sample: Tensor, alpha: float, sigma: float) -> Tensor
     """The noise in `sample` if `x0` is its clean part."""
     if sigma == 0:
         raise InputError("The sample has no noise at this timestep, so that a clean prediction implies none.")
-    return combine((1 / sigma, sample), (-alpha / sigma, x0))
+    return combine((1, sample), (-alpha, x0)) * float(1 / sigma)
 
 
 def to_x0_exploding(prediction_type: str, model_output: Tensor, sample: Tensor, sigma: float) -> Tensor:
@@ -126,5 +127,5 @@ def check_shapes(model_output: Tensor, sample: Tensor) -> None:
         raise InputError(
             "The model's output and the sample have different shapes.",
             problems=[f"model_output: {model_output.shape}", f"sample: {sample.shape}"],
-            expected="the same shape (a network that learns the variance: twice the channels, and variance_type says so)",
+            expected="the same shape; twice the channels only where variance_type says that the network learns it",
         )

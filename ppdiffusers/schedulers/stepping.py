@@ -1,4 +1,4 @@
-"""Where in the schedule a sampler stands: `step_index` counts up, from `begin_index` or from the first timestep seen."""
+"""Where in the schedule a sampler stands: `step_index` counts from `begin_index` or the first timestep seen."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from tests.support.parity import noise
 
 SHAPE = (2, 3, 5, 7)  # [B, C, H, W]
 STEPS = (1, 2, 5, 10, 25, 50)
-TOLERANCE = 2e-5  # of the largest value of the reference's step
+ONE_STEP = 1e-5  # of the largest value of the reference's result, from the same sample
+WHOLE_RUN = 1e-3  # after steps that each start from the own last sample
 
 
 def network(x: np.ndarray, t: float, channels: int = 1) -> np.ndarray:
@@ -41,20 +42,28 @@ def takes(method: Callable, argument: str) -> bool:
     return argument in inspect.signature(method).parameters
 
 
-def run(scheduler: object, generator: object, tensor: Callable, channels: int = 1, **extra: object) -> list[np.ndarray]:
-    """All samples of a run, the first one included, as the scheduler's own library computes them."""
-    step = scheduler.step
-    arguments = {key: value for key, value in extra.items() if takes(step, key)}
-    if takes(step, "generator"):
+def run(
+    scheduler: object, generator: object, tensor: Callable, channels: int, extra: dict, forced: list | None = None
+) -> list[dict]:
+    """What goes into and comes out of each step of a run, as arrays.
+
+    With `forced`, the records of another run, each step starts from that run's sample and network output.
+    """
+    arguments = {key: value for key, value in extra.items() if takes(scheduler.step, key)}
+    if takes(scheduler.step, "generator"):
         arguments["generator"] = generator
-    sample = tensor(noise(SHAPE) * np.float32(float(scheduler.init_noise_sigma)))
-    samples = [sample]
-    for t in scheduler.timesteps:
-        model_input = scheduler.scale_model_input(sample, t)
-        output = tensor(network(model_input.numpy(), float(t), channels))
-        sample = step(output, t, sample, **arguments).prev_sample
-        samples.append(sample)
-    return [np.asarray(s.numpy()) for s in samples]
+    sample = noise(SHAPE) * np.float32(float(scheduler.init_noise_sigma))
+    records = []
+    for i, t in enumerate(scheduler.timesteps):
+        if forced:
+            sample = forced[i]["sample"]
+        model_input = np.asarray(scheduler.scale_model_input(tensor(sample), t).numpy())
+        output = forced[i]["output"] if forced else network(model_input, float(t), channels)
+        result = scheduler.step(tensor(output), t, tensor(sample), **arguments)
+        record = {"sample": sample, "model_input": model_input, "output": output}
+        records.append({**record, **{key: np.asarray(value.numpy()) for key, value in result.items()}})
+        sample = records[-1]["prev_sample"]
+    return records
 
 
 def assert_same_run(
@@ -62,28 +71,30 @@ def assert_same_run(
     config: dict,
     num_steps: int | None,
     *,
-    tolerance: float = TOLERANCE,
+    one_step: float = ONE_STEP,
+    whole_run: float = WHOLE_RUN,
     channels: int = 1,
     set_timesteps: dict | None = None,
     **extra: object,
 ) -> None:
     """Both libraries' schedules and samples agree at every step; the message names the first that does not."""
+    chosen = dict(set_timesteps or {})
+    if num_steps is not None:
+        chosen["num_inference_steps"] = num_steps
     ours, theirs = make(name, config)
-    for scheduler in (ours, theirs):
-        chosen = dict(set_timesteps or {})
-        if num_steps is not None:
-            chosen["num_inference_steps"] = num_steps
-        scheduler.set_timesteps(**chosen)
-    what = f"{name}({config}), {num_steps} steps {set_timesteps or ''}"
-    assert_same_schedule(ours, theirs, what)
-    reference = run(theirs, torch.Generator().manual_seed(7), torch.from_numpy, channels, **extra)
-    result = run(ours, TorchGenerator(7), paddle.to_tensor, channels, **extra)
-    for i, (a, b) in enumerate(zip(result, reference, strict=True)):
-        assert np.isfinite(b).all(), f"{what}: the reference is not finite after step {i} of {len(reference) - 1}"
-        distance = np.abs(a - b).max() / max(np.abs(b).max(), 1e-3)
-        assert distance <= tolerance, (
-            f"{what}: step {i} of {len(reference) - 1} is off by {distance:.2e} of the largest"
-        )
+    theirs.set_timesteps(**chosen)
+    reference = run(theirs, torch.Generator().manual_seed(7), torch.from_numpy, channels, extra)
+    for forced, tolerance in ((reference, one_step), (None, whole_run)):
+        ours.set_timesteps(**chosen)
+        what = f"{name}({config}).set_timesteps({chosen}), {'single steps' if forced else 'whole run'}"
+        assert_same_schedule(ours, theirs, what)
+        result = run(ours, TorchGenerator(7), paddle.to_tensor, channels, extra, forced)
+        for i, (a, b) in enumerate(zip(result, reference, strict=True)):
+            assert a.keys() == b.keys(), f"{what}: step {i} returns {list(a)}, reference {list(b)}"
+            for key in b:
+                assert np.isfinite(b[key]).all(), f"{what}: the reference's {key} is not finite at step {i}"
+                distance = np.abs(a[key] - b[key]).max() / max(np.abs(b[key]).max(), 1e-3)
+                assert distance <= tolerance, f"{what}: {key} of step {i} of {len(reference)} is off by {distance:.2e}"
 
 
 def assert_same_schedule(ours: object, theirs: object, what: str) -> None:
