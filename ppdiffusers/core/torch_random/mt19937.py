@@ -20,9 +20,11 @@ class MT19937:
         # `np.random.MT19937(seed)` would hash the seed first.
         _, key, position, *_ = np.random.RandomState(seed & 0xFFFFFFFF).get_state()
         self.state = key, position
+        self.untouched = True  # nothing was drawn since the seed
 
     def uint32(self, count: int) -> np.ndarray:
         """The next `count` words: [count] uint64 holding 32 bits each."""
+        self.untouched = self.untouched and count == 0
         return self._engine.random_raw(count)
 
     def uint64(self, count: int) -> np.ndarray:
