@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 WORDS = 624  # the length of the engine's state
+CHUNK = 1 << 15  # numbers made at a time, so that they stay in the processor's cache
 
 
 class MT19937:
@@ -34,9 +35,16 @@ class MT19937:
 
     def uniform(self, count: int, dtype: str) -> np.ndarray:
         """[count] numbers in [0, 1): float64 of 53 random bits for "float64", else float32 of 24 random bits."""
-        if dtype == "float64":
-            return (self.uint64(count) & np.uint64(2**53 - 1)).astype(np.float64) * 2.0**-53
-        return (self.uint32(count) & np.uint64(2**24 - 1)).astype(np.float32) * np.float32(2.0**-24)
+        values = np.empty(count, dtype=np.float64 if dtype == "float64" else np.float32)
+        for start in range(0, count, CHUNK):
+            part = values[start : start + CHUNK]
+            if dtype == "float64":
+                part[:] = (self.uint64(len(part)) & np.uint64(2**53 - 1)).view(np.int64)
+                part *= 2.0**-53
+            else:
+                part[:] = (self.uint32(len(part)).astype(np.uint32) & np.uint32(2**24 - 1)).view(np.int32)
+                part *= np.float32(2.0**-24)
+        return values
 
     @property
     def state(self) -> tuple[np.ndarray, int]:
