@@ -7,6 +7,8 @@ from typing import Any
 
 _HOME = {
     "as_generator": "torch_utils",
+    "load_image": "loading_utils",
+    "make_image_grid": "pil_utils",
     "rand_tensor": "torch_utils",
     "randn_tensor": "torch_utils",
 }

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.tensors import FLOATING
 from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
 
@@ -38,8 +39,10 @@ def as_generator(generator: Any) -> Any:
     )
 
 
-def randn_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) -> paddle.Tensor:
-    """Standard normal noise.
+def randn_tensor(
+    shape: Sequence[int], generator: Any = None, dtype: Any = None, *, device: Any = None, layout: Any = None
+) -> paddle.Tensor:
+    """Standard normal noise, [*shape], on Paddle's current device.
 
     Args:
         shape: of the result; with a list of generators its first size is the number of images.
@@ -47,6 +50,8 @@ def randn_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None)
             a `TorchGenerator`, a `paddle.Generator`, a `RecordedNoise`, or a list with one of them for each image.
         dtype: of the result, float32 by default. torch draws float16, bfloat16 and float64 differently from float32,
             and so do we: same seed and same dtype give the same numbers.
+        device, layout: taken for the sake of calls written for diffusers, and not looked at: a result follows
+            `paddle.set_device`, whatever device the generator's stream is of.
 
     Raises:
         InputError: the list is not as long as the batch, or `generator` is of no known kind.
@@ -55,13 +60,23 @@ def randn_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None)
 
 
 def rand_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) -> paddle.Tensor:
-    """Uniform noise in [0, 1); the arguments are those of `randn_tensor`."""
+    """Uniform noise in [0, 1), [*shape]; the arguments are those of `randn_tensor`."""
     return _draw("rand", shape, generator, dtype)
+
+
+def _dtype_name(dtype: Any) -> str:
+    """ "float32" and its like, of a string, a Paddle or torch dtype (they print as "paddle.float32"), a numpy dtype."""
+    if dtype is None:
+        return "float32"
+    name = np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).rpartition(".")[2]
+    if name not in FLOATING:
+        raise InputError("Noise has a floating dtype.", where=f"{dtype=}", expected=", ".join(FLOATING))
+    return name
 
 
 def _draw(kind: str, shape: Sequence[int], generator: Any, dtype: Any) -> paddle.Tensor:
     shape = as_shape(shape)
-    dtype = "float32" if dtype is None else str(dtype).rpartition(".")[2]
+    dtype = _dtype_name(dtype)
     generator = as_generator(generator)
     if not isinstance(generator, list):
         return _draw_one(kind, shape, generator, dtype)

@@ -1,0 +1,136 @@
+"""randn_tensor with every kind of generator, beside diffusers' own."""
+
+import numpy as np
+import paddle
+import pytest
+import torch
+from diffusers.utils.torch_utils import randn_tensor as reference
+
+from ppdiffusers import RecordedNoise, TorchGenerator
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.utils import as_generator, rand_tensor, randn_tensor
+
+SHAPES = [(1, 3), (2, 4, 8, 8), (3, 5, 7), (2, 1, 1, 1)]
+
+
+def torch_generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def paddle_generator(seed):
+    generator = paddle.framework.core.Generator()
+    generator.manual_seed(seed)
+    return generator
+
+
+def numbers(tensor):
+    return tensor.astype("float64").numpy()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_one_generator(shape, dtype):
+    theirs = torch_generator(3)
+    ours = TorchGenerator(3)
+    for _ in range(3):
+        expected = reference(shape, generator=theirs, dtype=getattr(torch, dtype)).double().numpy()
+        drawn = randn_tensor(shape, ours, dtype)
+        assert str(drawn.dtype) == f"paddle.{dtype}"
+        step = {"float16": 2.0**-8, "bfloat16": 2.0**-5}.get(dtype, 1e-6)
+        np.testing.assert_allclose(numbers(drawn), expected, rtol=0, atol=step)
+
+
+def test_a_list_draws_for_each_picture():
+    seeds = [5, 6]
+    theirs = reference((2, 4, 8, 8), generator=[torch_generator(seed) for seed in seeds]).numpy()
+    ours = randn_tensor((2, 4, 8, 8), [TorchGenerator(5), 6])
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6)
+    # a list of one generator draws for the whole batch, as diffusers does
+    theirs = reference((2, 4, 8, 8), generator=[torch_generator(5)]).numpy()
+    np.testing.assert_allclose(randn_tensor((2, 4, 8, 8), [5]).numpy(), theirs, atol=1e-6)
+    with pytest.raises(InputError, match="3 images"):
+        randn_tensor((3, 4), [1, 2])
+
+
+def test_integers_are_seeds():
+    np.testing.assert_array_equal(randn_tensor((3, 4), 7).numpy(), TorchGenerator(7).randn((3, 4)))
+    np.testing.assert_array_equal(randn_tensor((3, 4), np.int64(7)).numpy(), TorchGenerator(7).randn((3, 4)))
+    assert isinstance(as_generator(7), TorchGenerator)
+    assert [one.initial_seed() for one in as_generator([1, TorchGenerator(2)])] == [1, 2]
+
+
+def test_cuda_streams_and_recordings():
+    np.testing.assert_array_equal(
+        randn_tensor((3, 4), TorchGenerator(0, "cuda")).numpy(), TorchGenerator(0, "cuda").randn((3, 4))
+    )
+    one, two = np.ones((1, 4), "float32"), np.full((1, 4), 2, "float32")
+    noise = RecordedNoise([one, two])
+    np.testing.assert_array_equal(randn_tensor((1, 4), noise, "bfloat16").astype("float32").numpy(), one)
+    np.testing.assert_array_equal(randn_tensor((1, 4), noise).numpy(), two)
+    both = randn_tensor((2, 4), [RecordedNoise([one]), RecordedNoise([two])])
+    np.testing.assert_array_equal(both.numpy(), np.concatenate([one, two]))
+
+
+def test_uniform():
+    theirs = torch.rand(2, 5, generator=torch_generator(1)).numpy()
+    np.testing.assert_array_equal(rand_tensor((2, 5), 1).numpy(), theirs)
+
+
+def test_paddles_own_stream_is_the_default():
+    paddle.seed(11)
+    expected = paddle.randn([2, 3]).numpy()
+    paddle.seed(11)
+    np.testing.assert_array_equal(randn_tensor((2, 3)).numpy(), expected)
+    paddle.seed(11)
+    np.testing.assert_array_equal(randn_tensor((2, 3), [None]).numpy(), expected)
+
+
+def test_a_paddle_generator_has_its_own_stream():
+    paddle.seed(11)
+    first, second = paddle.randn([2, 3]).numpy(), paddle.randn([2, 3]).numpy()
+    paddle.seed(1)
+    undisturbed = paddle.randn([4]).numpy()
+    paddle.seed(1)
+    generator = paddle_generator(11)
+    np.testing.assert_array_equal(randn_tensor((2, 3), generator).numpy(), first)
+    np.testing.assert_array_equal(randn_tensor((2, 3), generator).numpy(), second)
+    np.testing.assert_array_equal(paddle.randn([4]).numpy(), undisturbed)
+    # two images, two streams
+    both = randn_tensor((2, 2, 3), [paddle_generator(11), paddle_generator(11)]).numpy()
+    np.testing.assert_array_equal(both, np.stack([first, first]))
+
+
+def test_the_global_stream_survives_a_draw_that_fails():
+    paddle.seed(1)
+    expected = paddle.randn([4]).numpy()
+    paddle.seed(1)
+    with pytest.raises((MemoryError, ValueError, RuntimeError)):
+        randn_tensor((2**40, 2**10), paddle_generator(11))
+    np.testing.assert_array_equal(paddle.randn([4]).numpy(), expected)
+
+
+def test_paddles_default_generator_may_be_given_by_name():
+    paddle.seed(11)
+    expected = [paddle.randn([3]).numpy() for _ in range(2)]
+    paddle.seed(11)
+    default = paddle.Generator("cpu")
+    for one in expected:
+        np.testing.assert_array_equal(randn_tensor((3,), default).numpy(), one)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", paddle.float32, torch.float32, np.float32, np.dtype("float32")])
+def test_names_of_a_dtype(dtype):
+    assert randn_tensor((2,), 0, dtype).dtype == paddle.float32
+
+
+def test_calls_written_for_diffusers():
+    drawn = randn_tensor((2, 3), generator=TorchGenerator(0), device="cpu", dtype=paddle.float32, layout=None)
+    np.testing.assert_array_equal(drawn.numpy(), TorchGenerator(0).randn((2, 3)))
+
+
+def test_mistakes_are_named():
+    for generator in ("42", 4.2, True, torch.Generator()):
+        with pytest.raises(InputError, match="TorchGenerator"):
+            randn_tensor((2, 3), generator)
+    with pytest.raises(InputError, match="floating"):
+        randn_tensor((2, 3), 0, "int64")
