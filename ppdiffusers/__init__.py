@@ -18,6 +18,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "core.errors": ("PPDiffusersError",),
     "core.torch_random": ("RecordedNoise", "TorchGenerator"),
     # models
+    "models.modeling_utils": ("ModelMixin",),
+    "models.unets.unet_2d": ("UNet2DModel",),
+    "models.unets.unet_2d_condition": ("UNet2DConditionModel",),
+    "models.autoencoders.autoencoder_kl": ("AutoencoderKL",),
     # transformers: reached as ppdiffusers.transformers.<name>, like the original library
     # schedulers
     "schedulers.scheduling_utils": ("SchedulerMixin",),

@@ -1,0 +1,1 @@
+"""Networks: `layers` are the parts, `unets`, `autoencoders` and `transformers` the architectures, one per file."""

@@ -1,0 +1,1 @@
+"""Autoencoders: one architecture per file."""

@@ -1,0 +1,168 @@
+"""Variational autoencoder with a KL term (Latent Diffusion, arXiv 2112.10752): pictures to latents and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import paddle
+from paddle import nn
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribution, Encoder
+from ppdiffusers.models.modeling_outputs import AutoencoderKLOutput, DecoderOutput
+from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.models.unets.unet_2d_blocks import check_block_types, check_channels, known_block_types
+
+
+class AutoencoderKL(ModelMixin):
+    """Pictures [B, in_channels, H, W] to a Gaussian over latents, and latents to pictures.
+
+    Args:
+        scaling_factor: pipelines multiply latents by it, so that they have unit variance.
+        force_upcast: whether a half-precision network should decode in float32.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        down_block_types: tuple[str, ...] = ("DownEncoderBlock2D",),
+        up_block_types: tuple[str, ...] = ("UpDecoderBlock2D",),
+        block_out_channels: tuple[int, ...] = (64,),
+        layers_per_block: int = 1,
+        act_fn: str = "silu",
+        latent_channels: int = 4,
+        norm_num_groups: int = 32,
+        sample_size: int = 32,
+        scaling_factor: float = 0.18215,
+        shift_factor: float | None = None,
+        latents_mean: tuple[float, ...] | None = None,
+        latents_std: tuple[float, ...] | None = None,
+        force_upcast: bool = True,
+        use_quant_conv: bool = True,
+        use_post_quant_conv: bool = True,
+        mid_block_add_attention: bool = True,
+    ):
+        super().__init__()
+        levels = len(block_out_channels)
+        problems = check_block_types(down_block_types, up_block_types)
+        problems += wrong_lengths(levels, down_block_types=down_block_types, up_block_types=up_block_types)
+        if problems:
+            raise ConfigError("This AutoencoderKL cannot be built.", problems=problems, expected=known_block_types())
+        shared = {
+            "block_out_channels": block_out_channels,
+            "layers_per_block": layers_per_block,
+            "norm_num_groups": norm_num_groups,
+            "act_fn": act_fn,
+            "mid_block_add_attention": mid_block_add_attention,
+        }
+        self.encoder = Encoder(in_channels, latent_channels, down_block_types, **shared)
+        self.decoder = Decoder(latent_channels, out_channels, up_block_types, **shared)
+        self.quant_conv = nn.Conv2D(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None
+        self.post_quant_conv = nn.Conv2D(latent_channels, latent_channels, 1) if use_post_quant_conv else None
+        self.use_slicing = self.use_tiling = False
+        side = sample_size[0] if isinstance(sample_size, (list, tuple)) else sample_size
+        self.tile_sample_min_size = side
+        self.tile_latent_min_size = int(side / 2 ** (levels - 1))
+        self.tile_overlap_factor = 0.25
+
+    # -- memory savers ------------------------------------------------------------------------------------------
+
+    def enable_slicing(self) -> None:
+        """Encode and decode one picture of a batch at a time."""
+        self.use_slicing = True
+
+    def disable_slicing(self) -> None:
+        self.use_slicing = False
+
+    def enable_tiling(self, use_tiling: bool = True) -> None:
+        """Encode and decode large pictures in overlapping tiles that are blended into each other."""
+        self.use_tiling = use_tiling
+
+    def disable_tiling(self) -> None:
+        self.enable_tiling(False)
+
+    # -- encoding and decoding ----------------------------------------------------------------------------------
+
+    def encode(self, x: paddle.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
+        """Pictures [B, in_channels, H, W], values -1 to 1, to a distribution over latents."""
+        check_channels(x, self.config.in_channels, type(self).__name__)
+        posterior = DiagonalGaussianDistribution(self._in_slices(self._encode, x))
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    def decode(self, z: paddle.Tensor, return_dict: bool = True, generator: object = None) -> DecoderOutput | tuple:
+        """Latents [B, latent_channels, h, w], already divided by `scaling_factor`, to pictures."""
+        check_channels(z, self.config.latent_channels, type(self).__name__)
+        sample = self._in_slices(self._decode, z)
+        return DecoderOutput(sample=sample) if return_dict else (sample,)
+
+    def forward(
+        self,
+        sample: paddle.Tensor,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: object = None,
+    ) -> DecoderOutput | tuple:
+        """Encode and decode again, from a draw of the latents or from their mode."""
+        posterior = self.encode(sample).latent_dist
+        z = posterior.sample(generator=generator) if sample_posterior else posterior.mode()
+        return self.decode(z, return_dict=return_dict)
+
+    def _in_slices(self, function: Callable, x: paddle.Tensor) -> paddle.Tensor:
+        if self.use_slicing and x.shape[0] > 1:
+            return paddle.concat([function(one) for one in x.split(x.shape[0], axis=0)], axis=0)
+        return function(x)
+
+    def _encode(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.use_tiling and max(x.shape[2:]) > self.tile_sample_min_size:
+            return self._tiled(self._encode_tile, x, self.tile_sample_min_size, self.tile_latent_min_size)
+        return self._encode_tile(x)
+
+    def _decode(self, z: paddle.Tensor) -> paddle.Tensor:
+        if self.use_tiling and max(z.shape[2:]) > self.tile_latent_min_size:
+            return self._tiled(self._decode_tile, z, self.tile_latent_min_size, self.tile_sample_min_size)
+        return self._decode_tile(z)
+
+    def _encode_tile(self, x: paddle.Tensor) -> paddle.Tensor:
+        moments = self.encoder(x)
+        return moments if self.quant_conv is None else self.quant_conv(moments)
+
+    def _decode_tile(self, z: paddle.Tensor) -> paddle.Tensor:
+        return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
+
+    def _tiled(self, function: Callable, x: paddle.Tensor, tile_in: int, tile_out: int) -> paddle.Tensor:
+        """Run `function` on tiles of side `tile_in`, overlapping by a quarter; results have side `tile_out`."""
+        step = int(tile_in * (1 - self.tile_overlap_factor))
+        extent = int(tile_out * self.tile_overlap_factor)
+        keep = tile_out - extent
+        height, width = x.shape[2:]
+        rows = [
+            [function(x[:, :, top : top + tile_in, left : left + tile_in]) for left in range(0, width, step)]
+            for top in range(0, height, step)
+        ]
+        lines = []
+        for i, row in enumerate(rows):
+            for j in range(len(row)):
+                if i > 0:
+                    row[j] = _blend(rows[i - 1][j], row[j], extent, axis=2)
+                if j > 0:
+                    row[j] = _blend(row[j - 1], row[j], extent, axis=3)
+            lines.append(paddle.concat([tile[:, :, :keep, :keep] for tile in row], axis=3))
+        return paddle.concat(lines, axis=2)
+
+
+def _blend(before: paddle.Tensor, after: paddle.Tensor, extent: int, axis: int) -> paddle.Tensor:
+    """`after`, whose first `extent` lines along `axis` fade in over the last ones of `before`."""
+    extent = min(before.shape[axis], after.shape[axis], extent)
+    if extent == 0:
+        return after
+    shape = [1, 1, 1, 1]
+    shape[axis] = extent
+    weight = (paddle.arange(extent, dtype="float32") / extent).astype(after.dtype).reshape(shape)
+    length = after.shape[axis]
+    head, tail = paddle.split(after, [extent, length - extent], axis=axis) if length > extent else (after, None)
+    end = paddle.slice(before, [axis], [before.shape[axis] - extent], [before.shape[axis]])
+    head = end * (1 - weight) + head * weight
+    return head if tail is None else paddle.concat([head, tail], axis=axis)

@@ -1,0 +1,1 @@
+"""Transformers over pictures: one architecture per file."""

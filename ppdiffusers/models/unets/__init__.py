@@ -1,0 +1,1 @@
+"""UNets: one architecture per file."""

@@ -1,0 +1,393 @@
+"""UNet with cross attention to text (Latent Diffusion, arXiv 2112.10752; Stable Diffusion 1.x, 2.x, XL)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import paddle
+from paddle import nn
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.layers.activations import get_activation
+from ppdiffusers.models.layers.embeddings import TextTimeEmbedding, TimestepEmbedding, Timesteps, as_timesteps
+from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
+from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
+from ppdiffusers.models.unets.unet_2d_blocks import (
+    BlockSettings,
+    block_uses_text,
+    check_block_types,
+    check_channels,
+    get_down_block,
+    get_mid_block,
+    get_up_block,
+    known_block_types,
+)
+
+# Configuration keys whose other values belong to networks that are not built here.
+_ONLY_VALUE = {
+    "dual_cross_attention": (False,),
+    "attention_type": ("default",),
+    "addition_embed_type": (None, "text", "text_time"),
+    "encoder_hid_dim_type": (None, "text_proj"),
+    "class_embed_type": (None, "timestep", "identity", "projection", "simple_projection"),
+    "time_embedding_type": ("positional",),
+    "reverse_transformer_layers_per_block": (None,),
+}
+
+
+class UNet2DConditionModel(ModelMixin):
+    """Predicts from noisy latents, a timestep and text; keys and configuration are those of diffusers' class.
+
+    Args:
+        attention_head_dim: in spite of its name the *number* of heads, for all levels or for each, unless
+            `num_attention_heads` is given.
+        only_cross_attention, cross_attention_dim, layers_per_block, transformer_layers_per_block: for all
+            levels or a list with one entry for each.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] | None = None,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        center_input_sample: bool = False,
+        flip_sin_to_cos: bool = True,
+        freq_shift: int = 0,
+        down_block_types: tuple[str, ...] = (
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+            "DownBlock2D",
+        ),
+        mid_block_type: str | None = "UNetMidBlock2DCrossAttn",
+        up_block_types: tuple[str, ...] = (
+            "UpBlock2D",
+            "CrossAttnUpBlock2D",
+            "CrossAttnUpBlock2D",
+            "CrossAttnUpBlock2D",
+        ),
+        only_cross_attention: bool | tuple[bool, ...] = False,
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int | tuple[int, ...] = 2,
+        downsample_padding: int = 1,
+        mid_block_scale_factor: float = 1,
+        dropout: float = 0.0,
+        act_fn: str = "silu",
+        norm_num_groups: int | None = 32,
+        norm_eps: float = 1e-5,
+        cross_attention_dim: int | tuple[int, ...] = 1280,
+        transformer_layers_per_block: int | tuple = 1,
+        reverse_transformer_layers_per_block: tuple | None = None,
+        encoder_hid_dim: int | None = None,
+        encoder_hid_dim_type: str | None = None,
+        attention_head_dim: int | tuple[int, ...] = 8,
+        num_attention_heads: int | tuple[int, ...] | None = None,
+        dual_cross_attention: bool = False,
+        use_linear_projection: bool = False,
+        class_embed_type: str | None = None,
+        addition_embed_type: str | None = None,
+        addition_time_embed_dim: int | None = None,
+        num_class_embeds: int | None = None,
+        upcast_attention: bool = False,
+        resnet_time_scale_shift: str = "default",
+        resnet_skip_time_act: bool = False,
+        resnet_out_scale_factor: float = 1.0,
+        time_embedding_type: str = "positional",
+        time_embedding_dim: int | None = None,
+        time_embedding_act_fn: str | None = None,
+        timestep_post_act: str | None = None,
+        time_cond_proj_dim: int | None = None,
+        conv_in_kernel: int = 3,
+        conv_out_kernel: int = 3,
+        projection_class_embeddings_input_dim: int | None = None,
+        attention_type: str = "default",
+        class_embeddings_concat: bool = False,
+        mid_block_only_cross_attention: bool | None = None,
+        cross_attention_norm: str | None = None,
+        addition_embed_type_num_heads: int = 64,
+    ):
+        super().__init__()
+        self._check_config()
+        config = self.config
+        levels = len(block_out_channels)
+        first = block_out_channels[0]
+        time_embed_dim = time_embedding_dim or first * 4
+        if encoder_hid_dim is not None and encoder_hid_dim_type is None:
+            self.register_to_config(encoder_hid_dim_type="text_proj")
+
+        self.conv_in = nn.Conv2D(in_channels, first, conv_in_kernel, padding=(conv_in_kernel - 1) // 2)
+        self.time_proj = Timesteps(first, flip_sin_to_cos, freq_shift)
+        self.time_embedding = TimestepEmbedding(
+            first, time_embed_dim, act_fn=act_fn, post_act_fn=timestep_post_act, cond_proj_dim=time_cond_proj_dim
+        )
+        self.encoder_hid_proj = None
+        if encoder_hid_dim is not None:
+            self.encoder_hid_proj = nn.Linear(encoder_hid_dim, per_level(cross_attention_dim, 1)[0])
+        self.class_embedding = self._class_embedding(time_embed_dim)
+        self.add_embedding = self._addition_embedding(time_embed_dim)
+        self.time_embed_act = None if time_embedding_act_fn is None else get_activation(time_embedding_act_fn)
+
+        heads = per_level(num_attention_heads or attention_head_dim, levels)
+        head_dims = per_level(attention_head_dim, levels)
+        context_dims = per_level(cross_attention_dim, levels)
+        only_cross = per_level(only_cross_attention, levels)
+        layers = per_level(layers_per_block, levels)
+        transformer_layers = per_level(transformer_layers_per_block, levels)
+        if mid_block_only_cross_attention is None:
+            mid_block_only_cross_attention = only_cross_attention if isinstance(only_cross_attention, bool) else False
+
+        # "concat" hands the class embedding to the blocks behind the time embedding
+        shared = BlockSettings(
+            temb_channels=time_embed_dim * 2 if class_embeddings_concat else time_embed_dim,
+            resnet_eps=norm_eps,
+            resnet_act_fn=act_fn,
+            resnet_groups=norm_num_groups,
+            resnet_time_scale_shift=resnet_time_scale_shift,
+            resnet_skip_time_act=resnet_skip_time_act,
+            resnet_out_scale_factor=resnet_out_scale_factor,
+            dropout=dropout,
+            downsample_padding=downsample_padding,
+            use_linear_projection=use_linear_projection,
+            upcast_attention=upcast_attention,
+            cross_attention_norm=cross_attention_norm,
+        )
+        settings = [
+            replace(
+                shared,
+                attention_head_dim=head_dims[level],
+                num_attention_heads=heads[level],
+                transformer_layers=transformer_layers[level],
+                cross_attention_dim=context_dims[level],
+                only_cross_attention=only_cross[level],
+            )
+            for level in range(levels)
+        ]
+        widths = [first, *block_out_channels]
+        self.down_blocks = nn.LayerList(
+            [
+                get_down_block(
+                    block_type,
+                    settings[level],
+                    num_layers=layers[level],
+                    in_channels=widths[level],
+                    out_channels=widths[level + 1],
+                    add_downsample=level != levels - 1,
+                )
+                for level, block_type in enumerate(down_block_types)
+            ]
+        )
+        middle = replace(
+            settings[-1],
+            resnet_out_scale_factor=mid_block_scale_factor,
+            only_cross_attention=mid_block_only_cross_attention,
+        )
+        self.mid_block = get_mid_block(
+            mid_block_type,
+            middle,
+            channels=widths[-1],
+            num_layers=0 if mid_block_type == "UNetMidBlock2D" else 1,
+            add_attention=False,
+        )
+        reversed_widths = [*reversed(block_out_channels), first]
+        self.up_blocks = nn.LayerList(
+            [
+                get_up_block(
+                    block_type,
+                    settings[levels - 1 - level],
+                    num_layers=layers[levels - 1 - level] + 1,
+                    in_channels=reversed_widths[level + 1],
+                    prev_output_channel=reversed_widths[max(level - 1, 0)],
+                    out_channels=reversed_widths[level],
+                    add_upsample=level != levels - 1,
+                )
+                for level, block_type in enumerate(up_block_types)
+            ]
+        )
+        self.conv_norm_out = None
+        if norm_num_groups is not None:
+            self.conv_norm_out = nn.GroupNorm(norm_num_groups, first, epsilon=norm_eps)
+            self.conv_act = get_activation(act_fn)
+        self.conv_out = nn.Conv2D(first, out_channels, conv_out_kernel, padding=(conv_out_kernel - 1) // 2)
+        self._uses_text = any(map(block_uses_text, (*config.down_block_types, *config.up_block_types)))
+
+    # -- building -----------------------------------------------------------------------------------------------
+
+    def _check_config(self) -> None:
+        config = self.config
+        levels = len(config.block_out_channels)
+        problems = check_block_types(config.down_block_types, config.up_block_types)
+        per_level_keys = (
+            "down_block_types",
+            "up_block_types",
+            "only_cross_attention",
+            "num_attention_heads",
+            "attention_head_dim",
+            "cross_attention_dim",
+            "layers_per_block",
+            "transformer_layers_per_block",
+        )
+        problems += wrong_lengths(levels, **{key: config[key] for key in per_level_keys})
+        problems += [
+            f"{key} = {config[key]!r} (known: {', '.join(map(repr, values))})"
+            for key, values in _ONLY_VALUE.items()
+            if config[key] not in values
+        ]
+        if config.class_embed_type in ("projection", "simple_projection"):
+            needed = ["projection_class_embeddings_input_dim"]
+        else:
+            needed = []
+        if config.addition_embed_type == "text_time":
+            needed += ["projection_class_embeddings_input_dim", "addition_time_embed_dim"]
+        if config.encoder_hid_dim_type == "text_proj":
+            needed.append("encoder_hid_dim")
+        problems += [f"{key} is needed and not set" for key in needed if config[key] is None]
+        if problems:
+            raise ConfigError(
+                "This UNet2DConditionModel cannot be built.", problems=problems, expected=known_block_types()
+            )
+
+    def _class_embedding(self, time_embed_dim: int) -> nn.Layer | None:
+        config = self.config
+        kind, width = config.class_embed_type, config.projection_class_embeddings_input_dim
+        if kind == "timestep":
+            return TimestepEmbedding(config.block_out_channels[0], time_embed_dim, act_fn=config.act_fn)
+        if kind == "identity":
+            return nn.Identity()
+        if kind == "projection":
+            return TimestepEmbedding(width, time_embed_dim)
+        if kind == "simple_projection":
+            return nn.Linear(width, time_embed_dim)
+        return None if config.num_class_embeds is None else nn.Embedding(config.num_class_embeds, time_embed_dim)
+
+    def _addition_embedding(self, time_embed_dim: int) -> nn.Layer | None:
+        config = self.config
+        if config.addition_embed_type == "text":
+            width = config.encoder_hid_dim or per_level(config.cross_attention_dim, 1)[0]
+            return TextTimeEmbedding(width, time_embed_dim, num_heads=config.addition_embed_type_num_heads)
+        if config.addition_embed_type == "text_time":
+            self.add_time_proj = Timesteps(config.addition_time_embed_dim, config.flip_sin_to_cos, config.freq_shift)
+            return TimestepEmbedding(config.projection_class_embeddings_input_dim, time_embed_dim)
+        return None
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        sample: paddle.Tensor,
+        timestep: paddle.Tensor | float | int,
+        encoder_hidden_states: paddle.Tensor,
+        class_labels: paddle.Tensor | None = None,
+        timestep_cond: paddle.Tensor | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        cross_attention_kwargs: dict | None = None,
+        added_cond_kwargs: dict | None = None,
+        down_block_additional_residuals: tuple[paddle.Tensor, ...] | None = None,
+        mid_block_additional_residual: paddle.Tensor | None = None,
+        down_intrablock_additional_residuals: tuple[paddle.Tensor, ...] | None = None,
+        encoder_attention_mask: paddle.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> UNet2DConditionOutput | tuple:
+        """Predict from `sample` [B, in_channels, H, W] at `timestep` (a number, or [B]) given text [B, S, D].
+
+        Args:
+            class_labels: [B] (or embeddings) when the network has a class embedding.
+            timestep_cond: [B, time_cond_proj_dim], such as the guidance scale's embedding (LCM).
+            attention_mask, encoder_attention_mask: [B, K], 1 to keep and 0 to discard, or a bias [B, 1, K].
+            added_cond_kwargs: "text_embeds" and "time_ids" for `addition_embed_type="text_time"`.
+            down_block_additional_residuals, mid_block_additional_residual: added to the skip connections and
+                to the middle (ControlNet); down_intrablock_additional_residuals: added inside (T2I adapter).
+        """
+        self._check_inputs(sample, encoder_hidden_states, class_labels, added_cond_kwargs)
+        emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
+        if self.config.center_input_sample:
+            sample = 2 * sample - 1.0
+        if self.encoder_hid_proj is not None:
+            encoder_hidden_states = self.encoder_hid_proj(encoder_hidden_states)
+        context = {
+            "encoder_hidden_states": encoder_hidden_states,
+            "attention_mask": _as_bias(attention_mask, sample.dtype),
+            "encoder_attention_mask": _as_bias(encoder_attention_mask, sample.dtype),
+        }
+        intrablock = list(down_intrablock_additional_residuals or ())
+
+        sample = self.conv_in(sample)  # [B, first, H, W]
+        skips = (sample,)
+        for block in self.down_blocks:
+            sample, stages = block(sample, emb, context, intrablock.pop(0) if intrablock else None)
+            skips += stages
+        if down_block_additional_residuals is not None:
+            skips = tuple(skip + extra for skip, extra in zip(skips, down_block_additional_residuals))
+
+        if self.mid_block is not None:
+            sample = self.mid_block(sample, emb, context)
+            if intrablock and sample.shape == intrablock[0].shape:
+                sample = sample + intrablock.pop(0)
+        if mid_block_additional_residual is not None:
+            sample = sample + mid_block_additional_residual
+
+        for n, block in enumerate(self.up_blocks):
+            count = len(block.resnets)
+            skips, own = skips[:-count], skips[-count:]
+            # sizes that do not divide come back from the skip connection above, not by doubling
+            size = tuple(skips[-1].shape[2:]) if n < len(self.up_blocks) - 1 else None
+            sample = block(sample, own, emb, size, context)
+
+        if self.conv_norm_out is not None:
+            sample = self.conv_act(self.conv_norm_out(sample))
+        sample = self.conv_out(sample)
+        return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
+
+    def _check_inputs(
+        self,
+        sample: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor | None,
+        class_labels: paddle.Tensor | None,
+        added_cond_kwargs: dict | None,
+    ) -> None:
+        check_channels(sample, self.config.in_channels, type(self).__name__)
+        problems = []
+        if encoder_hidden_states is None and self._uses_text:
+            problems.append("encoder_hidden_states is None, and the blocks attend to text")
+        if self.class_embedding is not None and class_labels is None:
+            problems.append("class_labels is None, and the network has a class embedding")
+        if self.config.addition_embed_type == "text_time":
+            given = added_cond_kwargs or {}
+            problems += [
+                f"added_cond_kwargs[{key!r}] is missing" for key in ("text_embeds", "time_ids") if key not in given
+            ]
+        if problems:
+            raise InputError("The UNet2DConditionModel was called without what it needs.", problems=problems)
+
+    def _embed(
+        self,
+        sample: paddle.Tensor,
+        timestep: paddle.Tensor | float | int,
+        encoder_hidden_states: paddle.Tensor,
+        class_labels: paddle.Tensor | None,
+        timestep_cond: paddle.Tensor | None,
+        added_cond_kwargs: dict | None,
+    ) -> paddle.Tensor:  # [B, time_embed_dim]
+        timesteps = as_timesteps(timestep, sample.shape[0])
+        emb = self.time_embedding(self.time_proj(timesteps).astype(sample.dtype), timestep_cond)
+        if self.class_embedding is not None:
+            if self.config.class_embed_type == "timestep":
+                class_labels = self.time_proj(class_labels).astype(sample.dtype)
+            class_emb = self.class_embedding(class_labels).astype(sample.dtype)
+            emb = paddle.concat([emb, class_emb], axis=-1) if self.config.class_embeddings_concat else emb + class_emb
+        if self.config.addition_embed_type == "text":
+            emb = emb + self.add_embedding(encoder_hidden_states)
+        elif self.config.addition_embed_type == "text_time":
+            time_ids, text_embeds = added_cond_kwargs["time_ids"], added_cond_kwargs["text_embeds"]
+            time_embeds = self.add_time_proj(time_ids.flatten()).reshape([text_embeds.shape[0], -1])
+            together = paddle.concat([text_embeds, time_embeds.astype(text_embeds.dtype)], axis=-1)
+            emb = emb + self.add_embedding(together.astype(emb.dtype))
+        return emb if self.time_embed_act is None else self.time_embed_act(emb)
+
+
+def _as_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor | None:
+    """[B, K] of 1 (keep) and 0 (discard) -> [B, 1, K] of 0 and -10000 to add to scores; a bias stays as it is."""
+    if mask is None or mask.ndim == 3:
+        return mask
+    return ((1 - mask.astype(dtype)) * -10000.0).unsqueeze(1)

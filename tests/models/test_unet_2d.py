@@ -1,0 +1,168 @@
+"""UNet2DModel against diffusers: every block type, time embedding and class embedding."""
+
+import diffusers
+import numpy as np
+import paddle
+import pytest
+import torch
+
+from ppdiffusers import UNet2DModel
+from ppdiffusers.core.errors import ConfigError, InputError
+from tests.models.support import both, twins
+from tests.support.parity import assert_close, noise
+
+SMALL = {
+    "sample_size": 16,
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+}
+NCSNPP = {
+    **SMALL,
+    "block_out_channels": (32, 64, 64),
+    "layers_per_block": 2,
+    "time_embedding_type": "fourier",
+    "attention_head_dim": None,
+    "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D", "SkipDownBlock2D"),
+    "up_block_types": ("SkipUpBlock2D", "AttnSkipUpBlock2D", "SkipUpBlock2D"),
+    "mid_block_scale_factor": 1.41421356237,
+    "norm_eps": 1e-6,
+    "norm_num_groups": None,
+}
+CONFIGS = {
+    "ddpm": {**SMALL, "freq_shift": 1, "flip_sin_to_cos": False, "downsample_padding": 0, "attention_head_dim": None},
+    "two layers": {**SMALL, "layers_per_block": 2},
+    "no middle attention": {**SMALL, "add_attention": False},
+    "scale shift": {**SMALL, "resnet_time_scale_shift": "scale_shift"},
+    "attention groups": {**SMALL, "attn_norm_num_groups": 8},
+    "residual resampling": {
+        **SMALL,
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+        "down_block_types": ("AttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "AttnUpBlock2D"),
+    },
+    "resampling resnets": {
+        **SMALL,
+        "down_block_types": ("ResnetDownsampleBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "ResnetUpsampleBlock2D"),
+    },
+    "learned time": {**SMALL, "time_embedding_type": "learned", "num_train_timesteps": 100},
+    "wide time": {**SMALL, "time_embedding_dim": 24, "act_fn": "gelu"},
+    "centred": {**SMALL, "center_input_sample": True, "mid_block_scale_factor": 1.4},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_forward(tmp_path, name):
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**CONFIGS[name]))
+    x, tx = both(noise((2, 3, 12, 20)))
+    for t in (0, 7, 99):
+        assert_close(ours(x, t).sample, reference(tx, t).sample, what=f"{name}, timestep {t}")
+    t, tt = both(np.array([3, 41]))
+    assert_close(ours(x, t, return_dict=False)[0], reference(tx, tt).sample, what=f"{name}, a timestep each")
+
+
+def test_score_sde(tmp_path):
+    """NCSN++: Fourier features, FIR resampling, a small picture beside the features."""
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**NCSNPP))
+    x, tx = both(noise((2, 3, 16, 24)))
+    sigma, tsigma = both(np.array([0.3, 17.5], dtype=np.float32))
+    assert_close(ours(x, sigma).sample, reference(tx, tsigma).sample)
+
+
+@pytest.mark.parametrize("kind", [None, "timestep", "identity"])
+def test_class_embedding(tmp_path, kind):
+    config = {**SMALL, "class_embed_type": kind, "num_class_embeds": 5 if kind is None else None}
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**config))
+    x, tx = both(noise((2, 3, 16, 16)))
+    labels, tlabels = both(noise((2, 64)) if kind == "identity" else np.array([1, 4]))
+    assert_close(ours(x, 5, labels).sample, reference(tx, 5, tlabels).sample)
+    with pytest.raises(InputError, match="needs class_labels"):
+        ours(x, 5)
+
+
+def test_gradients_equal(tmp_path):
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**SMALL))
+    ours.train()
+    x, tx = both(noise((1, 3, 8, 8)))
+    for checkpointing in (False, True):
+        ours.enable_gradient_checkpointing(checkpointing)
+        ours.clear_gradients()
+        (ours(x, 3).sample ** 2).mean().backward()
+        reference.zero_grad()
+        (reference(tx, 3).sample ** 2).mean().backward()
+        for name in ("conv_in.weight", "down_blocks.1.attentions.0.to_q.weight", "time_embedding.linear_1.weight"):
+            gradient = dict(ours.named_parameters())[name].grad
+            expected = dict(reference.named_parameters())[name].grad
+            is_linear = "to_q" in name or "linear" in name
+            assert_close(gradient.t() if is_linear else gradient, expected, 1e-3, name)
+
+
+def test_bfloat16_runs(tmp_path):
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**SMALL), paddle_dtype="bfloat16")
+    x, tx = both(noise((1, 3, 16, 16)))
+    sample = ours(x.astype("bfloat16"), 5).sample
+    assert sample.dtype == paddle.bfloat16
+    assert_close(sample, reference(tx, 5).sample, 5e-2)
+
+
+def test_attention_slicing_changes_nothing(tmp_path):
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**{**SMALL, "attention_head_dim": 4}))
+    x, tx = both(noise((2, 3, 16, 16)))
+    expected = reference(tx, 5).sample
+    for size in ("auto", "max", 3, None):
+        ours.set_attention_slice(size)
+        assert_close(ours(x, 5).sample, expected, what=f"slices of {size}")
+    with pytest.raises(InputError, match="slice_size is 99"):
+        ours.set_attention_slice(99)
+
+
+def test_wrong_configuration_lists_everything():
+    with pytest.raises(ConfigError) as error:
+        UNet2DModel(
+            down_block_types=("DownBlock2D", "NoBlock"),
+            up_block_types=("UpBlock2D",),
+            block_out_channels=(32, 64),
+            time_embedding_type="learned",
+            class_embed_type="strange",
+        )
+    text = str(error.value)
+    for part in ("'NoBlock'", "up_block_types has 1 entries", "num_train_timesteps", "'strange'", "AttnDownBlock2D"):
+        assert part in text
+
+
+def test_wrong_input_says_what_was_expected():
+    network = UNet2DModel(**SMALL)
+    with pytest.raises(InputError, match=r"\[batch, 3, height, width\]"):
+        network(paddle.zeros([1, 4, 8, 8]), 0)
+    with pytest.raises(InputError, match="without a class embedding"):
+        network(paddle.zeros([1, 3, 8, 8]), 0, paddle.to_tensor([1]))
+
+
+def test_keys_and_shapes_of_published_networks():
+    """ddpm-cifar10-32, built without memory on both sides."""
+    config = {
+        "act_fn": "silu", "attention_head_dim": None, "block_out_channels": [128, 256, 256, 256],
+        "center_input_sample": False, "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+        "layers_per_block": 2, "mid_block_scale_factor": 1, "norm_eps": 1e-6, "norm_num_groups": 32,
+        "sample_size": 32, "time_embedding_type": "positional",
+    }  # fmt: skip
+    assert_same_keys(UNet2DModel, diffusers.UNet2DModel, config)
+
+
+def assert_same_keys(our_class, their_class, config):
+    with paddle.LazyGuard():
+        ours = our_class.from_config(config)
+    with torch.device("meta"):
+        theirs = their_class.from_config(config)
+    linear = {f"{name}.weight" for name, module in theirs.named_modules() if isinstance(module, torch.nn.Linear)}
+    shapes = {
+        key: tuple(value.shape)[::-1] if key in linear else tuple(value.shape)
+        for key, value in theirs.state_dict().items()
+    }
+    assert {key: tuple(value.shape) for key, value in ours.state_dict().items()} == shapes
