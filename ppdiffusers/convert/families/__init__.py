@@ -1,0 +1,1 @@
+"""Data only: one small file per foreign naming."""

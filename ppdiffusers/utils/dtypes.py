@@ -1,0 +1,46 @@
+"""Names of dtypes, whichever library's object says them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.tensors import NUMPY_CARRIER
+
+_SHORT = {
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "float": "float32",
+    "fp32": "float32",
+    "double": "float64",
+    "fp64": "float64",
+    "long": "int64",
+    "int": "int32",
+}
+
+
+def as_dtype_name(dtype: Any) -> str:
+    """ "float32", "bfloat16", ... for a name, a Paddle dtype, a torch dtype or a numpy dtype or scalar type.
+
+    Raises:
+        InputError: it is none of those.
+    """
+    if isinstance(dtype, (np.dtype, type)):
+        name = _numpy_name(dtype)
+    else:
+        # "paddle.float32", "torch.float32", "DataType.FLOAT32", "VarType.FP32": the last part says it
+        name = str(dtype).rpartition(".")[2].strip("'>").lower()
+    name = _SHORT.get(name, name)
+    if name not in NUMPY_CARRIER:
+        raise InputError(f"{dtype!r} is not a dtype that we know.", expected=f"one of {', '.join(NUMPY_CARRIER)}")
+    return name
+
+
+def _numpy_name(dtype: Any) -> str:
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return str(dtype)
