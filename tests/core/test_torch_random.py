@@ -1,6 +1,7 @@
 """torch's streams: the CPU against torch live; CUDA against vectors and values that others have published."""
 
 import numpy as np
+import paddle
 import pytest
 import torch
 
@@ -338,6 +339,17 @@ def test_recorded_noise_plays_back_in_order():
     np.testing.assert_array_equal(noise.randint(0, 3, (1, 2)), [[1, 2]])
     assert noise.remaining == 0
     np.testing.assert_array_equal(noise.rewind().randn((2, 3)), first.numpy())
+
+
+def test_recorded_noise_in_bfloat16():
+    drawn = torch.randn(5, dtype=torch.bfloat16)
+    wide_noise = drawn.float().numpy()
+    bits = TorchGenerator(0).randn(5, "bfloat16")
+    noise = RecordedNoise([drawn, paddle.to_tensor(wide_noise).astype("bfloat16"), bits, bits])
+    np.testing.assert_array_equal(noise.randn(5), wide_noise)
+    np.testing.assert_array_equal(wide(noise.randn(5, "bfloat16"), "bfloat16"), wide_noise)
+    np.testing.assert_array_equal(noise.randn(5, "bfloat16"), bits)
+    np.testing.assert_array_equal(noise.randn(5), bfloat16_to_float32(bits))
 
 
 def test_recorded_noise_names_the_draw_that_does_not_fit():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.core.tensors import cast_floating, float32_to_bfloat16
+from ppdiffusers.core.tensors import cast_floating
 from ppdiffusers.core.torch_random.shapes import as_shape
 
 
@@ -18,7 +18,8 @@ class RecordedNoise:
     numbers): the recording says what the numbers were. Shapes must agree; dtypes are cast to what is asked.
 
     Args:
-        arrays: anything `numpy.asarray` takes: numpy arrays, CPU tensors of any framework, nested lists.
+        arrays: anything `numpy.asarray` takes: numpy arrays, CPU tensors of any framework, nested lists. Arrays of
+            uint16 are bfloat16 bits, as everywhere in this package.
     """
 
     device = "cpu"
@@ -30,7 +31,7 @@ class RecordedNoise:
                 where=f"array of shape {arrays.shape}",
                 remedy="RecordedNoise([array]), or RecordedNoise(list(array)) if its first axis counts the draws",
             )
-        self._arrays = [np.asarray(array) for array in arrays]
+        self._arrays = [_as_array(array) for array in arrays]
         self.position = 0
 
     @property
@@ -68,9 +69,8 @@ class RecordedNoise:
     def randn(self, shape: Sequence[int] | int, dtype: str = "float32") -> np.ndarray:
         """The next recorded array, in the numpy carrier of `dtype` (bfloat16 as uint16 bits)."""
         array = self._next(shape)
-        if dtype == "bfloat16":
-            return float32_to_bfloat16(array.astype(np.float32))
-        return cast_floating(array, str(array.dtype), dtype)
+        source = "bfloat16" if array.dtype == np.uint16 else str(array.dtype)
+        return array if source == dtype else cast_floating(array, source, dtype)
 
     rand = exponential = randn
 
@@ -81,3 +81,10 @@ class RecordedNoise:
     def randperm(self, count: int) -> np.ndarray:
         """The next recorded array as int64, of shape [count]."""
         return self._next(count).astype(np.int64)
+
+
+def _as_array(value: object) -> np.ndarray:
+    """numpy has no bfloat16: tensors of it are widened by their own framework."""
+    if str(getattr(value, "dtype", "")).endswith("bfloat16"):
+        value = value.astype("float32") if hasattr(value, "astype") else value.float()  # Paddle, torch
+    return np.asarray(value)
