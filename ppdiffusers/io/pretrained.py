@@ -260,12 +260,8 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
     Raises:
         WeightsError: keys are missing, unexpected or mis-shaped; all of them are listed.
     """
-    source = checkpoint.files[0]
-    tensors = apply_families(getattr(layer, "load_families", ()), checkpoint, where=source)
-    if checkpoint.framework == "pytorch":
-        tensors = to_paddle_layout(tensors, layer)
+    tensors = tensors_for(layer, checkpoint)
     state = layer.state_dict()
-    _compare(layer, state, tensors, source)
     filled: set[int] = set()
     for key, target in state.items():
         if key in tensors and id(target) not in filled:
@@ -276,6 +272,20 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
         if not parameter._is_initialized():  # absent and allowed to be: the layer's own initial value
             parameter.initialize()
     _forget_lazy_state(layer)
+
+
+def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
+    """The tensors of a checkpoint of either framework, not yet read, in Paddle's layout under the layer's own names.
+
+    Raises:
+        WeightsError: keys are missing, unexpected or mis-shaped; all of them are listed.
+    """
+    source = checkpoint.files[0]
+    tensors = apply_families(getattr(layer, "load_families", ()), checkpoint, where=source)
+    if checkpoint.framework == "pytorch":
+        tensors = to_paddle_layout(tensors, layer)
+    _compare(layer, layer.state_dict(), tensors, source)
+    return tensors
 
 
 def fill_tensor(target: paddle.Tensor, tensor: LazyTensor) -> None:
