@@ -12,6 +12,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import FLOATING
 from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
+from ppdiffusers.utils.dtypes import as_dtype_name
 
 PaddleGenerator = paddle.framework.core.Generator  # what `paddle.Generator()` returns
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
@@ -64,11 +65,8 @@ def rand_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) 
     return _draw("rand", shape, generator, dtype)
 
 
-def _dtype_name(dtype: Any) -> str:
-    """ "float32" and its like, of a string, a Paddle or torch dtype (they print as "paddle.float32"), a numpy dtype."""
-    if dtype is None:
-        return "float32"
-    name = np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).rpartition(".")[2]
+def _floating(dtype: Any) -> str:
+    name = as_dtype_name(dtype)
     if name not in FLOATING:
         raise InputError("Noise has a floating dtype.", where=f"{dtype=}", expected=", ".join(FLOATING))
     return name
@@ -76,7 +74,7 @@ def _dtype_name(dtype: Any) -> str:
 
 def _draw(kind: str, shape: Sequence[int], generator: Any, dtype: Any) -> paddle.Tensor:
     shape = as_shape(shape)
-    dtype = _dtype_name(dtype)
+    dtype = "float32" if dtype is None else _floating(dtype)
     generator = as_generator(generator)
     if not isinstance(generator, list):
         return _draw_one(kind, shape, generator, dtype)
