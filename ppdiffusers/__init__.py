@@ -27,9 +27,20 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "schedulers.scheduling_utils": ("SchedulerMixin",),
     "schedulers.scheduling_ddpm": ("DDPMScheduler",),
     "schedulers.scheduling_ddim": ("DDIMScheduler",),
+    "schedulers.scheduling_pndm": ("PNDMScheduler",),
+    "schedulers.scheduling_lms_discrete": ("LMSDiscreteScheduler",),
+    "schedulers.scheduling_euler_discrete": ("EulerDiscreteScheduler",),
+    "schedulers.scheduling_euler_ancestral_discrete": ("EulerAncestralDiscreteScheduler",),
+    "schedulers.scheduling_dpmsolver_multistep": ("DPMSolverMultistepScheduler",),
+    "schedulers.scheduling_dpmsolver_multistep_inverse": ("DPMSolverMultistepInverseScheduler",),
+    "schedulers.scheduling_dpmsolver_singlestep": ("DPMSolverSinglestepScheduler",),
+    "schedulers.scheduling_unipc_multistep": ("UniPCMultistepScheduler",),
+    "schedulers.scheduling_deis_multistep": ("DEISMultistepScheduler",),
     # pipelines
     # helpers
     # conversion of whole folders
+    "migrate.folder": ("convert_diffusers_to_paddle", "convert_paddle_to_diffusers"),
+    "migrate.report": ("ConversionReport",),
 }
 _HOME = {name: f"ppdiffusers.{module}" for module, names in _MODULES.items() for name in names}
 

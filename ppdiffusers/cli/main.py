@@ -1,0 +1,20 @@
+"""`ppdiffusers <command>`: one subcommand so far, `convert`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ppdiffusers.cli import convert
+from ppdiffusers.cli.running import run
+from ppdiffusers.version import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    parser = argparse.ArgumentParser(prog="ppdiffusers", description="Diffusion pipelines on PaddlePaddle.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    convert.add_parser(commands)
+    arguments = parser.parse_args(argv)
+    return run(arguments.action, arguments)

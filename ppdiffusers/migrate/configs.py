@@ -1,0 +1,77 @@
+"""Configuration files on their way from one framework to the other.
+
+Everything that the source says is kept, so that the way back gives the same file; what only one side writes is
+added or taken away:
+
+- `_ppdiffusers_version` is added to diffusers' configurations for Paddle, and taken away again;
+- `_diffusers_version` stays in ours (diffusers decides by it how to read old files) and is added when it is not there;
+- `torch_dtype` (transformers) follows a cast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppdiffusers.convert.model_index import ModelIndex, render_entry
+from ppdiffusers.version import __version__
+
+DIFFUSERS_VERSION = "0.35.2"  # the release whose files we write
+TRANSFORMERS_VERSION = "4.55.4"
+# What transformers wants in the configuration of a model, by the name of its class.
+MODEL_TYPES = {
+    "CLIPTextModel": "clip_text_model",
+    "CLIPTextModelWithProjection": "clip_text_model",
+    "CLIPVisionModel": "clip_vision_model",
+    "CLIPVisionModelWithProjection": "clip_vision_model",
+    "CLIPModel": "clip",
+    "StableDiffusionSafetyChecker": "clip",
+}
+# Keys that Paddle's libraries write and that mean nothing to PyTorch's.
+PADDLE_KEYS = ("_ppdiffusers_version", "paddlenlp_version", "paddle_dtype")
+
+
+def config_for_paddle(config: Mapping[str, Any], class_name: str, dtype: str | None = None) -> dict[str, Any]:
+    """A component's configuration as it is written for Paddle."""
+    version = {} if class_name in MODEL_TYPES else {"_ppdiffusers_version": __version__}
+    return {**_with_dtype(config, dtype), **version}
+
+
+def config_for_diffusers(config: Mapping[str, Any], class_name: str, dtype: str | None = None) -> dict[str, Any]:
+    """A component's configuration as diffusers or transformers reads it."""
+    kept = {key: value for key, value in _with_dtype(config, dtype).items() if key not in PADDLE_KEYS}
+    if class_name not in MODEL_TYPES:
+        version = kept.get("_diffusers_version", DIFFUSERS_VERSION)
+        return {**kept, "_class_name": class_name, "_diffusers_version": version}
+    kept.pop("_class_name", None)
+    kept.pop("_diffusers_version", None)
+    defaults = {
+        "architectures": [class_name],
+        "model_type": MODEL_TYPES[class_name],
+        "transformers_version": TRANSFORMERS_VERSION,
+    }
+    return {**kept, **{key: kept.get(key) or value for key, value in defaults.items()}}
+
+
+def index_for(index: ModelIndex, to: str, layout: str) -> dict[str, Any]:
+    """`model_index.json` for the framework `to`, with paddlenlp's classes where `layout` asks for them."""
+    world = "diffusers" if to == "diffusers" else {"transformers": "ppdiffusers", "paddlenlp": "paddlenlp"}[layout]
+    head = {key: value for key, value in index.raw.items() if key.startswith("_")}
+    if to == "paddle":
+        head["_ppdiffusers_version"] = __version__
+    else:
+        head = {"_diffusers_version": DIFFUSERS_VERSION, **head}
+        head.pop("_ppdiffusers_version", None)
+    entries = {
+        name: render_entry(component.known.name if component.known else None, world)
+        for name, component in index.components.items()
+    }
+    return {**head, **index.settings, **entries}
+
+
+def _with_dtype(config: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
+    changed = dict(config)
+    for key in ("torch_dtype", "dtype"):
+        if dtype is not None and changed.get(key) is not None:
+            changed[key] = dtype
+    return changed

@@ -1,0 +1,141 @@
+"""Run both frameworks on the same random inputs and measure how far apart they are, component by component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.errors import ConversionError
+from ppdiffusers.core.extras import need
+from ppdiffusers.core.torch_random import TorchGenerator
+from ppdiffusers.migrate import probes
+
+WHY = "to verify a conversion"
+# Largest relative distance that still counts as the same (docs/design.md): float32 on a CPU.
+MODEL_TOLERANCE = 1e-4
+STEP_TOLERANCE = 1e-5
+EXACT = 0.0
+
+
+def verify_component(
+    class_name: str,
+    paddle_class: type,
+    torch_folder: Path,
+    paddle_folder: Path,
+    *,
+    dtype: str | None = None,
+    torch_variant: str | None = None,
+    paddle_variant: str | None = None,
+) -> float:
+    """The largest relative distance between the two frameworks' outputs for one component.
+
+    Both sides compute in float32; with `dtype` the weights of both are rounded to it first.
+
+    Raises:
+        MissingDependencyError: torch, diffusers or transformers is not installed.
+        ConversionError: the outputs are further apart than the tolerance; every one that is is listed.
+    """
+    reference_class = _reference_class(class_name)
+    if class_name in probes.MODELS:
+        return _verify_model(
+            class_name,
+            _torch_model(reference_class, torch_folder, dtype, torch_variant),
+            _paddle_model(paddle_class, paddle_folder, dtype, paddle_variant),
+        )
+    theirs, ours = reference_class.from_pretrained(torch_folder), paddle_class.from_pretrained(paddle_folder)
+    if class_name in probes.TOKENIZERS:
+        return compare(class_name, probes.tokenizer(ours), probes.tokenizer(theirs), EXACT)
+    if class_name in probes.IMAGE_PROCESSORS:
+        outputs = (probes.image_processor(made, np.random.default_rng(0)) for made in (ours, theirs))
+        return compare(class_name, *outputs, STEP_TOLERANCE)
+    return _verify_scheduler(class_name, theirs, ours)
+
+
+def compare(what: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float) -> float:
+    """The largest relative distance over all named outputs; ConversionError when one is above `tolerance`."""
+    distances = {name: relative_distance(_array(ours[name]), _array(theirs[name])) for name in theirs}
+    failed = {name: distance for name, distance in distances.items() if not distance <= tolerance}
+    if failed:
+        raise ConversionError(
+            f"The two frameworks disagree on {what}.",
+            problems=[f"{name}: relative distance {distance:.3g}" for name, distance in failed.items()],
+            expected=f"at most {tolerance:g}",
+            remedy="please report it with the source's name: nothing was written.",
+        )
+    return max(distances.values())
+
+
+def relative_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """max |ours - theirs| / max |theirs|; infinite for different shapes or values that are not finite."""
+    if ours.shape != theirs.shape:
+        return float("inf")
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    difference = np.abs(ours - theirs).max(initial=0.0)
+    scale = np.abs(theirs).max(initial=0.0)
+    distance = difference / scale if scale > 0 else difference
+    return float(distance) if np.isfinite(distance) else float("inf")
+
+
+def _verify_model(class_name: str, theirs: Any, ours: Any) -> float:
+    torch = need("torch", WHY)
+    probe, config = probes.MODELS[class_name], _as_dict(theirs.config)
+    with torch.no_grad():
+        reference = probe(theirs, config, np.random.default_rng(0), torch.from_numpy)
+        reference = {name: _array(value) for name, value in reference.items()}
+    with paddle.no_grad():
+        found = probe(ours, config, np.random.default_rng(0), paddle.to_tensor)
+    return compare(class_name, found, reference, MODEL_TOLERANCE)
+
+
+def _verify_scheduler(class_name: str, theirs: Any, ours: Any) -> float:
+    torch = need("torch", WHY)
+    config = _as_dict(theirs.config)
+    # Without a generator diffusers draws from torch's global stream; ours is handed the same stream, same seed.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        reference = probes.scheduler(theirs, config, np.random.default_rng(0), torch.from_numpy, {})
+    noise = {"generator": TorchGenerator(0)}
+    found = probes.scheduler(ours, config, np.random.default_rng(0), paddle.to_tensor, noise)
+    timesteps = compare(
+        class_name, {"timesteps": found.pop("timesteps")}, {"timesteps": reference.pop("timesteps")}, 1e-6
+    )
+    return max(timesteps, compare(class_name, found, reference, STEP_TOLERANCE))
+
+
+def _torch_model(reference_class: type, folder: Path, dtype: str | None, variant: str | None) -> Any:
+    torch = need("torch", WHY)
+    model = reference_class.from_pretrained(folder, variant=variant, local_files_only=True)
+    if dtype is not None:
+        model = model.to(getattr(torch, dtype))
+    return model.float().eval()
+
+
+def _paddle_model(paddle_class: type, folder: Path, dtype: str | None, variant: str | None) -> Any:
+    model = paddle_class.from_pretrained(folder, variant=variant, paddle_dtype="float32")
+    if dtype is not None:
+        model = model.to(dtype=dtype).to(dtype="float32")
+    model.eval()
+    return model
+
+
+def _reference_class(class_name: str) -> type:
+    for library in ("diffusers", "transformers"):
+        module = need(library, WHY)
+        if hasattr(module, class_name):
+            return getattr(module, class_name)
+    return getattr(need("diffusers.pipelines.stable_diffusion.safety_checker", WHY), class_name)
+
+
+def _as_dict(config: Any) -> dict[str, Any]:
+    return dict(config) if isinstance(config, Mapping) else config.to_dict()
+
+
+def _array(value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value
+    detach: Callable[[], Any] | None = getattr(value, "detach", None)
+    return np.asarray(value if detach is None else detach().cpu().numpy())

@@ -1,0 +1,8 @@
+"""Convert a diffusers folder (PyTorch weights) for Paddle. PyTorch is not needed, except for `--verify`."""
+
+import sys
+
+from ppdiffusers.cli.convert import run_script
+
+if __name__ == "__main__":
+    sys.exit(run_script(to="paddle", description=__doc__))

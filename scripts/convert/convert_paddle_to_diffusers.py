@@ -1,0 +1,8 @@
+"""Convert a Paddle folder for diffusers and transformers. PyTorch is not needed, except for `--verify`."""
+
+import sys
+
+from ppdiffusers.cli.convert import run_script
+
+if __name__ == "__main__":
+    sys.exit(run_script(to="diffusers", description=__doc__))
