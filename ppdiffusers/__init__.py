@@ -37,6 +37,12 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "schedulers.scheduling_unipc_multistep": ("UniPCMultistepScheduler",),
     "schedulers.scheduling_deis_multistep": ("DEISMultistepScheduler",),
     # pipelines
+    "pipelines.pipeline_utils": ("AudioPipelineOutput", "DiffusionPipeline", "ImagePipelineOutput"),
+    "pipelines.ddpm.pipeline_ddpm": ("DDPMPipeline",),
+    "pipelines.stable_diffusion.pipeline_stable_diffusion": ("StableDiffusionPipeline",),
+    "pipelines.stable_diffusion.pipeline_output": ("StableDiffusionPipelineOutput",),
+    "pipelines.stable_diffusion.safety_checker": ("StableDiffusionSafetyChecker",),
+    "image_processor": ("VaeImageProcessor",),
     # helpers
     # conversion of whole folders
     "migrate.folder": ("convert_diffusers_to_paddle", "convert_paddle_to_diffusers"),

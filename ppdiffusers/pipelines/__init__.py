@@ -1,0 +1,1 @@
+"""Pipelines: components put together so that a prompt, or nothing but noise, becomes a picture."""

@@ -1,0 +1,1 @@
+"""Denoising diffusion probabilistic models: one network, no conditioning."""

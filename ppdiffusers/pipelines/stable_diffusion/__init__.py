@@ -1,0 +1,1 @@
+"""Stable Diffusion: latent diffusion guided by a text encoder."""

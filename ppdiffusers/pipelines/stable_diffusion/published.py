@@ -1,0 +1,53 @@
+"""Folders published in 2022 carry settings that were mistakes; their pictures are painted with the mended ones."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+from ppdiffusers.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+
+def mend_scheduler(scheduler: Any) -> None:
+    """Stable Diffusion was trained with timesteps that start at 1 and without clipping of x_0 (latents exceed 1)."""
+    if scheduler is None:
+        return
+    if getattr(scheduler.config, "steps_offset", 1) != 1:
+        _tell("scheduler", "steps_offset", scheduler.config.steps_offset, 1)
+        scheduler.register_to_config(steps_offset=1)
+    if getattr(scheduler.config, "clip_sample", False) is True:
+        _tell("scheduler", "clip_sample", True, False)
+        scheduler.register_to_config(clip_sample=False)
+
+
+def mend_unet(unet: Any) -> None:
+    """UNets saved before 0.9.0 say `sample_size` 32 and were trained at 64."""
+    side = getattr(getattr(unet, "config", None), "sample_size", None)
+    if isinstance(side, int) and side < 64 and _before_0_9(unet.config.get("_diffusers_version")):
+        _tell("unet", "sample_size", side, 64)
+        unet.register_to_config(sample_size=64)
+
+
+def tell_no_safety_checker(pipeline: Any) -> None:
+    logger.warning(
+        "%s has no safety checker: pictures are not filtered. Where others can see them, the licence of "
+        "Stable Diffusion asks for one. `requires_safety_checker=False` silences this.",
+        type(pipeline).__name__,
+    )
+
+
+def _before_0_9(version: str | None) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)", version or "")
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < (0, 9)
+
+
+def _tell(component: str, key: str, found: Any, used: Any) -> None:
+    warnings.warn(
+        f"The configuration of the {component} says `{key}` {found!r}, which is outdated for Stable Diffusion: "
+        f"{used!r} is used. Correct its file to silence this.",
+        FutureWarning,
+        stacklevel=4,
+    )

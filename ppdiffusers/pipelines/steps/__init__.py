@@ -1,0 +1,1 @@
+"""What pipelines share: checks, prompts, first latents, guidance, the bookkeeping of the loop, pictures, safety."""

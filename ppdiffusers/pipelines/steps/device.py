@@ -1,0 +1,94 @@
+"""Devices and dtypes as users name them, and moving networks between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.tensors import FLOATING
+from ppdiffusers.utils.dtypes import as_dtype_name
+
+_ALIASES = {"device": "device", "dtype": "dtype", "paddle_dtype": "dtype", "torch_dtype": "dtype"}
+_HARMLESS = ("silence_dtype_warnings", "non_blocking")
+
+
+def parse_device_and_dtype(*args: Any, **kwargs: Any) -> tuple[str | None, str | None]:
+    """(device, dtype) from arguments in any order, such as ("float16", "gpu:0"); None where nothing is said.
+
+    Raises:
+        InputError: something is neither, a thing is said twice, or this Paddle has no such device.
+    """
+    found: dict[str, str | None] = {"device": None, "dtype": None}
+    problems = []
+    named = [(_ALIASES.get(key), key, value) for key, value in kwargs.items() if key not in _HARMLESS]
+    for slot, key, value in [*((None, None, value) for value in args), *named]:
+        if value is None:
+            continue
+        if key is not None and slot is None:
+            problems.append(f"unknown argument {key}={value!r}")
+            continue
+        device = _as_device(value) if slot != "dtype" else None
+        dtype = _as_floating(value) if slot != "device" and device is None else None
+        slot = "device" if device else "dtype"
+        if not (device or dtype):
+            problems.append(f"{value!r} is neither a device nor a floating dtype")
+        elif found[slot] is not None:
+            problems.append(f"the {slot} is given twice: {found[slot]} and {value!r}")
+        else:
+            found[slot] = device or dtype
+    device = found["device"]
+    if device and device != "cpu" and not _exists(device):
+        problems.append(f"{device}: this Paddle sees {_devices()}")
+    if problems:
+        raise InputError(
+            "The pipeline cannot be moved.",
+            problems=problems,
+            expected="'cpu', 'gpu' or 'gpu:N' and one of " + ", ".join(FLOATING),
+            remedy="for a GPU install paddlepaddle-gpu instead of paddlepaddle." if device else None,
+        )
+    return device, found["dtype"]
+
+
+def move_layer(layer: nn.Layer, device: str | None, dtype: str | None) -> None:
+    """Move a network, and cast its floating parameters and buffers, in place."""
+    if device is not None:
+        layer.to(device=device)
+    if dtype is not None:
+        # Layer.to(dtype=...) would cast integer buffers too; this is what Layer.float() calls.
+        layer._to_impl(dtype=dtype, include_sublayers=True, floating_only=True)
+
+
+def _as_device(value: Any) -> str | None:
+    if isinstance(value, paddle.CPUPlace):
+        return "cpu"
+    if isinstance(value, paddle.CUDAPlace):
+        return f"gpu:{value.get_device_id()}"
+    if isinstance(value, paddle.base.libpaddle.Place):  # that of a tensor
+        return f"gpu:{value.gpu_device_id()}" if value.is_gpu_place() else "cpu"
+    name, _, number = str(value).replace("cuda", "gpu").partition(":")
+    if name not in ("cpu", "gpu") or not (number.isdigit() or not number):
+        return None
+    return "cpu" if name == "cpu" else f"gpu:{number or 0}"
+
+
+def _as_floating(value: Any) -> str | None:
+    try:
+        name = as_dtype_name(value)
+    except InputError:
+        return None
+    return name if name in FLOATING else None
+
+
+def _exists(device: str) -> bool:
+    if not paddle.device.is_compiled_with_cuda():
+        return False
+    return int(device.partition(":")[2]) < paddle.device.cuda.device_count()
+
+
+def _devices() -> str:
+    if not paddle.device.is_compiled_with_cuda():
+        return "the CPU only"
+    return f"{paddle.device.cuda.device_count()} GPU(s)"
