@@ -1,0 +1,36 @@
+"""Text and image encoders, tokenizers and image processors, with the names of the original library."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "configuration_utils": ("PretrainedConfig",),
+    "modeling_utils": ("PretrainedModel",),
+    "clip.configuration": ("CLIPTextConfig", "CLIPVisionConfig", "CLIPConfig"),
+    "clip.modeling": (
+        "CLIPTextModel",
+        "CLIPTextModelWithProjection",
+        "CLIPVisionModel",
+        "CLIPVisionModelWithProjection",
+        "CLIPModel",
+    ),
+    "clip.tokenization": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "clip.image_processing": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
+}
+_HOME = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

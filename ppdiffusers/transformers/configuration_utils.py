@@ -1,0 +1,62 @@
+"""Configurations of encoders: attributes set from keyword arguments, kept as the config.json of the originals."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ppdiffusers.core.config import read_json
+from ppdiffusers.core.files import replace_file
+from ppdiffusers.io.source import resolve_folder
+
+
+class PretrainedConfig:
+    """Base of the configurations.
+
+    `defaults` lists what a model reads; published files carry many keys more, which are kept as they are and
+    written back.
+    """
+
+    model_type: ClassVar[str] = ""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    config_name: ClassVar[str] = "config.json"
+
+    def __init__(self, **kwargs: Any):
+        for key, value in {**copy.deepcopy(dict(self.defaults)), **kwargs}.items():
+            if key != "model_type":
+                setattr(self, key, value)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> PretrainedConfig:
+        return cls(**{**config, **overrides})
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **overrides: Any):
+        """Read config.json from a folder."""
+        folder = resolve_folder(name_or_path, subfolder)
+        return cls.from_dict(read_json(Path(folder) / cls.config_name), **overrides)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All keys, those of parts nested, in plain JSON types."""
+        plain = {k: v.to_dict() if isinstance(v, PretrainedConfig) else v for k, v in vars(self).items()}
+        return {"model_type": self.model_type, **plain}
+
+    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
+        """Write config.json."""
+        with replace_file(Path(save_directory) / self.config_name) as staging:
+            staging.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PretrainedConfig) and self.to_dict() == other.to_dict()
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {json.dumps(self.to_dict(), indent=2, ensure_ascii=False)}"
