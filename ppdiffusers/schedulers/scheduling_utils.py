@@ -17,6 +17,18 @@ from ppdiffusers.core.outputs import BaseOutput
 EXCHANGEABLE: dict[str, str] = {
     "DDIMScheduler": "scheduling_ddim",
     "DDPMScheduler": "scheduling_ddpm",
+    "PNDMScheduler": "scheduling_pndm",
+    "LMSDiscreteScheduler": "scheduling_lms_discrete",
+    "EulerDiscreteScheduler": "scheduling_euler_discrete",
+    "HeunDiscreteScheduler": "scheduling_heun_discrete",
+    "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
+    "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
+    "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
+    "KDPM2DiscreteScheduler": "scheduling_k_dpm_2_discrete",
+    "KDPM2AncestralDiscreteScheduler": "scheduling_k_dpm_2_ancestral_discrete",
+    "DEISMultistepScheduler": "scheduling_deis_multistep",
+    "UniPCMultistepScheduler": "scheduling_unipc_multistep",
+    "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
 }
 
 

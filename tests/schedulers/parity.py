@@ -17,8 +17,12 @@ from tests.support.parity import noise
 
 SHAPE = (2, 3, 5, 7)  # [B, C, H, W]
 STEPS = (1, 2, 5, 10, 25, 50)
-ONE_STEP = 1e-5  # of the largest value of the reference's result, from the same sample
-WHOLE_RUN = 1e-3  # after steps that each start from the own last sample
+# Distances are relative to the largest value of the reference's result.
+ONE_STEP = 1e-5  # both from the same sample
+WHOLE_RUN = 1e-3  # each from its own last sample
+# A float32 sample at noise level sigma holds its clean part to 6e-8 sigma; what both sides round differently there
+# shows when the noise is gone (and the other way round where steps lead to the noise).
+ROUNDING = 4e-7
 
 
 def network(x: np.ndarray, t: float, channels: int = 1) -> np.ndarray:
@@ -88,13 +92,26 @@ def assert_same_run(
         ours.set_timesteps(**chosen)
         what = f"{name}({config}).set_timesteps({chosen}), {'single steps' if forced else 'whole run'}"
         assert_same_schedule(ours, theirs, what)
+        levels = noise_levels(ours)
         result = run(ours, TorchGenerator(7), paddle.to_tensor, channels, extra, forced)
         for i, (a, b) in enumerate(zip(result, reference, strict=True)):
             assert a.keys() == b.keys(), f"{what}: step {i} returns {list(a)}, reference {list(b)}"
             for key in b:
                 assert np.isfinite(b[key]).all(), f"{what}: the reference's {key} is not finite at step {i}"
                 distance = np.abs(a[key] - b[key]).max() / max(np.abs(b[key]).max(), 1e-3)
-                assert distance <= tolerance, f"{what}: {key} of step {i} of {len(reference)} is off by {distance:.2e}"
+                allowed = tolerance + ROUNDING * (levels[i] if forced else levels.max())
+                assert distance <= allowed, f"{what}: {key} of step {i} of {len(reference)} is off by {distance:.2e}"
+
+
+def noise_levels(scheduler: object) -> np.ndarray:
+    """How far noise and clean sample are apart at each step, at least 1."""
+    n = len(scheduler.timesteps)
+    if getattr(scheduler, "sigmas", None) is None:
+        return np.ones(n)
+    sigmas = np.asarray(scheduler.sigmas[:n], dtype=np.float64)
+    if scheduler.config.get("use_flow_sigmas"):
+        sigmas = sigmas / (1 - sigmas)
+    return np.maximum(np.maximum(sigmas, 1 / np.maximum(sigmas, 1e-3)), 1)
 
 
 def assert_same_schedule(ours: object, theirs: object, what: str) -> None:

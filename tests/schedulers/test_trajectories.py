@@ -19,6 +19,65 @@ TRAINED = {"trained_betas": [0.001 + 0.0004 * i for i in range(60)], "num_train_
 NO_CLIP = {"clip_sample": False}
 OFFSET = {"steps_offset": 1, **LEADING}
 
+KARRAS = {"use_karras_sigmas": True}
+EXPONENTIAL = {"use_exponential_sigmas": True}
+BETA = {"use_beta_sigmas": True}
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+SIGMA_MIN = {"final_sigmas_type": "sigma_min"}
+PRK = (5, 10, 25, 50)  # Runge-Kutta steps need four
+
+SIGMA_SAMPLERS: list[dict] = [
+    {},
+    SCALED,
+    COSINE,
+    {**TRAINED, "_steps": (1, 2, 5, 10, 25)},
+    V,
+    {**V, **SCALED},
+    TRAILING,
+    LEADING,
+    {**OFFSET, **SCALED},
+    {**V, **COSINE, **TRAILING},
+    {"num_train_timesteps": 333},
+    {**KARRAS},
+    {**KARRAS, **SCALED},
+    {**KARRAS, **V, **LEADING},
+    {**KARRAS, **COSINE},
+    {**EXPONENTIAL},
+    {**EXPONENTIAL, **SCALED, **V},
+    {**BETA},
+    {**BETA, **SCALED, **V},
+]
+SOLVERS: list[dict] = [
+    {},
+    SCALED,
+    COSINE,
+    {**TRAINED, "_steps": (1, 2, 5, 10, 25)},
+    V,
+    {**X0, **SCALED},
+    {**TRAILING, **SCALED},
+    {**LEADING, **SCALED},
+    {**OFFSET, **V},
+    {"num_train_timesteps": 333},
+    {"solver_order": 1},
+    {"solver_order": 3, **SCALED},
+    {"solver_order": 3, **V},
+    THRESHOLD,
+    {**THRESHOLD, **V, **SCALED},
+    KARRAS,
+    {**KARRAS, **COSINE},
+    {**KARRAS, **SCALED, "solver_order": 3},
+    {**EXPONENTIAL, **SCALED},
+    {**BETA, **SCALED},
+    FLOW,
+    {**FLOW, "flow_shift": 1.0, "solver_order": 1},
+]
+SOLVERS_FINAL: list[dict] = [
+    SIGMA_MIN,
+    {**SIGMA_MIN, **KARRAS, **SCALED},
+    {**SIGMA_MIN, **FLOW},
+    {**ZERO_SNR, **V, **TRAILING},
+]
+
 # name -> configurations; keys that begin with "_" are arguments of the run
 GRID: dict[str, list[dict]] = {
     "DDPMScheduler": [
@@ -71,9 +130,125 @@ GRID: dict[str, list[dict]] = {
         {"num_train_timesteps": 100, "beta_end": 0.1},
         {"num_train_timesteps": 333, **NO_CLIP, **TRAILING},
     ],
+    "PNDMScheduler": [
+        {"skip_prk_steps": True},
+        {"skip_prk_steps": True, **SCALED, "steps_offset": 1},
+        {"skip_prk_steps": True, **SCALED, "set_alpha_to_one": True},
+        {"skip_prk_steps": True, **COSINE},
+        {"skip_prk_steps": True, **TRAINED, "_steps": (1, 2, 5, 10, 25)},
+        {"skip_prk_steps": True, **V},
+        {"skip_prk_steps": True, **V, **SCALED, **TRAILING},
+        {"skip_prk_steps": True, **TRAILING},
+        {"skip_prk_steps": True, **LINSPACE},
+        {"skip_prk_steps": True, **LINSPACE, **SCALED},
+        {"skip_prk_steps": True, "num_train_timesteps": 333},
+        {"skip_prk_steps": True, "num_train_timesteps": 100, "beta_end": 0.1},
+        {"_steps": PRK},
+        {"_steps": PRK, **SCALED},
+        {"_steps": PRK, **SCALED, "set_alpha_to_one": True},
+        {"_steps": PRK, **COSINE},
+        {"_steps": PRK, **V},
+        {"_steps": PRK, **TRAILING},
+        {"_steps": PRK, **LINSPACE},
+        {"_steps": PRK, **LINSPACE, **V, **SCALED},
+        {"_steps": PRK, "num_train_timesteps": 333},
+    ],
+    "LMSDiscreteScheduler": SIGMA_SAMPLERS
+    + [{**X0, **SCALED}, {**X0, **KARRAS}, {"_order": 1}, {"_order": 2, **SCALED}, {"_order": 3, **KARRAS}],
+    "EulerDiscreteScheduler": SIGMA_SAMPLERS
+    + [
+        {**X0, **SCALED},
+        {"_s_churn": 5.0, "_s_noise": 1.1},
+        {"_s_churn": 20.0, "_s_tmin": 0.5, "_s_tmax": 8.0, **SCALED, **V},
+        {"interpolation_type": "log_linear", **SCALED},
+        {"timestep_type": "continuous", **V, "sigma_min": 0.002, "sigma_max": 80.0, **KARRAS},
+        {**SCALED, **SIGMA_MIN},
+        {**KARRAS, **SIGMA_MIN, "sigma_min": 0.05, "sigma_max": 10.0},
+        {**V, **ZERO_SNR, **TRAILING},
+        {"_set_timesteps": {"timesteps": [900.0, 601.5, 300.0, 20.0]}, "_steps": (None,), **SCALED},
+        {"_set_timesteps": {"sigmas": [12.0, 5.0, 1.0, 0.3, 0.0]}, "_steps": (None,), **SCALED},
+    ],
+    "EulerAncestralDiscreteScheduler": [c for c in SIGMA_SAMPLERS if not any(key.startswith("use_") for key in c)]
+    + [
+        {**SCALED, **V, **TRAILING},
+        {**COSINE, **V},
+        {**COSINE, **LEADING},
+        {**ZERO_SNR, **V},
+        {**ZERO_SNR, **V, **TRAILING},
+        {**ZERO_SNR, **V, **SCALED, **OFFSET},
+        {"num_train_timesteps": 333, **TRAILING},
+        {"num_train_timesteps": 100, "beta_end": 0.1, **V},
+        {**TRAINED, **LEADING, "_steps": (1, 2, 5, 10, 25)},
+    ],
+    "DPMSolverMultistepScheduler": SOLVERS
+    + SOLVERS_FINAL
+    + [
+        {"solver_type": "heun"},
+        {"solver_type": "heun", **SCALED, **KARRAS},
+        {"solver_order": 3, "solver_type": "heun"},
+        {"algorithm_type": "sde-dpmsolver++"},
+        {"algorithm_type": "sde-dpmsolver++", "solver_type": "heun", **SCALED},
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, **SCALED},
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 1, **KARRAS},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_type": "heun", **SCALED},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, **SCALED},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN, **X0, **SCALED},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN, **V, **THRESHOLD},
+        {"algorithm_type": "sde-dpmsolver", **SIGMA_MIN, **SCALED},
+        {"algorithm_type": "sde-dpmsolver", **SIGMA_MIN, "solver_type": "heun"},
+        {"algorithm_type": "sde-dpmsolver", **SIGMA_MIN, "solver_order": 1},
+        {"solver_type": "bh2", **SIGMA_MIN},
+        {"euler_at_final": True, **SIGMA_MIN},
+        {"lower_order_final": False, "solver_order": 3},
+        {"use_lu_lambdas": True, **SCALED},
+        {"use_lu_lambdas": True, **COSINE, "solver_order": 3},
+        {"lambda_min_clipped": -5.1, **COSINE},
+        {"lambda_min_clipped": -5.1, **COSINE, **TRAILING},
+        {"variance_type": "learned_range", "_channels": 2},
+        {"_set_timesteps": {"timesteps": [900, 600, 300, 20]}, "_steps": (None,), **SCALED},
+    ],
+    "UniPCMultistepScheduler": SOLVERS
+    + SOLVERS_FINAL
+    + [
+        {"solver_type": "bh1", **SIGMA_MIN},
+        {"solver_type": "bh1", **SIGMA_MIN, **SCALED, "solver_order": 3},
+        {"predict_x0": False, **SIGMA_MIN},
+        {"predict_x0": False, **SIGMA_MIN, **SCALED, "solver_order": 3},
+        {"predict_x0": False, **SIGMA_MIN, **X0},
+        {"predict_x0": False, **SIGMA_MIN, **V},
+        {"disable_corrector": [0, 1, 2]},
+        {"lower_order_final": False, **SIGMA_MIN},
+        {"solver_order": 1},
+        {"solver_type": "midpoint"},
+    ],
+    "DEISMultistepScheduler": SOLVERS
+    + [{"algorithm_type": "dpmsolver++", "solver_type": "midpoint"}, {**X0, **COSINE}],
+    # third order divides by the last step, which Karras sigmas make zero here: the reference gives NaN
+    "DPMSolverMultistepInverseScheduler": [c for c in SOLVERS if c != {**KARRAS, **SCALED, "solver_order": 3}]
+    + [
+        {"solver_type": "heun"},
+        {"algorithm_type": "dpmsolver"},
+        {"algorithm_type": "dpmsolver", "solver_order": 3, **SCALED},
+        {"lambda_min_clipped": -5.1, **COSINE},
+        {"euler_at_final": True, **V},
+    ],
+    "DPMSolverSinglestepScheduler": [c for c in SOLVERS if "timestep_spacing" not in c]
+    + [c for c in SOLVERS_FINAL if not {"timestep_spacing", "rescale_betas_zero_snr"} & c.keys()]
+    + [
+        {"solver_type": "heun"},
+        {"solver_type": "heun", "solver_order": 3, **SCALED},
+        {"solver_order": 3, "lower_order_final": True, **SIGMA_MIN, **SCALED},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, "solver_type": "heun"},
+        {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, **V},
+        {"algorithm_type": "sde-dpmsolver++"},
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun", **SCALED},
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
+        {"lambda_min_clipped": -5.1, **COSINE},
+        {"_set_timesteps": {"timesteps": [900, 600, 300, 20]}, "_steps": (None,), **SCALED},
+    ],
 }
-# configurations whose arithmetic is ill-conditioned in float32: how far both may drift apart, and why
-LOOSE: dict[str, float] = {}
 
 
 def _cases() -> list:

@@ -1,0 +1,91 @@
+"""DPM-Solver++ run backwards, from a clean sample to the noise that it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.schedulers.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from ppdiffusers.schedulers.sigmas import with_final
+from ppdiffusers.schedulers.spacing import check_num_steps
+
+
+class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, SchedulerMixin):
+    """The inverse of `DPMSolverMultistepScheduler`, whose arguments and update it shares."""
+
+    exchangeable = True
+    rising = True
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        solver_order: int = 2,
+        prediction_type: str = "epsilon",
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        sample_max_value: float = 1.0,
+        algorithm_type: str = "dpmsolver++",
+        solver_type: str = "midpoint",
+        lower_order_final: bool = True,
+        euler_at_final: bool = False,
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
+        use_beta_sigmas: bool | None = False,
+        use_flow_sigmas: bool | None = False,
+        flow_shift: float | None = 1.0,
+        lambda_min_clipped: float = -math.inf,
+        variance_type: str | None = None,
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+    ):
+        self._init_dpm_solver()
+        self._init_solver(solver_order)
+        self.timesteps = self.timesteps[::-1]
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Choose how many steps to take, towards the noisiest timestep above `lambda_min_clipped`."""
+        config, schedule = self.config, self.noise_schedule
+        n, t_max = check_num_steps(num_inference_steps, config.num_train_timesteps), config.num_train_timesteps
+        noisiest = t_max - 1 - int(np.searchsorted(schedule.lambda_t[::-1], config.lambda_min_clipped))
+        self.noisiest_timestep = noisiest
+        if config.timestep_spacing == "linspace":
+            visited = np.linspace(0, noisiest, n + 1).round()[:-1].astype(np.int64)
+        elif config.timestep_spacing == "leading":
+            visited = np.arange(n) * ((noisiest + 1) // (n + 1)) + config.steps_offset
+        else:
+            visited = np.arange(noisiest + 1, 0, -t_max / n).round()[::-1].astype(np.int64) - 1
+        steps, sigmas, by_rule = self._levels(visited, n)
+        last = sigmas[-1] if by_rule else schedule.sigmas[noisiest]
+        steps = steps.astype(np.int64)
+        unique = np.sort(np.unique(steps, return_index=True)[1])
+        self._start(steps[unique], with_final(sigmas, last))
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: int,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        variance_noise: paddle.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """To the next, noisier level; see `DPMSolverMultistepScheduler.step`."""
+        if self.config.algorithm_type.startswith("sde"):
+            raise ConfigError(
+                "Noise that a stochastic solver adds cannot be taken back.",
+                expected="algorithm_type 'dpmsolver++' or 'dpmsolver'",
+            )
+        return self._step(model_output, timestep, sample, generator, variance_noise, return_dict, model_output.dtype)

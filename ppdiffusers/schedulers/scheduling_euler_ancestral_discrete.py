@@ -1,0 +1,98 @@
+"""Ancestral sampling with Euler's method: go down below the next noise level, then add noise up to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.prediction import (
+    PREDICTION_TYPES,
+    check_choice,
+    check_shapes,
+    downcast,
+    to_x0_exploding,
+    upcast,
+)
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.sigmas import ancestral_split, visited_sigmas, with_final
+from ppdiffusers.schedulers.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.updates import euler_step
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+EulerAncestralDiscreteSchedulerOutput = SchedulerOutput
+
+
+class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin):
+    """Euler's method, ancestral (k-diffusion's `sample_euler_ancestral`).
+
+    The arguments are those of `DDPMScheduler`.
+    """
+
+    exchangeable = True
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        prediction_type: str = "epsilon",
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+        rescale_betas_zero_snr: bool = False,
+    ):
+        check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
+        check_choice("timestep_spacing", timestep_spacing, SPACINGS)
+        self.noise_schedule = NoiseSchedule.from_config(self.config, finite_sigmas=True)
+        self.sigmas = with_final(self.noise_schedule.sigmas[::-1])
+        self.timesteps = np.arange(num_train_timesteps, dtype=np.float32)[::-1]
+        self._reset_index()
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Choose how many timesteps to visit."""
+        config = self.config
+        n = check_num_steps(num_inference_steps, config.num_train_timesteps)
+        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        self.timesteps, sigmas = visited_sigmas({}, self.noise_schedule, steps.astype(np.float32))
+        self.sigmas = with_final(sigmas)
+        self.num_inference_steps = n
+        self._reset_index()
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """To sigma_down by Euler's method, then to sigma_next by noise of standard deviation sigma_up.
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            generator: of the noise; it is drawn at every step.
+        """
+        self._require_timesteps()
+        refuse_integer(timestep)
+        check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
+        sigma = float(self.sigmas[i])
+        sigma_down, sigma_up = ancestral_split(sigma, float(self.sigmas[i + 1]))
+        x = upcast(sample)
+
+        x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma)
+        noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
+        prev = euler_step(x, x0, sigma, sigma_down) + noise * sigma_up
+        self._step_index += 1
+        return step_result(return_dict, downcast(prev, model_output), x0)
