@@ -18,14 +18,12 @@ def torch_bits(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
         tensors.update(load_file(path))
     for path in sorted(folder.glob("*.bin")):
         tensors.update(torch.load(path, weights_only=True))
-    return {
-        name: (
-            str(tensor.dtype),
-            tuple(tensor.shape),
-            tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
-        )
-        for name, tensor in tensors.items()
-    }
+    return {name: (str(tensor.dtype), tuple(tensor.shape), bits(tensor)) for name, tensor in tensors.items()}
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    """The tensor's memory."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def paddle_arrays(folder: Path) -> dict[str, np.ndarray]:
