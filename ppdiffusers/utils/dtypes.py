@@ -44,3 +44,18 @@ def _numpy_name(dtype: Any) -> str:
         return np.dtype(dtype).name
     except TypeError:
         return str(dtype)
+
+
+def check_computable(tensor: Any, owner: str) -> None:
+    """Half precision is for GPUs: Paddle has no CPU kernels for it, not even for an addition.
+
+    Raises:
+        InputError: `tensor` (an input or a weight of `owner`) is float16 or bfloat16 and lies on the CPU.
+    """
+    name = as_dtype_name(tensor.dtype)
+    if name in ("float16", "bfloat16") and tensor.place.is_cpu_place():
+        raise InputError(
+            f"{owner} is to compute in {name} on the CPU, and Paddle has no CPU kernels for it.",
+            expected="float32 on a CPU, or a GPU",
+            remedy='call .to(dtype="float32") (the weights keep their values) or move it to a GPU.',
+        )

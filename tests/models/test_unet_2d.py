@@ -101,12 +101,17 @@ def test_gradients_equal(tmp_path):
             assert_close(gradient.t() if is_linear else gradient, expected, 1e-3, name)
 
 
-def test_bfloat16_runs(tmp_path):
-    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**SMALL), paddle_dtype="bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_kept_and_refused_on_a_cpu(tmp_path, dtype):
+    """Paddle has no CPU kernels for it: the network loads and converts, running it says what to do."""
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**SMALL), paddle_dtype=dtype)
+    assert ours.dtype == getattr(paddle, dtype)
     x, tx = both(noise((1, 3, 16, 16)))
-    sample = ours(x.astype("bfloat16"), 5).sample
-    assert sample.dtype == paddle.bfloat16
-    assert_close(sample, reference(tx, 5).sample, 5e-2)
+    with pytest.raises(InputError, match="no CPU kernels"):
+        ours(x.astype(dtype), 5)
+    ours.to(dtype="float32")
+    reference.to(getattr(torch, dtype)).float()  # the same rounding of the weights
+    assert_close(ours(x, 5).sample, reference(tx, 5).sample)
 
 
 def test_attention_slicing_changes_nothing(tmp_path):

@@ -19,6 +19,7 @@ from ppdiffusers.models.layers.attention import Attention
 from ppdiffusers.models.layers.resnet import ResnetBlock2D
 from ppdiffusers.models.layers.sampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample
 from ppdiffusers.models.transformers.transformer_2d import Transformer2DModel
+from ppdiffusers.utils.dtypes import check_computable
 
 
 @dataclass(frozen=True)
@@ -519,7 +520,7 @@ def get_mid_block(
 
 
 def check_channels(sample: paddle.Tensor, in_channels: int, model: str) -> None:
-    """The input is [B, in_channels, H, W].
+    """The input is [B, in_channels, H, W], of a dtype that can be computed with where it lies.
 
     Raises:
         InputError: it is not.
@@ -529,3 +530,4 @@ def check_channels(sample: paddle.Tensor, in_channels: int, model: str) -> None:
             f"{model} was given a sample of shape {list(sample.shape)}.",
             expected=f"[batch, {in_channels}, height, width]",
         )
+    check_computable(sample, model)

@@ -15,6 +15,7 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.transformers.clip.configuration import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from ppdiffusers.transformers.modeling_utils import BaseModelOutputWithPooling, PretrainedModel
+from ppdiffusers.utils.dtypes import check_computable
 
 _ACTIVATIONS = {
     "quick_gelu": lambda x: x * F.sigmoid(1.702 * x),
@@ -165,6 +166,7 @@ class CLIPTextTransformer(nn.Layer):
         if input_ids is None:
             raise InputError("input_ids is None: the text encoder needs token ids [B, S].")
         input_ids = input_ids.reshape([-1, input_ids.shape[-1]]).astype("int64")
+        check_computable(self.final_layer_norm.weight, "The CLIP text encoder")
         x = self.embeddings(input_ids, position_ids)  # [B, S, D]
         states, attentions = self.encoder(x, _causal_bias(x, attention_mask))
         last = self.final_layer_norm(states[-1])
@@ -222,6 +224,7 @@ class CLIPVisionTransformer(nn.Layer):
     def forward(self, pixel_values: paddle.Tensor) -> BaseModelOutputWithPooling:
         if pixel_values is None:
             raise InputError("pixel_values is None: the image encoder needs pictures [B, C, H, W].")
+        check_computable(self.post_layernorm.weight, "The CLIP image encoder")
         states, attentions = self.encoder(self.pre_layrnorm(self.embeddings(pixel_values)))
         pooled = self.post_layernorm(states[-1][:, 0])
         return BaseModelOutputWithPooling(states[-1], pooled, tuple(states), tuple(attentions))
