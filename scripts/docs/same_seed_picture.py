@@ -21,7 +21,7 @@ PAIRS = (  # prompt, scheduler and what is changed in its configuration, argumen
     ("a green square on a black background", "DDPMScheduler", {}, {}, 2),
     ("一个红色的圆形，白色背景", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, {}, 3),
 )
-SIDE, GAP, LINE = 160, 8, 16  # pixels: of a picture, between pictures, of a line of text
+SIDE, GAP, LINE = 160, 8, 14  # pixels: of a picture, between pictures, of a line of text
 
 
 def paint(library, checkpoint: Path, seeded, steps: int) -> list[Image.Image]:
@@ -37,7 +37,7 @@ def paint(library, checkpoint: Path, seeded, steps: int) -> list[Image.Image]:
 
 def sheet(left: list[Image.Image], right: list[Image.Image]) -> Image.Image:
     """Two pairs a row, each under its sampler and seed."""
-    width, height = 2 * SIDE + GAP, SIDE + LINE
+    width, height = 2 * SIDE + GAP, SIDE + 2 * LINE
     rows = -(-len(left) // 2)
     page = Image.new("RGB", (2 * width + 3 * GAP, rows * (height + GAP) + GAP), "white")
     draw = ImageDraw.Draw(page)
@@ -45,8 +45,9 @@ def sheet(left: list[Image.Image], right: list[Image.Image]) -> Image.Image:
         x, y = GAP + index % 2 * (width + GAP), GAP + index // 2 * (height + GAP)
         _, scheduler, _, _, seed = PAIRS[index]
         draw.text((x, y), f"{scheduler.removesuffix('Scheduler')}, seed {seed}", fill="black")
-        for offset, image in ((0, a), (SIDE + GAP, b)):
-            page.paste(image.resize((SIDE, SIDE), Image.Resampling.NEAREST), (x + offset, y + LINE))
+        for offset, image, library in ((0, a, "diffusers"), (SIDE + GAP, b, "ppdiffusers")):
+            draw.text((x + offset, y + LINE), library, fill="gray")
+            page.paste(image.resize((SIDE, SIDE), Image.Resampling.NEAREST), (x + offset, y + 2 * LINE))
     return page
 
 
