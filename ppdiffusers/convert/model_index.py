@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Component:
     Attributes:
         name: of the component, which is its folder too.
         library, class_name: as the file says them; both None for a component that is switched off.
-        known: what it is to us; None for a component that is switched off.
+        known: what it is to us; None for a component that is switched off or `given`.
     """
 
     name: str
@@ -102,11 +102,12 @@ def known_classes() -> dict[str, KnownClass]:
     return dict(_KNOWN)
 
 
-def parse_model_index(path: str | os.PathLike | Mapping[str, Any]) -> ModelIndex:
+def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterable[str] = ()) -> ModelIndex:
     """Read a `model_index.json` of either world, old forms included.
 
     Args:
         path: the file, the folder it is in, or what it holds.
+        given: components that the caller brings along: their classes in the file need not be known.
 
     Raises:
         ConfigError: the file is missing, is not JSON, names no pipeline, or names classes that we do not have.
@@ -118,6 +119,7 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any]) -> ModelIndex
         file = Path(path)
         file = file / INDEX_NAME if file.is_dir() else file
         raw = read_json(file)
+    given = set(given)
     components: dict[str, Component] = {}
     settings: dict[str, Any] = {}
     unsafe: list[str] = []
@@ -139,7 +141,7 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any]) -> ModelIndex
             unsafe.append(f"{name}: {', '.join(strange)} cannot be a component, class or module name")
             continue
         known = None if class_name is None else find_class(library, class_name)
-        if known is None and class_name is not None:
+        if known is None and class_name is not None and name not in given:
             problems.append(f"{name}: [{library!r}, {class_name!r}] is not a class that we have")
         components[name] = Component(name, library, class_name, known)
     if unsafe:

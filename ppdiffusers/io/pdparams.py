@@ -14,7 +14,7 @@ import numpy as np
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.core.tensors import NUMPY_CARRIER, LazyTensor
-from ppdiffusers.io.pickle_machine import BadPickle, PickleMachine, Span, damaged_pickle, refuse_unsafe
+from ppdiffusers.io.pickle_machine import BadPickle, PickleMachine, Span, damaged_pickle, refuse_unsafe, shown
 from ppdiffusers.io.safetensors_file import bytes_of, read_exactly
 
 _NAME_TABLE = "StructuredToParameterName@@"
@@ -30,7 +30,7 @@ class _Dtype:
 
     def __init__(self, letter: Any, *_: Any):
         if not isinstance(letter, str) or letter.lstrip("<|=>") not in _DTYPES:
-            raise BadPickle(f"an array of dtype {letter!r}"[:200])
+            raise BadPickle(f"an array of dtype {shown(letter)}")
         self.name, self.swapped = _DTYPES[letter.lstrip("<|=>")], letter.startswith(">")
 
     def set_pickle_state(self, state: Any) -> None:
@@ -62,7 +62,7 @@ class _Array:
         if not isinstance(dtype, _Dtype) or len(shape) > 32:
             raise BadPickle("an array of an unknown kind")
         if any(type(side) is not int or not 0 <= side < 2**62 for side in shape):
-            raise BadPickle(f"an array of shape {shape}")
+            raise BadPickle(f"an array of shape {shown(shape)}")
         data = data if isinstance(data, _Bytes) else _Bytes(data)
         tensor = LazyTensor(dtype.name, tuple(shape), lambda: None)
         content, nbytes = data.content, 1

@@ -7,6 +7,7 @@ read: they become a `Span` of the file, so that a checkpoint's arrays stay where
 
 from __future__ import annotations
 
+import reprlib
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,11 @@ class Inert:
     name: str
     arguments: tuple = ()
     state: Any = None
+
+
+def shown(value: Any) -> str:
+    """A short text for an error: a hostile file's value may be endless when written out."""
+    return reprlib.repr(value)
 
 
 class _Mark:
@@ -158,7 +164,7 @@ class PickleMachine:
         elif callable(function):
             self._push(function(*arguments))
         else:
-            raise BadPickle(f"{function!r} is called")
+            raise BadPickle(f"{shown(function)} is called")
 
     def _build(self) -> None:
         target, state = self._pop(2)
@@ -200,8 +206,10 @@ class PickleMachine:
 
 
 def _hashable(key: Any) -> Any:
-    # A refused or inert object as a key: what matters is that reading goes on and reports it.
-    return repr(key) if isinstance(key, (Refused, Inert, dict, list, set)) else key
+    # Names and numbers are kept. Anything else stands for itself only: hashing tuples of tuples of tuples that a
+    # hostile file makes can take for ever.
+    plain = key is None or isinstance(key, (str, bytes, int, float, Span))
+    return key if plain else f"<{type(key).__name__} {id(key)}>"
 
 
 def _int_line(m: PickleMachine) -> None:

@@ -177,6 +177,30 @@ class PretrainedMixin:
             stems=self.weights_stems,
         )
 
+    # -- device and dtype -------------------------------------------------------------------------------------
+
+    def to(self, *args: Any, device: Any = None, dtype: Any = None, blocking: bool | None = None) -> Any:
+        """Move to a device ("cpu", "gpu:0"), cast floating parameters and buffers, or both; returns the network.
+
+        `to("gpu")`, `to("float16")` and `to(paddle.float16)` work without keywords. Integers and booleans keep their
+        dtype, where Paddle's own `to` would make positions and masks floating.
+        """
+        for given in args:
+            name = given.lower().partition(":")[0] if isinstance(given, str) else None
+            is_place = name in ("cpu", "gpu", "cuda", "xpu", "npu") or isinstance(given, paddle.base.core.Place)
+            if given is not None and is_place:
+                device = given
+            elif given is not None:
+                dtype = given
+        if isinstance(device, str):
+            device = device.replace("cuda", "gpu")
+        dtype = None if dtype is None else as_dtype_name(dtype)
+        if device is not None:
+            self._to_impl(device=device, blocking=blocking)
+        if dtype is not None:
+            self._to_impl(dtype=dtype, blocking=blocking, floating_only=True)
+        return self
+
     # -- properties -------------------------------------------------------------------------------------------
 
     @property

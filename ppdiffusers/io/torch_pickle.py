@@ -17,7 +17,7 @@ import numpy as np
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.tensors import NUMPY_CARRIER, LazyTensor
-from ppdiffusers.io.pickle_machine import BadPickle, Inert, PickleMachine, damaged_pickle, refuse_unsafe
+from ppdiffusers.io.pickle_machine import BadPickle, Inert, PickleMachine, damaged_pickle, refuse_unsafe, shown
 from ppdiffusers.io.safetensors_file import read_exactly
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a plain (non-zip) file
@@ -80,9 +80,9 @@ class _View:
         shape, stride = tuple(shape), tuple(stride)
         numbers = (offset, *shape, *stride)
         if len(shape) != len(stride) or len(shape) > _MAX_AXES:
-            raise BadPickle(f"a tensor of shape {shape} with strides {stride}")
+            raise BadPickle(f"a tensor of shape {shown(shape)} with strides {shown(stride)}")
         if any(type(number) is not int or not 0 <= number < 2**62 for number in numbers):
-            raise BadPickle(f"a tensor at {offset} of shape {shape} with strides {stride}")
+            raise BadPickle(f"a tensor at {shown(offset)} of shape {shown(shape)} with strides {shown(stride)}")
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
         self.dtype = dtype or storage.dtype
 
@@ -158,7 +158,7 @@ def _read_zip(path: Path) -> dict[str, LazyTensor]:
             pickled = _read_entry(archive, entries[pickles[0]], path)
             order = entries.get(prefix + "byteorder")
             swapped = order is not None and _read_entry(archive, order, path).strip() == b"big"
-    except (*_ZIP_ERRORS,) as error:
+    except _ZIP_ERRORS as error:
         raise BadPickle(error) from error
     storages: dict[str, _Storage] = {}
 
@@ -236,7 +236,7 @@ def _read_plain(path: Path) -> dict[str, LazyTensor]:
             return root
         _, start, length = view
         if type(start) is not int or type(length) is not int or start < 0 or length < 0:
-            raise BadPickle(f"a view of storage {key} at {start}, {length} elements")
+            raise BadPickle(f"a view of storage {key}: {shown(view)}")
         # The bytes of the root are found later: a view asks it for them.
         return _Storage(dtype, length, key, start, lambda first, count: root.read(first, count))
 
@@ -255,7 +255,7 @@ def _read_plain(path: Path) -> dict[str, LazyTensor]:
         at = file.tell()
         for key in keys:
             if not isinstance(key, str):
-                raise BadPickle(f"a storage called {key!r}")
+                raise BadPickle(f"a storage called {shown(key)}")
             at = _place_storage(storages[key], path, at)
     absent = [key for key, storage in storages.items() if storage.read is None and storage.count]
     if absent:
@@ -288,10 +288,10 @@ def _place_storage(storage: _Storage, path: Path, at: int) -> int:
 def _storage_identity(identifier: Any) -> tuple[str, str, str, int]:
     """(identity, dtype, key, elements) of a persistent id ("storage", type, key, location, elements, ...)."""
     if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
-        raise BadPickle(f"the persistent id {identifier!r}"[:200])
+        raise BadPickle(f"the persistent id {shown(identifier)}")
     _, kind, key, _, count = identifier[:5]
     if not isinstance(kind, _Type) or not isinstance(key, str) or type(count) is not int or not 0 <= count < 2**60:
-        raise BadPickle(f"the persistent id {identifier!r}"[:200])
+        raise BadPickle(f"the persistent id {shown(identifier)}")
     return f"{key}:{kind.dtype}", kind.dtype, key, count
 
 
@@ -301,7 +301,7 @@ def _rebuild_tensor(storage: Any, offset: int, shape: Any, stride: Any, *_: Any)
 
 def _rebuild_tensor_v3(storage: Any, offset: int, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any):
     if not isinstance(dtype, _Type):
-        raise BadPickle(f"a tensor of type {dtype!r}")
+        raise BadPickle(f"a tensor of type {shown(dtype)}")
     return _View(storage, offset, shape, stride, dtype.dtype)
 
 

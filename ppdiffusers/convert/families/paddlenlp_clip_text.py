@@ -1,5 +1,5 @@
-"""CLIP's text half as paddlenlp names it. Its files have Paddle's layout, so its bare [in, out] `text_projection` is our
-Linear weight as it stands: nothing is transposed. `rules.inverse` gives the way back."""
+"""CLIP's text half as paddlenlp names it. Its files have Paddle's layout, so its bare [in, out] `text_projection` is
+our Linear weight as it stands: nothing is transposed. `rules.inverse` gives the way back."""
 
 from ppdiffusers.convert.rules import Family, Rename
 

@@ -1,0 +1,113 @@
+"""Name tables against the libraries whose names they are: transformers' own state dicts, live."""
+
+import pkgutil
+
+import numpy as np
+import pytest
+import transformers
+
+from ppdiffusers.convert import families
+from ppdiffusers.convert.apply import apply_families, apply_rules, load_family
+from ppdiffusers.convert.rules import Family, inverse
+from ppdiffusers.core.errors import ConversionError
+from ppdiffusers.core.tensors import LazyTensor
+
+NAMES = [module.name for module in pkgutil.iter_modules(families.__path__)]
+SMALL = {
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "intermediate_size": 6,
+    "projection_dim": 5,
+}
+TEXT = transformers.CLIPTextConfig(vocab_size=11, **SMALL)
+VISION = transformers.CLIPVisionConfig(image_size=8, patch_size=4, **SMALL)
+
+
+def checkpoint(keys) -> dict[str, LazyTensor]:
+    return {key: LazyTensor.of(np.full(1, n)) for n, key in enumerate(keys)}
+
+
+def clip_keys(model: type, config) -> list[str]:
+    return list(model(config).state_dict())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_is_a_family(name):
+    family = load_family(name)
+    assert isinstance(family, Family)
+    assert family.present
+    assert family.rules
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "config", "prefix"),
+    [
+        ("clip_text_unprefixed", transformers.CLIPTextModel, TEXT, "text_model."),
+        ("clip_text_unprefixed", transformers.CLIPTextModelWithProjection, TEXT, "text_model."),
+        ("clip_vision_unprefixed", transformers.CLIPVisionModel, VISION, "vision_model."),
+        ("clip_vision_unprefixed", transformers.CLIPVisionModelWithProjection, VISION, "vision_model."),
+    ],
+)
+def test_names_of_transformers_5(name, model, config, prefix):
+    keys = clip_keys(model, config)
+    source = checkpoint(key.removeprefix(prefix) for key in keys)
+    result = apply_families([name], source)
+    assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
+    # names that are right already are left alone
+    assert list(apply_families([name], checkpoint(keys))) == keys
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "config"),
+    [
+        ("paddlenlp_clip_text", transformers.CLIPTextModel, TEXT),
+        ("paddlenlp_clip_text", transformers.CLIPTextModelWithProjection, TEXT),
+        ("paddlenlp_clip_vision", transformers.CLIPVisionModel, VISION),
+        ("paddlenlp_clip_vision", transformers.CLIPVisionModelWithProjection, VISION),
+    ],
+)
+def test_names_of_paddlenlp_go_both_ways(name, model, config):
+    keys = clip_keys(model, config)
+    family = load_family(name)
+    foreign = apply_rules(inverse(family.rules), checkpoint(keys))
+    assert len(foreign) == len(keys)
+    assert not set(foreign) & set(keys)  # every name differs
+    assert {segment for key in foreign for segment in key.split(".") if not segment.isdigit()} <= {
+        *("text_model", "vision_model", "token_embedding", "positional_embedding", "class_embedding", "conv1"),
+        *("transformer", "layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "linear1", "linear2"),
+        *("norm1", "norm2", "ln_pre", "ln_post", "ln_final", "weight", "bias", "text_projection", "vision_projection"),
+    }
+    result = apply_families([name], foreign)
+    assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
+
+
+@pytest.mark.parametrize("name", ["safety_checker_unprefixed", "paddlenlp_safety_checker"])
+def test_safety_checker(name):
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+
+    config = transformers.CLIPConfig(vision_config=VISION.to_dict(), text_config=TEXT.to_dict(), projection_dim=5)
+    keys = list(StableDiffusionSafetyChecker(config).state_dict())
+    if name == "safety_checker_unprefixed":
+        source = checkpoint(key.replace("vision_model.vision_model.", "vision_model.") for key in keys)
+    else:
+        source = apply_rules(inverse(load_family(name).rules), checkpoint(keys))
+    assert set(source) != set(keys)
+    result = apply_families(["safety_checker_unprefixed", "paddlenlp_safety_checker"], source)
+    assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
+    untouched = apply_families(["safety_checker_unprefixed", "paddlenlp_safety_checker"], checkpoint(keys))
+    assert list(untouched) == keys
+
+
+def test_a_family_that_is_half_there_is_an_error():
+    keys = ["text_model.token_embedding.weight", "text_model.ln_final.weight", "text_model.ln_final.bias"]
+    with pytest.raises(ConversionError, match="positional_embedding"):
+        apply_families(["paddlenlp_clip_text"], checkpoint(keys), where="file")
+
+
+def test_old_attention():
+    block = "decoder.mid_block.attentions.0"
+    source = checkpoint(f"{block}.{name}.weight" for name in ("query", "key", "value", "proj_attn", "group_norm"))
+    assert set(apply_families(["old_attention"], source)) == {
+        f"{block}.{name}.weight" for name in ("to_q", "to_k", "to_v", "to_out.0", "group_norm")
+    }

@@ -1,0 +1,133 @@
+"""model_index.json of both worlds and of all ages."""
+
+import json
+
+import pytest
+
+from ppdiffusers.convert.model_index import known_classes, parse_model_index, render_entry
+from ppdiffusers.core.errors import ConfigError, UnsafeFileError
+
+SAFETY = "ppdiffusers.pipelines.stable_diffusion.safety_checker.StableDiffusionSafetyChecker"
+
+
+@pytest.mark.parametrize(
+    ("entry", "path"),
+    [
+        (["diffusers", "UNet2DConditionModel"], "ppdiffusers.UNet2DConditionModel"),
+        (["ppdiffusers", "UNet2DConditionModel"], "ppdiffusers.UNet2DConditionModel"),
+        (["ppdiffusers.schedulers.scheduling_ddim", "DDIMScheduler"], "ppdiffusers.DDIMScheduler"),
+        (["diffusers.schedulers.deprecated", "PNDMScheduler"], "ppdiffusers.PNDMScheduler"),
+        (["deprecated", "PNDMScheduler"], "ppdiffusers.PNDMScheduler"),
+        (["transformers", "CLIPTextModel"], "ppdiffusers.transformers.CLIPTextModel"),
+        (["paddlenlp.transformers", "CLIPTextModel"], "ppdiffusers.transformers.CLIPTextModel"),
+        (["paddlenlp.transformers.clip.modeling", "CLIPTextModel"], "ppdiffusers.transformers.CLIPTextModel"),
+        (["ppdiffusers.transformers", "CLIPTokenizer"], "ppdiffusers.transformers.CLIPTokenizer"),
+        (["transformers", "CLIPFeatureExtractor"], "ppdiffusers.transformers.CLIPFeatureExtractor"),
+        (["transformers", "CLIPImageProcessorFast"], "ppdiffusers.transformers.CLIPImageProcessor"),
+        (["stable_diffusion", "StableDiffusionSafetyChecker"], SAFETY),
+        (["ppdiffusers.pipelines.stable_diffusion.safety_checker", "StableDiffusionSafetyChecker"], SAFETY),
+        (["diffusers.pipelines.stable_diffusion", "StableDiffusionSafetyChecker"], SAFETY),
+        ([None, None], None),
+    ],
+)
+def test_entries(entry, path):
+    index = parse_model_index({"_class_name": "StableDiffusionPipeline", "part": entry})
+    assert index.components["part"].path == path
+
+
+def test_a_whole_file_with_flags(tmp_path):
+    raw = {
+        "_class_name": "StableDiffusionPipeline",
+        "_ppdiffusers_version": "0.19.4",
+        "_diffusers_version": "0.6.0",
+        "_name_or_path": "x",
+        "unet": ["ppdiffusers", "UNet2DConditionModel"],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "force_zeros_for_empty_prompt": True,
+        "sizes": [1, 2],
+        "nothing": None,
+    }
+    (tmp_path / "model_index.json").write_text(json.dumps(raw))
+    for place in (tmp_path, tmp_path / "model_index.json"):
+        index = parse_model_index(place)
+        assert index.pipeline == "StableDiffusionPipeline"
+        assert list(index.components) == ["unet", "image_encoder"]
+        assert index.components["unet"].known.has_weights
+        assert index.settings == {
+            "requires_safety_checker": False,
+            "force_zeros_for_empty_prompt": True,
+            "sizes": [1, 2],
+            "nothing": None,
+        }
+        assert index.raw == raw
+
+
+def test_unknown_classes_are_all_listed():
+    raw = {
+        "_class_name": "P",
+        "a": ["diffusers_modules.local.mine", "UNet2DModel"],
+        "b": ["os", "system"],
+        "c": ["diffusers", "NoSuchModel"],
+        "d": ["transformers", "UNet2DModel"],
+        "e": ["my_unet", "UNet2DConditionModel"],
+        "f": ["diffusers_evil", "UNet2DModel"],
+        "g": [None, "UNet2DModel"],
+        "fine": ["diffusers", "UNet2DModel"],
+    }
+    with pytest.raises(ConfigError) as caught:
+        parse_model_index(raw)
+    assert [problem[0] for problem in caught.value.problems] == list("abcdefg")
+    assert parse_model_index(raw, given="abcdefg").components["c"].known is None
+
+
+@pytest.mark.parametrize("name", ["../unet", "/unet", "a/b", "..", ".", "a\\b", "C:", ""])
+def test_names_stay_in_their_folder(name):
+    raw = {"_class_name": "P", name: ["diffusers", "UNet2DModel"], "b": ["os", "system"]}
+    with pytest.raises(UnsafeFileError) as caught:
+        parse_model_index(raw)
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize("entry", [["../x", "UNet2DModel"], ["/tmp/x", "UNet2DModel"], ["diffusers", "a.b"]])
+def test_libraries_and_classes_are_names(entry):
+    with pytest.raises(UnsafeFileError, match="part"):
+        parse_model_index({"_class_name": "P", "part": entry})
+
+
+@pytest.mark.parametrize("pipeline", [None, 3, "../x"])
+def test_a_pipeline_needs_a_name(pipeline):
+    with pytest.raises(ConfigError, match="_class_name"):
+        parse_model_index({"_class_name": pipeline})
+
+
+@pytest.mark.parametrize("world", ["diffusers", "ppdiffusers", "paddlenlp"])
+def test_what_is_rendered_parses_to_the_same_class(world):
+    for name, known in known_classes().items():
+        entry = render_entry(name, world)
+        index = parse_model_index({"_class_name": "P", "part": entry})
+        assert index.components["part"].known.library == known.library
+        if world != "paddlenlp":
+            assert index.components["part"].path == known.path
+    assert render_entry(None, world) == [None, None]
+
+
+def test_rendered_entries():
+    assert render_entry("UNet2DModel", "diffusers") == ["diffusers", "UNet2DModel"]
+    assert render_entry("UNet2DModel", "paddlenlp") == ["ppdiffusers", "UNet2DModel"]
+    assert render_entry("CLIPTokenizerFast", "paddlenlp") == ["paddlenlp.transformers", "CLIPTokenizer"]
+    assert render_entry("CLIPTextModel", "ppdiffusers") == ["ppdiffusers.transformers", "CLIPTextModel"]
+    safety = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    assert render_entry("StableDiffusionSafetyChecker", "diffusers") == safety
+    with pytest.raises(ConfigError, match="Nobody"):
+        render_entry("Nobody", "diffusers")
+
+
+def test_the_published_classes_exist_upstream_under_these_libraries():
+    import diffusers
+    import transformers
+
+    homes = {"diffusers": diffusers, "transformers": transformers}
+    for name, known in known_classes().items():
+        if known.library in homes:
+            assert hasattr(homes[known.library], name), name
