@@ -118,7 +118,7 @@ def make_plan(source: Path, options: Options) -> Plan:
         found = {SINGLE: _lone_class(source)}
     for name, known in found.items():
         try:
-            component = Component(name, known.name, _import(known), source / name)
+            component = Component(name, known.name, import_class(known.name), source / name)
             _plan_component(component, options, plan, source)
             plan.components.append(component)
         except PPDiffusersError as error:
@@ -236,8 +236,9 @@ def _lone_class(source: Path) -> KnownClass:
     )
 
 
-def _import(known: KnownClass) -> type:
-    module, _, name = known.path.rpartition(".")
+def import_class(class_name: str) -> type:
+    """Our class under its published name, which has to be one of `known_classes()`."""
+    module, _, name = known_classes()[class_name].path.rpartition(".")
     return getattr(import_module(module), name)
 
 

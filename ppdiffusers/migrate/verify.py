@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,24 @@ STEP_TOLERANCE = 1e-5
 EXACT = 0.0
 
 
-def verify_component(
+@dataclass(frozen=True)
+class Distance:
+    """How far one output is from the reference's, relatively, and how far it may be."""
+
+    value: float
+    tolerance: float
+
+
+def verify_component(class_name: str, paddle_class: type, torch_folder: Path, paddle_folder: Path, **how: Any) -> float:
+    """The largest relative distance between the frameworks; see `measure_component` for the arguments.
+
+    Raises:
+        ConversionError: outputs are further apart than the tolerance; every one that is is listed.
+    """
+    return judge(class_name, measure_component(class_name, paddle_class, torch_folder, paddle_folder, **how))
+
+
+def measure_component(
     class_name: str,
     paddle_class: type,
     torch_folder: Path,
@@ -30,43 +48,51 @@ def verify_component(
     dtype: str | None = None,
     torch_variant: str | None = None,
     paddle_variant: str | None = None,
-) -> float:
-    """The largest relative distance between the two frameworks' outputs for one component.
+) -> dict[str, Distance]:
+    """Run one component in both frameworks on the same random inputs; its distance for each output.
 
     Both sides compute in float32; with `dtype` the weights of both are rounded to it first.
 
     Raises:
         MissingDependencyError: torch, diffusers or transformers is not installed.
-        ConversionError: the outputs are further apart than the tolerance; every one that is is listed.
     """
     reference_class = _reference_class(class_name)
     if class_name in probes.MODELS:
-        return _verify_model(
+        return _measure_model(
             class_name,
             _torch_model(reference_class, torch_folder, dtype, torch_variant),
             _paddle_model(paddle_class, paddle_folder, dtype, paddle_variant),
         )
     theirs, ours = reference_class.from_pretrained(torch_folder), paddle_class.from_pretrained(paddle_folder)
     if class_name in probes.TOKENIZERS:
-        return compare(class_name, probes.tokenizer(ours), probes.tokenizer(theirs), EXACT)
+        return distances(probes.tokenizer(ours), probes.tokenizer(theirs), EXACT)
     if class_name in probes.IMAGE_PROCESSORS:
-        outputs = (probes.image_processor(made, np.random.default_rng(0)) for made in (ours, theirs))
-        return compare(class_name, *outputs, STEP_TOLERANCE)
-    return _verify_scheduler(class_name, theirs, ours)
+        found, reference = (probes.image_processor(made, np.random.default_rng(0)) for made in (ours, theirs))
+        return distances(found, reference, STEP_TOLERANCE)
+    return _measure_scheduler(theirs, ours)
 
 
-def compare(what: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float) -> float:
-    """The largest relative distance over all named outputs; ConversionError when one is above `tolerance`."""
-    distances = {name: relative_distance(_array(ours[name]), _array(theirs[name])) for name in theirs}
-    failed = {name: distance for name, distance in distances.items() if not distance <= tolerance}
+def judge(what: str, measured: Mapping[str, Distance]) -> float:
+    """The largest of the distances; ConversionError that lists those above their tolerance."""
+    failed = {name: found for name, found in measured.items() if not found.value <= found.tolerance}
     if failed:
         raise ConversionError(
             f"The two frameworks disagree on {what}.",
-            problems=[f"{name}: relative distance {distance:.3g}" for name, distance in failed.items()],
-            expected=f"at most {tolerance:g}",
-            remedy="please report it with the source's name: nothing was written.",
+            problems=[
+                f"{name}: relative distance {found.value:.3g}, at most {found.tolerance:g} is allowed"
+                for name, found in failed.items()
+            ],
+            remedy="please report it with the source's name.",
         )
-    return max(distances.values())
+    return max(found.value for found in measured.values())
+
+
+def distances(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float) -> dict[str, Distance]:
+    """The distance of every output, by name."""
+    return {
+        name: Distance(relative_distance(_array(ours[name]), _array(reference)), tolerance)
+        for name, reference in theirs.items()
+    }
 
 
 def relative_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -80,18 +106,17 @@ def relative_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(distance) if np.isfinite(distance) else float("inf")
 
 
-def _verify_model(class_name: str, theirs: Any, ours: Any) -> float:
+def _measure_model(class_name: str, theirs: Any, ours: Any) -> dict[str, Distance]:
     torch = need("torch", WHY)
     probe, config = probes.MODELS[class_name], _as_dict(theirs.config)
     with torch.no_grad():
         reference = probe(theirs, config, np.random.default_rng(0), torch.from_numpy)
-        reference = {name: _array(value) for name, value in reference.items()}
     with paddle.no_grad():
         found = probe(ours, config, np.random.default_rng(0), paddle.to_tensor)
-    return compare(class_name, found, reference, MODEL_TOLERANCE)
+    return distances(found, reference, MODEL_TOLERANCE)
 
 
-def _verify_scheduler(class_name: str, theirs: Any, ours: Any) -> float:
+def _measure_scheduler(theirs: Any, ours: Any) -> dict[str, Distance]:
     torch = need("torch", WHY)
     config = _as_dict(theirs.config)
     # Without a generator diffusers draws from torch's global stream; ours is handed the same stream, same seed.
@@ -100,10 +125,7 @@ def _verify_scheduler(class_name: str, theirs: Any, ours: Any) -> float:
         reference = probes.scheduler(theirs, config, np.random.default_rng(0), torch.from_numpy, {})
     noise = {"generator": TorchGenerator(0)}
     found = probes.scheduler(ours, config, np.random.default_rng(0), paddle.to_tensor, noise)
-    timesteps = compare(
-        class_name, {"timesteps": found.pop("timesteps")}, {"timesteps": reference.pop("timesteps")}, 1e-6
-    )
-    return max(timesteps, compare(class_name, found, reference, STEP_TOLERANCE))
+    return distances(found, reference, STEP_TOLERANCE)
 
 
 def _torch_model(reference_class: type, folder: Path, dtype: str | None, variant: str | None) -> Any:

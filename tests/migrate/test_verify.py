@@ -10,7 +10,7 @@ from ppdiffusers.cli.main import main
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.migrate import folder as driver
-from ppdiffusers.migrate.verify import MODEL_TOLERANCE, compare, relative_distance
+from ppdiffusers.migrate.verify import MODEL_TOLERANCE, distances, judge, relative_distance
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
 
 SCHEDULERS = (
@@ -92,11 +92,11 @@ def test_relative_distance():
     assert relative_distance(np.array([np.nan]), np.array([1.0])) == np.inf
 
 
-def test_compare_lists_every_output_that_differs():
+def test_judge_lists_every_output_that_differs():
     ours = {"a": np.array([1.0]), "b": np.array([1.0]), "c": np.array([1.0])}
     theirs = {"a": np.array([1.0]), "b": np.array([2.0]), "c": np.array([3.0])}
     with pytest.raises(ConversionError) as caught:
-        compare("it", ours, theirs, 1e-4)
+        judge("it", distances(ours, theirs, 1e-4))
     assert "b: " in str(caught.value)
     assert "c: " in str(caught.value)
     assert "a: " not in str(caught.value)
