@@ -17,6 +17,10 @@ from ppdiffusers.core.files import replace_file
 from ppdiffusers.version import __version__
 
 
+# Where an object was loaded from, and which release wrote the file: what old releases wrote has to be mended.
+_KEPT_PRIVATE_KEYS = ("_name_or_path", "_diffusers_version")
+
+
 class FrozenDict(dict):
     """A dictionary whose keys are attributes too and that cannot be changed in place."""
 
@@ -102,7 +106,7 @@ class ConfigMixin:
         extra = {
             key: value
             for key, value in chosen.items()
-            if key not in known and (not key.startswith("_") or key == "_name_or_path")
+            if key not in known and (not key.startswith("_") or key in _KEPT_PRIVATE_KEYS)
         }
         cls._refuse_unknown(extra)
         init_kwargs.update({key: value for key, value in overrides.items() if key in known})
@@ -123,7 +127,7 @@ class ConfigMixin:
 
     @classmethod
     def _refuse_unknown(cls, extra: Mapping[str, Any]) -> None:
-        harmless = {"_name_or_path", *cls.ignored_config_keys, *cls.compatible_config_keys()}
+        harmless = {*_KEPT_PRIVATE_KEYS, *cls.ignored_config_keys, *cls.compatible_config_keys()}
         # None and False switch a feature off: a newer release's key that is off changes nothing.
         unknown = {k: v for k, v in extra.items() if k not in harmless and v is not None and v is not False}
         if unknown:

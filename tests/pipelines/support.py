@@ -1,0 +1,75 @@
+"""What the pipeline tests share: the same call on both sides, and the tolerances of docs/design.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import paddle
+import torch
+
+import ppdiffusers
+from ppdiffusers import TorchGenerator
+
+# name -> settings of the published SD folders that this scheduler reads and PNDM's configuration lacks
+SCHEDULERS = {
+    "DDPMScheduler": {"clip_sample": False},
+    "DDIMScheduler": {"clip_sample": False},
+    "PNDMScheduler": {},
+    "LMSDiscreteScheduler": {},
+    "EulerDiscreteScheduler": {},
+    "EulerAncestralDiscreteScheduler": {},
+    "DPMSolverMultistepScheduler": {},
+    "UniPCMultistepScheduler": {},
+}
+PROMPTS = ["一个红色的圆形，白色背景", "an oil painting of two cats"]
+
+
+def load_both(folder: Path, **kwargs: Any) -> tuple[Any, Any]:
+    """(ours, diffusers') pipeline from one folder, without progress bars."""
+    ours = ppdiffusers.DiffusionPipeline.from_pretrained(folder, **kwargs)
+    theirs = diffusers.DiffusionPipeline.from_pretrained(folder, **kwargs)
+    for pipeline in (ours, theirs):
+        pipeline.set_progress_bar_config(disable=True)
+    return ours, theirs
+
+
+def set_schedulers(ours: Any, theirs: Any, name: str, **settings: Any) -> None:
+    """Give both pipelines the scheduler `name`, made from their own scheduler's configuration."""
+    settings = {**SCHEDULERS[name], **settings}
+    ours.scheduler = getattr(ppdiffusers, name).from_config(ours.scheduler.config, **settings)
+    theirs.scheduler = getattr(diffusers, name).from_config(theirs.scheduler.config, **settings)
+
+
+def generators(seed: int = 3, count: int | None = None) -> tuple[Any, Any]:
+    """The same torch stream for both sides: one generator, or `count` of them."""
+    if count is None:
+        return TorchGenerator(seed), torch.Generator().manual_seed(seed)
+    pairs = [generators(seed + n) for n in range(count)]
+    return [mine for mine, _ in pairs], [reference for _, reference in pairs]
+
+
+def call_both(ours: Any, theirs: Any, seed: int | None = None, **kwargs: Any) -> tuple[Any, Any]:
+    """Call both pipelines with the same arguments: arrays become tensors of each side, a seed its generators."""
+    mine = {k: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
+    reference = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
+    if seed is not None:
+        mine["generator"], reference["generator"] = generators(seed)
+    return ours(**mine), theirs(**reference)
+
+
+def assert_pictures_agree(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 2e-3) -> None:
+    """Arrays in [0, 1] within the tolerance; as 8-bit pictures no level off by more than 1, 99.9 % equal."""
+    assert ours.shape == theirs.shape
+    assert theirs.std() > 0.05, "the reference is nearly one colour and shows nothing"
+    assert np.isfinite(theirs).all()
+    assert np.abs(ours - theirs).max() <= tolerance
+    assert_levels_agree((ours * 255).round(), (theirs * 255).round())
+
+
+def assert_levels_agree(ours: np.ndarray, theirs: np.ndarray) -> None:
+    difference = np.abs(ours.astype(np.int32) - theirs.astype(np.int32))
+    assert difference.max() <= 1
+    assert (difference == 0).mean() >= 0.999

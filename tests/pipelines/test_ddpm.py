@@ -1,0 +1,95 @@
+"""DDPMPipeline against diffusers, live."""
+
+import numpy as np
+import paddle
+import pytest
+
+from ppdiffusers import DDPMPipeline, DiffusionPipeline, ImagePipelineOutput
+from ppdiffusers.core.errors import InputError
+from tests.pipelines.support import (
+    assert_levels_agree,
+    assert_pictures_agree,
+    call_both,
+    generators,
+    load_both,
+    set_schedulers,
+)
+from tests.support.checkpoints import tiny_ddpm
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_ddpm(tmp_path_factory.mktemp("ddpm"))
+
+
+@pytest.fixture
+def both(folder):
+    return load_both(folder)
+
+
+def test_the_same_seed_paints_the_same_picture(both):
+    ours, theirs = both
+    mine, reference = call_both(ours, theirs, seed=7, batch_size=2, num_inference_steps=25, output_type="np")
+    assert_pictures_agree(mine.images, reference.images)
+    assert isinstance(ours, DDPMPipeline) and isinstance(mine, ImagePipelineOutput)
+
+
+def test_a_whole_number_is_a_torch_seed(both):
+    ours, theirs = both
+    mine = ours(generator=11, num_inference_steps=3, output_type="np").images
+    reference = theirs(generator=generators(11)[1], num_inference_steps=3, output_type="np").images
+    assert_pictures_agree(mine, reference)
+
+
+def test_a_generator_for_each_picture(both):
+    ours, theirs = both
+    mine, reference = generators(5, count=2)
+    ours_out = ours(batch_size=2, generator=mine, num_inference_steps=4, output_type="np").images
+    theirs_out = theirs(batch_size=2, generator=reference, num_inference_steps=4, output_type="np").images
+    assert_pictures_agree(ours_out, theirs_out)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
+def test_another_scheduler(both, name):
+    ours, theirs = both
+    set_schedulers(ours, theirs, name)
+    mine, reference = call_both(ours, theirs, seed=7, num_inference_steps=20, output_type="np")
+    assert_pictures_agree(mine.images, reference.images)
+
+
+def test_output_types(both):
+    ours, theirs = both
+    settings = {"num_inference_steps": 3, "batch_size": 2}
+    pictures, reference = call_both(ours, theirs, seed=1, **settings)
+    assert [p.size for p in pictures.images] == [p.size for p in reference.images] == [(16, 16)] * 2
+    for mine, expected in zip(pictures.images, reference.images, strict=True):
+        assert_levels_agree(np.asarray(mine), np.asarray(expected))
+    array = ours(**settings, generator=1, output_type="np").images
+    (tensor,) = ours(**settings, generator=1, output_type="pd", return_dict=False)
+    assert isinstance(tensor, paddle.Tensor)
+    np.testing.assert_array_equal(tensor.numpy().transpose(0, 2, 3, 1), array)
+
+
+def test_saved_and_loaded_again(both, tmp_path):
+    ours, _ = both
+    ours.save_pretrained(tmp_path / "saved")
+    again = DiffusionPipeline.from_pretrained(tmp_path / "saved")
+    settings = {"generator": 2, "num_inference_steps": 3, "output_type": "np"}
+    np.testing.assert_array_equal(again(**settings).images, ours(**settings).images)
+
+
+def test_everything_wrong_is_listed(both):
+    with pytest.raises(InputError) as raised:
+        both[0](batch_size=0, num_inference_steps=2.5, output_type="jpeg")
+    for name in ("batch_size", "num_inference_steps", "output_type"):
+        assert f"`{name}`" in str(raised.value)
+    with pytest.raises(InputError, match="3 generators for 2 picture"):
+        both[0](batch_size=2, generator=[1, 2, 3], num_inference_steps=2)
+
+
+def test_nan_is_named(both, caplog):
+    ours, _ = both
+    ours.unet.conv_in.bias.set_value(paddle.full_like(ours.unet.conv_in.bias, float("nan")))
+    ours(num_inference_steps=3, generator=0, output_type="np")
+    first = ours.scheduler.timesteps[0]
+    assert f"denoising at timestep {first}" in caplog.text
