@@ -1,7 +1,8 @@
 """Our public signatures against those of the pinned diffusers and transformers, read live.
 
-Every parameter that the original has must exist here with the same default and in the same order, so that a call
-written for the original works. What differs on purpose is listed, with its reason, in `differences.py`.
+A call written for the original must work here: every method that both sides have takes the original's parameters,
+in its order, with its defaults; the methods that users call (`MUST_EXIST`) are there. What differs on purpose is
+listed, with its reason, in `differences.py`.
 """
 
 import inspect
@@ -12,7 +13,22 @@ import transformers
 
 import ppdiffusers
 import ppdiffusers.transformers as our_transformers
-from tests.compat.differences import METHODS, PARAMETERS
+from tests.compat.differences import DEFAULTS, METHODS, PARAMETERS
+
+# The original's public methods of these names exist here too, wherever the original has them.
+MUST_EXIST = {
+    *("__init__", "__call__", "forward", "from_pretrained", "save_pretrained", "from_config", "save_config", "to"),
+    *("step", "set_timesteps", "scale_model_input", "add_noise", "get_velocity", "set_begin_index"),
+    *("encode", "decode", "enable_slicing", "disable_slicing", "enable_tiling", "disable_tiling"),
+    *("set_attention_slice", "enable_gradient_checkpointing", "disable_gradient_checkpointing", "num_parameters"),
+    *("encode_prompt", "check_inputs", "prepare_latents", "from_pipe", "progress_bar", "set_progress_bar_config"),
+    *("enable_attention_slicing", "disable_attention_slicing", "enable_vae_slicing", "disable_vae_slicing"),
+    *("enable_vae_tiling", "disable_vae_tiling", "numpy_to_pil", "register_modules", "run_safety_checker"),
+    *("preprocess", "postprocess", "resize", "blur", "get_crop_region", "apply_overlay"),
+    *("get_text_features", "get_image_features", "get_input_embeddings"),
+}
+# What a PyTorch or hub argument means has no counterpart: these are accepted through **kwargs or not at all.
+SKIPPED_CLASSES = {"ConfigMixin", "PretrainedConfig", "FrozenDict", "BaseOutput"}
 
 
 def pairs() -> list:
@@ -21,8 +37,9 @@ def pairs() -> list:
     for ours_in, theirs_in in ((ppdiffusers, diffusers), (our_transformers, transformers)):
         for name in ours_in.__all__:
             ours, theirs = getattr(ours_in, name), getattr(theirs_in, name, None)
-            if inspect.isclass(ours) and inspect.isclass(theirs) and not issubclass(theirs, dict):
-                found.append(pytest.param(ours, theirs, id=name))
+            if name in SKIPPED_CLASSES or not (inspect.isclass(ours) and inspect.isclass(theirs)):
+                continue
+            found.append(pytest.param(ours, theirs, id=name))
     return found
 
 
@@ -39,51 +56,50 @@ def own_methods(cls: type, library: str) -> dict:
     return methods
 
 
-def allowed(table: dict, cls: type, rest: str) -> bool:
+def listed(table: dict, cls: type, rest: str) -> bool:
     return f"{cls.__name__}.{rest}" in table or f"*.{rest}" in table
 
 
 def parameters(function) -> dict:
-    return {
-        p.name: p
-        for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind in named and p.name != "self"}
 
 
-def as_plain(default: object) -> object:
+def as_plain(default: object) -> str:
     """Defaults are compared as values: an enumeration's as its value, a list as a tuple, a dtype by its name."""
     default = getattr(default, "value", default)
-    return tuple(map(as_plain, default)) if isinstance(default, (list, tuple)) else str(default)
+    if isinstance(default, (list, tuple)):
+        return str(tuple(map(as_plain, default)))
+    return str(default).removeprefix("torch.")
 
 
 def differences(ours: type, theirs: type) -> list[str]:
     found = []
     library = theirs.__module__.split(".")[0]
     for name, original in own_methods(theirs, library).items():
-        if allowed(METHODS, theirs, name):
-            continue
-        function = getattr(ours, name, None) if name != "__init__" else ours.__init__
+        function = getattr(ours, name, None)
         if function is None:
-            found.append(f"{name}: missing")
+            if name in MUST_EXIST and not listed(METHODS, theirs, name):
+                found.append(f"{name}: missing")
             continue
-        mine = parameters(inspect.unwrap(function))
-        takes_any = any(
-            p.kind is p.VAR_KEYWORD for p in inspect.signature(inspect.unwrap(function)).parameters.values()
-        )
+        if not callable(function):
+            continue
+        function = inspect.unwrap(function)
+        mine = parameters(function)
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
         common = []
         for key, parameter in parameters(original).items():
-            if allowed(PARAMETERS, theirs, f"{name}({key})"):
-                continue
             if key not in mine:
-                if not takes_any:
+                if not takes_any and not listed(PARAMETERS, theirs, f"{name}({key})"):
                     found.append(f"{name}({key}): missing")
-            else:
-                common.append(key)
-                if as_plain(mine[key].default) != as_plain(parameter.default):
-                    found.append(f"{name}({key}): default {mine[key].default!r}, original {parameter.default!r}")
-        if common != [key for key in mine if key in common]:
-            found.append(f"{name}: the order of {common} differs")
+                continue
+            common.append(key)
+            same = as_plain(mine[key].default) == as_plain(parameter.default)
+            if not same and not listed(DEFAULTS, theirs, f"{name}({key})"):
+                found.append(f"{name}({key}): default {mine[key].default!r}, original {parameter.default!r}")
+        by_position = [k for k in common if mine[k].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        if by_position != [key for key in mine if key in by_position]:
+            found.append(f"{name}: the order of {by_position} differs")
     return found
 
 
@@ -98,5 +114,5 @@ def test_something_is_compared():
 
 
 def test_reasons_are_given():
-    for table in (PARAMETERS, METHODS):
+    for table in (PARAMETERS, DEFAULTS, METHODS):
         assert all(len(reason) > 10 for reason in table.values())

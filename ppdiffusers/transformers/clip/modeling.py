@@ -320,6 +320,9 @@ class CLIPVisionModel(_CLIPPretrained):
         super().__init__(config)
         self.vision_model = CLIPVisionTransformer(config)
 
+    def get_input_embeddings(self) -> nn.Conv2D:
+        return self.vision_model.embeddings.patch_embedding
+
     def forward(
         self,
         pixel_values: paddle.Tensor | None = None,
@@ -342,6 +345,9 @@ class CLIPVisionModelWithProjection(_CLIPPretrained):
         super().__init__(config)
         self.vision_model = CLIPVisionTransformer(config)
         self.visual_projection = nn.Linear(config.hidden_size, config.projection_dim, bias_attr=False)
+
+    def get_input_embeddings(self) -> nn.Conv2D:
+        return self.vision_model.embeddings.patch_embedding
 
     def forward(
         self,

@@ -175,10 +175,11 @@ class _CLIPTokenizerBase:
             return vocabulary.get(tokens, vocabulary[self.unk_token])
         return [vocabulary.get(token, vocabulary[self.unk_token]) for token in tokens]
 
-    def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
+    def convert_ids_to_tokens(self, ids: int | Iterable[int], skip_special_tokens: bool = False) -> str | list[str]:
         if isinstance(ids, int):
             return self._decoder.get(ids, self.unk_token)
-        return [self._decoder.get(int(index), self.unk_token) for index in ids]
+        skipped = set(self.all_special_ids) if skip_special_tokens else ()
+        return [self._decoder.get(int(index), self.unk_token) for index in ids if int(index) not in skipped]
 
     @property
     def bos_token_id(self) -> int:
@@ -239,7 +240,7 @@ class _CLIPTokenizerBase:
         text: str | list[str] | tuple[str, ...],
         add_special_tokens: bool = True,
         padding: bool | str = False,
-        truncation: bool | str = False,
+        truncation: bool | str | None = None,
         max_length: int | None = None,
         return_tensors: str | None = None,
         return_attention_mask: bool | None = None,
@@ -292,9 +293,15 @@ class _CLIPTokenizerBase:
             ids = ids[: max(0, limit - 2 * add)]
         return [self.bos_token_id, *ids, self.eos_token_id] if add else ids
 
-    def pad(self, encoded: dict, padding: Any = True, max_length: int | None = None, return_tensors: Any = None) -> Any:
+    def pad(
+        self,
+        encoded_inputs: dict,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchEncoding:
         """Pad lists of ids: to the longest, or to `max_length`."""
-        rows = [list(map(int, row)) for row in encoded["input_ids"]]
+        rows = [list(map(int, row)) for row in encoded_inputs["input_ids"]]
         width = (max_length or self.model_max_length) if padding == "max_length" else max(map(len, rows))
         masks = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
         rows = [row + [self.pad_token_id] * (width - len(row)) for row in rows]
