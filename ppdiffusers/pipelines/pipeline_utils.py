@@ -18,7 +18,7 @@ import PIL.Image
 from paddle import nn
 from tqdm.auto import tqdm
 
-from ppdiffusers.convert.model_index import INDEX_NAME, ModelIndex, parse_model_index, render_entry
+from ppdiffusers.convert.model_index import INDEX_NAME, ModelIndex, known_classes, parse_model_index, render_entry
 from ppdiffusers.core.config import ConfigMixin, FrozenDict, read_json
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_folder
@@ -96,12 +96,20 @@ class DiffusionPipeline(ConfigMixin):
     @property
     def components(self) -> dict[str, Any]:
         """All components by name; another pipeline made with `**pipe.components` shares them."""
-        return {name: getattr(self, name) for name in self._component_names}
+        return {name: getattr(self, name) for name in self.__dict__.get("_component_names", ())}
 
     @property
     def config(self) -> FrozenDict:
-        """The pipeline's settings, and (library, class) of each component."""
-        return FrozenDict({**super().config, **{name: _entry(c) for name, c in self.components.items()}})
+        """The pipeline's settings, and (library, class) of each component as it is now."""
+        return FrozenDict({**self._settings, **{name: _entry(c) for name, c in self.components.items()}})
+
+    @property
+    def _settings(self) -> FrozenDict:
+        return super().config
+
+    def register_to_config(self, **settings: Any) -> None:
+        """Record settings; the components need no recording."""
+        self._internal_dict = FrozenDict({**self._settings, **settings})
 
     @classmethod
     def component_names(cls) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -169,7 +177,7 @@ class DiffusionPipeline(ConfigMixin):
         components, settings = cls.component_names()
         _refuse_unknown_arguments(cls, kwargs, (*components, *settings))
         shared = {name: c for name, c in pipeline.components.items() if name in components}
-        kept = {name: value for name, value in ConfigMixin.config.fget(pipeline).items() if name in settings}
+        kept = {name: value for name, value in pipeline._settings.items() if name in settings}
         optional = dict.fromkeys(cls._optional_components)
         arguments = {**optional, **shared, **kept, **kwargs}
         missing = [name for name in components if name not in arguments]
@@ -267,7 +275,7 @@ class DiffusionPipeline(ConfigMixin):
     @property
     def name_or_path(self) -> str | None:
         """The folder it was loaded from."""
-        return ConfigMixin.config.fget(self).get("_name_or_path")
+        return self._settings.get("_name_or_path")
 
     # -- progress, memory, pictures ---------------------------------------------------------------------------------
 
@@ -409,8 +417,11 @@ def _entry(component: Any, to_diffusers: bool = False) -> tuple[str | None, str 
     """(library, class) of a component, as `model_index.json` says it."""
     if component is None:
         return None, None
+    name = type(component).__name__
+    if name not in known_classes():  # somebody's own class: whoever loads the folder passes it
+        return type(component).__module__, name
     world = "diffusers" if to_diffusers else "paddlenlp" if _library(component) == "paddlenlp" else "ppdiffusers"
-    library, class_name = render_entry(type(component).__name__, world)
+    library, class_name = render_entry(name, world)
     return library, class_name
 
 

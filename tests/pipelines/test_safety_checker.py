@@ -1,0 +1,135 @@
+"""The safety checker against diffusers', alone and in the pipeline."""
+
+import numpy as np
+import paddle
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker as Original
+
+from ppdiffusers import StableDiffusionSafetyChecker
+from tests.pipelines.support import PROMPTS, assert_levels_agree, assert_pictures_agree, call_both, load_both
+from tests.support.checkpoints import tiny_safety_checker, tiny_stable_diffusion
+from tests.support.parity import noise, rng_for
+
+
+@pytest.fixture(scope="module")
+def checkers(tmp_path_factory):
+    """Random thresholds small enough that some pictures are flagged, some need special care, some neither."""
+    theirs = tiny_safety_checker("random", 3)
+    with torch.no_grad():
+        theirs.concept_embeds_weights.copy_(torch.from_numpy(rng_for("t").uniform(0.2, 0.45, 17)))
+        theirs.special_care_embeds_weights.copy_(torch.from_numpy(rng_for("s").uniform(0.1, 0.3, 3)))
+    folder = tmp_path_factory.mktemp("checker")
+    theirs.save_pretrained(folder)
+    return StableDiffusionSafetyChecker.from_pretrained(folder), theirs
+
+
+def test_keys_are_the_published_ones(checkers):
+    ours, theirs = checkers
+    assert set(ours.state_dict()) == set(theirs.state_dict())
+
+
+def test_flags_and_black_pictures(checkers):
+    ours, theirs = checkers
+    pixels, pictures = noise((24, 3, 32, 32), "pixels"), rng_for("pictures").random((24, 3, 8, 8)).astype(np.float32)
+    mine, flags = ours(paddle.to_tensor(pixels), paddle.to_tensor(pictures))
+    reference, expected = theirs(torch.from_numpy(pixels), torch.from_numpy(pictures.copy()))
+    assert flags == expected
+    assert 0 < sum(flags) < 24, "the thresholds should divide the pictures"
+    np.testing.assert_array_equal(mine.numpy(), reference.numpy())
+    arrays, flags = ours(paddle.to_tensor(pixels), pictures)
+    np.testing.assert_array_equal(arrays, reference.numpy())
+    listed, flags = ours(paddle.to_tensor(pixels), list(pictures))
+    np.testing.assert_array_equal(np.stack(listed), reference.numpy())
+
+
+def test_scores_are_cosines_minus_thresholds(checkers):
+    ours, theirs = checkers
+    pixels = noise((5, 3, 32, 32), "pixels")
+    with torch.no_grad():
+        embeds = theirs.visual_projection(theirs.vision_model(torch.from_numpy(pixels))[1]).numpy()
+    scores = ours._scores(paddle.to_tensor(embeds), ours.concept_embeds, ours.concept_embeds_weights)
+    concepts = theirs.concept_embeds.detach().numpy()
+    cosines = embeds @ concepts.T / np.linalg.norm(embeds, axis=1)[:, None] / np.linalg.norm(concepts, axis=1)
+    np.testing.assert_allclose(scores, cosines - theirs.concept_embeds_weights.detach().numpy(), atol=1e-5)
+
+
+def test_special_care_makes_all_thresholds_stricter(tmp_path):
+    """A picture just below a concept's threshold is flagged once a special concept is hit."""
+    theirs = tiny_safety_checker("nothing", 3)
+    pixels = noise((1, 3, 32, 32), "pixels")
+    with torch.no_grad():
+        embeds = theirs.visual_projection(theirs.vision_model(torch.from_numpy(pixels))[1])
+        cosine = torch.nn.functional.cosine_similarity(embeds, theirs.concept_embeds[:1])
+        theirs.concept_embeds_weights[0] = cosine + 0.005
+    images = np.ones((1, 3, 8, 8), np.float32)
+    for special, expected in ((2.0, False), (-2.0, True)):
+        torch.nn.init.constant_(theirs.special_care_embeds_weights, special)
+        theirs.save_pretrained(tmp_path)
+        ours = StableDiffusionSafetyChecker.from_pretrained(tmp_path)
+        assert ours(paddle.to_tensor(pixels), images)[1] == [expected]
+        assert theirs(torch.from_numpy(pixels), torch.from_numpy(images.copy()))[1] == [expected]
+
+
+def test_saved_for_diffusers(checkers, tmp_path):
+    ours, theirs = checkers
+    ours.save_pretrained(tmp_path / "theirs", to_diffusers=True)
+    again = Original.from_pretrained(tmp_path / "theirs")
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+    ours.save_pretrained(tmp_path / "ours")
+    reloaded = StableDiffusionSafetyChecker.from_pretrained(tmp_path / "ours")
+    assert reloaded.config.projection_dim == 24
+    for key, value in ours.state_dict().items():
+        assert paddle.equal_all(reloaded.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("flags", ["nothing", "everything"])
+def test_in_the_pipeline(tmp_path, flags, caplog):
+    pair = load_both(tiny_stable_diffusion(tmp_path, safety_checker=True if flags == "nothing" else flags))
+    arguments = {"seed": 5, "prompt": PROMPTS, "num_images_per_prompt": 2, "num_inference_steps": 3}
+    mine, reference = call_both(*pair, **arguments, output_type="np")
+    assert mine.nsfw_content_detected == reference.nsfw_content_detected
+    assert len(mine.nsfw_content_detected) == 4
+    if flags == "everything":
+        assert all(mine.nsfw_content_detected) and not mine.images.any() and not reference.images.any()
+        assert "4 of 4 pictures" in caplog.text
+    else:
+        assert_pictures_agree(mine.images, reference.images)
+    mine, reference = call_both(*pair, **arguments)
+    for picture, expected in zip(mine.images, reference.images, strict=True):
+        assert_levels_agree(np.asarray(picture), np.asarray(expected))
+    images, flagged = pair[0](**{k: v for k, v in arguments.items() if k != "seed"}, generator=5, return_dict=False)
+    assert len(images) == len(flagged) == 4
+
+
+def test_some_pictures_of_a_batch(tmp_path):
+    """The threshold of one concept lies between the cosines of the two pictures."""
+    ours, theirs = load_both(tiny_stable_diffusion(tmp_path))
+    arguments = {"seed": 5, "prompt": PROMPTS, "num_inference_steps": 3}
+    clean, reference = call_both(ours, theirs, **arguments)
+    pixels = theirs.feature_extractor(reference.images, return_tensors="pt").pixel_values
+    checker = theirs.safety_checker
+    with torch.no_grad():
+        embeds = checker.visual_projection(checker.vision_model(pixels)[1])
+        cosines = torch.nn.functional.cosine_similarity(embeds[:, None], checker.concept_embeds[None], dim=-1)
+        concept = int((cosines[0] - cosines[1]).abs().argmax())
+        checker.concept_embeds_weights[concept] = cosines[:, concept].mean()
+    weights = checker.concept_embeds_weights.detach().numpy()
+    ours.safety_checker.concept_embeds_weights.set_value(paddle.to_tensor(weights))
+    mine, reference = call_both(ours, theirs, **arguments)
+    assert mine.nsfw_content_detected == reference.nsfw_content_detected
+    assert sorted(mine.nsfw_content_detected) == [False, True]
+    for n, flagged in enumerate(mine.nsfw_content_detected):
+        expected = np.zeros((32, 32, 3)) if flagged else np.asarray(clean.images[n])
+        np.testing.assert_array_equal(np.asarray(mine.images[n]), expected)
+        assert_levels_agree(np.asarray(mine.images[n]), np.asarray(reference.images[n]))
+
+
+def test_arrays_can_be_judged(tmp_path):
+    ours, theirs = load_both(tiny_stable_diffusion(tmp_path, safety_checker="everything"))
+    pictures = rng_for("pictures").random((2, 32, 32, 3)).astype(np.float32)
+    mine, flags = ours.run_safety_checker(pictures, ours.device, paddle.float32)
+    reference, expected = theirs.run_safety_checker(pictures.copy(), theirs.device, torch.float32)
+    assert flags == expected == [True, True]
+    np.testing.assert_array_equal(mine, reference)
