@@ -19,68 +19,41 @@ SIZE = 64  # 图片边长
 # 名字 -> (RGB, 中文, 英文)
 COLORS = {
     "red": ((220, 30, 40), "红色", "red"),
-    "orange": ((250, 140, 20), "橙色", "orange"),
     "yellow": ((250, 225, 40), "黄色", "yellow"),
     "green": ((30, 150, 60), "绿色", "green"),
     "cyan": ((20, 190, 200), "青色", "cyan"),
     "blue": ((30, 70, 210), "蓝色", "blue"),
-    "purple": ((130, 45, 170), "紫色", "purple"),
-    "pink": ((250, 120, 180), "粉色", "pink"),
+    "purple": ((150, 45, 190), "紫色", "purple"),
 }
 BACKGROUNDS = {
     "white": ((245, 245, 245), "白色", "white"),
     "black": ((20, 20, 20), "黑色", "black"),
     "gray": ((128, 128, 128), "灰色", "gray"),
     "beige": ((235, 215, 180), "米色", "beige"),
-    "navy": ((20, 30, 80), "深蓝色", "navy"),
 }
 # 名字 -> (中文, 英文)
 SHAPES = {
     "circle": ("圆形", "circle"),
     "square": ("正方形", "square"),
     "triangle": ("三角形", "triangle"),
-    "diamond": ("菱形", "diamond"),
     "star": ("五角星", "star"),
-    "heart": ("心形", "heart"),
 }
 SIZES = {"": ("", ""), "small": ("小", "small"), "big": ("大", "big")}
-POSITIONS = {
-    "": ("", ""),
-    "left": ("左边", "on the left"),
-    "right": ("右边", "on the right"),
-    "top": ("上面", "at the top"),
-    "bottom": ("下面", "at the bottom"),
-}
-RADII = {"": (11, 21), "small": (10, 13), "big": (18, 22)}
-SHIFT = 11  # “左边”等词移动的像素
+RADII = {"": (14, 20), "small": (12, 15), "big": (19, 23)}
 
-# 每种语言：不带位置的说法、带位置的说法。
+# 每种语言的几种说法。
 TEMPLATES = {
     "zh": (
-        (
-            "一个{color}的{size}{shape}，{background}背景",
-            "{background}背景上的一个{color}{size}{shape}",
-            "{color}{size}{shape}，{background}背景",
-            "画一个{color}的{size}{shape}，背景是{background}",
-        ),
-        (
-            "一个{color}的{size}{shape}在{position}，{background}背景",
-            "{background}背景，{position}有一个{color}的{size}{shape}",
-            "{color}{size}{shape}，{position}，{background}背景",
-        ),
+        "一个{color}的{size}{shape}，{background}背景",
+        "{background}背景上的一个{color}{size}{shape}",
+        "{color}{size}{shape}，{background}背景",
+        "画一个{color}的{size}{shape}，背景是{background}",
     ),
     "en": (
-        (
-            "a {size} {color} {shape} on a {background} background",
-            "{size} {color} {shape}, {background} background",
-            "a picture of a {size} {color} {shape} on {background}",
-            "on a {background} background, a {size} {color} {shape}",
-        ),
-        (
-            "a {size} {color} {shape} {position}, {background} background",
-            "{size} {color} {shape} {position}, {background} background",
-            "a {size} {color} {shape} {position} of a {background} picture",
-        ),
+        "a {size} {color} {shape} on a {background} background",
+        "{size} {color} {shape}, {background} background",
+        "a picture of a {size} {color} {shape} on {background}",
+        "on a {background} background, a {size} {color} {shape}",
     ),
 }
 
@@ -93,7 +66,6 @@ class Scene:
     shape: str
     background: str
     size: str = ""
-    position: str = ""
 
 
 def combinations():
@@ -123,19 +95,14 @@ def captions(scene, language):
         "background": BACKGROUNDS[scene.background][1 + i],
         "shape": SHAPES[scene.shape][i],
         "size": SIZES[scene.size][i],
-        "position": POSITIONS[scene.position][i],
     }
-    texts = [t.format(**words) for t in TEMPLATES[language][1 if scene.position else 0]]
-    texts = [" ".join(t.split()) for t in texts]  # 没有大小词时会多一个空格
-    return [t.replace("a orange", "an orange") for t in texts]
+    texts = [t.format(**words) for t in TEMPLATES[language]]
+    return [" ".join(t.split()) for t in texts]  # 没有大小词时会多一个空格
 
 
 def random_scene(rng, combos):
-    """大小词、位置词各有约一半时候不出现。"""
-    color, shape, background = rng.choice(combos)
-    size = rng.choice(["", "", "small", "big"])
-    position = rng.choice(list(POSITIONS)) if rng.random() < 0.5 else ""
-    return Scene(color, shape, background, size, position)
+    """大小词一半时候不出现。"""
+    return Scene(*rng.choice(combos), size=rng.choice(["", "", "small", "big"]))
 
 
 def outline(shape, cx, cy, r):
@@ -145,22 +112,12 @@ def outline(shape, cx, cy, r):
         return [(cx - h, cy - h), (cx + h, cy - h), (cx + h, cy + h), (cx - h, cy + h)]
     if shape == "triangle":
         return [(cx, cy - r), (cx + r * 1.05, cy + r * 0.85), (cx - r * 1.05, cy + r * 0.85)]
-    if shape == "diamond":
-        return [(cx, cy - r * 1.1), (cx + r * 0.85, cy), (cx, cy + r * 1.1), (cx - r * 0.85, cy)]
     if shape == "star":
         points = []
         for k in range(10):
             radius = r * (1.15 if k % 2 == 0 else 0.46)
             angle = math.pi * (k / 5 - 0.5)
             points.append((cx + radius * math.cos(angle), cy + 0.06 * r + radius * math.sin(angle)))
-        return points
-    if shape == "heart":
-        points = []
-        for k in range(60):
-            t = 2 * math.pi * k / 60
-            x = 16 * math.sin(t) ** 3
-            y = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
-            points.append((cx + r * x / 16, cy - r * (y + 2.5) / 15.5))
         return points
     if shape == "circle":
         return [(cx + r * math.cos(2 * math.pi * k / 60), cy + r * math.sin(2 * math.pi * k / 60)) for k in range(60)]
@@ -179,12 +136,7 @@ def draw(scene, rng):
     """画一张 uint8 图。大小、位置和颜色都有一点随机。"""
     low, high = RADII[scene.size]
     r = rng.uniform(low, high)
-    dx, dy = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}.get(scene.position, (0, 0))
-    jitter = 3
-    cx = SIZE / 2 + dx * SHIFT + rng.uniform(-jitter, jitter)
-    cy = SIZE / 2 + dy * SHIFT + rng.uniform(-jitter, jitter)
-    edge = r * 1.2 + 2  # 不碰到边
-    cx, cy = (min(max(v, edge), SIZE - edge) for v in (cx, cy))
+    cx, cy = (SIZE / 2 + rng.uniform(-2, 2) for _ in range(2))
     mask = draw_mask(scene.shape, cx, cy, r)[..., None]
     front, back = (
         np.array([v + rng.uniform(-8, 8) for v in table[name][0]], dtype=np.float32)
