@@ -124,7 +124,7 @@ def full_rows(work_dir: Path) -> Iterator[Row]:
             module.save_pretrained(folder)
             del module
             gc.collect()
-            what = f"{class_name}, {parameters / 1e6:,.0f} M parameters"
+            what = f"{class_name}, {parameters / 1e6:,.0f} M"
             yield "SD 1.5 full size, random", what, _distance(class_name, Path(folder)), COMPONENT_TOLERANCE
 
 
@@ -149,7 +149,7 @@ def main() -> int:
     arguments = parser.parse_args()
     diffusers.utils.logging.disable_progress_bar()
     table = Table(title="Distance to PyTorch (float32, CPU)", title_justify="left")
-    for heading, justify in (("", "left"), ("what", "left"), ("distance", "right"), ("allowed", "right")):
+    for heading, justify in (("where", "left"), ("what", "left"), ("distance", "right"), ("allowed", "right")):
         table.add_column(heading, justify=justify, no_wrap=True)
     failed = False
     with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
@@ -158,7 +158,7 @@ def main() -> int:
             table.add_row(
                 where, what, f"{distance:.1e}", f"{tolerance:.0e}", style="" if distance <= tolerance else "red"
             )
-    Console().print(table)
+    Console(width=max(Console().width, 120)).print(table)
     return int(failed)
 
 

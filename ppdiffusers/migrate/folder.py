@@ -23,6 +23,7 @@ from ppdiffusers.io.weights import write_pdparams, write_safetensors
 from ppdiffusers.migrate.paths import check_paths
 from ppdiffusers.migrate.plan import Component, Options, Plan, check_room, make_plan
 from ppdiffusers.migrate.report import ComponentReport, ConversionReport, sha256_of
+from ppdiffusers.migrate.verify import need_frameworks, verify_component
 from ppdiffusers.migrate.weight_files import frameworks_in
 
 _CHOICES = {
@@ -122,6 +123,8 @@ def convert_folder(
     """Convert a folder to the framework `to`, "paddle" or "diffusers"; see `convert_diffusers_to_paddle`."""
     options = _checked_options(to, dtype, format, layout, variant)
     source, output = check_paths(source, output, overwrite)
+    if verify:
+        need_frameworks()  # before the work, not after it
     with _readable_os_errors(output):
         plan = make_plan(source, options)
         check_room(plan, output)
@@ -232,8 +235,6 @@ def _checked_options(to: str, dtype: str | None, format: str | None, layout: str
 
 def _verify(plan: Plan, staging: Path, options: Options) -> dict[str, float]:
     """Distance by component's name; ConversionError that names every component above its tolerance."""
-    from ppdiffusers.migrate.verify import verify_component  # it needs torch
-
     distances: dict[str, float] = {}
     problems: list[str] = []
     for component in plan.components:

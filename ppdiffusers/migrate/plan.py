@@ -159,8 +159,8 @@ def _plan_component(component: Component, options: Options, plan: Plan, root: Pa
         config = read_json(component.source / SCHEDULER_CONFIG)
         component.cls.from_config(config)  # raises for a key that we do not know
         component.config[SCHEDULER_CONFIG] = _converted_config(config, component.class_name, options)
-    elif getattr(component.cls, "config_name", None) == SCHEDULER_CONFIG:
-        read_json(component.source / SCHEDULER_CONFIG)  # raises: it is missing
+    else:
+        component.cls.from_pretrained(component.source)  # raises when files are missing or damaged
     written = {INDEX_NAME, *component.config, *(("model_config.json",) if component.tensors is not None else ())}
     for path in _visible(component.source):
         if path.name not in written and path not in read:

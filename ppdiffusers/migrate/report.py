@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+WIDTH = 160  # columns of a table that is not printed on a terminal
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class ConversionReport:
     def table(self) -> Table:
         """The components as a rich table."""
         verified = any(component.distance is not None for component in self.components)
-        table = Table(title=f"{self.source} -> {self.output} ({self.to})", title_justify="left")
+        table = Table(title=escape(f"{self.source} -> {self.output} ({self.to})"), title_justify="left")
         table.add_column("component", no_wrap=True)
         for heading in ("tensors", "parameters", "dtype", "bytes"):
             table.add_column(heading, justify="left" if heading == "dtype" else "right", no_wrap=True)
@@ -84,15 +87,17 @@ class ConversionReport:
         return [f"not converted: {name} ({reason})" for name, reason in self.left_out.items()]
 
     def show(self, console: Console | None = None) -> None:
-        """Print the table and the notes."""
+        """Print the table and the notes; where there is no terminal, at full width."""
         console = console or Console()
+        if not console.is_terminal:
+            console = Console(file=console.file, width=WIDTH, color_system=None)
         console.print(self.table())
         for note in self.notes():
             console.print(note, markup=False, highlight=False)
 
     def __str__(self) -> str:
         buffer = io.StringIO()
-        self.show(Console(file=buffer, width=160, color_system=None))
+        self.show(Console(file=buffer))
         return buffer.getvalue().rstrip()
 
 

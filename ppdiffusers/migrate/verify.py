@@ -30,6 +30,12 @@ class Distance:
     tolerance: float
 
 
+def need_frameworks() -> None:
+    """Raise MissingDependencyError unless torch, diffusers and transformers can be imported."""
+    for name in ("torch", "diffusers", "transformers"):
+        need(name, WHY)
+
+
 def verify_component(class_name: str, paddle_class: type, torch_folder: Path, paddle_folder: Path, **how: Any) -> float:
     """The largest relative distance between the frameworks; see `measure_component` for the arguments.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdiffusers.core.errors import WeightsError
+from ppdiffusers.core.errors import PPDiffusersError, WeightsError
 from ppdiffusers.io.weights import Checkpoint, open_weights
 
 # The order is the order of preference: files that cannot run code come first.
@@ -104,10 +104,17 @@ def _candidates(folder: Path, framework: str) -> list[WeightsFile]:
     stems, extensions = _STEMS[framework], _EXTENSIONS[framework]
     parsed = [parse_name(path) for path in sorted(folder.iterdir()) if path.is_file()]
     fitting = [p for p in parsed if p is not None and p.stem in stems and p.extension in extensions]
-    fitting = [p for p in fitting if not _is_shared_name(p) or open_weights(p.path).framework == framework]
+    fitting = [p for p in fitting if not _is_shared_name(p) or _framework_of(p.path) == framework]
     return sorted(fitting, key=lambda p: (extensions.index(p.extension), stems.index(p.stem), p.path.name))
 
 
 def _is_shared_name(found: WeightsFile) -> bool:
     """`model.safetensors` is written by both frameworks: its metadata says which one."""
     return found.stem == "model" and found.extension == "safetensors"
+
+
+def _framework_of(path: Path) -> str:
+    try:
+        return open_weights(path).framework
+    except PPDiffusersError:
+        return "pytorch"  # as its name says; whoever opens it to read it is told what is wrong

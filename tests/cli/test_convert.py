@@ -100,6 +100,22 @@ def test_an_error_is_one_message_on_stderr(tmp_path):
         assert not (tmp_path / "paddle").exists()
 
 
+def test_verify_without_torch_says_what_to_install(tmp_path):
+    source = tiny_ddpm(tmp_path)
+    code = (
+        "import sys\n"
+        "sys.modules['diffusers'] = None\n"  # what an import that finds nothing looks like
+        "from ppdiffusers.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", code, "convert", *_arguments(source, tmp_path / "paddle", "--verify", "--quiet")]
+    ran = _run(*command)
+    assert ran.returncode == 1
+    assert "pip install 'ppdiffusers[verify]'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "paddle").exists()
+
+
 def test_existing_output_needs_overwrite(tmp_path, capsys):
     source = tiny_ddpm(tmp_path)
     arguments = ["convert", *_arguments(source, tmp_path / "paddle", "--quiet")]

@@ -50,10 +50,12 @@ def test_everything_wrong_is_in_one_message(stable_diffusion, tmp_path):
     vae.write_bytes(vae.read_bytes()[:-100])
     (stable_diffusion / "text_encoder" / "config.json").write_text("{not json")
     shutil.rmtree(stable_diffusion / "scheduler")
+    (stable_diffusion / "tokenizer" / "vocab.json").unlink()
+    (stable_diffusion / "feature_extractor" / "preprocessor_config.json").write_text("")
     message = _refused(stable_diffusion, tmp_path)
     for expected in ("conv_in.bias", "conv_in.bais", "conv_out.weight", "(4, 3, 3, 3)", "(4, 32, 3, 3)"):
         assert expected in message
-    for name in ("unet", "vae", "text_encoder", "scheduler"):
+    for name in ("unet", "vae", "text_encoder", "scheduler", "tokenizer", "feature_extractor"):
         assert f"- {name}: " in message
     assert "what to do" in message
 
@@ -169,6 +171,25 @@ def test_a_disk_that_fills_while_writing(tmp_path, monkeypatch):
     message = _refused(source, tmp_path)
     assert "disk is full" in message
     assert "free some space" in message
+
+
+def test_a_write_that_the_system_stops(tmp_path):
+    """A real write error in the middle of the weights: the process may not make files above 1 MB."""
+    source = tiny_ddpm(tmp_path)
+    code = (
+        "import resource, sys\n"
+        "from ppdiffusers.cli.main import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["--pretrained_model_name_or_path", str(source), "--output_path", str(tmp_path / "output"), "--quiet"]
+    before = set(tmp_path.iterdir())
+    command = [sys.executable, "-c", code, "convert", *arguments]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "error: " in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_a_failed_overwrite_leaves_what_was_there(tmp_path):

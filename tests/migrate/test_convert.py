@@ -188,6 +188,14 @@ def test_variant_must_be_asked_for(tmp_path):
     _assert_same_weights(source, back)
 
 
+def test_a_sharded_variant(tmp_path):
+    source = tiny_stable_diffusion(tmp_path, file_variant="fp16", dtype="float16", max_shard_size="200KB")
+    assert list((source / "unet").glob("*.index.fp16.json"))
+    there, back = _there_and_back(source, tmp_path, variant="fp16")
+    assert len(list(there.rglob("model_state.pdparams"))) == 4
+    _assert_same_weights(source, back)
+
+
 def test_variant_beside_the_plain_weights(tmp_path):
     source = tiny_stable_diffusion(tmp_path, dtype="float16", file_variant="fp16")
     other = tiny_stable_diffusion(tmp_path / "full")
