@@ -36,6 +36,12 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "schedulers.scheduling_dpmsolver_singlestep": ("DPMSolverSinglestepScheduler",),
     "schedulers.scheduling_unipc_multistep": ("UniPCMultistepScheduler",),
     "schedulers.scheduling_deis_multistep": ("DEISMultistepScheduler",),
+    "schedulers.scheduling_ddim_inverse": ("DDIMInverseScheduler",),
+    "schedulers.scheduling_heun_discrete": ("HeunDiscreteScheduler",),
+    "schedulers.scheduling_k_dpm_2_discrete": ("KDPM2DiscreteScheduler",),
+    "schedulers.scheduling_k_dpm_2_ancestral_discrete": ("KDPM2AncestralDiscreteScheduler",),
+    "schedulers.scheduling_ipndm": ("IPNDMScheduler",),
+    "schedulers.scheduling_dpmsolver_sde": ("DPMSolverSDEScheduler",),
     # pipelines
     "pipelines.pipeline_utils": ("AudioPipelineOutput", "DiffusionPipeline", "ImagePipelineOutput"),
     "pipelines.ddpm.pipeline_ddpm": ("DDPMPipeline",),

@@ -55,7 +55,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
         self._init_solver(solver_order)
         self.timesteps = self.timesteps[::-1]
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None) -> None:
         """Choose how many steps to take, towards the noisiest timestep above `lambda_min_clipped`."""
         config, schedule = self.config, self.noise_schedule
         n, t_max = check_num_steps(num_inference_steps, config.num_train_timesteps), config.num_train_timesteps
@@ -69,7 +69,6 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
             visited = np.arange(noisiest + 1, 0, -t_max / n).round()[::-1].astype(np.int64) - 1
         steps, sigmas, by_rule = self._levels(visited, n)
         last = sigmas[-1] if by_rule else schedule.sigmas[noisiest]
-        steps = steps.astype(np.int64)
         unique = np.sort(np.unique(steps, return_index=True)[1])
         self._start(steps[unique], with_final(sigmas, last))
 

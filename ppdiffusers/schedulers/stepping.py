@@ -73,9 +73,12 @@ class StepIndex:
     def _begin(self, timestep: object) -> int:
         """The index of the step at hand, found now if it is the first."""
         if self._step_index is None:
-            first = self._begin_index
-            self._step_index = self.index_for_timestep(timestep) if first is None else first
+            self._step_index = self._first_index(timestep) if self._begin_index is None else self._begin_index
         return self._step_index
+
+    def _first_index(self, timestep: object) -> int:
+        # Rounding may repeat the first timestep: a run that starts there starts at 0, or it would end too late.
+        return 0 if as_scalar(timestep) == self.timesteps[0] else self.index_for_timestep(timestep)
 
     def _check_index(self) -> None:
         """Raises:

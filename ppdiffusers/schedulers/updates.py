@@ -163,3 +163,10 @@ def singlestep_terms(
     k0 = (2 * d2 - d1 * r1) / (r0 - r1)  # of D1_1 = a (m_0 - m_2)
     k1 = (d1 * r0 - 2 * d2) / (r0 - r1)  # of D1_0 = b (m_1 - m_2)
     return [(d0 - k0 * a - k1 * b, m2), (k0 * a, m0), (k1 * b, m1)]
+
+
+def interleave(values: np.ndarray, between: np.ndarray, first: bool = False) -> np.ndarray:
+    """[v_0, b_1, v_1, b_2, v_2, ...], or with `first` [v_0, b_0, v_1, b_1, v_2, ...]: two calls for each but one."""
+    between = between if first else between[1:]
+    pairs = np.stack([between, values[1:]], axis=1)  # [n - 1, 2]
+    return np.concatenate([values[:1], pairs.reshape(-1)])

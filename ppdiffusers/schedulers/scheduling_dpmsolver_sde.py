@@ -1,0 +1,138 @@
+"""DPM-Solver++ for the stochastic equation, two stages, with a Brownian path (k-diffusion's `sample_dpmpp_sde`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.brownian import BrownianTreeNoiseSampler
+from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.prediction import (
+    PREDICTION_TYPES,
+    check_choice,
+    check_shapes,
+    combine,
+    downcast,
+    to_x0_exploding,
+    upcast,
+)
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.sigmas import ancestral_split, check_sigma_rule, sigma_to_t, visited_sigmas
+from ppdiffusers.schedulers.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.stepping import VarianceExploding
+from ppdiffusers.schedulers.updates import euler_step, interleave
+
+DPMSolverSDESchedulerOutput = SchedulerOutput
+
+
+class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixin):
+    """Stochastic DPM-Solver++ (2S).
+
+    Args:
+        noise_sampler_seed: of the Brownian path, or one seed for each image; None draws one (`paddle.seed`).
+        use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
+        The other arguments are those of `DDPMScheduler`.
+    """
+
+    exchangeable = True
+    order = 2
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        prediction_type: str = "epsilon",
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
+        use_beta_sigmas: bool | None = False,
+        noise_sampler_seed: int | Sequence[int] | None = None,
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+    ):
+        check_sigma_rule(self.config)
+        check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
+        check_choice("timestep_spacing", timestep_spacing, SPACINGS)
+        self.noise_schedule = NoiseSchedule.from_config(self.config)
+        self.noise_sampler_seed = noise_sampler_seed
+        self._visit(num_train_timesteps, num_train_timesteps)
+
+    def set_timesteps(
+        self, num_inference_steps: int, device: Any = None, num_train_timesteps: int | None = None
+    ) -> None:
+        """Choose how many steps to take; a new Brownian path begins."""
+        t_max = num_train_timesteps or self.config.num_train_timesteps
+        self._visit(check_num_steps(num_inference_steps, t_max), t_max)
+        self.num_inference_steps = num_inference_steps
+        seed = self.noise_sampler_seed
+        self._path_seed = paddle.randint(0, 2**31 - 1, [1]).item() if seed is None else seed
+
+    def _visit(self, n: int, t_max: int) -> None:
+        config, schedule = self.config, self.noise_schedule
+        visited = visit_n(config.timestep_spacing, t_max, n, config.steps_offset)
+        steps, sigmas = visited_sigmas(config, schedule, visited)
+        middles = np.exp((np.log(sigmas[:-1]) + np.log(sigmas[1:])) / 2)
+        self.timesteps = interleave(steps, sigma_to_t(middles, schedule.log_sigmas), first=True).astype(np.float32)
+        self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
+        self.sample: paddle.Tensor | None = None
+        self.mid_point_sigma: float | None = None
+        self.noise_sampler: BrownianTreeNoiseSampler | None = None
+        self._reset_index()
+
+    @property
+    def state_in_first_order(self) -> bool:
+        """Whether the next call of `step` goes to a midpoint."""
+        return self.sample is None
+
+    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
+        """sample / sqrt(sigma^2 + 1), at the midpoint's sigma in the second call of a step."""
+        sigma = float(self.sigmas[self._begin(timestep)]) if self.state_in_first_order else self.mid_point_sigma
+        return sample * (1 / (sigma**2 + 1) ** 0.5)
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        return_dict: bool = True,
+        s_noise: float = 1.0,
+        generator: Any = None,
+    ) -> SchedulerOutput | tuple:
+        """An ancestral step to the midpoint, or from the start to the next level with the prediction made there.
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            s_noise: factor of the noise.
+            generator: taken for uniformity; the noise is that of the Brownian path.
+        """
+        self._require_timesteps()
+        check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
+        if self.noise_sampler is None:
+            lowest, highest = self.sigmas[self.sigmas > 0].min(), self.sigmas.max()
+            self.noise_sampler = BrownianTreeNoiseSampler(sample.shape, lowest, highest, self._path_seed)
+        x, first = upcast(sample), self.state_in_first_order
+        start, end = (float(sigma) for sigma in (self.sigmas[i : i + 2] if first else self.sigmas[i - 1 : i + 1]))
+        middle = (start * end) ** 0.5
+
+        x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, start if first else middle)
+        if end == 0:
+            prev = euler_step(x, x0, start, 0.0)
+        else:
+            target = middle if first else end
+            down, up = ancestral_split(start, target)
+            prev = euler_step(x if first else self.sample, x0, start, down)
+            prev = combine((1, prev), (s_noise * up, self.noise_sampler(start, target)))
+            self.sample, self.mid_point_sigma = (x, middle) if first else (None, None)
+        self._step_index += 1
+        return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))

@@ -1,0 +1,120 @@
+"""Heun's method in the noise level (Karras et al. 2022, https://arxiv.org/abs/2206.00364, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.prediction import (
+    PREDICTION_TYPES,
+    check_choice,
+    check_shapes,
+    downcast,
+    limit_x0,
+    to_x0_exploding,
+    upcast,
+)
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.sigmas import check_sigma_rule, refuse_timesteps_with_rule, visited_sigmas
+from ppdiffusers.schedulers.spacing import SPACINGS, check_exclusive, check_num_steps, visit_n
+from ppdiffusers.schedulers.stepping import VarianceExploding
+from ppdiffusers.schedulers.updates import HeunStages, derivative, interleave
+
+HeunDiscreteSchedulerOutput = SchedulerOutput
+
+
+class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, SchedulerMixin):
+    """Heun's method: two network calls a step, but for the last.
+
+    Args:
+        use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
+        clip_sample, clip_sample_range: limits of x_0.
+        The other arguments are those of `DDPMScheduler`.
+    """
+
+    exchangeable = True
+    order = 2
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        prediction_type: str = "epsilon",
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
+        use_beta_sigmas: bool | None = False,
+        clip_sample: bool | None = False,
+        clip_sample_range: float = 1.0,
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+    ):
+        check_sigma_rule(self.config)
+        check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
+        check_choice("timestep_spacing", timestep_spacing, SPACINGS)
+        self.noise_schedule = NoiseSchedule.from_config(self.config)
+        self._visit(visit_n(timestep_spacing, num_train_timesteps, num_train_timesteps, steps_offset))
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        num_train_timesteps: int | None = None,
+        timesteps: Sequence[float] | None = None,
+    ) -> None:
+        """Choose how many steps to take, or which timesteps to visit."""
+        check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
+        refuse_timesteps_with_rule(self.config, timesteps)
+        config = self.config
+        if timesteps is None:
+            t_max = num_train_timesteps or config.num_train_timesteps
+            n = check_num_steps(num_inference_steps, t_max)
+            timesteps = visit_n(config.timestep_spacing, t_max, n, config.steps_offset)
+        self._visit(timesteps)
+        self.num_inference_steps = len(timesteps)
+
+    def _visit(self, timesteps: Sequence[float]) -> None:
+        steps, sigmas = visited_sigmas(self.config, self.noise_schedule, np.asarray(timesteps, dtype=np.float32))
+        self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
+        self.timesteps = interleave(steps, steps).astype(np.float32)
+        self._reset_stages()
+        self._reset_index()
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        return_dict: bool = True,
+        generator: Any = None,
+    ) -> SchedulerOutput | tuple:
+        """An Euler step to the next noise level, or, at the second call there, the step again by the trapezoid rule.
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            generator: taken for uniformity; nothing is drawn.
+        """
+        self._require_timesteps()
+        check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
+        sigma, x = float(self.sigmas[i]), upcast(sample)
+
+        x0 = limit_x0(self.config, to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma))
+        slope = derivative(x, x0, sigma)
+        if self.state_in_first_order:
+            prev = self._predict(x, slope, float(self.sigmas[i + 1]) - sigma)
+        else:
+            prev = self._correct(slope)
+        self._step_index += 1
+        return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))

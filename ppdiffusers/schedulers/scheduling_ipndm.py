@@ -1,0 +1,81 @@
+"""Improved PNDM: Adams-Bashforth with lower orders at the beginning (crowsonkb's v-diffusion, `plms`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.noise_schedule import linspace
+from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.spacing import check_num_steps
+from ppdiffusers.schedulers.stepping import StepIndex
+from ppdiffusers.schedulers.updates import adams_bashforth
+
+
+class IPNDMScheduler(StepIndex, SchedulerMixin):
+    """Fourth-order improved pseudo linear multistep, for networks of audio that predict the velocity.
+
+    Here x = alphas x_0 + betas eps with alphas = cos, betas = sin of the same angle.
+
+    Args:
+        trained_betas: the betas [n + 1] in place of those computed.
+    """
+
+    init_noise_sigma = 1.0
+    pndm_order = 4
+
+    @register_to_config
+    def __init__(self, num_train_timesteps: int = 1000, trained_betas: np.ndarray | Sequence[float] | None = None):
+        self._visit(num_train_timesteps)
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Choose how many steps to take."""
+        self._visit(check_num_steps(num_inference_steps))
+        self.num_inference_steps = num_inference_steps
+
+    def _visit(self, n: int) -> None:
+        if self.config.trained_betas is not None:
+            self.betas = np.asarray(self.config.trained_betas, dtype=np.float32)
+        else:
+            self.betas = np.sin(linspace(1, 0, n + 1) * np.float32(math.pi / 2)) ** 2
+        self.alphas = np.sqrt(1 - self.betas**2)
+        self.timesteps = (np.arctan2(self.betas, self.alphas) / np.float32(math.pi) * 2)[:-1]
+        self.ets: list[paddle.Tensor] = []  # oldest first
+        self._reset_index()
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        return_dict: bool = True,
+        generator: Any = None,
+    ) -> SchedulerOutput | tuple:
+        """DDIM's step with the noise extrapolated from up to four predictions.
+
+        Args:
+            model_output: the velocity at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            generator: taken for uniformity; nothing is drawn.
+        """
+        self._require_timesteps()
+        check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
+        x = upcast(sample)
+        alpha, sigma = float(self.alphas[i]), float(self.betas[i])
+        alpha_next, sigma_next = float(self.alphas[i + 1]), float(self.betas[i + 1])
+
+        self.ets = [*self.ets[-3:], combine((sigma, x), (alpha, upcast(model_output)))]
+        eps = adams_bashforth(self.ets)
+        x0 = combine((1, x), (-sigma, eps)) * (1 / max(alpha, 1e-8))
+        prev = combine((alpha_next, x0), (sigma_next, eps))
+        self._step_index += 1
+        return step_result(return_dict, downcast(prev, sample))

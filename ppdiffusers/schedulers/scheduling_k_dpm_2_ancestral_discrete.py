@@ -1,0 +1,69 @@
+"""DPM-Solver-2 in the noise level, ancestral: down below the next level by midpoints, then noise up to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.prediction import downcast, upcast
+from ppdiffusers.schedulers.scheduling_k_dpm_2_discrete import MidpointStages
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.sigmas import ancestral_split
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+KDPM2AncestralDiscreteSchedulerOutput = SchedulerOutput
+
+
+class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
+    """k-diffusion's `sample_dpm_2_ancestral`; the arguments are those of `KDPM2DiscreteScheduler`."""
+
+    exchangeable = True
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
+        use_beta_sigmas: bool | None = False,
+        prediction_type: str = "epsilon",
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+    ):
+        self._init_midpoints()
+
+    def _set_ends(self, sigmas_next: np.ndarray) -> None:
+        pairs = zip(self._start.tolist(), sigmas_next.tolist(), strict=True)
+        down, up = zip(*(ancestral_split(start, end) for start, end in pairs), strict=True)
+        super()._set_ends(np.array(down))  # the midpoint of start and sigma_down is then the next level itself
+        self._up = up
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """To the midpoint, or from the start to sigma_down and with noise up to the next level.
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            generator: of the noise, which is drawn at every second call.
+        """
+        prev, x0, ended = self._midpoint_step(model_output, timestep, sample)
+        if ended is not None:
+            noise = randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype)
+            prev = prev + upcast(noise) * self._up[ended]
+        return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
