@@ -22,3 +22,17 @@ def twins(tmp_path: Path, reference: torch.nn.Module, **kwargs: object) -> tuple
 def both(array) -> tuple[paddle.Tensor, torch.Tensor]:
     """One numpy array as a tensor of each framework."""
     return paddle.to_tensor(array), torch.from_numpy(array)
+
+
+def assert_same_keys(our_class: type, their_class: type, config: dict) -> None:
+    """State dicts have the same keys and shapes; both networks are built without memory."""
+    with paddle.LazyGuard():
+        ours = our_class.from_config(config)
+    with torch.device("meta"):
+        theirs = their_class.from_config(config)
+    linear = {f"{name}.weight" for name, module in theirs.named_modules() if isinstance(module, torch.nn.Linear)}
+    shapes = {
+        key: tuple(value.shape)[::-1] if key in linear else tuple(value.shape)
+        for key, value in theirs.state_dict().items()
+    }
+    assert {key: tuple(value.shape) for key, value in ours.state_dict().items()} == shapes

@@ -8,7 +8,7 @@ import torch
 
 from ppdiffusers import UNet2DModel
 from ppdiffusers.core.errors import ConfigError, InputError
-from tests.models.support import both, twins
+from tests.models.support import assert_same_keys, both, twins
 from tests.support.parity import assert_close, noise
 
 SMALL = {
@@ -158,16 +158,3 @@ def test_keys_and_shapes_of_published_networks():
         "sample_size": 32, "time_embedding_type": "positional",
     }  # fmt: skip
     assert_same_keys(UNet2DModel, diffusers.UNet2DModel, config)
-
-
-def assert_same_keys(our_class, their_class, config):
-    with paddle.LazyGuard():
-        ours = our_class.from_config(config)
-    with torch.device("meta"):
-        theirs = their_class.from_config(config)
-    linear = {f"{name}.weight" for name, module in theirs.named_modules() if isinstance(module, torch.nn.Linear)}
-    shapes = {
-        key: tuple(value.shape)[::-1] if key in linear else tuple(value.shape)
-        for key, value in theirs.state_dict().items()
-    }
-    assert {key: tuple(value.shape) for key, value in ours.state_dict().items()} == shapes
