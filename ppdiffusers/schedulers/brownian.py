@@ -1,7 +1,7 @@
 """A Brownian path that gives the same increment whenever the same interval is asked for, whatever was asked before.
 
-A tree of intervals, each split in half (Li et al. 2020, https://arxiv.org/abs/2001.01328, section 4). Every interval has
-a seed of its own, from the path's seed and its place in the tree: the numbers are those of torchsde's halfway tree.
+A tree of intervals, each split in half (Li et al. 2020, https://arxiv.org/abs/2001.01328, section 4). Every interval
+has a seed of its own, from the path's seed and its place in the tree: the numbers are torchsde's halfway tree's.
 """
 
 from __future__ import annotations

@@ -178,15 +178,15 @@ class VariancePreserving:
 
     def add_noise(self, original_samples: paddle.Tensor, noise: paddle.Tensor, timesteps: object) -> paddle.Tensor:
         """x_t = sqrt(alphas_cumprod_t) x_0 + sqrt(1 - alphas_cumprod_t) eps, one integer timestep for each image."""
-        alpha, sigma = self._alpha_sigma(timesteps, original_samples)
+        alpha, sigma = self._alpha_sigma_at(timesteps, original_samples)
         return alpha * original_samples + sigma * noise
 
     def get_velocity(self, sample: paddle.Tensor, noise: paddle.Tensor, timesteps: object) -> paddle.Tensor:
         """v_t = alpha_t eps - sigma_t x_0 (Salimans & Ho 2022, https://arxiv.org/abs/2202.00512)."""
-        alpha, sigma = self._alpha_sigma(timesteps, sample)
+        alpha, sigma = self._alpha_sigma_at(timesteps, sample)
         return alpha * noise - sigma * sample
 
-    def _alpha_sigma(self, timesteps: object, like: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+    def _alpha_sigma_at(self, timesteps: object, like: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         alphas_cumprod = self.alphas_cumprod[to_array(timesteps).astype(np.int64).reshape(-1)]  # [B]
         return per_image(np.sqrt(alphas_cumprod), like), per_image(np.sqrt(1 - alphas_cumprod), like)
 

@@ -15,7 +15,6 @@ from ppdiffusers.schedulers.prediction import (
     PREDICTION_TYPES,
     check_choice,
     check_shapes,
-    combine,
     downcast,
     limit_x0,
     split_learned_variance,
@@ -32,6 +31,7 @@ from ppdiffusers.schedulers.spacing import (
     visit_training,
 )
 from ppdiffusers.schedulers.stepping import as_scalar
+from ppdiffusers.schedulers.updates import learned_range, posterior_mean
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 DDPMSchedulerOutput = SchedulerOutput
@@ -147,8 +147,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         beta_bar, beta_bar_prev = 1 - alpha_bar, 1 - alpha_bar_prev
         x0 = to_x0(self.config.prediction_type, output, x, alpha_bar**0.5, beta_bar**0.5)
         x0 = limit_x0(self.config, x0)
-        # eq. 7: the posterior's mean
-        mean = combine((alpha_bar_prev**0.5 * beta / beta_bar, x0), (alpha**0.5 * beta_bar_prev / beta_bar, x))
+        mean = posterior_mean(x0, x, alpha_bar, alpha_bar_prev, alpha, beta)
         if t > 0:
             noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
             std = self._standard_deviation(beta, beta_bar, beta_bar_prev, predicted_variance)
@@ -182,6 +181,4 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
             )
         if kind == "learned":
             return upcast(predicted) ** 0.5
-        # Nichol & Dhariwal 2021, eq. 15: between the logarithms of both fixed variances, by v in [-1, 1]
-        low, high = float(np.log(smallest)), float(np.log(beta))
-        return (0.5 * ((upcast(predicted) + 1) * ((high - low) / 2) + low)).exp()
+        return learned_range(upcast(predicted), smallest, beta)

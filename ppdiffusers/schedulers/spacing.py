@@ -99,3 +99,38 @@ def _unknown(spacing: str) -> ConfigError:
     return ConfigError(
         f"There is no timestep_spacing {spacing!r}.", where="timestep_spacing", expected=", ".join(SPACINGS)
     )
+
+
+def visit_distilled(
+    num_train: int,
+    origin: np.ndarray,
+    num_steps: int | None,
+    timesteps: Sequence[int] | None,
+    strength: float,
+    original_steps: int,
+) -> np.ndarray:
+    """Falling timesteps of a distilled model, int64: evenly out of those it was distilled on, or the given ones.
+
+    Args:
+        origin: the timesteps of distillation, rising, up to `strength` of the whole.
+        original_steps: how many there are of the whole.
+    """
+    check_exclusive(num_inference_steps=num_steps, timesteps=timesteps)
+    if original_steps > num_train:
+        raise InputError(
+            f"original_inference_steps={original_steps} is more than the training timesteps.",
+            expected=f"at most num_train_timesteps={num_train}",
+        )
+    if timesteps is not None:
+        check_descending(timesteps, num_train)
+        kept = min(int(len(timesteps) * strength), len(timesteps))
+        return np.asarray(timesteps, dtype=np.int64)[len(timesteps) - kept :]
+    n = check_num_steps(num_steps, num_train)
+    if n > len(origin) or n > original_steps:
+        raise InputError(
+            f"{n} inference steps are more than the {min(len(origin), original_steps)} of the distillation.",
+            where="num_inference_steps",
+            remedy="take fewer steps, or raise original_inference_steps or strength",
+        )
+    chosen = np.floor(np.linspace(0, len(origin), num=n, endpoint=False)).astype(np.int64)
+    return origin[::-1][chosen].astype(np.int64)

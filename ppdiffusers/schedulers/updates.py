@@ -170,3 +170,20 @@ def interleave(values: np.ndarray, between: np.ndarray, first: bool = False) -> 
     between = between if first else between[1:]
     pairs = np.stack([between, values[1:]], axis=1)  # [n - 1, 2]
     return np.concatenate([values[:1], pairs.reshape(-1)])
+
+
+def posterior_mean(
+    x0: Tensor, sample: Tensor, alpha_bar: float, alpha_bar_prev: float, alpha: float, beta: float
+) -> Tensor:
+    """Mean of q(x_{t-1} | x_t, x_0): Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 7."""
+    beta_bar, beta_bar_prev = 1 - alpha_bar, 1 - alpha_bar_prev
+    return combine((alpha_bar_prev**0.5 * beta / beta_bar, x0), (alpha**0.5 * beta_bar_prev / beta_bar, sample))
+
+
+def learned_range(v: Tensor, smallest: float, largest: float) -> Tensor:
+    """Standard deviation between the logarithms of two variances, by the network's v in [-1, 1].
+
+    Nichol & Dhariwal 2021, https://arxiv.org/abs/2102.09672, eq. 15.
+    """
+    low, high = math.log(smallest), math.log(largest)
+    return (0.5 * ((v + 1) * ((high - low) / 2) + low)).exp()

@@ -1,0 +1,121 @@
+"""Multistep sampling from consistency models (Song et al. 2023, https://arxiv.org/abs/2303.01469, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.sigmas import karras_sigmas, with_final
+from ppdiffusers.schedulers.spacing import check_descending, check_exclusive, check_num_steps, visit_n
+from ppdiffusers.schedulers.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+CMStochasticIterativeSchedulerOutput = SchedulerOutput
+
+
+class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
+    """Multistep consistency sampling.
+
+    Args:
+        sigma_min, sigma_max, rho: the noise levels, see `sigmas.karras_sigmas`.
+        sigma_data: standard deviation of the data.
+        s_noise: factor of the noise.
+        clip_denoised: limit x_0 to [-1, 1].
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 40,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        sigma_data: float = 0.5,
+        s_noise: float = 1.0,
+        rho: float = 7.0,
+        clip_denoised: bool = True,
+    ):
+        self.sigmas = self._sigmas_of(np.linspace(0, 1, num_train_timesteps))
+        self.timesteps = self.sigma_to_t(self.sigmas)
+        self.custom_timesteps = False
+        self._reset_index()
+
+    @property
+    def init_noise_sigma(self) -> float:
+        """Standard deviation of the first sample."""
+        return float(self.config.sigma_max)
+
+    def _sigmas_of(self, ramp: np.ndarray) -> np.ndarray:
+        return karras_sigmas(ramp, self.config.sigma_min, self.config.sigma_max, self.config.rho)
+
+    def sigma_to_t(self, sigmas: np.ndarray | float) -> np.ndarray:
+        """What the network takes as its timestep: 250 log(sigma)."""
+        return (250 * np.log(np.asarray(sigmas, dtype=np.float64) + 1e-44)).astype(np.float32)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[int] | None = None,
+    ) -> None:
+        """Choose how many noise levels to visit, or which, counted from 0 (`sigma_min`), falling."""
+        check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
+        t_max = self.config.num_train_timesteps
+        self.custom_timesteps = timesteps is not None
+        if timesteps is not None:
+            check_descending(timesteps, t_max)
+            visited = np.asarray(timesteps, dtype=np.int64)
+        else:
+            visited = visit_n("leading", t_max, check_num_steps(num_inference_steps, t_max))
+        sigmas = self._sigmas_of(visited[::-1] / (t_max - 1))
+        self.timesteps = self.sigma_to_t(sigmas)
+        self.sigmas = with_final(sigmas, self.config.sigma_min)
+        self.num_inference_steps = len(visited)
+        self._reset_index()
+
+    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
+        """sample / sqrt(sigma^2 + sigma_data^2)."""
+        sigma = float(self.sigmas[self._begin(timestep)])
+        return sample * (1 / (sigma**2 + self.config.sigma_data**2) ** 0.5)
+
+    def get_scalings_for_boundary_condition(self, sigma: float) -> tuple[float, float]:
+        """(c_skip, c_out) of eq. 5 and appendix C: the identity at sigma_min."""
+        low, data = self.config.sigma_min, self.config.sigma_data
+        return data**2 / ((sigma - low) ** 2 + data**2), (sigma - low) * data / (sigma**2 + data**2) ** 0.5
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """To the clean sample, then with fresh noise up to the next level.
+
+        Args:
+            model_output: the network's output at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            generator: of the noise, which is drawn unless there is a single step.
+        """
+        self._require_timesteps()
+        refuse_integer(timestep)
+        check_shapes(model_output, sample)
+        i, config = self._begin(timestep), self.config
+        self._check_index()
+        c_skip, c_out = self.get_scalings_for_boundary_condition(float(self.sigmas[i]))
+        x0 = combine((c_out, upcast(model_output)), (c_skip, upcast(sample)))
+        prev = x0.clip(-1, 1) if config.clip_denoised else x0
+        if len(self.timesteps) > 1:
+            noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
+            sigma_next = min(max(float(self.sigmas[i + 1]), config.sigma_min), config.sigma_max)
+            std = config.s_noise * (sigma_next**2 - config.sigma_min**2) ** 0.5
+            prev = combine((1, prev), (std, noise))
+        self._step_index += 1
+        return step_result(return_dict, downcast(prev, sample))

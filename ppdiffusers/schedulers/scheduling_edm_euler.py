@@ -1,0 +1,109 @@
+"""Euler's method with EDM's preconditioning (Karras et al. 2022, https://arxiv.org/abs/2206.00364, algorithm 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.edm import EDM
+from ppdiffusers.schedulers.noise_schedule import to_array
+from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.sigmas import with_final
+from ppdiffusers.schedulers.spacing import check_num_steps
+from ppdiffusers.schedulers.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.updates import churn, euler_step
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+EDMEulerSchedulerOutput = SchedulerOutput
+
+
+class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
+    """Euler's method in EDM's formulation.
+
+    Args:
+        sigma_min, sigma_max: noise levels of the run.
+        sigma_data: standard deviation of the data.
+        sigma_schedule: spacing of the levels, "karras" (by `rho`) or "exponential".
+        prediction_type: "epsilon" or "v_prediction".
+        final_sigmas_type: the last step ends at noise level "zero" or "sigma_min".
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        sigma_data: float = 0.5,
+        sigma_schedule: str = "karras",
+        num_train_timesteps: int = 1000,
+        prediction_type: str = "epsilon",
+        rho: float = 7.0,
+        final_sigmas_type: str = "zero",
+    ):
+        self._check_edm()
+        self._visit(np.arange(num_train_timesteps + 1) / num_train_timesteps)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        sigmas: paddle.Tensor | Sequence[float] | None = None,
+    ) -> None:
+        """Choose how many steps to take, or where on the ramp from 0 (most noise) to 1 (`sigmas`)."""
+        if sigmas is None:
+            ramp = np.linspace(0, 1, check_num_steps(num_inference_steps))
+        else:
+            ramp = to_array(sigmas).astype(np.float64).reshape(-1)
+        self._visit(ramp)
+        self.num_inference_steps = len(ramp)
+
+    def _visit(self, ramp: np.ndarray) -> None:
+        sigmas = self._sigmas_of(ramp)
+        self.timesteps = self.precondition_noise(sigmas)
+        self.sigmas = with_final(sigmas, sigmas[-1] if self.config.final_sigmas_type == "sigma_min" else 0.0)
+        self._reset_index()
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        s_churn: float = 0.0,
+        s_tmin: float = 0.0,
+        s_tmax: float = float("inf"),
+        s_noise: float = 1.0,
+        generator: Any = None,
+        return_dict: bool = True,
+        pred_original_sample: paddle.Tensor | None = None,
+    ) -> SchedulerOutput | tuple:
+        """As `EulerDiscreteScheduler.step`, with the preconditioned network.
+
+        Args:
+            model_output: F(c_in x, c_noise), [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            s_churn, s_tmin, s_tmax, s_noise, generator: of the noise of algorithm 2; none is added by default.
+            pred_original_sample: x_0, if it is already known.
+        """
+        self._require_timesteps()
+        refuse_integer(timestep)
+        check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
+        sigma, x = float(self.sigmas[i]), upcast(sample)
+        gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.sigmas) - 1)
+        sigma_hat = sigma * (gamma + 1)
+        if gamma > 0:
+            noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
+            x = combine((1, x), (s_noise * (sigma_hat**2 - sigma**2) ** 0.5, noise))
+        x0 = pred_original_sample
+        if x0 is None:
+            x0 = self.precondition_outputs(x, upcast(model_output), sigma_hat)
+        prev = euler_step(x, upcast(x0), sigma_hat, float(self.sigmas[i + 1]))
+        self._step_index += 1
+        return step_result(return_dict, downcast(prev, model_output), x0)

@@ -1,0 +1,116 @@
+"""Stochastic sampling with Heun's correction (Karras et al. 2022, https://arxiv.org/abs/2206.00364, algorithm 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+from ppdiffusers.schedulers.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.updates import churn, derivative
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+
+@dataclass
+class KarrasVeOutput(BaseOutput):
+    """prev_sample: the next sample; derivative: dx/dsigma there; pred_original_sample: the predicted x_0."""
+
+    prev_sample: paddle.Tensor
+    derivative: paddle.Tensor
+    pred_original_sample: paddle.Tensor | None = None
+
+
+class KarrasVeScheduler(SchedulerMixin):
+    """The sampler of Karras et al. on variance-exploding models.
+
+    Args:
+        sigma_min, sigma_max: the noise levels.
+        s_noise: factor of the added noise. s_churn: how much is added; s_min, s_max: at which levels.
+    """
+
+    order = 2
+
+    @register_to_config
+    def __init__(
+        self,
+        sigma_min: float = 0.02,
+        sigma_max: float = 100,
+        s_noise: float = 1.007,
+        s_churn: float = 80,
+        s_min: float = 0.05,
+        s_max: float = 50,
+    ):
+        self.init_noise_sigma = float(sigma_max)
+        self.timesteps: np.ndarray | None = None
+        self.schedule: np.ndarray | None = None
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Choose how many steps to take; `schedule[t]` is the squared-geometric noise level of timestep t."""
+        n, config = check_num_steps(num_inference_steps), self.config
+        self.timesteps = visit_training(n)
+        shares = self.timesteps.astype(np.float64) / max(n - 1, 1)
+        ratio = config.sigma_min**2 / config.sigma_max**2
+        self.schedule = (config.sigma_max**2 * ratio**shares).astype(np.float32)
+        self.num_inference_steps = n
+
+    def add_noise_to_input(
+        self, sample: paddle.Tensor, sigma: float, generator: Any = None
+    ) -> tuple[paddle.Tensor, float]:
+        """Raise the noise level from sigma to sigma_hat; returns the noisier sample and sigma_hat."""
+        self._require_timesteps()
+        config, sigma = self.config, float(sigma)
+        gamma = churn(config.s_churn, config.s_min, config.s_max, sigma, self.num_inference_steps)
+        noise = randn_tensor(sample.shape, generator=generator)
+        sigma_hat = sigma + gamma * sigma
+        std = config.s_noise * (sigma_hat**2 - sigma**2) ** 0.5
+        return downcast(combine((1, upcast(sample)), (std, noise)), sample), sigma_hat
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        sigma_hat: float,
+        sigma_prev: float,
+        sample_hat: paddle.Tensor,
+        return_dict: bool = True,
+    ) -> KarrasVeOutput | tuple:
+        """Euler's step from sigma_hat to sigma_prev; `model_output` is (x_0 - x) / sigma, [B, C, ...]."""
+        self._require_timesteps()
+        check_shapes(model_output, sample_hat)
+        x, sigma_hat, sigma_prev = upcast(sample_hat), float(sigma_hat), float(sigma_prev)
+        x0 = combine((1, x), (sigma_hat, upcast(model_output)))
+        slope = derivative(x, x0, sigma_hat)
+        prev = combine((1, x), (sigma_prev - sigma_hat, slope))
+        return self._result(return_dict, prev, slope, x0, sample_hat)
+
+    def step_correct(
+        self,
+        model_output: paddle.Tensor,
+        sigma_hat: float,
+        sigma_prev: float,
+        sample_hat: paddle.Tensor,
+        sample_prev: paddle.Tensor,
+        derivative: paddle.Tensor,
+        return_dict: bool = True,
+    ) -> KarrasVeOutput | tuple:
+        """The same step with the mean of both ends' derivatives; `model_output` is that of `sample_prev`."""
+        self._require_timesteps()
+        check_shapes(model_output, sample_prev)
+        sigma_hat, sigma_prev = float(sigma_hat), float(sigma_prev)
+        output = upcast(model_output)
+        x0 = combine((1, upcast(sample_prev)), (sigma_prev, output))
+        half = (sigma_prev - sigma_hat) / 2  # the derivative there is (x - x_0) / sigma_prev = -model_output
+        prev = combine((1, upcast(sample_hat)), (half, upcast(derivative)), (-half, output))
+        return self._result(return_dict, prev, derivative, x0, sample_prev)
+
+    @staticmethod
+    def _result(
+        return_dict: bool, prev: paddle.Tensor, slope: paddle.Tensor, x0: paddle.Tensor, like: paddle.Tensor
+    ) -> KarrasVeOutput | tuple:
+        prev, slope, x0 = downcast(prev, like), downcast(slope, like), downcast(x0, like)
+        return KarrasVeOutput(prev, slope, x0) if return_dict else (prev, slope)

@@ -1,0 +1,156 @@
+"""LCM: multistep consistency sampling in latent space (Luo et al. 2023, https://arxiv.org/abs/2310.04378)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.prediction import (
+    PREDICTION_TYPES,
+    check_choice,
+    check_shapes,
+    combine,
+    downcast,
+    limit_x0,
+    to_x0,
+    upcast,
+)
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+from ppdiffusers.schedulers.spacing import visit_distilled, visit_training
+from ppdiffusers.schedulers.stepping import StepIndex, as_scalar
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+
+@dataclass
+class LCMSchedulerOutput(BaseOutput):
+    """prev_sample: the next sample; denoised: the clean sample that the model sees now."""
+
+    prev_sample: paddle.Tensor
+    denoised: paddle.Tensor | None = None
+
+
+class Distilled(StepIndex, VariancePreserving):
+    """Mixin: a discrete schedule, of which a model was distilled on few timesteps."""
+
+    init_noise_sigma = 1.0
+
+    def _init_distilled(self) -> None:
+        config = self.config
+        check_choice("prediction_type", config.prediction_type, PREDICTION_TYPES)
+        self.noise_schedule = NoiseSchedule.from_config(config)
+        self.final_alpha_cumprod = np.float32(1) if config.set_alpha_to_one else self.alphas_cumprod[0]
+        self.timesteps = visit_training(config.num_train_timesteps)
+        self.custom_timesteps = False
+        self._reset_index()
+
+    def _origin(self, original_steps: int, strength: float) -> np.ndarray:
+        """Every (T / original_steps)-th training timestep, up to `strength` of them."""
+        stride = self.config.num_train_timesteps // original_steps
+        return np.arange(1, int(original_steps * strength) + 1) * stride - 1
+
+    def _visit(
+        self, origin: np.ndarray, n: int | None, timesteps: Sequence[int] | None, strength: float, original: int
+    ) -> None:
+        t_max = self.config.num_train_timesteps
+        self.timesteps = visit_distilled(t_max, origin, n, timesteps, strength, original)
+        self.custom_timesteps = timesteps is not None
+        self.num_inference_steps = len(timesteps) if self.custom_timesteps else n
+        self._reset_index()
+
+    def previous_timestep(self, timestep: int) -> int:
+        """The timestep after `timestep` on the way to the clean sample; -1 is the clean sample."""
+        after = self.index_for_timestep(timestep) + 1
+        return int(self.timesteps[after]) if after < len(self.timesteps) else -1
+
+
+class LCMScheduler(Distilled, SchedulerMixin):
+    """Latent consistency models.
+
+    Args:
+        original_inference_steps: how many steps the model was distilled on.
+        timestep_scaling: factor of t in the boundary condition c_skip, c_out.
+        The other arguments are those of `DDIMScheduler`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        beta_schedule: str = "scaled_linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        original_inference_steps: int = 50,
+        clip_sample: bool = False,
+        clip_sample_range: float = 1.0,
+        set_alpha_to_one: bool = True,
+        steps_offset: int = 0,
+        prediction_type: str = "epsilon",
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        sample_max_value: float = 1.0,
+        timestep_spacing: str = "leading",
+        timestep_scaling: float = 10.0,
+        rescale_betas_zero_snr: bool = False,
+    ):
+        self._init_distilled()
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        original_inference_steps: int | None = None,
+        timesteps: Sequence[int] | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        """Choose how many of the steps of distillation to take, or which timesteps to visit."""
+        original = original_inference_steps or self.config.original_inference_steps
+        self._visit(self._origin(original, strength), num_inference_steps, timesteps, strength, original)
+
+    def get_scalings_for_boundary_condition_discrete(self, timestep: float) -> tuple[float, float]:
+        """(c_skip, c_out) of Song et al. 2023, https://arxiv.org/abs/2303.01469, with sigma_data = 0.5."""
+        t, sigma_data = timestep * self.config.timestep_scaling, 0.5
+        return sigma_data**2 / (t**2 + sigma_data**2), t / (t**2 + sigma_data**2) ** 0.5
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: int,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> LCMSchedulerOutput | tuple:
+        """To the clean sample, then with fresh noise back to the next timestep (algorithm 3); the last adds none.
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x_t, [B, C, ...].
+            generator: of the noise.
+        """
+        self._require_timesteps()
+        check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
+        t = as_scalar(timestep)
+        prev_t = int(self.timesteps[i + 1]) if i + 1 < len(self.timesteps) else t
+        a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, self.final_alpha_cumprod)
+        x = upcast(sample)
+
+        x0 = to_x0(self.config.prediction_type, upcast(model_output), x, a**0.5, (1 - a) ** 0.5)
+        c_skip, c_out = self.get_scalings_for_boundary_condition_discrete(t)
+        denoised = combine((c_out, limit_x0(self.config, x0)), (c_skip, x))
+        prev = denoised
+        if i != self.num_inference_steps - 1:
+            noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=sample.dtype))
+            prev = combine((a_prev**0.5, denoised), ((1 - a_prev) ** 0.5, noise))
+        self._step_index += 1
+        prev, denoised = downcast(prev, sample), downcast(denoised, sample)
+        return LCMSchedulerOutput(prev, denoised) if return_dict else (prev, denoised)

@@ -1,0 +1,169 @@
+"""SA-Solver: stochastic Adams predictor and corrector (Xue et al. 2023, https://arxiv.org/abs/2309.05019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.multistep import LogSNRSolver
+from ppdiffusers.schedulers.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.sigmas import with_final
+from ppdiffusers.schedulers.stepping import as_scalar
+from ppdiffusers.schedulers.updates import Level
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+Tensor = paddle.Tensor
+
+
+class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
+    """Stochastic Adams solver.
+
+    Args:
+        predictor_order, corrector_order: of Adams-Bashforth and Adams-Moulton, 1 to 4.
+        tau_func: how much noise at a timestep, 0 (none) or more; by default 1 from 200 to 800, else 0.
+        algorithm_type: "data_prediction" or "noise_prediction".
+        The other arguments are those of `DPMSolverMultistepScheduler`.
+    """
+
+    exchangeable = True
+    ignore_for_config = ("tau_func",)
+    add_noise = VariancePreserving.add_noise
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: np.ndarray | Sequence[float] | None = None,
+        predictor_order: int = 2,
+        corrector_order: int = 2,
+        prediction_type: str = "epsilon",
+        tau_func: Callable[[float], float] | None = None,
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        sample_max_value: float = 1.0,
+        algorithm_type: str = "data_prediction",
+        lower_order_final: bool = True,
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
+        use_beta_sigmas: bool | None = False,
+        use_flow_sigmas: bool | None = False,
+        flow_shift: float | None = 1.0,
+        lambda_min_clipped: float = -math.inf,
+        variance_type: str | None = None,
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+    ):
+        check_choice("algorithm_type", algorithm_type, ("data_prediction", "noise_prediction"))
+        check_choice("predictor_order", predictor_order, (1, 2, 3, 4))
+        check_choice("corrector_order", corrector_order, (1, 2, 3, 4))
+        self.predict_x0 = self.predicts_x0 = algorithm_type == "data_prediction"
+        self.tau_func = tau_func or (lambda t: 1 if 200 <= t <= 800 else 0)
+        self._init_solver(max(predictor_order, corrector_order - 1))
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Choose how many steps to take."""
+        steps, sigmas, by_rule = self._levels(self._visit(num_inference_steps), num_inference_steps)
+        self._start(steps, with_final(sigmas, self._last_sigma(sigmas, by_rule)))
+
+    def _reset_solver(self) -> None:
+        super()._reset_solver()
+        self.last_sample: Tensor | None = None
+        self.last_noise: Tensor | None = None
+        self.last_tau = 0.0
+        self.this_corrector_order = 1
+
+    def step(
+        self, model_output: Tensor, timestep: int, sample: Tensor, generator: Any = None, return_dict: bool = True
+    ) -> SchedulerOutput | tuple:
+        """Adams-Moulton on the sample at hand with the new prediction, then Adams-Bashforth to the next level.
+
+        Args:
+            model_output: the network's prediction at `timestep`, [B, C, ...].
+            timestep: an element of `timesteps`.
+            sample: x at this timestep, [B, C, ...].
+            generator: of the noise, which predictor and corrector of a step share; it is drawn at every step.
+        """
+        self._require_timesteps()
+        config = self.config
+        if config.variance_type not in ("learned", "learned_range"):
+            check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
+        x = upcast(sample)
+        prediction = self._convert(upcast(model_output), x)
+        if i > 0 and self.last_sample is not None:
+            order = self.this_corrector_order
+            models = [prediction, *self._newest(order - 1)]
+            levels = [self._level(i - k) for k in range(order)]
+            ends = self._level(i - 1), self._level(i)
+            x = self._adams(*ends, levels, models, self.last_sample, self.last_noise, self.last_tau)
+        self._remember(prediction)
+        noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=model_output.dtype))
+        left, known = len(self.timesteps) - i, len(self.model_outputs)
+        order, corrector = config.predictor_order, config.corrector_order
+        if config.lower_order_final:
+            order, corrector = min(order, left), min(corrector, left + 1)
+        order, self.this_corrector_order = min(order, known), min(corrector, known + 1)
+        self.last_sample, self.last_noise = x, noise
+        self.last_tau = self.tau_func(as_scalar(timestep))
+        levels = [self._level(i - k) for k in range(order)]
+        ends = self._level(i), self._level(i + 1)
+        prev = self._adams(*ends, levels, self._newest(order), x, noise, self.last_tau)
+        self._step_index += 1
+        return step_result(return_dict, downcast(prev, sample))
+
+    def _adams(
+        self, s: Level, t: Level, levels: list[Level], models: list[Tensor], sample: Tensor, noise: Tensor, tau: float
+    ) -> Tensor:
+        """From s to t with a polynomial through `models` at `levels` (eq. 14 and 17, and appendix for noise)."""
+        lambdas = [float(level.lambda_) for level in levels]
+        start, end = float(s.lambda_), float(t.lambda_)
+        h, k = end - start, 1 + tau**2
+        weights = _integrals(lambdas, start, end, k if self.predicts_x0 else None)
+        if self.predicts_x0:
+            if len(models) == 2:  # the published second order: the constant part of the error is taken out
+                error = h**2 / 2 - (h * k - 1 + math.exp(-k * h)) / k**2
+                shift = math.exp(k * end) * error / (lambdas[0] - lambdas[1])
+                weights = [weights[0] + shift, weights[1] - shift]
+            linear, scale = math.exp(-(tau**2) * h) * t.sigma / s.sigma, k * t.sigma * math.exp(-(tau**2) * end)
+            std = t.sigma * math.sqrt(max(-math.expm1(-2 * tau**2 * h), 0))
+        else:
+            linear, scale = t.alpha / s.alpha, -k * t.alpha
+            std = tau * t.sigma * math.sqrt(max(math.expm1(2 * h), 0))
+        terms = [(scale * w, m) for w, m in zip(weights, models, strict=True)]
+        return combine((linear, sample), *terms, (std, noise))
+
+
+def _integrals(lambdas: list[float], start: float, end: float, k: float | None) -> list[float]:
+    """Integral over lambda of each Lagrange polynomial times exp(k lambda), or exp(-lambda) without k."""
+    moments = [_moment(power, start, end, k) for power in range(len(lambdas))]
+    weights = []
+    for i, own in enumerate(lambdas):
+        others = lambdas[:i] + lambdas[i + 1 :]
+        polynomial = np.poly(others) / np.prod([own - other for other in others])  # highest power first
+        weights.append(float(np.dot(np.atleast_1d(polynomial), moments[::-1])))
+    return weights
+
+
+def _moment(power: int, start: float, end: float, k: float | None) -> float:
+    """Integral from start to end of x^power exp(k x), or exp(-x) without k, by parts."""
+    factor = -1.0 if k is None else k
+
+    def antiderivative(x: float) -> float:
+        terms = (
+            (-1) ** (power - m) * math.factorial(power) / math.factorial(m) * x**m / factor ** (power - m + 1)
+            for m in range(power + 1)
+        )
+        return sum(terms) * math.exp(factor * x)
+
+    return antiderivative(end) - antiderivative(start)

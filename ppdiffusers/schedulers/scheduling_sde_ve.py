@@ -1,0 +1,135 @@
+"""Predictor-corrector sampling of the variance-exploding SDE (Song et al. 2021, https://arxiv.org/abs/2011.13456)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.schedulers.noise_schedule import linspace, per_image, to_array
+from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.spacing import check_num_steps
+from ppdiffusers.schedulers.stepping import as_scalar
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+
+@dataclass
+class SdeVeOutput(BaseOutput):
+    """prev_sample: the next sample; prev_sample_mean: the same without the last noise."""
+
+    prev_sample: paddle.Tensor
+    prev_sample_mean: paddle.Tensor
+
+
+class ScoreSdeVeScheduler(SchedulerMixin):
+    """Reverse diffusion predictor and Langevin corrector.
+
+    Args:
+        snr: how far the corrector goes, as a ratio of the norms of score and noise.
+        sigma_min, sigma_max: the noise levels, geometric in the time t from 0 to 1.
+        sampling_eps: where the time ends.
+        correct_steps: corrector steps for each predictor step.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 2000,
+        snr: float = 0.15,
+        sigma_min: float = 0.01,
+        sigma_max: float = 1348.0,
+        sampling_eps: float = 1e-5,
+        correct_steps: int = 1,
+    ):
+        self.init_noise_sigma = float(sigma_max)
+        self.timesteps: np.ndarray | None = None
+        self.set_sigmas(num_train_timesteps, sigma_min, sigma_max, sampling_eps)
+        self.num_inference_steps = None
+
+    def set_timesteps(self, num_inference_steps: int, sampling_eps: float | None = None, device: Any = None) -> None:
+        """Times from 1 down to `sampling_eps`, float32."""
+        n = check_num_steps(num_inference_steps)
+        self.timesteps = linspace(1, self.config.sampling_eps if sampling_eps is None else sampling_eps, n)
+        self.num_inference_steps = n
+
+    def set_sigmas(
+        self,
+        num_inference_steps: int,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        sampling_eps: float | None = None,
+    ) -> None:
+        """Noise levels: `sigmas` at the times, `discrete_sigmas` rising over as many steps."""
+        low = self.config.sigma_min if sigma_min is None else sigma_min
+        high = self.config.sigma_max if sigma_max is None else sigma_max
+        if self.timesteps is None:
+            self.set_timesteps(num_inference_steps, sampling_eps)
+        n = check_num_steps(num_inference_steps)
+        self.discrete_sigmas = np.exp(linspace(math.log(low), math.log(high), n))
+        self.sigmas = np.float32(low) * np.float32(high / low) ** self.timesteps
+
+    def step_pred(
+        self,
+        model_output: paddle.Tensor,
+        timestep: float,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> SdeVeOutput | tuple:
+        """Predictor (algorithm 2): x + (sigma_i^2 - sigma_{i-1}^2) score + sqrt(sigma_i^2 - sigma_{i-1}^2) z.
+
+        Args:
+            model_output: the score at `timestep`, [B, C, ...].
+            timestep: a time in [0, 1].
+            sample: x, [B, C, ...].
+            generator: of z.
+        """
+        self._check_times()
+        check_shapes(model_output, sample)
+        i = int(np.float32(as_scalar(timestep)) * np.float32(len(self.timesteps) - 1))
+        if i >= len(self.discrete_sigmas):
+            raise InputError(
+                "There are fewer noise levels than timesteps.",
+                problems=[f"timesteps: {len(self.timesteps)}", f"noise levels: {len(self.discrete_sigmas)}"],
+                remedy="call scheduler.set_sigmas(n) with the n of scheduler.set_timesteps(n)",
+            )
+        sigma = float(self.discrete_sigmas[i])
+        below = float(self.discrete_sigmas[i - 1]) if i > 0 else 0.0
+        variance = sigma**2 - below**2
+        mean = combine((1, upcast(sample)), (variance, upcast(model_output)))
+        noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=sample.dtype))
+        prev = combine((1, mean), (variance**0.5, noise))
+        prev, mean = downcast(prev, sample), downcast(mean, sample)
+        return SdeVeOutput(prev, mean) if return_dict else (prev, mean)
+
+    def step_correct(
+        self,
+        model_output: paddle.Tensor,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """Corrector (algorithm 4): a Langevin step whose size follows from `snr` and the norms of score and noise."""
+        self._check_times()
+        check_shapes(model_output, sample)
+        score = upcast(model_output)
+        noise = randn_tensor(sample.shape, generator=generator)
+        grad_norm, noise_norm = (t.reshape([t.shape[0], -1]).norm(axis=-1).mean() for t in (score, noise))
+        size = (noise_norm / grad_norm * self.config.snr) ** 2 * 2  # a tensor: nothing is read back
+        prev = upcast(sample) + score * size + noise * (size * 2) ** 0.5
+        return step_result(return_dict, downcast(prev, sample))
+
+    def add_noise(self, original_samples: paddle.Tensor, noise: paddle.Tensor, timesteps: object) -> paddle.Tensor:
+        """x_0 + sigma z, at one index of `discrete_sigmas` for each image."""
+        sigmas = self.discrete_sigmas[to_array(timesteps).astype(np.int64).reshape(-1)]
+        return original_samples + noise * per_image(sigmas, original_samples)
+
+    def _check_times(self) -> None:
+        self._require_timesteps()

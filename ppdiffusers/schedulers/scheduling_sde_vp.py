@@ -1,0 +1,65 @@
+"""Euler-Maruyama sampling of the variance-preserving SDE (Song et al. 2021, https://arxiv.org/abs/2011.13456)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.noise_schedule import linspace
+from ppdiffusers.schedulers.prediction import check_shapes, downcast, upcast
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+from ppdiffusers.schedulers.spacing import check_num_steps
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+
+class ScoreSdeVpScheduler(SchedulerMixin):
+    """Reverse-time VP SDE: beta(t) = beta_min + t (beta_max - beta_min), t from 1 to `sampling_eps`."""
+
+    init_noise_sigma = 1.0
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 2000,
+        beta_min: float = 0.1,
+        beta_max: float = 20,
+        sampling_eps: float = 1e-3,
+    ):
+        self.sigmas = None
+        self.discrete_sigmas = None
+        self.timesteps: np.ndarray | None = None
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Times from 1 down to `sampling_eps`, float32."""
+        self.timesteps = linspace(1, self.config.sampling_eps, check_num_steps(num_inference_steps))
+        self.num_inference_steps = len(self.timesteps)
+
+    def step_pred(
+        self, score: paddle.Tensor, x: paddle.Tensor, t: float | paddle.Tensor, generator: Any = None
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """x - [f - g^2 score] / n + g z / sqrt(n) (eq. 46 and 47); returns it with and without the noise z.
+
+        Args:
+            score: the network's prediction of the noise, [B, C, ...]; the score is -score / std(t).
+            x: the sample, [B, C, ...].
+            t: the time, a number or [B] times.
+            generator: of z.
+        """
+        self._require_timesteps()
+        check_shapes(score, x)
+        low, high = self.config.beta_min, self.config.beta_max
+        times = t if isinstance(t, paddle.Tensor) else paddle.to_tensor([float(t)])
+        times = times.astype("float32").reshape([-1] + [1] * (x.ndim - 1))  # [B or 1, 1, 1, 1]
+        log_mean = times**2 * (-0.25 * (high - low)) - times * (0.5 * low)  # eq. 33
+        std = (1 - (log_mean * 2).exp()) ** 0.5
+        beta = times * (high - low) + low
+        sample = upcast(x)
+        dt = -1 / len(self.timesteps)
+        drift = beta * sample * -0.5 + beta * upcast(score) / std
+        mean = sample + drift * dt
+        noise = upcast(randn_tensor(x.shape, generator=generator, dtype=x.dtype))
+        return downcast(mean + beta**0.5 * math.sqrt(-dt) * noise, x), downcast(mean, x)

@@ -1,0 +1,112 @@
+"""VQ-Diffusion: reverse diffusion of discrete codes (Gu et al. 2021, https://arxiv.org/abs/2111.14822)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.schedulers.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.stepping import as_scalar
+from ppdiffusers.utils.torch_utils import rand_tensor
+
+VQDiffusionSchedulerOutput = SchedulerOutput
+
+
+class VQDiffusionScheduler(SchedulerMixin):
+    """Mask-and-replace diffusion: a code stays (alpha), becomes any other (beta), or becomes the mask (gamma).
+
+    Args:
+        num_vec_classes: codes, the mask (the last) included.
+        alpha_cum_start, alpha_cum_end, gamma_cum_start, gamma_cum_end: cumulative probabilities at both ends.
+    """
+
+    init_noise_sigma = 1.0
+
+    @register_to_config
+    def __init__(
+        self,
+        num_vec_classes: int,
+        num_train_timesteps: int = 100,
+        alpha_cum_start: float = 0.99999,
+        alpha_cum_end: float = 0.000009,
+        gamma_cum_start: float = 0.000009,
+        gamma_cum_end: float = 0.99999,
+    ):
+        self.num_embed = num_vec_classes
+        self.mask_class = num_vec_classes - 1
+        ramp = np.arange(num_train_timesteps) / (num_train_timesteps - 1)
+        kept = np.append(1.0, ramp * (alpha_cum_end - alpha_cum_start) + alpha_cum_start)  # cumulative, from t = -1
+        masked = np.append(0.0, ramp * (gamma_cum_end - gamma_cum_start) + gamma_cum_start)
+        at, ct = kept[1:] / kept[:-1], 1 - (1 - masked[1:]) / (1 - masked[:-1])
+        att, ctt = np.append(kept[1:], 1.0), np.append(masked[1:], 0.0)  # index -1 is before the first step
+        with np.errstate(divide="ignore"):
+            self.log_at, self.log_bt, self.log_ct = self._logs(at, ct)
+            self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct = self._logs(att, ctt)
+        self.timesteps = visit_training(num_train_timesteps)
+
+    def _logs(self, stay: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+        replace = (1 - stay - mask) / self.mask_class
+        return [np.log(p).astype(np.float32) for p in (stay, replace, mask)]
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Visit the timesteps below `num_inference_steps`, falling."""
+        n = check_num_steps(num_inference_steps, self.config.num_train_timesteps)
+        self.timesteps = visit_training(n)
+        self.num_inference_steps = n
+
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: int,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple:
+        """x_t -> x_{t-1}: sample from the posterior of the predicted x_0 (eq. 11) by the Gumbel maximum.
+
+        Args:
+            model_output: log p(x_0), [B, codes - 1, pixels] (x_0 is never masked).
+            timestep: t.
+            sample: x_t, integer codes [B, pixels].
+            generator: of the uniform noise.
+        """
+        self._require_timesteps()
+        t = as_scalar(timestep)
+        log_p = model_output if t == 0 else self.q_posterior(model_output, sample, t)
+        uniform = rand_tensor(log_p.shape, generator=generator)
+        gumbel = -paddle.log(-paddle.log(uniform + 1e-30) + 1e-30)
+        return step_result(return_dict, (gumbel + log_p).argmax(axis=1))
+
+    def q_posterior(self, log_p_x_0: paddle.Tensor, x_t: paddle.Tensor, t: int) -> paddle.Tensor:
+        """log p(x_{t-1} | x_t) = log sum over x_0 of q(x_t | x_{t-1}) q(x_{t-1} | x_0) p(x_0) / q(x_t | x_0)."""
+        q = log_p_x_0 - self._transition_to(x_t, t, cumulative=True)
+        total = q.logsumexp(axis=1, keepdim=True)
+        q = self._apply_cumulative(q - total, t - 1)
+        return q + self._transition_to(x_t, t, cumulative=False) + total
+
+    def _transition_to(self, x_t: paddle.Tensor, t: int, cumulative: bool) -> paddle.Tensor:
+        """log q(x_t | c) for each code c, [B, codes - 1 (cumulative) or codes, pixels]."""
+        if cumulative:
+            a, b, c = (float(p[t]) for p in (self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct))
+        else:
+            a, b, c = (float(p[t]) for p in (self.log_at, self.log_bt, self.log_ct))
+        one_hot = F.one_hot(x_t, self.num_embed).transpose([0, 2, 1])  # [B, codes, pixels]
+        log_one_hot = one_hot.clip(min=1e-30).log()
+        log_q = _log_add(log_one_hot[:, :-1] + a, b)
+        is_mask = (x_t == self.mask_class).unsqueeze(1)  # [B, 1, pixels]
+        log_q = paddle.where(is_mask, paddle.full_like(log_q, c), log_q)
+        return log_q if cumulative else paddle.concat([log_q, log_one_hot[:, -1:]], axis=1)  # the mask stays masked
+
+    def _apply_cumulative(self, q: paddle.Tensor, t: int) -> paddle.Tensor:
+        a, b, c = (float(p[t]) for p in (self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct))
+        masked = paddle.full([q.shape[0], 1, q.shape[2]], c, dtype=q.dtype)
+        return paddle.concat([_log_add(q + a, b), masked], axis=1)
+
+
+def _log_add(log_p: paddle.Tensor, log_q: float) -> paddle.Tensor:
+    return paddle.logaddexp(log_p, paddle.full_like(log_p, log_q))
