@@ -14,7 +14,7 @@ from ppdiffusers import StableDiffusionPipeline, convert_diffusers_to_paddle
 CHECKPOINT = Path(__file__).parent / "assets" / "shapes-bilingual"
 PROMPTS = (
     "一个红色的圆形，白色背景",
-    "a blue triangle on a yellow background",
+    "a blue triangle on a white background",
 )
 
 
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/demo"))
     parser.add_argument("--prompt", nargs="+", default=PROMPTS, help="想画的内容，可以给多句")
     parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance_scale", type=float, default=3.0, help="越大越听提示词的话")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -34,7 +35,8 @@ def main() -> None:
     pipe = StableDiffusionPipeline.from_pretrained(paddle_folder)
     paths = []
     for index, prompt in enumerate(args.prompt):
-        image = pipe(prompt, num_inference_steps=args.steps, generator=args.seed).images[0]
+        result = pipe(prompt, num_inference_steps=args.steps, guidance_scale=args.guidance_scale, generator=args.seed)
+        image = result.images[0]
         path = (args.output_dir / f"{index}-{prompt.replace(' ', '-')}.png").resolve()
         image.resize((256, 256), resample=0).save(path)  # 原图 64x64，放大便于观看
         paths.append(path)

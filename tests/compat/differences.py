@@ -34,6 +34,10 @@ PARAMETERS: dict[str, str] = {
 
 # Parameters whose default differs.
 DEFAULTS: dict[str, str] = {
+    "EDMDPMSolverMultistepScheduler.set_timesteps(num_inference_steps)": "the original fails without it",
+    "SASolverScheduler.set_timesteps(num_inference_steps)": "the original fails without it",
+    "FlowMatchEulerDiscreteScheduler.scale_noise(noise)": "the original fails without it",
+    "FlowMatchHeunDiscreteScheduler.scale_noise(noise)": "the original fails without it",
     "*.from_config(config)": "there is nothing to make an object from without a configuration",
     "*.from_pretrained(pretrained_model_name_or_path)": "there is nothing to load without a name",
     "*.save_pretrained(max_shard_size)": "10GB, diffusers' default, for transformers' models too",
@@ -44,6 +48,7 @@ DEFAULTS: dict[str, str] = {
 
 # Methods in MUST_EXIST that a class does not have.
 METHODS: dict[str, str] = {
+    "KarrasVeScheduler.add_noise": "the original's only raises; add_noise_to_input is the algorithm's own",
     "CLIPModel.get_input_embeddings": "two towers: which one's is not said; each tower has its own",
     "CLIPImageProcessor.resize": "one step of `preprocess`, not a tool of its own",
     "CLIPFeatureExtractor.resize": "one step of `preprocess`, not a tool of its own",

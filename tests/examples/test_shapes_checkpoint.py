@@ -26,7 +26,7 @@ def share_right(pictures: np.ndarray, scenes: list) -> float:
 
 def paint(pipe, texts: list[str], generator) -> np.ndarray:
     pipe.set_progress_bar_config(disable=True)
-    return pipe(texts, num_inference_steps=25, guidance_scale=5.0, generator=generator, output_type="np").images
+    return pipe(texts, num_inference_steps=25, guidance_scale=3.0, generator=generator, output_type="np").images
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
