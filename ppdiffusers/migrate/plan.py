@@ -172,8 +172,7 @@ def _plan_model(component: Component, options: Options) -> set[Path]:
     config = load_config_from(component.source, MODEL_CONFIG)
     component.config[MODEL_CONFIG] = _converted_config(config, component.class_name, options)
     checkpoint = find_weights(component.source, options.source_framework, options.variant)
-    with paddle.LazyGuard():  # names and shapes only: neither memory nor random numbers
-        layer, _ = component.cls.from_config_folder(component.source, {})
+    layer = _empty_layer(component)
     tensors = tensors_for(layer, checkpoint)
     if options.to == "diffusers":
         tensors = to_torch_layout(tensors, layer)
@@ -184,6 +183,22 @@ def _plan_model(component: Component, options: Options) -> set[Path]:
         tensors = {name: tensor.astype(options.dtype) for name, tensor in tensors.items()}
     component.tensors = tensors
     return set(checkpoint.files)
+
+
+def _empty_layer(component: Component) -> nn.Layer:
+    """The network that the configuration describes, with names and shapes only: no memory, no random numbers."""
+    try:
+        with paddle.LazyGuard():
+            layer, _ = component.cls.from_config_folder(component.source, {})
+    except PPDiffusersError:
+        raise
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
+        raise ConfigError(
+            f"No {component.class_name} can be made from the configuration: {type(error).__name__}: {error}",
+            where=component.source / MODEL_CONFIG,
+            remedy="check its values: types, signs, lengths of lists.",
+        ) from error
+    return layer
 
 
 def _in_paddlenlp_names(cls: type, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
@@ -220,7 +235,7 @@ def _lone_class(source: Path) -> KnownClass:
         for key in keys:
             value = config.get(key)
             class_name = value[0] if isinstance(value, list) and value else value
-            if class_name in known_classes():
+            if isinstance(class_name, str) and class_name in known_classes():
                 return known_classes()[class_name]
         raise ConfigError(
             "The configuration names no class that we have.",

@@ -123,6 +123,22 @@ def test_unknown_configuration_keys_are_refused(tmp_path):
     assert message.count("brand_new_option = 3") == 2
 
 
+@pytest.mark.parametrize("values", [{"block_out_channels": "abc"}, {"layers_per_block": None}, {"in_channels": -3}])
+def test_configurations_that_make_no_network(tmp_path, values):
+    source = tiny_ddpm(tmp_path)
+    file = source / "unet" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    assert "- unet: " in _refused(source, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["NoSuchModel", {"a": 1}, None])
+def test_a_lone_component_of_an_unknown_class(tmp_path, name):
+    source = tiny_ddpm(tmp_path) / "unet"
+    file = source / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "_class_name": name}))
+    assert "UNet2DModel" in _refused(source, tmp_path, ConfigError)
+
+
 def test_source_missing_or_no_model_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no-such-folder" in _refused(tmp_path / "no-such-folder", tmp_path, SourceError)

@@ -12,12 +12,14 @@ import paddle
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import ppdiffusers
 from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import ConversionError, PPDiffusersError
 from tests.migrate.support import bits, components, configs, paddle_arrays, torch_bits
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
+from tests.support.parity import randomize
 
 
 def _there_and_back(source, tmp_path, **options):
@@ -80,6 +82,25 @@ def test_linear_weights_are_transposed_and_nothing_else(tmp_path):
     assert ours[square].shape == (32, 32)
     np.testing.assert_array_equal(ours[square], theirs[square].numpy().T)
     np.testing.assert_array_equal(ours["conv_in.weight"], theirs["conv_in.weight"].numpy())
+
+
+def test_size_one_and_integer_tensors(tmp_path):
+    """One output channel; and the `position_ids` that older transformers saved, which no network needs."""
+    unet = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8, 8, 8), norm_num_groups=4
+    )
+    randomize(unet).save_pretrained(tmp_path / "unet")
+    there, back = _there_and_back(tmp_path / "unet", tmp_path)
+    assert paddle_arrays(there)["conv_out.bias"].shape == (1,)
+    assert torch_bits(back) == torch_bits(tmp_path / "unet")
+
+    source = tiny_stable_diffusion(tmp_path) / "text_encoder"
+    file = source / "model.safetensors"
+    ids = torch.arange(77).expand(1, -1).contiguous()
+    save_file({**load_file(file), "text_model.embeddings.position_ids": ids}, file, {"format": "pt"})
+    there, back = _there_and_back(source, tmp_path / "text")
+    assert paddle_arrays(there)["text_model.embeddings.position_ids"].dtype == np.int64
+    assert torch_bits(back) == torch_bits(source)
 
 
 def test_sharded_source(tmp_path):
