@@ -73,6 +73,44 @@ SOLVERS: list[dict] = [
     FLOW,
     {**FLOW, "flow_shift": 1.0, "solver_order": 1},
 ]
+DISTILLED: list[dict] = [
+    {},
+    {"beta_schedule": "linear"},
+    COSINE,
+    V,
+    X0,
+    {**V, **COSINE},
+    {**X0, "beta_schedule": "linear"},
+    {"clip_sample": True},
+    {"clip_sample": True, "clip_sample_range": 2.0, **V},
+    THRESHOLD,
+    {**THRESHOLD, **X0},
+    {"set_alpha_to_one": False},
+    {"timestep_scaling": 3.0},
+    {"original_inference_steps": 100},
+    {"original_inference_steps": 100, **V},
+    {**ZERO_SNR, **V},
+    {**ZERO_SNR, **X0},
+    {"num_train_timesteps": 500, "beta_end": 0.02},
+    {"_set_timesteps": {"strength": 0.5}, "_steps": (1, 2, 5, 10, 25)},
+    {"_set_timesteps": {"strength": 0.8, "original_inference_steps": 100}},
+    {"_set_timesteps": {"timesteps": [999, 759, 499, 259]}, "_steps": (None,)},
+    {"_set_timesteps": {"timesteps": [999, 759, 499, 259], "strength": 0.5}, "_steps": (None,)},
+]
+EDM: list[dict] = [
+    {},
+    V,
+    SIGMA_MIN,
+    {"sigma_schedule": "exponential"},
+    {"sigma_schedule": "exponential", **V},
+    {"sigma_schedule": "exponential", **SIGMA_MIN},
+    {"rho": 3.0},
+    {"rho": 9.0, **V},
+    {"sigma_data": 1.0},
+    {"sigma_max": 20.0, "sigma_min": 0.05},
+    {"sigma_max": 700.0, **V},
+    {"num_train_timesteps": 200},
+]
 SOLVERS_FINAL: list[dict] = [
     SIGMA_MIN,
     {**SIGMA_MIN, **KARRAS, **SCALED},
@@ -302,6 +340,86 @@ GRID: dict[str, list[dict]] = {
         {**SCALED, "noise_sampler_seed": [3, 4]},
         {**SCALED, "noise_sampler_seed": 5, "_s_noise": 0.7},
     ],
+    "LCMScheduler": DISTILLED,
+    "TCDScheduler": [c for c in DISTILLED if not {"thresholding", "clip_sample"} & c.keys()]
+    + [
+        {"_eta": 0.0},
+        {"_eta": 1.0, **V},
+        {"_eta": 0.7, **X0},
+        {"_eta": 0.0, **COSINE, **V},
+        {"_set_timesteps": {"original_inference_steps": 60}},
+    ],
+    "EDMEulerScheduler": EDM
+    + [
+        {"_s_churn": 5.0, "_s_noise": 1.1},
+        {"_s_churn": 20.0, "_s_tmin": 0.5, "_s_tmax": 8.0, **V},
+    ],
+    "EDMDPMSolverMultistepScheduler": EDM
+    + [
+        {"solver_order": 1},
+        {"solver_order": 3},
+        {"solver_order": 3, **V},
+        {"solver_type": "heun"},
+        {"algorithm_type": "sde-dpmsolver++"},
+        {"algorithm_type": "sde-dpmsolver++", "solver_type": "heun", **V},
+        THRESHOLD,
+        {"euler_at_final": True, **SIGMA_MIN},
+        {"lower_order_final": False, **V},
+    ],
+    "FlowMatchEulerDiscreteScheduler": [
+        {},
+        {"shift": 3.0},
+        {"shift": 0.5},
+        {"num_train_timesteps": 500},
+        {"use_dynamic_shifting": True, "_set_timesteps": {"mu": 0.8}},
+        {"use_dynamic_shifting": True, "_set_timesteps": {"mu": 1.15}, **KARRAS},
+        {"use_dynamic_shifting": True, "time_shift_type": "linear", "_set_timesteps": {"mu": 0.8}},
+        {"shift_terminal": 0.1, "_steps": (2, 5, 10, 25, 50)},
+        {"shift_terminal": 0.02, "shift": 2.0, "_steps": (2, 5, 10, 25, 50)},
+        {"invert_sigmas": True, "shift": 2.0, "_steps": (2, 5, 10, 25, 50)},
+        {"invert_sigmas": True, "_steps": (2, 5, 10, 25, 50)},
+        KARRAS,
+        EXPONENTIAL,
+        BETA,
+        {**KARRAS, "shift": 3.0},
+        {**EXPONENTIAL, "shift": 3.0},
+        {**BETA, "shift": 3.0},
+        {**BETA, "invert_sigmas": True},
+        {"_set_timesteps": {"sigmas": [1.0, 0.7, 0.2, 0.05]}, "_steps": (None, 4), "shift": 2.0},
+        {"_set_timesteps": {"timesteps": [1000.0, 700.0, 200.0]}, "_steps": (None, 3)},
+        {"_set_timesteps": {"sigmas": [1.0, 0.4], "timesteps": [990.0, 410.0]}, "_steps": (None, 2)},
+    ],
+    "FlowMatchHeunDiscreteScheduler": [
+        {},
+        {"shift": 3.0},
+        {"num_train_timesteps": 500, "shift": 0.5},
+        {"_s_churn": 5.0, "_s_noise": 1.1},
+        {"_s_churn": 5.0, "_s_tmin": 0.2, "_s_tmax": 0.8, "shift": 2.0},
+    ],
+    "CMStochasticIterativeScheduler": [
+        {**c, "_steps": c.get("_steps", (1, 2, 5, 10, 25, 40))}
+        for c in (
+            {},
+            {"clip_denoised": False},
+            {"s_noise": 1.2},
+            {"sigma_max": 10.0, "rho": 3.0},
+            {"sigma_data": 1.0, "sigma_min": 0.05},
+            {"_set_timesteps": {"timesteps": [22, 7, 0]}, "_steps": (None,)},
+        )
+    ],
+    # its integrals lose digits in float32, which is how they are published
+    "SASolverScheduler": [
+        {**c, "_one_step": 3e-4, "_whole_run": 2e-2}
+        for c in [
+            *(c for c in SOLVERS if "solver_order" not in c),
+            {"predictor_order": 1, "corrector_order": 1},
+            {"predictor_order": 3, "corrector_order": 3, **SCALED},
+            {"predictor_order": 3, "corrector_order": 4, **V},
+            {"algorithm_type": "noise_prediction"},
+            {"algorithm_type": "noise_prediction", **V, **SCALED},
+            {"lower_order_final": False, **SCALED},
+        ]
+    ],
     "IPNDMScheduler": [{}, {"num_train_timesteps": 100}],
 }
 
@@ -325,6 +443,11 @@ def test_every_step_is_that_of_diffusers(name: str, config: dict) -> None:
 
 
 def test_the_grid_has_twenty_configurations_for_each_scheduler_with_that_many_meaningful_ones() -> None:
-    simple = {"IPNDMScheduler"}  # samplers with hardly anything to configure
+    simple = {
+        "IPNDMScheduler",
+        "FlowMatchHeunDiscreteScheduler",
+        "CMStochasticIterativeScheduler",
+        "EDMEulerScheduler",
+    }  # samplers with hardly anything to configure
     few = {name: len(configs) for name, configs in GRID.items() if len(configs) < 20 and name not in simple}
     assert not few

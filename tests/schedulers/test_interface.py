@@ -1,0 +1,272 @@
+"""What all schedulers share: files, exchange, training helpers, dtypes, and errors that say what to call."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import pathlib
+
+import diffusers
+import numpy as np
+import paddle
+import pytest
+import torch
+
+import ppdiffusers
+from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.schedulers.scheduling_utils import EXCHANGEABLE
+from tests.schedulers.parity import SHAPE, make, network
+from tests.support.parity import assert_close, noise
+
+PACKAGE = pathlib.Path(inspect.getfile(ppdiffusers)).parent / "schedulers"
+OWN_LOOP = {
+    "KarrasVeScheduler",
+    "ScoreSdeVeScheduler",
+    "ScoreSdeVpScheduler",
+    "RePaintScheduler",
+    "VQDiffusionScheduler",
+}
+NAMES = sorted(
+    node.name
+    for path in PACKAGE.glob("scheduling_*.py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ClassDef) and node.name.endswith("Scheduler")
+)
+STEPPERS = [name for name in NAMES if name not in OWN_LOOP]
+REQUIRED = {"VQDiffusionScheduler": {"num_vec_classes": 5}}
+
+
+def test_all_thirty_one_are_public() -> None:
+    assert len(NAMES) == 31
+    assert all(hasattr(ppdiffusers, name) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_and_defaults_are_those_of_diffusers(name: str) -> None:
+    theirs = getattr(diffusers, name, None) or getattr(diffusers.schedulers.deprecated, name)
+    ours = inspect.signature(getattr(ppdiffusers, name).__init__).parameters
+    for key, parameter in inspect.signature(theirs.__init__).parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        assert key in ours, f"{name} does not take {key}"
+        mine, reference = ours[key].default, parameter.default
+        same = list(mine) == reference if isinstance(reference, list) else mine == reference
+        assert same, f"{name}: {key} defaults to {mine!r}, reference {reference!r}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_files_load_in_both_libraries(name: str, tmp_path: pathlib.Path) -> None:
+    ours, theirs = make(name, REQUIRED.get(name, {}))
+    ours.save_pretrained(tmp_path / "ours")
+    theirs.save_pretrained(tmp_path / "theirs")
+    back = type(theirs).from_pretrained(tmp_path / "ours")
+    mine = type(ours).from_pretrained(tmp_path / "theirs")
+    known = type(ours).init_parameters()
+    for key in known:
+        left, right = mine.config[key], ours.config[key]
+        assert left == right or list(left) == list(right), key
+    written = json.loads((tmp_path / "ours" / "scheduler_config.json").read_text())
+    assert written["_class_name"] == name
+    assert {k for k in back.config if not k.startswith("_")} >= set(known) - {"tau_func"}
+
+
+@pytest.mark.parametrize("source", sorted(EXCHANGEABLE))
+def test_any_of_the_exchangeable_is_made_from_any_other(source: str) -> None:
+    made_from = getattr(ppdiffusers, source)(beta_start=0.001, num_train_timesteps=200)
+    targets = made_from.compatibles
+    assert {target.__name__ for target in targets} == set(EXCHANGEABLE)
+    for target in targets:
+        made = target.from_config(made_from.config)
+        assert made.config.beta_start == 0.001
+        assert made.config.num_train_timesteps == 200
+
+
+def test_the_oldest_configurations_load() -> None:
+    old = {
+        "_class_name": "PNDMScheduler",
+        "_diffusers_version": "0.2.2",
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "clip_sample": False,
+        "num_train_timesteps": 1000,
+        "skip_prk_steps": True,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "tensor_format": "pt",
+        "trained_betas": None,
+    }
+    for name in EXCHANGEABLE:
+        made = getattr(ppdiffusers, name).from_config(old)
+        assert made.config.beta_schedule == "scaled_linear"
+    assert ppdiffusers.DDIMScheduler.from_config({"predict_epsilon": False}).config.prediction_type == "sample"
+    assert ppdiffusers.DDIMScheduler.from_config({"predict_epsilon": True}).config.prediction_type == "epsilon"
+
+
+def test_a_key_that_nobody_knows_is_refused_if_it_is_switched_on() -> None:
+    with pytest.raises(ConfigError, match="use_future_sigmas"):
+        ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": True})
+    ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": False})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LCMScheduler", "TCDScheduler", "SASolverScheduler"],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_noise_is_added_by_training_timestep(name: str, dtype: str) -> None:
+    ours, theirs = make(name, {})
+    x, eps, t = noise(SHAPE, "x"), noise(SHAPE, "eps"), np.array([3, 977])
+    expected = theirs.add_noise(torch.from_numpy(x), torch.from_numpy(eps), torch.from_numpy(t))
+    for steps in (t, paddle.to_tensor(t)):
+        if dtype == "float32":
+            result = ours.add_noise(paddle.to_tensor(x), paddle.to_tensor(eps), steps)
+            assert_close(result, expected, 1e-5)
+    if hasattr(theirs, "get_velocity"):
+        expected = theirs.get_velocity(torch.from_numpy(x), torch.from_numpy(eps), torch.from_numpy(t))
+        assert_close(ours.get_velocity(paddle.to_tensor(x), paddle.to_tensor(eps), t), expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LMSDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "HeunDiscreteScheduler",
+        "KDPM2DiscreteScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "UniPCMultistepScheduler",
+        "DEISMultistepScheduler",
+    ],
+)
+@pytest.mark.parametrize("begin", [None, 4])
+def test_noise_is_added_by_the_schedule_of_the_run(name: str, begin: int | None) -> None:
+    ours, theirs = make(name, {})
+    ours.set_timesteps(10)
+    theirs.set_timesteps(10)
+    if begin is not None:
+        ours.set_begin_index(begin)
+        theirs.set_begin_index(begin)
+    x, eps = noise(SHAPE, "x"), noise(SHAPE, "eps")
+    expected = theirs.add_noise(torch.from_numpy(x), torch.from_numpy(eps), theirs.timesteps[[4, 7]])
+    assert_close(ours.add_noise(paddle.to_tensor(x), paddle.to_tensor(eps), ours.timesteps[[4, 7]]), expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 2e-3), ("bfloat16", 1.5e-2)])
+def test_sixteen_bit_samples_keep_their_dtype(name: str, dtype: str, tolerance: float) -> None:
+    ours, theirs = make(name, {})
+    ours.set_timesteps(5)
+    theirs.set_timesteps(5)
+    x, output = noise(SHAPE), network(noise(SHAPE), 1)
+    kind = getattr(torch, dtype)
+    theirs.scale_model_input(torch.from_numpy(x).to(kind), theirs.timesteps[0])
+    expected = theirs.step(torch.from_numpy(output).to(kind), theirs.timesteps[0], torch.from_numpy(x).to(kind))
+    a, b = (paddle.to_tensor(v).astype(dtype) for v in (output, x))
+    result = ours.step(a, ours.timesteps[0], b).prev_sample
+    assert str(result.dtype) == f"paddle.{dtype}"
+    assert_close(result, expected.prev_sample, tolerance)
+
+
+@pytest.mark.parametrize("name", STEPPERS)
+def test_a_step_before_set_timesteps_says_what_to_call(name: str) -> None:
+    if name == "DDPMScheduler":
+        return  # visits every training timestep then, which is documented
+    scheduler = getattr(ppdiffusers, name)()
+    x = paddle.to_tensor(noise(SHAPE))
+    first = 0.5 if scheduler.timesteps is None else scheduler.timesteps[0]
+    with pytest.raises(InputError, match="set_timesteps"):
+        scheduler.step(x, first, x)
+
+
+@pytest.mark.parametrize("name", STEPPERS)
+def test_bad_calls_are_named(name: str) -> None:
+    scheduler = getattr(ppdiffusers, name)()
+    with pytest.raises(InputError, match="set_timesteps needs a number|exactly one way"):
+        scheduler.set_timesteps(0)
+    scheduler.set_timesteps(10)
+    x, wrong = paddle.to_tensor(noise(SHAPE)), paddle.to_tensor(noise((2, 3, 5, 6)))
+    with pytest.raises(InputError, match="different shapes"):
+        scheduler.step(wrong, scheduler.timesteps[0], x)
+    with pytest.raises(InputError, match="not in the schedule|not one of training"):
+        scheduler.step(x, np.float32(123456.5) if scheduler.timesteps.dtype.kind == "f" else 123456, x)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_the_index_of_the_loop_is_no_timestep(name: str) -> None:
+    scheduler = getattr(ppdiffusers, name)()
+    scheduler.set_timesteps(5)
+    x = paddle.to_tensor(noise(SHAPE))
+    with pytest.raises(InputError, match="index of the loop"):
+        scheduler.step(x, 0, x)
+
+
+def test_combinations_that_make_no_sense_are_refused() -> None:
+    refused = [
+        lambda: ppdiffusers.EulerDiscreteScheduler(use_karras_sigmas=True, use_beta_sigmas=True),
+        lambda: ppdiffusers.DPMSolverMultistepScheduler(algorithm_type="dpmsolver"),
+        lambda: ppdiffusers.DPMSolverMultistepScheduler(solver_type="nonsense"),
+        lambda: ppdiffusers.DDPMScheduler(beta_schedule="nonsense"),
+        lambda: ppdiffusers.DDPMScheduler(prediction_type="nonsense"),
+        lambda: ppdiffusers.DDIMScheduler(timestep_spacing="nonsense"),
+        lambda: ppdiffusers.DPMSolverMultistepScheduler(use_karras_sigmas=True).set_timesteps(timesteps=[9, 5]),
+        lambda: ppdiffusers.DDPMScheduler().set_timesteps(timesteps=[5, 9]),
+        lambda: ppdiffusers.DDPMScheduler().set_timesteps(1001),
+        lambda: ppdiffusers.PNDMScheduler().set_timesteps(2),
+        lambda: ppdiffusers.LCMScheduler().set_timesteps(51),
+    ]
+    for call in refused:
+        with pytest.raises((ConfigError, InputError)):
+            call()
+
+
+@pytest.mark.parametrize("config", [{"solver_type": "bh1"}, {"predict_x0": False}, {"lower_order_final": False}])
+def test_unipc_ends_at_a_finite_sample_where_the_reference_divides_by_zero(config: dict) -> None:
+    scheduler = ppdiffusers.UniPCMultistepScheduler(**config)
+    scheduler.set_timesteps(6)
+    x = paddle.to_tensor(noise(SHAPE))
+    for t in scheduler.timesteps:
+        x = scheduler.step(paddle.to_tensor(network(x.numpy(), t)), t, x).prev_sample
+    assert np.isfinite(x.numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["PNDMScheduler", "EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler"])
+def test_a_predicted_sample_is_as_good_as_the_noise_it_implies(name: str) -> None:
+    """The reference refuses "sample" here; a network that says x_0 in place of eps must lead to the same result."""
+    results = []
+    for kind in ("epsilon", "sample"):
+        config = {"skip_prk_steps": True} if name == "PNDMScheduler" else {}
+        scheduler = getattr(ppdiffusers, name)(prediction_type=kind, **config)
+        scheduler.set_timesteps(4)
+        x, eps = noise(SHAPE) * np.float32(scheduler.init_noise_sigma), noise(SHAPE, "eps")
+        t = scheduler.timesteps[0]
+        if name == "PNDMScheduler":
+            a = scheduler.alphas_cumprod[t]
+            x0 = (x - (1 - a) ** 0.5 * eps) / a**0.5
+        else:
+            x0 = x - scheduler.sigmas[0] * eps
+        output = eps if kind == "epsilon" else x0
+        arguments = {"generator": 1} if "Ancestral" in name else {}
+        results.append(scheduler.step(paddle.to_tensor(output), t, paddle.to_tensor(x), **arguments).prev_sample)
+    assert_close(results[1], results[0].numpy(), 1e-4)
+
+
+def test_the_package_is_short() -> None:
+    """Under 4,000 lines without docstrings, comments and blank lines."""
+    total = 0
+    for path in PACKAGE.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        skipped = set()
+        for node in ast.walk(ast.parse(text)):
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
+                skipped |= set(range(node.lineno, node.end_lineno + 1))
+        lines = enumerate(text.splitlines(), 1)
+        total += sum(1 for i, line in lines if i not in skipped and line.strip() and not line.strip().startswith("#"))
+    assert total < 4000, total

@@ -1,0 +1,208 @@
+"""Samplers whose loop has its own shape: each step against the reference, from the same samples and noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+import torch
+
+from ppdiffusers import RecordedNoise, TorchGenerator
+from tests.schedulers.parity import SHAPE, make, network
+from tests.support.parity import assert_close, noise
+
+
+def both(array: np.ndarray) -> tuple[paddle.Tensor, torch.Tensor]:
+    return paddle.to_tensor(array), torch.from_numpy(array)
+
+
+def generators(seed: int = 3) -> tuple[TorchGenerator, torch.Generator]:
+    return TorchGenerator(seed), torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("config", [{}, {"s_churn": 10, "s_min": 0.5, "s_max": 20}, {"sigma_max": 50, "s_noise": 1.0}])
+@pytest.mark.parametrize("steps", [2, 5, 10])
+def test_karras_ve(config: dict, steps: int) -> None:
+    schedulers = make("KarrasVeScheduler", config)
+    for scheduler in schedulers:
+        scheduler.set_timesteps(steps)
+    ours, theirs = schedulers
+    assert (ours.timesteps == theirs.timesteps.numpy()).all()
+    np.testing.assert_allclose(ours.schedule, theirs.schedule.numpy(), rtol=1e-5)
+    mine, reference = generators()
+    sample = noise(SHAPE) * theirs.init_noise_sigma
+    for t in range(steps - 1, -1, -1):
+        sigma = float(theirs.schedule[t])
+        sigma_prev = float(theirs.schedule[t - 1]) if t > 0 else 0.0
+        a, b = both(sample.astype(np.float32))
+        hat_a, sigma_a = ours.add_noise_to_input(a, sigma, mine)
+        hat_b, sigma_b = theirs.add_noise_to_input(b, sigma, reference)
+        assert_close(hat_a, hat_b, 1e-5, f"noised input at {t} of {steps}")
+        assert sigma_a == pytest.approx(float(sigma_b), rel=1e-6)
+        output = network(hat_b.numpy() / sigma_b, t)
+        x, y = both(output)
+        step_a, step_b = ours.step(x, sigma_a, sigma_prev, hat_a), theirs.step(y, sigma_b, sigma_prev, hat_b)
+        assert_close(step_a.prev_sample, step_b.prev_sample, 1e-5, f"step {t} of {steps}")
+        if sigma_prev:
+            x, y = both(network(step_b.prev_sample.numpy() / sigma_prev, t))
+            step_a = ours.step_correct(x, sigma_a, sigma_prev, hat_a, step_a.prev_sample, step_a.derivative)
+            step_b = theirs.step_correct(y, sigma_b, sigma_prev, hat_b, step_b.prev_sample, step_b.derivative)
+            assert_close(step_a.prev_sample, step_b.prev_sample, 2e-5, f"correction {t} of {steps}")
+        sample = step_b.prev_sample.numpy()
+
+
+@pytest.mark.parametrize("config", [{}, {"snr": 0.3}, {"sigma_max": 50.0}, {"sigma_min": 0.1, "sampling_eps": 1e-3}])
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 25])
+def test_score_sde_ve(config: dict, steps: int) -> None:
+    schedulers = make("ScoreSdeVeScheduler", config)
+    for scheduler in schedulers:
+        scheduler.set_timesteps(steps)
+        scheduler.set_sigmas(steps)
+    ours, theirs = schedulers
+    np.testing.assert_allclose(ours.timesteps, theirs.timesteps.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(ours.sigmas, theirs.sigmas.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(ours.discrete_sigmas, theirs.discrete_sigmas.numpy(), rtol=1e-5)
+    mine, reference = generators()
+    sample = noise(SHAPE) * np.float32(theirs.init_noise_sigma)
+    for i in range(steps):
+        sigma = float(theirs.sigmas[i])
+        a, b = both(sample)
+        x, y = both(network(sample / sigma, i) / np.float32(sigma))
+        step_a = ours.step_correct(x, a, generator=mine).prev_sample
+        step_b = theirs.step_correct(y, b, generator=reference).prev_sample
+        assert_close(step_a, step_b, 1e-5, f"correction {i} of {steps}")
+        a, b = both(step_b.numpy())
+        step_a = ours.step_pred(x, ours.timesteps[i], a, generator=mine)
+        step_b = theirs.step_pred(y, theirs.timesteps[i], b, generator=reference)
+        assert_close(step_a.prev_sample_mean, step_b.prev_sample_mean, 1e-5, f"mean {i} of {steps}")
+        assert_close(step_a.prev_sample, step_b.prev_sample, 1e-5, f"prediction {i} of {steps}")
+        sample = step_b.prev_sample.numpy()
+
+
+@pytest.mark.parametrize("config", [{}, {"beta_max": 10.0}, {"beta_min": 0.5, "sampling_eps": 0.01}])
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 25])
+def test_score_sde_vp(config: dict, steps: int) -> None:
+    ours, theirs = make("ScoreSdeVpScheduler", config)
+    ours.set_timesteps(steps)
+    theirs.set_timesteps(steps)
+    np.testing.assert_allclose(ours.timesteps, theirs.timesteps.numpy(), rtol=1e-6)
+    mine, reference = generators()
+    sample = noise(SHAPE)
+    for i in range(steps):
+        a, b = both(sample)
+        x, y = both(network(sample, i))
+        step_a = ours.step_pred(x, a, ours.timesteps[i], generator=mine)
+        step_b = theirs.step_pred(y, b, theirs.timesteps[i], generator=reference)
+        for which, left, right in zip(("sample", "mean"), step_a, step_b, strict=True):
+            assert_close(left, right, 1e-5, f"{which} of step {i} of {steps}")
+        sample = step_b[0].numpy()
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"clip_sample": False}, {"eta": 0.5}, {"beta_schedule": "squaredcos_cap_v2"}, {"eta": 0.9}]
+)
+@pytest.mark.parametrize("jumps", [{}, {"jump_length": 3, "jump_n_sample": 2}])
+def test_repaint(config: dict, jumps: dict) -> None:
+    ours, theirs = make("RePaintScheduler", {**config, "num_train_timesteps": 60})
+    ours.set_timesteps(20, **jumps)
+    theirs.set_timesteps(20, **jumps)
+    assert (ours.timesteps == theirs.timesteps.numpy()).all()
+    mine, reference = generators()
+    picture, mask = noise(SHAPE, "picture"), (noise((2, 1, 5, 7), "mask") > 0).astype(np.float32)
+    sample, last = noise(SHAPE), 10**9
+    for t in theirs.timesteps.tolist()[:60]:
+        a, b = both(sample)
+        if t < last:
+            x, y = both(network(sample, t))
+            (pa, pb), (ma, mb) = both(picture), both(mask)
+            step_a = ours.step(x, t, a, pa, ma, generator=mine).prev_sample
+            step_b = theirs.step(y, t, b, pb, mb, generator=reference).prev_sample
+        else:
+            step_a = ours.undo_step(a, last, generator=mine)
+            step_b = theirs.undo_step(b, last, generator=reference)
+        assert_close(step_a, step_b, 1e-5, f"timestep {t} after {last}")
+        sample, last = step_b.numpy(), t
+
+
+@pytest.mark.parametrize("classes", [5, 17])
+@pytest.mark.parametrize("train", [100, 20])
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 20])
+def test_vq_diffusion(classes: int, train: int, steps: int) -> None:
+    ours, theirs = make("VQDiffusionScheduler", {"num_vec_classes": classes, "num_train_timesteps": train})
+    ours.set_timesteps(steps)
+    theirs.set_timesteps(steps)
+    assert (ours.timesteps == theirs.timesteps.numpy()).all()
+    rng = np.random.default_rng(1)
+    mine, reference = generators()
+    codes = np.full((2, 12), classes - 1)
+    codes[0, ::2] = rng.integers(0, classes - 1, 6)
+    for t in theirs.timesteps.tolist():
+        logits = torch.from_numpy(rng.standard_normal((2, classes - 1, 12)).astype(np.float32)).log_softmax(1)
+        log_p = logits.clamp(min=-70)
+        (a, b), x = both(codes), paddle.to_tensor(log_p.numpy())
+        if t > 0:
+            assert_close(ours.q_posterior(x, a, t), theirs.q_posterior(log_p, b, t), 1e-5, f"posterior at {t}")
+        step_a = ours.step(x, t, a, generator=mine).prev_sample
+        step_b = theirs.step(log_p, torch.tensor(t), b, generator=reference).prev_sample
+        assert (step_a.numpy() == step_b.numpy()).all(), f"codes at timestep {t} of {steps} steps"
+        codes = step_b.numpy()
+
+
+@pytest.mark.parametrize(
+    ("config", "channels"),
+    [
+        ({}, 1),
+        ({"clip_sample": False}, 1),
+        ({"clip_sample_range": 3.0}, 1),
+        ({"prediction_type": "sample"}, 1),
+        ({"prediction_type": "sample", "clip_sample_range": 5.0, "num_train_timesteps": 200}, 1),
+        ({"variance_type": "learned_range"}, 2),
+        ({"variance_type": "learned_range", "clip_sample": False}, 2),
+    ],
+)
+@pytest.mark.parametrize("steps", [2, 5, 10, 25, 50])
+def test_unclip_between_its_own_timesteps(config: dict, channels: int, steps: int) -> None:
+    ours, theirs = make("UnCLIPScheduler", config)
+    ours.set_timesteps(steps)
+    theirs.set_timesteps(steps)
+    assert (ours.timesteps == theirs.timesteps.numpy()).all()
+    mine, reference = generators()
+    sample, times = noise(SHAPE), theirs.timesteps.tolist()
+    for t, prev_t in zip(times, [*times[1:], None], strict=True):
+        a, b = both(sample)
+        x, y = both(network(sample, t, channels))
+        step_a = ours.step(x, t, a, prev_timestep=prev_t, generator=mine)
+        step_b = theirs.step(y, t, b, prev_timestep=prev_t, generator=reference)
+        assert_close(step_a.pred_original_sample, step_b.pred_original_sample, 1e-5, f"x_0 at {t}")
+        assert_close(step_a.prev_sample, step_b.prev_sample, 1e-5, f"timestep {t} of {steps} steps")
+        sample = step_b.prev_sample.numpy()
+
+
+def test_every_training_timestep_in_turn_as_in_the_first_releases() -> None:
+    """Without set_timesteps DDPM is iterated over `reversed(range(len(scheduler)))`."""
+    ours, theirs = make("DDPMScheduler", {"num_train_timesteps": 40, "beta_end": 0.2})
+    mine, reference = generators()
+    sample = noise(SHAPE)
+    for t in reversed(range(len(ours))):
+        a, b = both(sample)
+        x, y = both(network(sample, t))
+        step_a = ours.step(x, t, a, generator=mine).prev_sample
+        step_b = theirs.step(y, t, b, generator=reference).prev_sample
+        assert_close(step_a, step_b, 1e-5, f"timestep {t}")
+        sample = step_b.numpy()
+
+
+def test_flow_with_stochastic_sampling_takes_the_noise_of_its_generator() -> None:
+    ours, theirs = make("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True, "shift": 2.0})
+    ours.set_timesteps(5)
+    theirs.set_timesteps(5)
+    sample = noise(SHAPE)
+    for i, t in enumerate(ours.timesteps):
+        a, b = both(sample)
+        x, y = both(network(sample, float(t)))
+        torch.manual_seed(i)
+        drawn = torch.randn(SHAPE, generator=torch.Generator().manual_seed(i))
+        step_b = theirs.step(y, theirs.timesteps[i], b).prev_sample
+        step_a = ours.step(x, t, a, generator=RecordedNoise([drawn.numpy()])).prev_sample
+        assert_close(step_a, step_b, 1e-5, f"step {i}")
+        sample = step_b.numpy()
