@@ -1,377 +1,447 @@
-"""从零训练一个很小的中英双语文生图模型（Stable Diffusion 的结构，一台普通 CPU 不到一小时）。
+"""从零训练一个很小的中英文文生图模型（Stable Diffusion 结构），存成 diffusers 的 PyTorch 文件夹。
 
-    python train_shapes_text_to_image.py --output_dir ./shapes-bilingual            # 完整训练
-    python train_shapes_text_to_image.py --output_dir ./try --tiny                  # 一分钟内走一遍流程
-    python train_shapes_text_to_image.py --output_dir ./shapes-bilingual --resume   # 接着上次继续
+    pip install torch diffusers transformers ftfy
+    python examples/training/train_shapes_text_to_image.py --output_dir shapes-bilingual
+    python examples/training/train_shapes_text_to_image.py --output_dir /tmp/tiny --tiny   # 一分钟内走完全程
 
-分四步：画图 -> 学分词表 -> 训练 VAE -> 一起训练文本编码器和 UNet。
-结果是 diffusers 自己的目录格式（safetensors，float16），ppdiffusers 可以直接读。
-需要：torch、diffusers==0.35.2、transformers==4.55.4、tqdm。
+步骤：由说明文字学一个 CLIP 分词器；训练 VAE，再单独打磨解码器；文本编码器先学着读懂说明；再和 UNet 一起训练。
+四核 CPU 上不到一小时。每隔一段时间存一次，中断后加 --resume 接着来。
 """
 
 import argparse
-import copy
+import collections
 import json
 import math
 import random
 import re
-import shutil
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import shapes
+import shapes  # 同一文件夹里的画图与说明
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
-from transformers.models.clip.tokenization_clip import bytes_to_unicode
 
-MAX_TOKENS = 32  # 最长的说明也不到 30 个词元；比 CLIP 的 77 短，训练快得多
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+MAX_TOKENS = 32  # 最长的说明也用不到 30 个词元；比 77 短，训练和推理都快
+CAPTION_DROPOUT = 0.1  # 这么多说明换成空串，推理时才能做无分类器引导
+MERGES = 320
 
-
-def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--work_dir", type=Path, help="检查点放在哪里，默认是 <output_dir>-work")
-    parser.add_argument("--steps", type=int, default=3000, help="UNet 和文本编码器的训练步数")
-    parser.add_argument("--vae_steps", type=int, default=1200)
-    parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--vae_batch_size", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=12000, help="预先画好并编码的图片数")
-    parser.add_argument("--learning_rate", type=float, default=1e-3)
-    parser.add_argument("--save_every", type=int, default=250)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--resume", action="store_true", help="从 work_dir 里的检查点继续")
-    parser.add_argument("--tiny", action="store_true", help="极小的设置，只检查流程能走通")
-    args = parser.parse_args()
-    args.work_dir = args.work_dir or args.output_dir.with_name(args.output_dir.name + "-work")
-    if args.tiny:
-        args.steps, args.vae_steps, args.pictures = 4, 4, 64
-        args.batch_size, args.vae_batch_size, args.save_every = 8, 4, 4
-    return args
+FULL = {
+    "pictures": 20000,
+    "vae_channels": (16, 32, 48, 64),
+    "unet_channels": (80, 112),
+    "text_width": 128,
+    "text_layers": 3,
+    "batch": 32,
+    "text_steps": 600,
+}
+TINY = {
+    "pictures": 64,
+    "vae_channels": (8, 8, 8, 8),
+    "unet_channels": (16, 16),
+    "text_width": 16,
+    "text_layers": 1,
+    "batch": 8,
+    "text_steps": 4,
+}
 
 
-# ---- 第一步：数据 ----
+# ---- 分词器 ----
 
 
-def draw_pictures(scenes, rng):
-    """场景 -> [-1, 1] 的图片张量。"""
-    pictures = np.stack([shapes.draw(scene, rng) for scene in scenes])
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+def byte_symbols():
+    """字节 -> 词表里代表它的可见字符（与 GPT-2、CLIP 的约定相同）。"""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [b for b in range(256) if b not in visible]
+    return {b: chr(b) for b in visible} | {b: chr(256 + i) for i, b in enumerate(hidden)}
 
 
-def random_caption(scene, rng):
-    """随机挑语言、说法和写法。
-
-    不同的 CLIP 分词器对中文处理不同：装了 ftfy 的会把“，”变成“,”，没装的会把汉字一个个分开。
-    训练时几种写法都见过，用哪一种分词器就都能画对。
-    """
-    text = rng.choice(shapes.captions(scene, rng.choice(["zh", "en"])))
-    if rng.random() < 0.6:
-        text = text.replace("，", ",")
-    if rng.random() < 0.3:
-        text = re.sub(r"([\u4e00-\u9fff])", r" \1 ", text)
-    return text
+def all_captions():
+    """学分词器用的全部说法：每种颜色、图形、背景、大小都出现。"""
+    scenes = [shapes.Scene(c, s, b) for c, s, b in shapes.combinations()]
+    scenes += [shapes.Scene("red", "circle", "white", size) for size in shapes.SIZES]
+    return [text for scene in scenes for language in ("zh", "en") for text in shapes.captions(scene, language)]
 
 
-# ---- 第二步：分词表 ----
-
-
-def caption_words():
-    """说明里的英文词和汉字，每个写成字节符号的元组；汉字要有词中和词尾两种形式。"""
-    to_symbol = bytes_to_unicode()
-    words = Counter()
-    rng = random.Random(0)
-    for scene in [shapes.random_scene(rng, shapes.combinations()) for _ in range(2000)]:
-        for language in ("zh", "en"):
-            for text in shapes.captions(scene, language):
-                for word in re.findall(r"[a-z]+|[\u4e00-\u9fff]|[^\sa-z\u4e00-\u9fff]", text):
-                    symbols = [to_symbol[b] for b in word.encode("utf-8")]
-                    words[(*symbols[:-1], symbols[-1] + "</w>")] += 1
-                    if not word.isascii():
-                        words[tuple(symbols)] += 1
-    return words
-
-
-def merge_pair(symbols, pair):
-    """把相邻的 pair 合成一个符号。"""
-    merged, i = [], 0
-    while i < len(symbols):
-        if symbols[i : i + 2] == pair:
-            merged.append(pair[0] + pair[1])
-            i += 2
-        else:
-            merged.append(symbols[i])
-            i += 1
-    return tuple(merged)
-
-
-def learn_merges(words):
-    """BPE：反复合并最常见的相邻符号，直到每个词都是一个符号。"""
+def learn_merges(texts, count):
+    """字节对编码：每次合并出现最多的一对，同样多时按字典序，所以结果是确定的。"""
+    symbols = byte_symbols()
+    words = collections.Counter()
+    for text in texts:
+        for word in re.findall(r"[^\W\d_]+|\d|[^\s\w]+", text.replace("，", ",")) + re.findall(
+            r"[\u4e00-\u9fff]", text
+        ):
+            letters = [symbols[b] for b in word.encode()]
+            words[(*letters[:-1], letters[-1] + "</w>")] += 1
     merges = []
-    while True:
-        pairs = Counter()
-        for symbols, count in words.items():
-            for pair in zip(symbols, symbols[1:], strict=False):
-                pairs[pair] += count
+    while len(merges) < count:
+        pairs = collections.Counter()
+        for word, times in words.items():
+            for pair in zip(word, word[1:]):
+                pairs[pair] += times
         if not pairs:
-            return merges
-        best = max(pairs, key=lambda p: (pairs[p], p))  # 次数相同时按字典序，结果可重复
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
         merges.append(best)
-        words = Counter({merge_pair(symbols, best): count for symbols, count in words.items()})
+        words = collections.Counter({merge(word, best): times for word, times in words.items()})
+    return merges
+
+
+def merge(word, pair):
+    out = []
+    for symbol in word:
+        if out and (out[-1], symbol) == pair:
+            out[-1] += symbol
+        else:
+            out.append(symbol)
+    return tuple(out)
 
 
 def make_tokenizer(folder):
-    """写出 vocab.json 和 merges.txt，再由 transformers 补齐其余文件。"""
-    merges = learn_merges(caption_words())
-    letters = list(bytes_to_unicode().values())
-    tokens = letters + [c + "</w>" for c in letters] + ["".join(m) for m in merges] + [BOS, EOS]
+    letters = list(byte_symbols().values())
+    merges = learn_merges(all_captions(), MERGES)
+    tokens = [*letters, *(c + "</w>" for c in letters), *(a + b for a, b in merges)]
+    tokens = list(dict.fromkeys(tokens)) + ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
-    vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
-    lines = ["#version: 0.2"] + [" ".join(m) for m in merges]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    CLIPTokenizerFast.from_pretrained(folder, model_max_length=MAX_TOKENS, pad_token=EOS).save_pretrained(folder)
-    CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_TOKENS, pad_token=EOS).save_pretrained(folder)
-    return CLIPTokenizerFast.from_pretrained(folder)
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
-def tokenize(tokenizer, texts):
-    kwargs = {"padding": "max_length", "max_length": MAX_TOKENS, "truncation": True}
-    return tokenizer(texts, return_tensors="pt", **kwargs).input_ids
+class Captions:
+    """把说明变成词元编号。
+
+    transformers 的 CLIP 分词器有三种行为：装了 ftfy 的慢速版把“，”换成“,”；没装 ftfy 的慢速版把汉字拆开；
+    快速版两样都不做。训练时随机混用，画图时用哪一种都认得。
+    """
+
+    def __init__(self, folder):
+        self.tokenizers = [CLIPTokenizer.from_pretrained(folder), CLIPTokenizerFast.from_pretrained(folder)]
+        self.seen = {}
+
+    def __call__(self, texts, rng):
+        return torch.stack([self._ids(text, rng.randrange(2), rng.random() < 0.25) for text in texts])  # [B, 32]
+
+    def _ids(self, text, which, apart):
+        key = (text, which, apart)
+        if key not in self.seen:
+            text = re.sub(r"([\u4e00-\u9fff])", r" \1 ", text) if apart else text
+            ids = self.tokenizers[which](text, padding="max_length", max_length=MAX_TOKENS, truncation=True).input_ids
+            self.seen[key] = torch.tensor(ids)
+        return self.seen[key]
 
 
-# ---- 第三步：VAE ----
+# ---- 网络 ----
 
 
-def make_vae(tiny):
-    channels = (8, 8, 8) if tiny else (16, 32, 48)
+def make_vae(sizes):
+    channels = sizes["vae_channels"]
     return AutoencoderKL(
         sample_size=shapes.SIZE,
-        block_out_channels=channels,  # 三级，所以 64x64 的图变成 16x16 的潜变量
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=8,
     )
 
 
-def train_vae(vae, args):
-    """L1 重建，加很小的 KL，让潜变量空间平滑。"""
-    rng = random.Random(args.seed)
-    combos = shapes.train_combinations()
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    schedule = cosine_schedule(optimizer, args.vae_steps)
-    vae.train()
-    bar = tqdm(range(args.vae_steps), desc="VAE", mininterval=5)
-    for _ in bar:
-        pictures = draw_pictures([shapes.random_scene(rng, combos) for _ in range(args.vae_batch_size)], rng)
-        posterior = vae.encode(pictures.contiguous(memory_format=torch.channels_last)).latent_dist
-        rebuilt = vae.decode(posterior.sample()).sample
-        loss_picture = F.l1_loss(rebuilt, pictures)
-        loss = loss_picture + 5e-4 * posterior.kl().mean() / posterior.mean[0].numel()
-        update(loss, optimizer, schedule, vae.parameters())
-        bar.set_postfix(l1=f"{loss_picture.item():.4f}")
-    vae.eval()
-
-
-@torch.no_grad()
-def encode_pictures(vae, scenes, rng):
-    """先把所有图片变成潜变量，训练 UNet 时就用不到 VAE 了。"""
-    latents = []
-    for i in tqdm(range(0, len(scenes), 32), desc="编码图片", mininterval=5):
-        pictures = draw_pictures(scenes[i : i + 32], rng)
-        latents.append(vae.encode(pictures).latent_dist.mean)
-    return torch.cat(latents)
-
-
-# ---- 第四步：文本编码器和 UNet ----
-
-
-def make_text_encoder(tokenizer, tiny):
-    width, layers = (32, 1) if tiny else (128, 3)
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=width * 4,
-            projection_dim=width,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            max_position_embeddings=MAX_TOKENS,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+def make_text_encoder(sizes, tokenizer):
+    width = sizes["text_width"]
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=sizes["text_layers"],
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
+    return CLIPTextModel(config)
 
 
-def make_unet(text_width, tiny):
-    channels = (16, 16, 16) if tiny else (48, 96, 96)
+def make_unet(sizes):
+    channels = sizes["unet_channels"]
     return UNet2DConditionModel(
-        sample_size=16,
+        sample_size=shapes.SIZE // 8,
         block_out_channels=channels,
-        # 16x16 那一级不做注意力：它最贵，而词和图形的对应在 8x8 就看得清
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
         layers_per_block=1,
-        cross_attention_dim=text_width,
-        attention_head_dim=4,  # 沿用 SD 1 的叫法：其实是头数
+        cross_attention_dim=sizes["text_width"],
+        attention_head_dim=4,
         norm_num_groups=16,
     )
 
 
 def make_scheduler():
-    # beta_end 比 SD 的 0.012 大：最后一步几乎全是噪声，采样从纯噪声开始才不会偏灰
     return DDIMScheduler(
-        beta_schedule="scaled_linear",
         beta_start=0.00085,
-        beta_end=0.02,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
     )
 
 
-def cosine_schedule(optimizer, steps):
-    """先升温再按余弦降到零附近。"""
-    warmup = max(1, min(100, steps // 10))
-
-    def factor(step):
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+# ---- 训练 ----
 
 
-def update(loss, optimizer, schedule, parameters):
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    schedule.step()
-    optimizer.zero_grad(set_to_none=True)
+def draw_pictures(count, rng):
+    """[(场景, 图)]，只用训练组合。图是 uint8 的 [N, 3, 64, 64]。"""
+    combos = shapes.train_combinations()
+    scenes = [shapes.random_scene(rng, combos) for _ in range(count)]
+    pictures = np.stack([shapes.draw(scene, rng) for scene in tqdm(scenes, desc="画图")])
+    return scenes, torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def to_signed(pictures):
+    return pictures.float() / 127.5 - 1  # uint8 -> [-1, 1]
+
+
+def one_cycle(step, steps, warm_up=0.05):
+    """学习率的倍数：先线性升到 1，再按余弦降到接近 0。"""
+    if step < warm_up * steps:
+        return (step + 1) / (warm_up * steps + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up * steps) / ((1 - warm_up) * steps))) + 1e-3
+
+
+def set_learning_rate(optimizer, rate):
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def train_vae(vae, pictures, steps, batch):
+    """还原误差（L1 + L2）。潜变量的方差固定得很小：学得快，均值也不会离 0 太远。"""
+    optimizer = torch.optim.AdamW(vae.parameters(), weight_decay=0.0)
+    progress = tqdm(range(steps), desc="VAE")
+    for step in progress:
+        set_learning_rate(optimizer, 2e-3 * one_cycle(step, steps))
+        x = to_signed(pictures[torch.randint(len(pictures), (batch,))])  # [B, 3, 64, 64]
+        posterior = vae.encode(x).latent_dist
+        latents = posterior.mean + 0.05 * torch.randn_like(posterior.mean)
+        restored = vae.decode(latents).sample
+        prior = 1e-3 * posterior.mean.square().mean() + 1e-3 * (posterior.logvar - 2 * math.log(0.05)).square().mean()
+        loss = F.l1_loss(restored, x) + F.mse_loss(restored, x) + prior
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
+
+
+def sharpen_decoder(vae, pictures, latents, steps, batch):
+    """编码器不动，只接着训练解码器：潜变量不变，UNet 不用重来，画面却更清楚。
+
+    潜变量上加一点噪声，解码器就能容忍 UNet 的小误差。
+    """
+    parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(parameters, weight_decay=0.0)
+    progress = tqdm(range(steps), desc="解码器")
+    for step in progress:
+        set_learning_rate(optimizer, 1.5e-3 * one_cycle(step, steps))
+        index = torch.randint(len(latents), (batch,))
+        x = to_signed(pictures[index])  # [B, 3, 64, 64]
+        z = latents[index] / vae.config.scaling_factor
+        restored = vae.decode(z + 0.08 * torch.randn_like(z)).sample
+        loss = F.l1_loss(restored, x) + F.mse_loss(restored, x)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
+    vae.requires_grad_(False)
+
+
+def train_text_encoder(text_encoder, captions, steps, batch, rng):
+    """先让文本编码器从说明里读出颜色、图形、背景、大小：几分钟就会，UNet 一开始就有可用的条件。"""
+    fields = {"color": shapes.COLORS, "shape": shapes.SHAPES, "background": shapes.BACKGROUNDS, "size": shapes.SIZES}
+    width = text_encoder.config.hidden_size
+    heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, len(table)) for name, table in fields.items()})
+    optimizer = torch.optim.AdamW([*text_encoder.parameters(), *heads.parameters()], weight_decay=1e-4)
+    combos = shapes.train_combinations()
+    progress = tqdm(range(steps), desc="文本")
+    for step in progress:
+        set_learning_rate(optimizer, 1e-3 * one_cycle(step, steps))
+        scenes = [shapes.random_scene(rng, combos) for _ in range(batch)]
+        texts = [rng.choice(shapes.captions(scene, rng.choice(("zh", "en")))) for scene in scenes]
+        output = text_encoder(captions(texts, rng))
+        loss = 0.0
+        for name, table in fields.items():
+            target = torch.tensor([list(table).index(getattr(scene, name)) for scene in scenes])
+            for state in (output.pooler_output, output.last_hidden_state[:, -1]):
+                loss = loss + F.cross_entropy(heads[name](state), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
 
 
 @torch.no_grad()
-def update_average(average, model, step):
-    """权重的滑动平均，画出来的图更稳。开头衰减小，免得记住随机的初值。"""
-    decay = min(0.997, (1 + step) / (10 + step))
-    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-        slow.lerp_(fast, 1 - decay)
+def encode_all(vae, pictures):
+    """全部图片的潜变量 [N, 4, 8, 8]，并把 scaling_factor 定为使它们标准差为 1 的数。"""
+    parts = [vae.encode(to_signed(part)).latent_dist.mode() for part in tqdm(pictures.split(64), desc="编码")]
+    latents = torch.cat(parts)
+    vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    return latents * vae.config.scaling_factor
 
 
-def diffusion_loss(model, noise_scheduler, latents, ids):
-    """预测噪声的均方误差，min-SNR（gamma=5）加权：少花力气在几乎无噪声的步上，收敛更快。"""
+class Average:
+    """参数的滑动平均：画图用它，比最后一步的参数稳。"""
+
+    def __init__(self, modules, decay=0.998):
+        self.modules, self.decay = modules, decay
+        self.values = [p.detach().clone() for m in modules for p in m.parameters()]
+
+    def update(self, step):
+        decay = min(self.decay, (1 + step) / (10 + step))
+        current = [p.detach() for m in self.modules for p in m.parameters()]
+        torch._foreach_lerp_(self.values, current, 1 - decay)
+
+    def swap(self):
+        """与网络里的参数互换；再调用一次就换回来。"""
+        for value, parameter in zip(self.values, (p for m in self.modules for p in m.parameters()), strict=True):
+            value_now = parameter.detach().clone()
+            parameter.data.copy_(value)
+            value.copy_(value_now)
+
+
+def denoising_loss(unet, text_encoder, scheduler, latents, ids):
+    """预测噪声；按 min-SNR（arXiv 2303.09556，gamma=5）加权，难易不同的时刻学得一样快。"""
+    t = torch.randint(scheduler.config.num_train_timesteps, (len(latents),))
     noise = torch.randn_like(latents)
-    t = torch.randint(0, noise_scheduler.config.num_train_timesteps, (len(latents),))
-    noisy = noise_scheduler.add_noise(latents, noise, t).contiguous(memory_format=torch.channels_last)
-    hidden = model["text_encoder"](ids).last_hidden_state
-    predicted = model["unet"](noisy, t, encoder_hidden_states=hidden).sample
-    alpha = noise_scheduler.alphas_cumprod[t]
+    noisy = scheduler.add_noise(latents, noise, t)  # [B, 4, 8, 8]
+    states = text_encoder(ids)[0]  # [B, 32, width]
+    predicted = unet(noisy, t, states).sample
+    alpha = scheduler.alphas_cumprod[t]
     snr = alpha / (1 - alpha)
-    weight = snr.clamp(max=5) / snr
-    return (weight * (predicted - noise).pow(2).mean((1, 2, 3))).mean()
+    weight = snr.clamp(max=5.0) / snr
+    return (weight * F.mse_loss(predicted, noise, reduction="none").mean((1, 2, 3))).mean()
 
 
-def train_diffusion(model, average, data, tokenizer, args, save):
-    scenes, latents = data
-    noise_scheduler = make_scheduler()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    schedule = cosine_schedule(optimizer, args.steps)
-    checkpoint = args.work_dir / "diffusion.pt"
-    first = 0
-    if args.resume and checkpoint.exists():
-        state = torch.load(checkpoint)
-        for part, name in ((model, "model"), (average, "average"), (optimizer, "optimizer"), (schedule, "schedule")):
-            part.load_state_dict(state[name])
-        first = state["step"]
-
-    rng = random.Random(args.seed + first)
-    torch.manual_seed(args.seed + 1 + first)
-    model.train()
-    bar = tqdm(range(first, args.steps), desc="UNet", initial=first, total=args.steps, mininterval=5)
-    smooth = None
-    for step in bar:
-        chosen = rng.choices(range(len(scenes)), k=args.batch_size)
-        # 一成的说明换成空字符串，无分类器引导要用
-        texts = ["" if rng.random() < 0.1 else random_caption(scenes[i], rng) for i in chosen]
-        loss = diffusion_loss(model, noise_scheduler, latents[chosen], tokenize(tokenizer, texts))
-        update(loss, optimizer, schedule, model.parameters())
-        update_average(average, model, step)
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        bar.set_postfix(loss=f"{smooth:.4f}")
-        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
-            state = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
-            state = {name: part.state_dict() for name, part in state.items()}
-            torch.save({**state, "step": step + 1}, checkpoint)
-            save()
+def train_denoiser(parts, latents, scenes, args, sizes, start, save):
+    unet, text_encoder, captions = parts["unet"], parts["text_encoder"], parts["captions"]
+    scheduler, average, optimizer = parts["scheduler"], parts["average"], parts["optimizer"]
+    parameters = [*unet.parameters(), *text_encoder.parameters()]
+    rng = random.Random(args.seed + start)
+    progress = tqdm(range(start, args.steps), initial=start, total=args.steps, desc="UNet")
+    for step in progress:
+        set_learning_rate(optimizer, args.learning_rate * one_cycle(step, args.steps))
+        index = torch.randint(len(latents), (sizes["batch"],))
+        texts = [rng.choice(shapes.captions(scenes[i], rng.choice(("zh", "en")))) for i in index.tolist()]
+        texts = ["" if rng.random() < CAPTION_DROPOUT else text for text in texts]
+        loss = denoising_loss(unet, text_encoder, scheduler, latents[index], captions(texts, rng))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        average.update(step)
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
+        if (step + 1) % args.save_every == 0:
+            save(step + 1)
 
 
-def save_pipeline(folder, vae, average, tokenizer_folder):
-    """diffusers 的标准目录，float16。先写到旁边再换名，中断也不会留下半个目录。"""
-    pipe = StableDiffusionPipeline(
-        vae=copy.deepcopy(vae),
-        text_encoder=copy.deepcopy(average["text_encoder"]),
-        tokenizer=CLIPTokenizer.from_pretrained(tokenizer_folder),
-        unet=copy.deepcopy(average["unet"]),
-        scheduler=make_scheduler(),
+def save_pipeline(folder, parts):
+    """存成 float16 的 safetensors：文件小一半；滑动平均的参数才是要用的。"""
+    parts["average"].swap()
+    pipeline = StableDiffusionPipeline(
+        vae=parts["vae"],
+        text_encoder=parts["text_encoder"],
+        tokenizer=parts["tokenizer"],
+        unet=parts["unet"],
+        scheduler=parts["scheduler"],
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipe.to(torch.float16)
-    fresh = folder.with_name(folder.name + ".new")
-    pipe.save_pretrained(fresh, safe_serialization=True)
-    shutil.copy(tokenizer_folder / "tokenizer.json", fresh / "tokenizer")
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    pipeline.to(torch.float16)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    pipeline.to(torch.float32)
+    parts["average"].swap()
 
 
 def main():
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=4000, help="文本编码器与 UNet 的步数")
+    parser.add_argument("--vae_steps", type=int, default=900)
+    parser.add_argument("--decoder_steps", type=int, default=1000, help="编码器固定之后，解码器再训练的步数")
+    parser.add_argument("--learning_rate", type=float, default=1e-3)
+    parser.add_argument("--save_every", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--resume", action="store_true", help="从 output_dir 旁边的 .state.pt 接着训练")
+    parser.add_argument("--tiny", action="store_true", help="用极小的设置走完全程，只为检查")
+    args = parser.parse_args()
+    sizes = TINY if args.tiny else FULL
+    if args.tiny:
+        args.steps, args.vae_steps, args.decoder_steps, args.save_every = 4, 4, 2, 2
+
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    args.work_dir.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(args.seed)
+    state_path = args.output_dir.with_name(args.output_dir.name + ".state.pt")
+    state = torch.load(state_path, weights_only=True) if args.resume else None
 
-    tokenizer_folder = args.work_dir / "tokenizer"
-    tokenizer = make_tokenizer(tokenizer_folder)
-    print(f"词表 {len(tokenizer)} 个词元")
+    tokenizer = make_tokenizer(args.output_dir / "tokenizer")
+    scenes, pictures = draw_pictures(sizes["pictures"], rng)
 
-    vae = make_vae(args.tiny).to(memory_format=torch.channels_last)
-    vae_checkpoint = args.work_dir / "vae.pt"
-    if args.resume and vae_checkpoint.exists():
-        vae.load_state_dict(torch.load(vae_checkpoint))
-        vae.eval()
+    vae = make_vae(sizes)
+    if state is None:
+        train_vae(vae, pictures, args.vae_steps, sizes["batch"])
     else:
-        train_vae(vae, args)
-        torch.save(vae.state_dict(), vae_checkpoint)
+        vae.load_state_dict(state["vae"])
+    vae.eval().requires_grad_(False)
+    latents = encode_all(vae, pictures)
+    if state is None:
+        sharpen_decoder(vae, pictures, latents, args.decoder_steps, sizes["batch"] // 2)
 
-    rng = random.Random(args.seed + 1)
-    combos = shapes.train_combinations()
-    scenes = [shapes.random_scene(rng, combos) for _ in range(args.pictures)]
-    latents = encode_pictures(vae, scenes, rng)
-    # 扩散模型默认数据的标准差是 1
-    vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
-    latents = (latents * vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)
+    text_encoder, unet = make_text_encoder(sizes, tokenizer), make_unet(sizes)
+    parts = {
+        "vae": vae,
+        "tokenizer": tokenizer,
+        "captions": Captions(args.output_dir / "tokenizer"),
+        "text_encoder": text_encoder,
+        "unet": unet,
+        "scheduler": make_scheduler(),
+        "average": Average([unet, text_encoder]),
+        "optimizer": torch.optim.AdamW([*unet.parameters(), *text_encoder.parameters()], weight_decay=1e-4),
+    }
+    start = 0
+    if state is not None and "unet" in state:
+        for name in ("unet", "text_encoder", "optimizer"):
+            parts[name].load_state_dict(state[name])
+        parts["average"].values, start = state["average"], state["step"]
+    else:
+        train_text_encoder(text_encoder, parts["captions"], sizes["text_steps"], 64, rng)
+        parts["average"] = Average([unet, text_encoder])
 
-    text_encoder = make_text_encoder(tokenizer, args.tiny)
-    unet = make_unet(text_encoder.config.hidden_size, args.tiny).to(memory_format=torch.channels_last)
-    model = torch.nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
-    average = copy.deepcopy(model).eval().requires_grad_(False)
-    count = sum(p.numel() for m in (vae, model) for p in m.parameters())
-    print(f"参数 {count / 1e6:.2f} M，scaling_factor {vae.config.scaling_factor}")
+    def save(step):
+        kept = {name: parts[name].state_dict() for name in ("vae", "unet", "text_encoder", "optimizer")}
+        torch.save({**kept, "average": parts["average"].values, "step": step}, state_path)
+        save_pipeline(args.output_dir, parts)
 
-    def save():
-        save_pipeline(args.output_dir, vae, average, tokenizer_folder)
-
-    train_diffusion(model, average, (scenes, latents), tokenizer, args, save)
-    print(f"已保存到 {args.output_dir}")
+    save(start)
+    train_denoiser(parts, latents, scenes, args, sizes, start, save)
+    save(args.steps)
+    print(f"模型已存到 {args.output_dir.resolve()}")
 
 
 if __name__ == "__main__":
