@@ -74,10 +74,10 @@ class DPMSolverSteps(LogSNRSolver):
         noise_dtype: Any,
     ) -> SchedulerOutput | tuple:
         self._require_timesteps()
-        self._begin(timestep)
-        self._check_index()
         if self.config.get("variance_type") not in ("learned", "learned_range"):
             check_shapes(model_output, sample)
+        self._begin(timestep)
+        self._check_index()
         x = upcast(sample)
         self._remember(self._convert(upcast(model_output), x))
         noise = None

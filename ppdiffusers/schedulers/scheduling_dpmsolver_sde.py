@@ -123,7 +123,7 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
             self.noise_sampler = BrownianTreeNoiseSampler(sample.shape, lowest, highest, self._path_seed)
         x, first = upcast(sample), self.state_in_first_order
         start, end = (float(sigma) for sigma in (self.sigmas[i : i + 2] if first else self.sigmas[i - 1 : i + 1]))
-        middle = (start * end) ** 0.5
+        middle = _in_log(start, end)
 
         x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, start if first else middle)
         if end == 0:
@@ -132,7 +132,16 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
             target = middle if first else end
             down, up = ancestral_split(start, target)
             prev = euler_step(x if first else self.sample, x0, start, down)
-            prev = combine((1, prev), (s_noise * up, self.noise_sampler(start, target)))
+            noise = self.noise_sampler(_in_log(start, start), target if first else _in_log(end, end))
+            prev = combine((1, prev), (s_noise * up, noise))
             self.sample, self.mid_point_sigma = (x, middle) if first else (None, None)
         self._step_index += 1
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
+
+
+def _in_log(start: float, end: float) -> float:
+    """Halfway between two noise levels in log(sigma), in float32 as published: the path's times have six digits."""
+    if end == 0:
+        return 0.0
+    a, b = -np.log(np.float32(start)), -np.log(np.float32(end))
+    return float(np.exp(-(a + (b - a) * np.float32(0.5))))

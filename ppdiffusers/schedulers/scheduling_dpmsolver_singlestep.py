@@ -136,11 +136,11 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
             generator: of the noise of "sde-dpmsolver++".
         """
         self._require_timesteps()
-        i = self._begin(timestep)
-        self._check_index()
         config = self.config
         if config.variance_type not in ("learned", "learned_range"):
             check_shapes(model_output, sample)
+        i = self._begin(timestep)
+        self._check_index()
         x = upcast(sample)
         self._remember(self._convert(upcast(model_output), x))
         order = min(self.order_list[i], len(self.model_outputs))  # a run that starts late has no earlier ones

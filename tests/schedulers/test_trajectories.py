@@ -76,7 +76,7 @@ SOLVERS: list[dict] = [
 DISTILLED: list[dict] = [
     {},
     {"beta_schedule": "linear"},
-    COSINE,
+    {**COSINE, "_whole_run": 1e-2},
     V,
     X0,
     {**V, **COSINE},
@@ -108,7 +108,7 @@ EDM: list[dict] = [
     {"rho": 9.0, **V},
     {"sigma_data": 1.0},
     {"sigma_max": 20.0, "sigma_min": 0.05},
-    {"sigma_max": 700.0, **V},
+    {"sigma_max": 700.0, **V, "_one_step": 5e-5},
     {"num_train_timesteps": 200},
 ]
 SOLVERS_FINAL: list[dict] = [
@@ -291,7 +291,7 @@ GRID: dict[str, list[dict]] = {
         {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, "solver_type": "heun"},
         {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, **V},
         {"algorithm_type": "sde-dpmsolver++"},
-        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun", **SCALED, "_whole_run": 2e-2},
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun", **SCALED, "_whole_run": 0.1},
         {"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
         {"lambda_min_clipped": -5.1, **COSINE},
         {"_set_timesteps": {"timesteps": [900, 600, 300, 20]}, "_steps": (None,), **SCALED},
@@ -336,9 +336,13 @@ GRID: dict[str, list[dict]] = {
         if not COSINE.items() <= c.items()  # at its first step also at more
     ],
     "DPMSolverSDEScheduler": [
-        *({**c, "noise_sampler_seed": 5} for c in SIGMA_SAMPLERS),
-        {**SCALED, "noise_sampler_seed": [3, 4]},
-        {**SCALED, "noise_sampler_seed": 5, "_s_noise": 0.7},
+        # one unit in the last place of a float32 noise level moves the Brownian path's time, which moves its value
+        {**c, "_one_step": 2e-3, "_whole_run": 5e-2}
+        for c in [
+            *({**c, "noise_sampler_seed": 5} for c in SIGMA_SAMPLERS),
+            {**SCALED, "noise_sampler_seed": [3, 4]},
+            {**SCALED, "noise_sampler_seed": 5, "_s_noise": 0.7},
+        ]
     ],
     "LCMScheduler": DISTILLED,
     "TCDScheduler": [c for c in DISTILLED if not {"thresholding", "clip_sample"} & c.keys()]
@@ -351,8 +355,8 @@ GRID: dict[str, list[dict]] = {
     ],
     "EDMEulerScheduler": EDM
     + [
-        {"_s_churn": 5.0, "_s_noise": 1.1},
-        {"_s_churn": 20.0, "_s_tmin": 0.5, "_s_tmax": 8.0, **V},
+        {"_s_churn": 5.0, "_s_noise": 1.1, "_one_step": 5e-5},
+        {"_s_churn": 20.0, "_s_tmin": 0.5, "_s_tmax": 8.0, **V, "_one_step": 5e-5},
     ],
     "EDMDPMSolverMultistepScheduler": EDM
     + [
@@ -403,7 +407,7 @@ GRID: dict[str, list[dict]] = {
             {"clip_denoised": False},
             {"s_noise": 1.2},
             {"sigma_max": 10.0, "rho": 3.0},
-            {"sigma_data": 1.0, "sigma_min": 0.05},
+            {"sigma_data": 1.0, "sigma_min": 0.05, "_one_step": 5e-5},
             {"_set_timesteps": {"timesteps": [22, 7, 0]}, "_steps": (None,)},
         )
     ],
