@@ -1,5 +1,6 @@
 """Token ids equal transformers', for thousands of odd texts."""
 
+import json
 import random
 
 import numpy as np
@@ -7,6 +8,7 @@ import paddle
 import pytest
 import transformers
 
+import ppdiffusers.transformers as ours_lib
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.transformers import CLIPTokenizer, CLIPTokenizerFast
 from tests.support.checkpoints import tiny_tokenizer
@@ -110,13 +112,108 @@ def test_vocabulary(folder):
     assert ours.get_vocab() == theirs.get_vocab()
 
 
-def test_added_tokens(folder):
-    ours, theirs = CLIPTokenizer.from_pretrained(folder), transformers.CLIPTokenizer.from_pretrained(folder)
-    assert ours.add_tokens(["<cat-toy>", "a"]) == 2 - ("a" in theirs.get_vocab())
-    theirs.add_tokens(["<cat-toy>"])
+# Pieces that only meet in odd texts: casing that folds (long s, Kelvin sign), letters newer than most Unicode tables.
+PIECES = ["'S", "'ſ", "’re", "K", " ", "  ", "<|endoftext|>", "<|ENDOFTEXT|>", "<|ſtartoftext|>", "!", "<Cat-Toy>",
+          "<cat-toy>", "<ls>", " <ls> ", "&lt;", "Ã©", "𰻝𰻝面", "aab", "İ", "\u0345"]  # fmt: skip
+PLANES = [(0, 0x2FF), (0x300, 0x36F), (0x370, 0x10FF), (0x1100, 0x2BFF), (0x3000, 0x9FFF), (0xA000, 0xD7FF),
+          (0xE000, 0xFFFF), (0x10000, 0x1FFFF), (0x20000, 0x323AF), (0xE0000, 0xE01EF), (32, 126)]  # fmt: skip
+
+
+def texts_of_all_unicode(count=700):
+    rng = random.Random(1)
+    for _ in range(count):
+        parts = [
+            rng.choice(PIECES) if rng.random() < 0.5 else chr(rng.randint(*rng.choice(PLANES)))
+            for _ in range(rng.randrange(1, 16))
+        ]
+        yield "".join(parts)
+
+
+def assert_twins(ours, theirs):
     assert len(ours) == len(theirs)
-    text = "a photo of <cat-toy>, please"
-    assert ours(text).input_ids == theirs(text).input_ids
+    for text in texts_of_all_unicode():
+        expected = theirs(text).input_ids
+        assert ours(text).input_ids == expected, ascii(text)
+        for skip in (False, True):
+            assert ours.decode(expected, skip_special_tokens=skip) == theirs.decode(expected, skip_special_tokens=skip)
+
+
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "!"])
+@pytest.mark.parametrize("name", ["CLIPTokenizer", "CLIPTokenizerFast"])
+def test_added_tokens(tmp_path, name, pad):
+    """Added in the process, and with every flag in files of three kinds."""
+    cls, theirs_cls = getattr(ours_lib, name), getattr(transformers, name)
+    plain = tiny_tokenizer(tmp_path / "made", pad)
+    plain.save_pretrained(tmp_path / "plain")
+    ours, theirs = cls.from_pretrained(tmp_path / "plain"), theirs_cls.from_pretrained(tmp_path / "plain")
+    assert ours.add_tokens(["<Cat-Toy>", "aa"]) == theirs.add_tokens(["<Cat-Toy>", "aa"]) == 2
+    assert_twins(ours, theirs)
+    plain.add_tokens([transformers.AddedToken("<ls>", lstrip=True, rstrip=True)], special_tokens=True)
+    plain.add_tokens([transformers.AddedToken("aab", single_word=True)])
+    plain.save_pretrained(tmp_path / "flags")
+    transformers.CLIPTokenizerFast.from_pretrained(tmp_path / "flags").save_pretrained(tmp_path / "fast")
+    for folder in ("flags", "fast"):
+        ours = cls.from_pretrained(tmp_path / folder)
+        assert_twins(ours, theirs_cls.from_pretrained(tmp_path / folder))
+    ours.save_pretrained(tmp_path / "ours")
+    assert_twins(ours, theirs_cls.from_pretrained(tmp_path / "ours"))
+
+
+@pytest.mark.parametrize("name", ["CLIPTokenizer", "CLIPTokenizerFast"])
+def test_old_files(tmp_path, name):
+    """Before `added_tokens_decoder`: special_tokens_map.json wins (SD 2 pads with "!" so), and added_tokens.json."""
+    tiny_tokenizer(tmp_path / "made").save_pretrained(tmp_path)
+    count = len(json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8")))
+    flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    start, end = {"content": "<|startoftext|>", **flags}, {"content": "<|endoftext|>", **flags}
+    specials = {"bos_token": start, "eos_token": end, "unk_token": end}
+    config = {name: {**token, "__type": "AddedToken"} for name, token in specials.items()}
+    config = {**config, "pad_token": "<|endoftext|>", "model_max_length": 9, "tokenizer_class": "CLIPTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({**specials, "pad_token": "!"}))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<Cat-Toy>": count}))
+    ours, theirs = (
+        getattr(ours_lib, name).from_pretrained(tmp_path),
+        getattr(transformers, name).from_pretrained(tmp_path),
+    )
+    assert (ours.pad_token, ours.model_max_length) == (theirs.pad_token, theirs.model_max_length) == ("!", 9)
+    assert_twins(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["CLIPTokenizer", "CLIPTokenizerFast"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_length": 5},
+        {"max_length": 40, "padding": "max_length", "truncation": "do_not_truncate"},
+        {"padding": "do_not_pad", "truncation": "longest_first", "max_length": 6},
+        {"padding": "longest", "max_length": 4, "return_attention_mask": False},
+    ],
+)
+def test_ways_to_pad_and_cut(folder, name, options):
+    for side in ("right", "left"):
+        sides = {"padding_side": side, "truncation_side": side}
+        ours = getattr(ours_lib, name).from_pretrained(folder, **sides)
+        theirs = getattr(transformers, name).from_pretrained(folder, **sides)
+        for text in (TEXTS[0], TEXTS[:3]):
+            assert dict(ours(text, **options)) == dict(theirs(text, **options))
+
+
+def test_bad_arguments(folder):
+    ours = CLIPTokenizer.from_pretrained(folder)
+    for options, named in (
+        ({"padding": "max"}, "padding='max'"),
+        ({"truncation": "middle"}, "truncation='middle'"),
+        ({"return_overflowing_tokens": True}, "return_overflowing_tokens=True"),
+        ({"max_length": 1, "truncation": True}, "leaves no room"),
+    ):
+        with pytest.raises(InputError, match=named):
+            ours("a cat", **options)
+    assert ours("a cat", return_overflowing_tokens=False).input_ids == ours("a cat").input_ids
+    with pytest.raises(InputError, match="no id 99999"):
+        ours.convert_ids_to_tokens(99999)
+    with pytest.raises(ConfigError, match="side 'top'"):
+        CLIPTokenizer.from_pretrained(folder, padding_side="top")
 
 
 def test_saved_folders_load_on_both_sides(folder, tmp_path):
