@@ -59,5 +59,5 @@ def test_schedulers_with_which_rounding_grows(both, scheduler):
     exact = double(**{**arguments, **in_double}).images
 
     theirs_off = max(share_of_other_levels(reference.images, exact), 1e-3)
-    assert share_of_other_levels(mine.images, exact) <= 1.5 * theirs_off
+    assert share_of_other_levels(mine.images, exact) <= 2 * theirs_off
     assert_pictures_agree(mine.images, reference.images, different=3 * theirs_off)
