@@ -12,6 +12,7 @@ import paddle
 from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.io.pretrained import load_config_from
 
 # Trained on the same discrete noise schedule, these can be made from one another's configurations.
 EXCHANGEABLE: dict[str, str] = {
@@ -72,8 +73,6 @@ class SchedulerMixin(ConfigMixin):
             subfolder: usually "scheduler".
             kwargs: values that replace those of the file; `return_unused_kwargs=True` returns the rest of them too.
         """
-        from ppdiffusers.io.pretrained import load_config_from
-
         config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder)
         return cls.from_config(config, **kwargs)
 
