@@ -76,7 +76,7 @@ SOLVERS: list[dict] = [
 DISTILLED: list[dict] = [
     {},
     {"beta_schedule": "linear"},
-    {**COSINE, "_whole_run": 1e-2},
+    {**COSINE, "_whole_run": 5e-2},
     V,
     X0,
     {**V, **COSINE},
@@ -337,7 +337,7 @@ GRID: dict[str, list[dict]] = {
     ],
     "DPMSolverSDEScheduler": [
         # one unit in the last place of a float32 noise level moves the Brownian path's time, which moves its value
-        {**c, "_one_step": 3e-2, "_whole_run": 0.5, "_steps": (1, 2, 5, 10)}
+        {**c, "_one_step": 2e-3, "_whole_run": 0.5, "_steps": (1, 2, 5, 10)}
         for c in [
             *({**c, "noise_sampler_seed": 5} for c in SIGMA_SAMPLERS),
             {**SCALED, "noise_sampler_seed": [3, 4]},
