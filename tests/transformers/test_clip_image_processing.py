@@ -80,8 +80,22 @@ def test_files_of_both_forms(tmp_path):
             np.testing.assert_allclose(a.pixel_values, b.pixel_values, rtol=0, atol=3e-6)
 
 
+def test_settings_that_replace(tmp_path):
+    CLIPImageProcessor(**OPTIONS[0]).save_pretrained(tmp_path)
+    changed = {"size": {"height": 12, "width": 18}, "do_center_crop": False}
+    ours = CLIPImageProcessor.from_pretrained(tmp_path, **changed)
+    theirs = transformers.CLIPImageProcessor.from_pretrained(tmp_path, **changed)
+    picture = next(pictures())
+    expected = theirs(picture, return_tensors="np").pixel_values
+    once = CLIPImageProcessor.from_pretrained(tmp_path)(picture, return_tensors="np", **changed)
+    for mine in (ours(picture, return_tensors="np"), once):
+        np.testing.assert_allclose(mine.pixel_values, expected, rtol=0, atol=1e-6)
+
+
 def test_bad_inputs():
     ours = CLIPImageProcessor()
+    with pytest.raises(InputError, match="colour='red'"):
+        ours(next(pictures()), colour="red")
     with pytest.raises(InputError, match="'pt'"):
         ours(next(pictures()), return_tensors="pt")
     with pytest.raises(InputError, match="0 to 1"):

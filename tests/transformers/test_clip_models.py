@@ -104,6 +104,19 @@ def test_both_towers(tmp_path):
         assert_close(mine[key], theirs[key], 1e-5, key)
 
 
+HALVES = ["CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModel", "CLIPVisionModelWithProjection"]
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_half_of_a_whole(tmp_path, name):
+    """Folders of a whole CLIP are where people load text encoders from."""
+    config = transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=24)
+    randomize(transformers.CLIPModel(config)).save_pretrained(tmp_path)
+    ours, theirs = (getattr(library, name).from_pretrained(tmp_path) for library in (ours_lib, transformers))
+    given = ids() if "Text" in name else noise((2, 3, 24, 24))
+    assert_close(ours(paddle.to_tensor(given))[0], theirs(torch.from_numpy(given))[0], 1e-5)
+
+
 @pytest.mark.parametrize("name", ["CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection"])
 def test_there_and_back(tmp_path, name):
     config = transformers.CLIPVisionConfig(**VISION) if "Vision" in name else transformers.CLIPTextConfig(**TEXT)

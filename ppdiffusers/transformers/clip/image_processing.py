@@ -60,9 +60,9 @@ class CLIPImageProcessor:
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Any:
-        """Load from a folder with preprocessor_config.json (old and new forms)."""
+        """Load from a folder with preprocessor_config.json (old and new forms); `kwargs` replace its settings."""
         settings = read_json(Path(resolve_folder(name_or_path, subfolder)) / cls.config_file)
-        return cls(**settings)
+        return cls(**{**settings, **kwargs})
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "image_processor_type": "CLIPImageProcessor"}
@@ -84,6 +84,14 @@ class CLIPImageProcessor:
         """
         if return_tensors not in (None, "pd", "np"):
             raise InputError(f"return_tensors={return_tensors!r} is not possible here.", expected='"pd", "np" or None')
+        unknown = [
+            f"{key}={value!r}" for key, value in overrides.items() if key not in vars(self) and value is not None
+        ]
+        if unknown:
+            raise InputError(
+                "The image processor does not know these arguments.", problems=unknown, expected=", ".join(vars(self))
+            )
+        overrides = {key: value for key, value in overrides.items() if value is not None}
         worker = type(self)(**{**vars(self), **overrides}) if overrides else self
         pixels = [worker._one(image) for image in _as_list(images)]
         if return_tensors is None:

@@ -230,13 +230,19 @@ class CLIPVisionTransformer(nn.Layer):
         return BaseModelOutputWithPooling(states[-1], pooled, tuple(states), tuple(attentions))
 
 
+# A whole CLIP's file holds both halves; who loads one leaves out the other.
+_POSITIONS = r"^(.*\.)?embeddings\.position_ids$"
+_NO_TEXT = (_POSITIONS, r"^text_model\.", r"^text_projection(\.weight)?$", r"^logit_scale$")
+_NO_VISION = (_POSITIONS, r"^vision_model\.", r"^visual_projection\.weight$", r"^vision_projection$", r"^logit_scale$")
+
+
 # -- the models that are loaded and saved ---------------------------------------------------------------------------
 
 
 class _CLIPPretrained(PretrainedModel):
     """What CLIP's models share: index buffers of old files are left out, outputs hold what was asked for."""
 
-    ignore_unexpected = (r"(.*\.)?embeddings\.position_ids",)
+    ignore_unexpected = (_POSITIONS,)
 
     def _output(self, output: BaseOutput, attentions: Any, states: Any, return_dict: bool | None) -> Any:
         """Leave out what was not asked for."""
@@ -257,6 +263,7 @@ class CLIPTextModel(_CLIPPretrained):
 
     config_class = CLIPTextConfig
     load_families = ("clip_text_unprefixed", "paddlenlp_clip_text")
+    ignore_unexpected = (*_NO_VISION, r"^text_projection(\.weight)?$")
 
     def __init__(self, config: CLIPTextConfig):
         super().__init__(config)
@@ -284,6 +291,7 @@ class CLIPTextModelWithProjection(_CLIPPretrained):
 
     config_class = CLIPTextConfig
     load_families = ("clip_text_unprefixed", "paddlenlp_clip_text")
+    ignore_unexpected = _NO_VISION
 
     def __init__(self, config: CLIPTextConfig):
         super().__init__(config)
@@ -315,6 +323,7 @@ class CLIPVisionModel(_CLIPPretrained):
 
     config_class = CLIPVisionConfig
     load_families = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
+    ignore_unexpected = (*_NO_TEXT, r"^visual_projection\.weight$", r"^vision_projection$")
 
     def __init__(self, config: CLIPVisionConfig):
         super().__init__(config)
@@ -340,6 +349,7 @@ class CLIPVisionModelWithProjection(_CLIPPretrained):
 
     config_class = CLIPVisionConfig
     load_families = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
+    ignore_unexpected = _NO_TEXT
 
     def __init__(self, config: CLIPVisionConfig):
         super().__init__(config)
