@@ -16,7 +16,6 @@ from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.version import __version__
 
-
 # Where an object was loaded from, and which release wrote the file: what old releases wrote has to be mended.
 _KEPT_PRIVATE_KEYS = ("_name_or_path", "_diffusers_version")
 
