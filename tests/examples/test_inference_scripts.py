@@ -1,4 +1,4 @@
-"""Every script of examples/inference runs as it is with `--tiny`, offline and without torch, and writes what it says."""
+"""Every inference script runs as it is with `--tiny`, offline and without torch, and writes what it says."""
 
 import os
 import re

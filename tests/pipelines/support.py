@@ -33,14 +33,15 @@ def load_both(folder: Path, **kwargs: Any) -> tuple[Any, Any]:
     theirs = diffusers.DiffusionPipeline.from_pretrained(folder, **kwargs)
     for pipeline in (ours, theirs):
         pipeline.set_progress_bar_config(disable=True)
+        pipeline.published = getattr(pipeline, "scheduler", None)
     return ours, theirs
 
 
 def set_schedulers(ours: Any, theirs: Any, name: str, **settings: Any) -> None:
-    """Give both pipelines the scheduler `name`, made from their own scheduler's configuration."""
+    """Give both pipelines the scheduler `name`, made from the folder's configuration whatever tests set before."""
     settings = {**SCHEDULERS[name], **settings}
-    ours.scheduler = getattr(ppdiffusers, name).from_config(ours.scheduler.config, **settings)
-    theirs.scheduler = getattr(diffusers, name).from_config(theirs.scheduler.config, **settings)
+    ours.scheduler = getattr(ppdiffusers, name).from_config(ours.published.config, **settings)
+    theirs.scheduler = getattr(diffusers, name).from_config(theirs.published.config, **settings)
 
 
 def generators(seed: int = 3, count: int | None = None) -> tuple[Any, Any]:
