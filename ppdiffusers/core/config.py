@@ -126,10 +126,10 @@ class ConfigMixin:
 
     @classmethod
     def _refuse_unknown(cls, extra: Mapping[str, Any]) -> None:
-        harmless = {*_KEPT_PRIVATE_KEYS, *cls.ignored_config_keys, *cls.compatible_config_keys()}
+        harmless = {*_KEPT_PRIVATE_KEYS, *cls.ignored_config_keys}
         # None and False switch a feature off: a newer release's key that is off changes nothing.
         unknown = {k: v for k, v in extra.items() if k not in harmless and v is not None and v is not False}
-        if unknown:
+        if unknown and (unknown := {k: v for k, v in unknown.items() if k not in cls.compatible_config_keys()}):
             raise ConfigError(
                 f"The configuration of {cls.__name__} has keys that this version does not know and that may "
                 "change the result.",

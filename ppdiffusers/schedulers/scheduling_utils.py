@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import paddle
 
+from ppdiffusers import schedulers
 from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
@@ -96,9 +98,8 @@ class SchedulerMixin(ConfigMixin):
 
     @classmethod
     def compatible_config_keys(cls) -> set[str]:
-        if not cls.exchangeable:
-            return set()
-        return {key for other in _exchangeable_classes() for key in other.init_parameters()}
+        """Keys of every scheduler: `X.from_config(pipe.scheduler.config)` works whatever that scheduler is."""
+        return {key for other in _all_classes() for key in other.init_parameters()}
 
     def scale_model_input(self, sample: paddle.Tensor, timestep: Any = None) -> paddle.Tensor:
         """The network's input for a sample; here the sample itself."""
@@ -122,6 +123,14 @@ class SchedulerMixin(ConfigMixin):
 def _exchangeable_classes() -> list[type]:
     modules = ((name, importlib.import_module(f"ppdiffusers.schedulers.{file}")) for name, file in EXCHANGEABLE.items())
     return [getattr(module, name) for name, module in modules]
+
+
+def _all_classes() -> list[type[SchedulerMixin]]:
+    files = [m.name for m in pkgutil.iter_modules(schedulers.__path__) if m.name.startswith("scheduling_")]
+    modules = [importlib.import_module(f"ppdiffusers.schedulers.{file}") for file in files]
+    return [
+        c for module in modules for c in vars(module).values() if isinstance(c, type) and issubclass(c, SchedulerMixin)
+    ]
 
 
 def step_result(

@@ -9,6 +9,7 @@ import torch
 
 import ppdiffusers
 from ppdiffusers import RecordedNoise, TorchGenerator
+from tests.pipelines.support import assert_pictures_agree, load_both
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "assets" / "shapes-bilingual"
 STEPS = 20
@@ -30,15 +31,12 @@ CALLS = {  # prompts, and the seeds: one number for one generator, a list for on
 
 @pytest.fixture(scope="module")
 def pipelines():
-    both = [library.StableDiffusionPipeline.from_pretrained(str(CHECKPOINT)) for library in (ppdiffusers, diffusers)]
-    for pipe in both:
-        pipe.set_progress_bar_config(disable=True)
-    return both
+    return load_both(CHECKPOINT)
 
 
 def paint(pipe, library, sampler, prompt, generator):
     scheduler, changes, arguments = SAMPLERS[sampler]
-    pipe.scheduler = getattr(library, scheduler).from_config(pipe.scheduler.config, **changes)
+    pipe.scheduler = getattr(library, scheduler).from_config(pipe.published.config, **changes)
     return pipe(prompt, num_inference_steps=STEPS, generator=generator, output_type="np", **arguments).images
 
 
@@ -50,23 +48,13 @@ def torch_generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def assert_same_pictures(ours, theirs):
-    """The tolerances of docs/design.md for a pipeline's array and its uint8 picture."""
-    assert ours.shape == theirs.shape
-    assert theirs.std() > 0.05, "the reference is blank and shows nothing"
-    assert np.abs(ours - theirs).max() <= 2e-3
-    levels = np.abs(np.rint(255 * ours) - np.rint(255 * theirs))
-    assert levels.max() <= 1
-    assert (levels == 0).mean() >= 0.999
-
-
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samplers_that_draw_noise(pipelines, sampler, call):
     prompt, seeds = CALLS[call]
     ours = paint(pipelines[0], ppdiffusers, sampler, prompt, seeded(TorchGenerator, seeds))
     theirs = paint(pipelines[1], diffusers, sampler, prompt, seeded(torch_generator, seeds))
-    assert_same_pictures(ours, theirs)
+    assert_pictures_agree(ours, theirs)
 
 
 def test_integers_and_the_generator_that_goes_on(pipelines):
@@ -74,8 +62,8 @@ def test_integers_and_the_generator_that_goes_on(pipelines):
     ours, theirs = TorchGenerator(5), torch_generator(5)
     first = [paint(pipelines[0], ppdiffusers, "DDIM, eta 1", PROMPTS[0], ours) for _ in range(2)]
     second = [paint(pipelines[1], diffusers, "DDIM, eta 1", PROMPTS[0], theirs) for _ in range(2)]
-    assert_same_pictures(first[0], second[0])
-    assert_same_pictures(first[1], second[1])
+    assert_pictures_agree(first[0], second[0])
+    assert_pictures_agree(first[1], second[1])
     assert np.abs(first[0] - first[1]).max() > 0.02
     by_number = paint(pipelines[0], ppdiffusers, "DDIM, eta 1", PROMPTS[0], 5)
     np.testing.assert_array_equal(by_number, first[0])
@@ -101,4 +89,4 @@ def test_a_recorded_run_is_repeated(pipelines):
     ours = paint(pipelines[0], ppdiffusers, "DDIM, eta 1", PROMPTS, noise)
     assert noise.remaining == 0
     assert len(recorded) == 1 + STEPS
-    assert_same_pictures(ours, theirs)
+    assert_pictures_agree(ours, theirs)
