@@ -1,7 +1,7 @@
 """Every snippet of both READMEs and of docs/ runs; both READMEs have the same snippets, but for language."""
 
-import os
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
