@@ -76,7 +76,7 @@ SOLVERS: list[dict] = [
 DISTILLED: list[dict] = [
     {},
     {"beta_schedule": "linear"},
-    {**COSINE, "_whole_run": 5e-2},
+    {**COSINE},
     V,
     X0,
     {**V, **COSINE},
@@ -108,7 +108,7 @@ EDM: list[dict] = [
     {"rho": 9.0, **V},
     {"sigma_data": 1.0},
     {"sigma_max": 20.0, "sigma_min": 0.05},
-    {"sigma_max": 700.0, **V, "_one_step": 5e-5},
+    {"sigma_max": 700.0, **V},
     {"num_train_timesteps": 200},
 ]
 SOLVERS_FINAL: list[dict] = [
@@ -229,7 +229,7 @@ GRID: dict[str, list[dict]] = {
         {"algorithm_type": "sde-dpmsolver++"},
         {"algorithm_type": "sde-dpmsolver++", "solver_type": "heun", **SCALED},
         {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, **SCALED},
-        {"algorithm_type": "sde-dpmsolver++", "solver_order": 1, **KARRAS, "_whole_run": 5e-3},
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 1, **KARRAS},
         {"algorithm_type": "dpmsolver", **SIGMA_MIN},
         {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_type": "heun", **SCALED},
         {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, **SCALED},
@@ -255,17 +255,15 @@ GRID: dict[str, list[dict]] = {
         {"solver_type": "bh1", **SIGMA_MIN, **SCALED, "solver_order": 3},
         {"predict_x0": False, **SIGMA_MIN},
         {"predict_x0": False, **SIGMA_MIN, **SCALED, "solver_order": 3},
-        {"predict_x0": False, **SIGMA_MIN, **X0, "_one_step": 2e-4},
-        {"predict_x0": False, **SIGMA_MIN, **V, "_one_step": 2e-4},
+        {"predict_x0": False, **SIGMA_MIN, **X0},
+        {"predict_x0": False, **SIGMA_MIN, **V},
         {"disable_corrector": [0, 1, 2]},
         {"lower_order_final": False, **SIGMA_MIN},
         {"solver_order": 1},
         {"solver_type": "midpoint"},
     ],
-    # the third order's integrals lose three digits in float32, which is how they are published
-    "DEISMultistepScheduler": [
-        {**c, "_one_step": 5e-5, "_whole_run": 3e-3} if c.get("solver_order") == 3 else c for c in SOLVERS
-    ]
+    # the reference takes the third order's integrals as differences of large float32 numbers
+    "DEISMultistepScheduler": [{**c, "_one_step": 1e-4} if c.get("solver_order") == 3 else c for c in SOLVERS]
     + [{"algorithm_type": "dpmsolver++", "solver_type": "midpoint"}, {**X0, **COSINE}],
     # third order divides by the last step, which Karras sigmas make zero here: the reference gives NaN
     # and where rounding repeats the first timestep, the reference runs over the end of its list
@@ -291,7 +289,7 @@ GRID: dict[str, list[dict]] = {
         {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, "solver_type": "heun"},
         {"algorithm_type": "dpmsolver", **SIGMA_MIN, "solver_order": 3, **V},
         {"algorithm_type": "sde-dpmsolver++"},
-        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun", **SCALED, "_whole_run": 0.1},
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun", **SCALED},
         {"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
         {"lambda_min_clipped": -5.1, **COSINE},
         {"_set_timesteps": {"timesteps": [900, 600, 300, 20]}, "_steps": (None,), **SCALED},
@@ -325,24 +323,21 @@ GRID: dict[str, list[dict]] = {
         {**X0, **KARRAS, **SCALED},
         {"clip_sample": True},
         {"clip_sample": True, "clip_sample_range": 2.0, **V},
-        {"beta_schedule": "exp", "_whole_run": 0.1},
+        {"beta_schedule": "exp"},
         {"_set_timesteps": {"timesteps": [900, 601, 300, 20]}, "_steps": (None,), **SCALED},
     ],
     "KDPM2DiscreteScheduler": [*KDPM2, {**TRAILING, **SCALED, **V}],
     # at few steps the reference takes the root of a rounding error for sigma_down, and gives NaN
     "KDPM2AncestralDiscreteScheduler": [
-        {**c, "_steps": (10, 25, 50), "_one_step": 5e-5}
+        {**c, "_steps": (10, 25, 50)}
         for c in [*KDPM2, {**TRAILING, **SCALED, **V}, {**LEADING, **V}, {**TRAILING, **V}]
         if not COSINE.items() <= c.items()  # at its first step also at more
     ],
+    # from a noise of size 20000, the reference's midpoint is a float32 logarithm and its exponential
     "DPMSolverSDEScheduler": [
-        # one unit in the last place of a float32 noise level moves the Brownian path's time, which moves its value
-        {**c, "_one_step": 2e-3, "_whole_run": 0.5, "_steps": (1, 2, 5, 10)}
-        for c in [
-            *({**c, "noise_sampler_seed": 5} for c in SIGMA_SAMPLERS),
-            {**SCALED, "noise_sampler_seed": [3, 4]},
-            {**SCALED, "noise_sampler_seed": 5, "_s_noise": 0.7},
-        ]
+        *({**c, "_one_step": 1e-3} if COSINE.items() <= c.items() else c for c in SIGMA_SAMPLERS),
+        {**TRAILING, **SCALED, **V},
+        {**SCALED, "_s_noise": 0.7},
     ],
     "LCMScheduler": DISTILLED,
     "TCDScheduler": [c for c in DISTILLED if not {"thresholding", "clip_sample"} & c.keys()]
@@ -355,8 +350,8 @@ GRID: dict[str, list[dict]] = {
     ],
     "EDMEulerScheduler": EDM
     + [
-        {"_s_churn": 5.0, "_s_noise": 1.1, "_one_step": 5e-5},
-        {"_s_churn": 20.0, "_s_tmin": 0.5, "_s_tmax": 8.0, **V, "_one_step": 5e-5},
+        {"_s_churn": 5.0, "_s_noise": 1.1},
+        {"_s_churn": 20.0, "_s_tmin": 0.5, "_s_tmax": 8.0, **V},
     ],
     "EDMDPMSolverMultistepScheduler": EDM
     + [
@@ -393,12 +388,20 @@ GRID: dict[str, list[dict]] = {
         {"_set_timesteps": {"timesteps": [1000.0, 700.0, 200.0]}, "_steps": (None, 3)},
         {"_set_timesteps": {"sigmas": [1.0, 0.4], "timesteps": [990.0, 410.0]}, "_steps": (None, 2)},
     ],
+    # the reference takes the network's output for (sample - (sample - sigma * output)) / sigma, sigma down to 1e-3
     "FlowMatchHeunDiscreteScheduler": [
-        {},
-        {"shift": 3.0},
-        {"num_train_timesteps": 500, "shift": 0.5},
-        {"_s_churn": 5.0, "_s_noise": 1.1},
-        {"_s_churn": 5.0, "_s_tmin": 0.2, "_s_tmax": 0.8, "shift": 2.0},
+        {**c, "_one_step": 3e-4}
+        for c in (
+            {},
+            {"shift": 3.0},
+            {"shift": 0.5},
+            {"shift": 7.0},
+            {"num_train_timesteps": 500, "shift": 0.5},
+            {"num_train_timesteps": 100},
+            {"_s_churn": 5.0, "_s_noise": 1.1},
+            {"_s_churn": 20.0},
+            {"_s_churn": 5.0, "_s_tmin": 0.2, "_s_tmax": 0.8, "shift": 2.0},
+        )
     ],
     "CMStochasticIterativeScheduler": [
         {**c, "_steps": c.get("_steps", (1, 2, 5, 10, 25, 40))}
@@ -407,22 +410,18 @@ GRID: dict[str, list[dict]] = {
             {"clip_denoised": False},
             {"s_noise": 1.2},
             {"sigma_max": 10.0, "rho": 3.0},
-            {"sigma_data": 1.0, "sigma_min": 0.05, "_one_step": 5e-5},
+            {"sigma_data": 1.0, "sigma_min": 0.05, "_one_step": 1e-4},  # sigma - sigma_min cancels in float32
             {"_set_timesteps": {"timesteps": [22, 7, 0]}, "_steps": (None,)},
         )
     ],
-    # its integrals lose digits in float32, which is how they are published
     "SASolverScheduler": [
-        {**c, "_one_step": 3e-4, "_whole_run": 2e-2}
-        for c in [
-            *(c for c in SOLVERS if "solver_order" not in c),
-            {"predictor_order": 1, "corrector_order": 1},
-            {"predictor_order": 3, "corrector_order": 3, **SCALED},
-            {"predictor_order": 3, "corrector_order": 4, **V},
-            {"algorithm_type": "noise_prediction"},
-            {"algorithm_type": "noise_prediction", **V, **SCALED},
-            {"lower_order_final": False, **SCALED},
-        ]
+        *(c for c in SOLVERS if "solver_order" not in c),
+        {"predictor_order": 1, "corrector_order": 1},
+        {"predictor_order": 3, "corrector_order": 3, **SCALED},
+        {"predictor_order": 3, "corrector_order": 4, **V},
+        {"algorithm_type": "noise_prediction"},
+        {"algorithm_type": "noise_prediction", **V, **SCALED},
+        {"lower_order_final": False, **SCALED},
     ],
     "IPNDMScheduler": [{}, {"num_train_timesteps": 100}],
 }
