@@ -168,12 +168,7 @@ class VariancePreserving:
         """
         if timestep < 0 and before_first is not None:
             return before_first
-        if not 0 <= timestep < len(self.alphas_cumprod):
-            raise InputError(
-                f"The timestep {timestep} is not one of training.",
-                expected=f"an element of scheduler.timesteps, from 0 to {len(self.alphas_cumprod) - 1}",
-                remedy="call scheduler.set_timesteps(num_inference_steps) and iterate over scheduler.timesteps",
-            )
+        check_training_timestep(timestep, len(self.alphas_cumprod))
         return self.alphas_cumprod[int(timestep)]
 
     def add_noise(self, original_samples: paddle.Tensor, noise: paddle.Tensor, timesteps: object) -> paddle.Tensor:
@@ -189,6 +184,18 @@ class VariancePreserving:
     def _alpha_sigma_at(self, timesteps: object, like: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         alphas_cumprod = self.alphas_cumprod[to_array(timesteps).astype(np.int64).reshape(-1)]  # [B]
         return per_image(np.sqrt(alphas_cumprod), like), per_image(np.sqrt(1 - alphas_cumprod), like)
+
+
+def check_training_timestep(timestep: float, num_train_timesteps: int) -> None:
+    """Raises:
+    InputError: no network was trained at this timestep.
+    """
+    if not 0 <= timestep < num_train_timesteps:
+        raise InputError(
+            f"The timestep {timestep} is not one of training.",
+            expected=f"an element of scheduler.timesteps, from 0 to {num_train_timesteps - 1}",
+            remedy="call scheduler.set_timesteps(num_inference_steps) and iterate over scheduler.timesteps",
+        )
 
 
 def to_array(values: object) -> np.ndarray:

@@ -9,7 +9,7 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving, check_training_timestep
 from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, to_x0, upcast
 from ppdiffusers.schedulers.scheduling_ddim import ddim_variance
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
@@ -85,6 +85,7 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
+        _check_picture(original_image, mask, sample)
         t = as_scalar(timestep)
         prev_t = t - self.config.num_train_timesteps // self.num_inference_steps
         a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, self.final_alpha_cumprod)
@@ -105,7 +106,9 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         """One inference step back in time: as many training steps of the forward process, each with new noise."""
         self._require_timesteps()
         x, t = upcast(sample), as_scalar(timestep)
-        for i in range(self.config.num_train_timesteps // self.num_inference_steps):
+        jump = self.config.num_train_timesteps // self.num_inference_steps
+        check_training_timestep(t, self.config.num_train_timesteps - jump + 1)
+        for i in range(jump):
             beta = float(self.betas[t + i])
             noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=sample.dtype))
             x = combine(((1 - beta) ** 0.5, x), (beta**0.5, noise))
@@ -116,3 +119,18 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         InputError: always; networks for RePaint are trained with `DDPMScheduler.add_noise`.
         """
         raise InputError("RePaint is for sampling only.", remedy="train with DDPMScheduler.add_noise")
+
+
+def _check_picture(original_image: paddle.Tensor, mask: paddle.Tensor, sample: paddle.Tensor) -> None:
+    shape = list(sample.shape)
+    problems = [
+        f"{name}: {list(tensor.shape)}"
+        for name, tensor in (("original_image", original_image), ("mask", mask))
+        if tensor.ndim != len(shape) or any(n not in (1, size) for n, size in zip(tensor.shape, shape))
+    ]
+    if problems:
+        raise InputError(
+            "The picture or the mask does not fit the sample.",
+            problems=problems,
+            expected=f"sizes that broadcast to the sample's, {shape}",
+        )

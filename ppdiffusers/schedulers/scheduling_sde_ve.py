@@ -93,6 +93,12 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         """
         self._check_times()
         check_shapes(model_output, sample)
+        if not 0 <= as_scalar(timestep) <= 1:
+            raise InputError(
+                f"The time {as_scalar(timestep)} is not in the schedule.",
+                expected="a number between 0 and 1",
+                remedy="iterate over scheduler.timesteps after scheduler.set_timesteps(num_inference_steps)",
+            )
         i = int(np.float32(as_scalar(timestep)) * np.float32(len(self.timesteps) - 1))
         if i >= len(self.discrete_sigmas):
             raise InputError(

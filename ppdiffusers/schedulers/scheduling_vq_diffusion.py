@@ -9,6 +9,8 @@ import paddle
 import paddle.nn.functional as F
 
 from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.noise_schedule import check_training_timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
 from ppdiffusers.schedulers.spacing import check_num_steps, visit_training
 from ppdiffusers.schedulers.stepping import as_scalar
@@ -77,6 +79,14 @@ class VQDiffusionScheduler(SchedulerMixin):
         """
         self._require_timesteps()
         t = as_scalar(timestep)
+        check_training_timestep(t, self.config.num_train_timesteps)
+        expected = [sample.shape[0], self.num_embed - 1, *sample.shape[1:]]
+        if list(model_output.shape) != expected:
+            raise InputError(
+                "The model's output does not fit the codes.",
+                problems=[f"model_output: {list(model_output.shape)}", f"sample: {list(sample.shape)}"],
+                expected=f"log-probabilities {expected}: [B, num_vec_classes - 1, pixels]",
+            )
         log_p = model_output if t == 0 else self.q_posterior(model_output, sample, t)
         uniform = rand_tensor(log_p.shape, generator=generator)
         gumbel = -paddle.log(-paddle.log(uniform + 1e-30) + 1e-30)

@@ -34,6 +34,18 @@ NAMES = sorted(
     if isinstance(node, ast.ClassDef) and node.name.endswith("Scheduler")
 )
 STEPPERS = [name for name in NAMES if name not in OWN_LOOP]
+# Their steps are points of a continuous range of noise levels, or as many as there are training steps (RePaint).
+FREE_STEPS = {
+    "EDMDPMSolverMultistepScheduler",
+    "EDMEulerScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "IPNDMScheduler",
+    "KarrasVeScheduler",
+    "RePaintScheduler",
+    "ScoreSdeVeScheduler",
+    "ScoreSdeVpScheduler",
+}
 REQUIRED = {"VQDiffusionScheduler": {"num_vec_classes": 5}}
 
 
@@ -114,15 +126,12 @@ def test_a_key_that_nobody_knows_is_refused_if_it_is_switched_on() -> None:
     "name",
     ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LCMScheduler", "TCDScheduler", "SASolverScheduler"],
 )
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_noise_is_added_by_training_timestep(name: str, dtype: str) -> None:
+def test_noise_is_added_by_training_timestep(name: str) -> None:
     ours, theirs = make(name, {})
     x, eps, t = noise(SHAPE, "x"), noise(SHAPE, "eps"), np.array([3, 977])
     expected = theirs.add_noise(torch.from_numpy(x), torch.from_numpy(eps), torch.from_numpy(t))
     for steps in (t, paddle.to_tensor(t)):
-        if dtype == "float32":
-            result = ours.add_noise(paddle.to_tensor(x), paddle.to_tensor(eps), steps)
-            assert_close(result, expected, 1e-5)
+        assert_close(ours.add_noise(paddle.to_tensor(x), paddle.to_tensor(eps), steps), expected, 1e-5)
     if hasattr(theirs, "get_velocity"):
         expected = theirs.get_velocity(torch.from_numpy(x), torch.from_numpy(eps), torch.from_numpy(t))
         assert_close(ours.get_velocity(paddle.to_tensor(x), paddle.to_tensor(eps), t), expected, 1e-5)
@@ -193,6 +202,90 @@ def test_bad_calls_are_named(name: str) -> None:
         scheduler.step(wrong, scheduler.timesteps[0], x)
     with pytest.raises(InputError, match="not in the schedule|not one of training"):
         scheduler.step(x, np.float32(123456.5) if scheduler.timesteps.dtype.kind == "f" else 123456, x)
+
+
+X, WRONG = noise(SHAPE), noise((2, 3, 5, 6))
+CODES = np.zeros((2, 7), dtype=np.int64)
+# scheduler -> calls that fit it, then calls with a wrong shape or time
+OWN_CALLS = {
+    "KarrasVeScheduler": (
+        [("step", X, 1.0, 0.5, X), ("step_correct", X, 1.0, 0.5, X, X, X), ("add_noise_to_input", X, 1.0)],
+        [("step", WRONG, 1.0, 0.5, X), ("step_correct", WRONG, 1.0, 0.5, X, X, X)],
+    ),
+    "ScoreSdeVeScheduler": (
+        [("step_pred", X, 1.0, X), ("step_correct", X, X)],
+        [("step_pred", WRONG, 1.0, X), ("step_correct", WRONG, X), ("step_pred", X, 7.0, X)],
+    ),
+    "ScoreSdeVpScheduler": ([("step_pred", X, X, 0.5)], [("step_pred", WRONG, X, 0.5)]),
+    "RePaintScheduler": (
+        [("step", X, 100, X, X, X), ("undo_step", X, 100)],
+        [
+            ("step", WRONG, 100, X, X, X),
+            ("step", X, 100, X, X, WRONG),
+            ("step", X, 5000, X, X, X),
+            ("undo_step", X, 5000),
+        ],
+    ),
+    "VQDiffusionScheduler": (
+        [("step", np.zeros((2, 4, 7), np.float32), 3, CODES)],
+        [
+            ("step", np.zeros((2, 5, 7), np.float32), 3, CODES),
+            ("step", np.zeros((2, 4, 6), np.float32), 3, CODES),
+            ("step", np.zeros((2, 4, 7), np.float32), 5000, CODES),
+        ],
+    ),
+}
+
+
+def _call(scheduler: object, method: str, *arguments: object) -> None:
+    getattr(scheduler, method)(*(paddle.to_tensor(a) if isinstance(a, np.ndarray) else a for a in arguments))
+
+
+@pytest.mark.parametrize("name", sorted(OWN_LOOP))
+def test_bad_calls_of_schedulers_with_a_loop_of_their_own_are_named(name: str) -> None:
+    scheduler = getattr(ppdiffusers, name)(**REQUIRED.get(name, {}))
+    good, bad = OWN_CALLS[name]
+    for call in good:
+        with pytest.raises(InputError, match="set_timesteps"):
+            _call(scheduler, *call)
+    for steps in (0, -1, 2.5):
+        with pytest.raises(InputError, match="set_timesteps needs a number"):
+            scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(10)
+    for call in good:
+        _call(scheduler, *call)
+    for call in bad:
+        with pytest.raises(InputError, match="different shapes|does not fit|not one of training|not in the schedule"):
+            _call(scheduler, *call)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_steps_than_training_steps_are_refused_where_steps_are_training_steps(name: str) -> None:
+    scheduler = getattr(ppdiffusers, name)(**REQUIRED.get(name, {}))
+    many = getattr(scheduler.config, "num_train_timesteps", 1000) + 1
+    if name in FREE_STEPS:
+        scheduler.set_timesteps(many)
+        return
+    with pytest.raises(InputError, match="more than the model's training timesteps"):
+        scheduler.set_timesteps(many)
+
+
+@pytest.mark.parametrize("name", STEPPERS)
+def test_no_number_is_read_back_from_a_tensor_inside_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = getattr(ppdiffusers, name)()
+    scheduler.set_timesteps(10)
+    samples = paddle.to_tensor(X * np.float32(getattr(scheduler, "init_noise_sigma", 1.0)))
+    output = paddle.to_tensor(network(X, 1))
+
+    def refuse(self: paddle.Tensor, *args: object) -> None:
+        raise AssertionError(f"a tensor of {self.size} element(s) was read back")
+
+    for reader in ("item", "numpy", "tolist", "__float__", "__int__", "__bool__", "__array__"):
+        monkeypatch.setattr(paddle.Tensor, reader, refuse)
+    for t in scheduler.timesteps:
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(samples, t)
+        samples = scheduler.step(output, t, samples).prev_sample
 
 
 @pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
