@@ -17,10 +17,9 @@ class MT19937:
 
     def __init__(self, seed: int):
         self._engine = np.random.MT19937(0)
-        # RandomState seeds an integer by the original `init_genrand`, which is what torch does;
+        # RandomState seeds an engine with an integer by the original `init_genrand`, which is what torch does;
         # `np.random.MT19937(seed)` would hash the seed first.
-        _, key, position, *_ = np.random.RandomState(seed & 0xFFFFFFFF).get_state()
-        self.state = key, position
+        np.random.RandomState(self._engine).seed(seed & 0xFFFFFFFF)
         self.untouched = True  # nothing was drawn since the seed
 
     def uint32(self, count: int) -> np.ndarray:
