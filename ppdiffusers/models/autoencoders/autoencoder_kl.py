@@ -23,6 +23,9 @@ class AutoencoderKL(ModelMixin):
         force_upcast: whether a half-precision network should decode in float32.
     """
 
+    # what `runtime.compile` compiles: also tiles and slices run the program
+    compiled_methods = ("_encode_tile", "_decode_tile")
+
     @register_to_config
     def __init__(
         self,

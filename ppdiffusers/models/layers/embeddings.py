@@ -17,7 +17,7 @@ def as_timesteps(timestep: object, batch_size: int) -> paddle.Tensor:
 
     Integers stay integers (int64); numbers with a fraction become float32.
     """
-    if not isinstance(timestep, paddle.Tensor):
+    if not isinstance(timestep, (paddle.Tensor, paddle.pir.Value)):  # a Value is a Tensor while a program is traced
         values = np.asarray(timestep)
         timestep = paddle.to_tensor(values.astype("int64" if values.dtype.kind in "iub" else "float32"))
     timestep = timestep.reshape([-1])
@@ -43,9 +43,16 @@ def get_timestep_embedding(
     exponent = -math.log(max_period) * paddle.arange(half, dtype="float32")
     frequencies = paddle.exp(exponent / (half - downscale_freq_shift))
     angles = scale * (timesteps.astype("float32").unsqueeze(-1) * frequencies)  # [B, half]
-    sine, cosine = paddle.sin(angles), paddle.cos(angles)
+    sine, cosine = _sin_cos(angles)
     embedding = paddle.concat([cosine, sine] if flip_sin_to_cos else [sine, cosine], axis=-1)
     return F.pad(embedding, [0, 1], data_format="NLC") if embedding_dim % 2 else embedding
+
+
+def _sin_cos(angles: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Sine and cosine. In Paddle's oneDNN programs `sin` overwrites what it reads, so the cosine, which is even,
+    gets a copy that is made before."""
+    mirrored = -angles
+    return paddle.sin(angles), paddle.cos(mirrored)
 
 
 class Timesteps(nn.Layer):
@@ -79,7 +86,7 @@ class GaussianFourierProjection(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = paddle.log(x) if self.log else x
         angles = x.unsqueeze(-1) * self.weight.unsqueeze(0) * (2 * math.pi)  # [B, embedding_size]
-        parts = [paddle.sin(angles), paddle.cos(angles)]
+        parts = list(_sin_cos(angles))
         return paddle.concat(parts[::-1] if self.flip_sin_to_cos else parts, axis=-1)
 
 

@@ -17,6 +17,14 @@ def repeat_pixels(x: paddle.Tensor) -> paddle.Tensor:
     return x.reshape([batch, channels, 2 * height, 2 * width])
 
 
+def pick_nearest(x: paddle.Tensor, size: tuple[int, int]) -> paddle.Tensor:
+    """Nearest-neighbour resizing [B, C, H, W] -> [B, C, *size]: pixel i of n is pixel floor(i * H / n) of H."""
+    for axis, wanted in zip((2, 3), size):
+        index = np.arange(wanted, dtype=np.int64) * x.shape[axis] // wanted
+        x = paddle.index_select(x, paddle.to_tensor(index), axis=axis)
+    return x
+
+
 class Upsample2D(nn.Layer):
     """Nearest-neighbour doubling (or to `output_size`), then an optional 3x3 convolution."""
 
@@ -37,7 +45,7 @@ class Upsample2D(nn.Layer):
         if output_size is None or tuple(output_size) == (2 * height, 2 * width):
             x = repeat_pixels(x)
         else:
-            x = F.interpolate(x, size=list(output_size), mode="nearest")
+            x = pick_nearest(x, output_size)
         return x if self.conv_name is None else getattr(self, self.conv_name)(x)
 
 

@@ -1,0 +1,201 @@
+"""Compiled programs and the weights they read, on disk.
+
+An entry is a folder whose name is the hash of everything that its content depends on. It is written beside its place
+and renamed, so two processes may write the same one: whoever is later replaces equal content. Each entry says what
+its files' sizes and hashes are; one that is damaged is thrown away and made again. When the whole is larger than the
+limit, what was used longest ago goes.
+
+`PPDIFFUSERS_CACHE` is the folder (default `~/.cache/ppdiffusers`), `PPDIFFUSERS_PROGRAM_CACHE_GB` the limit (20).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ppdiffusers
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.files import replace_folder
+from ppdiffusers.version import __version__
+
+ENTRY = "entry.json"
+# The code that a program is made from: a change in any of these rooms makes all programs stale.
+_ROOMS = ("models", "transformers", "runtime", "pipelines")
+# Larger files are hashed by `verify_programs` only; reading an entry compares their sizes.
+_HASH_ALWAYS = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry, as `ppdiffusers cache` shows it: its name, what it is, bytes on disk, seconds since 1970."""
+
+    name: str
+    about: str
+    size: int
+    used: float
+
+
+def cache_root() -> Path:
+    """The folder of all compiled programs."""
+    base = os.environ.get("PPDIFFUSERS_CACHE") or Path.home() / ".cache" / "ppdiffusers"
+    return Path(base).expanduser() / "programs"
+
+
+def size_limit() -> int:
+    """Bytes that all entries together may take."""
+    text = os.environ.get("PPDIFFUSERS_PROGRAM_CACHE_GB", "20")
+    try:
+        return int(float(text) * 2**30)
+    except ValueError:
+        raise InputError(f"PPDIFFUSERS_PROGRAM_CACHE_GB is {text!r}.", expected="a number of gigabytes") from None
+
+
+def content_key(**parts: Any) -> str:
+    """A hash of `parts` (plain data), of this version's code and of Paddle's version."""
+    import paddle
+
+    parts = {**parts, "code": code_hash(), "version": __version__, "paddle": paddle.__version__}
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=20).hexdigest()
+
+
+@functools.lru_cache
+def code_hash() -> str:
+    """A hash of the source files that decide what a program computes."""
+    total, root = hashlib.blake2b(digest_size=20), Path(ppdiffusers.__file__).parent
+    for room in _ROOMS:
+        for path in sorted((root / room).rglob("*.py")):
+            total.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+# -- one entry ------------------------------------------------------------------------------------------------------
+
+
+def find_or_make(name: str, about: str, make: Callable[[Path], None]) -> Path:
+    """The folder of entry `name`; `make(folder)` fills it when there is none, or a damaged one."""
+    folder = cache_root() / name
+    if not _problems(folder, thorough=False):
+        with contextlib.suppress(OSError):  # another process may have removed it: then the next lines find out
+            os.utime(folder / ENTRY)
+        return folder
+    with _lock(name):
+        if not _problems(folder, thorough=False):  # made by another process meanwhile
+            return folder
+        with replace_folder(folder) as staging:
+            make(staging)
+            seal(staging, about)
+    _shrink(keep=name)
+    return folder
+
+
+def is_there(name: str) -> bool:
+    """Whether entry `name` exists and is whole."""
+    return not _problems(cache_root() / name, thorough=False)
+
+
+def seal(folder: Path, about: str) -> None:
+    """Write down what the files of `folder` are, so that damage is noticed."""
+    files = {path.name: _describe(path) for path in sorted(folder.iterdir()) if path.name != ENTRY}
+    (folder / ENTRY).write_text(json.dumps({"about": about, "files": files}, indent=1), encoding="utf-8")
+
+
+def discard(name: str) -> None:
+    """Remove one entry."""
+    shutil.rmtree(cache_root() / name, ignore_errors=True)
+
+
+def _describe(path: Path) -> list:
+    total = hashlib.blake2b(digest_size=20)
+    with open(path, "rb") as file:
+        while chunk := file.read(2**24):
+            total.update(chunk)
+    return [path.stat().st_size, total.hexdigest()]
+
+
+def _problems(folder: Path, thorough: bool) -> list[str]:
+    """What is wrong with an entry; large files are read only when `thorough`."""
+    try:
+        files = json.loads((folder / ENTRY).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{ENTRY}: {error}"]
+    found = []
+    for name, (size, digest) in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            found.append(f"{name}: missing, or not {size} bytes long")
+        elif (thorough or size <= _HASH_ALWAYS) and _describe(path)[1] != digest:
+            found.append(f"{name}: its content has changed")
+    return found
+
+
+@contextlib.contextmanager
+def _lock(name: str) -> Iterator[None]:
+    """Only one process at a time makes the entry; the lock goes with the process that holds it."""
+    root = cache_root() / ".locks"
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / name, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# -- all of them ----------------------------------------------------------------------------------------------------
+
+
+def list_programs() -> list[Entry]:
+    """All entries, what was used last first."""
+    found = []
+    for path in cache_root().glob(f"*/{ENTRY}"):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # removed meanwhile, or damaged: `verify` tells
+            about = json.loads(path.read_text(encoding="utf-8"))["about"]
+            size = sum(file.stat().st_size for file in path.parent.iterdir())
+            found.append(Entry(path.parent.name, about, size, path.stat().st_mtime))
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def remove_programs(names: list[str] | None = None) -> list[str]:
+    """Remove these entries (default: all, and what interrupted processes left); returns what was removed."""
+    root = cache_root()
+    if not root.is_dir():
+        return []
+    chosen = [path.name for path in root.iterdir() if path.is_dir() and path.name != ".locks"]
+    if names is not None:
+        unknown = sorted(set(names) - set(chosen))
+        if unknown:
+            raise InputError("There are no such compiled programs.", where=root, problems=unknown)
+        chosen = names
+    for name in chosen:
+        discard(name)
+    return chosen
+
+
+def verify_programs() -> dict[str, list[str]]:
+    """Read every byte of every entry: name -> what is wrong with it."""
+    root = cache_root()
+    folders = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."] if root.is_dir() else []
+    return {folder.name: found for folder in folders if (found := _problems(folder, thorough=True))}
+
+
+def _shrink(keep: str) -> None:
+    """Remove what was used longest ago until the rest fits the limit; and what dead processes left."""
+    entries, limit = list_programs(), size_limit()
+    total = sum(entry.size for entry in entries)
+    for entry in reversed(entries):
+        if total <= limit:
+            break
+        if entry.name != keep:
+            discard(entry.name)
+            total -= entry.size
+    for path in cache_root().glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 24 * 3600:
+                shutil.rmtree(path, ignore_errors=True)

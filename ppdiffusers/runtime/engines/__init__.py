@@ -1,0 +1,147 @@
+"""What runs compiled programs: each engine writes a program into a folder and runs it from there."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.extras import available, need
+from ppdiffusers.runtime.threads import get_num_threads
+from ppdiffusers.utils.dtypes import as_dtype_name
+from ppdiffusers.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+
+class Engine:
+    """What all engines have: a name, what they compute in, and how programs are written and loaded.
+
+    Attributes:
+        whole_attention: whether attention is traced in one piece (the engine has one operation for it).
+        on_gpu: whether the weights are on a GPU.
+    """
+
+    name = ""
+    whole_attention = False
+    on_gpu = False
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+
+    def __init__(self, dtype: str, device: str = "cpu"):
+        if dtype not in self.dtypes:
+            raise InputError(f"The {self.name} engine cannot compute in {dtype}.", expected=" or ".join(self.dtypes))
+        if dtype != "float32" and not self.supports(dtype):
+            logger.warning("This processor has no %s instructions: the program computes in float32.", dtype)
+            dtype = "float32"
+        self.dtype, self.device = dtype, device
+
+    def supports(self, dtype: str) -> bool:
+        """Whether this machine has instructions for `dtype`."""
+        return True
+
+    def identity(self) -> list:
+        """What a program of this engine depends on besides the network."""
+        return [self.name, self.dtype, self.device, platform.machine()]
+
+    def write(self, folder: Path, layer: nn.Layer, method: Callable, template: list, tensors: list) -> None:
+        """Trace `method` of `layer` and write the program."""
+        from ppdiffusers.runtime.program import trace
+
+        traced = trace(layer, method, template, tensors, whole=self.whole_attention)
+        self.write_traced(traced, folder)
+        (folder / "result.json").write_text(json.dumps(traced.result), encoding="utf-8")
+
+    def write_traced(self, traced: Any, folder: Path) -> None:
+        raise AssertionError("every engine has its own")
+
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
+        """Something that takes and gives lists of tensors."""
+        raise AssertionError("every engine has its own")
+
+
+class OpenVino(Engine):
+    """OpenVINO on a CPU; the program on disk is the graph alone, the weights are those of the mapped file."""
+
+    name = "openvino"
+    whole_attention = True
+
+    def __init__(self, dtype: str, device: str = "cpu"):
+        need("openvino", "for the backend 'openvino'")
+        super().__init__(dtype, device)
+
+    def supports(self, dtype: str) -> bool:
+        import openvino
+
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    def identity(self) -> list:
+        return [*super().identity(), version("openvino")]
+
+    def write_traced(self, traced: Any, folder: Path) -> None:
+        (folder / "graph.json").write_text(traced.graph.to_json(), encoding="utf-8")
+
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
+        from ppdiffusers.runtime.engines.openvino import OpenVinoRunner
+        from ppdiffusers.runtime.graph import Graph
+
+        graph = Graph.from_json((folder / "graph.json").read_text(encoding="utf-8"))
+        return OpenVinoRunner(graph, weights, self.dtype, get_num_threads())
+
+
+class OneDnn(Engine):
+    """Paddle Inference with oneDNN on a CPU."""
+
+    name = "onednn"
+
+    def supports(self, dtype: str) -> bool:
+        from paddle.base import core
+
+        return core.supports_bfloat16()
+
+    def write_traced(self, traced: Any, folder: Path) -> None:
+        from ppdiffusers.runtime.engines.inference import save_program
+
+        save_program(traced, folder)
+
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
+        from ppdiffusers.runtime.engines.inference import InferenceRunner
+
+        return InferenceRunner(folder, self.dtype, get_num_threads(), self.device)
+
+
+class Gpu(OneDnn):
+    """Paddle Inference on a GPU."""
+
+    name = "gpu"
+    on_gpu = True
+    dtypes = ("float32", "float16", "bfloat16")
+
+    def supports(self, dtype: str) -> bool:
+        return True
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OneDnn, Gpu)}
+
+
+def choose_engine(backend: str | None, dtype: Any, device: str) -> Engine:
+    """The engine of that name, or the fastest one that is installed for the device.
+
+    Raises:
+        InputError: there is no such engine, it is for other devices, or it cannot compute in `dtype`.
+        MissingDependencyError: its package is not installed.
+    """
+    if backend is None:
+        backend = "gpu" if device != "cpu" else "openvino" if available("openvino") else "onednn"
+    if backend not in ENGINES:
+        raise InputError(f"There is no backend {backend!r}.", expected=f"None or one of {', '.join(ENGINES)}")
+    engine = ENGINES[backend]
+    if engine.on_gpu != (device != "cpu"):
+        raise InputError(f"The backend {backend!r} cannot run a network that is on {device}.")
+    return engine("float32" if dtype is None else as_dtype_name(dtype), device)

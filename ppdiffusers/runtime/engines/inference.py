@@ -1,0 +1,39 @@
+"""Paddle Inference: with oneDNN on a CPU, or on a GPU; needs nothing besides Paddle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+MODEL, WEIGHTS = "program.json", "program.pdiparams"
+
+
+def save_program(traced: Any, folder: Path) -> None:
+    """Write what `runtime.program.trace` gave as Paddle Inference reads it."""
+    paddle.jit.save(traced.static, str(folder / "program"))
+
+
+class InferenceRunner:
+    """A program folder run by Paddle Inference: lists of tensors in, lists of tensors out."""
+
+    def __init__(self, folder: Path, dtype: str, threads: int, device: str = "cpu"):
+        from paddle import inference
+
+        config = inference.Config(str(folder / MODEL), str(folder / WEIGHTS))
+        config.disable_glog_info()
+        if device == "cpu":
+            config.enable_onednn()
+            config.set_cpu_math_library_num_threads(threads)
+            if dtype == "bfloat16":
+                config.enable_onednn_bfloat16()
+        else:
+            precision = {"float32": "Float32", "bfloat16": "Bfloat16", "float16": "Half"}[dtype]
+            number = int(device.partition(":")[2] or 0)
+            config.enable_use_gpu(256, number, getattr(inference.PrecisionType, precision))
+        self._predictor = inference.create_predictor(config)
+
+    def __call__(self, tensors: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
+        return list(self._predictor.run(list(tensors)))

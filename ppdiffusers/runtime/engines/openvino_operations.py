@@ -1,0 +1,421 @@
+"""Paddle's operations written in OpenVINO's: one small function for each kind.
+
+A function gets the `Translator` and the operation, and returns what the operation's outputs are: nodes of OpenVINO,
+numpy arrays where the value is known already, or lists of these. Shapes are fixed, so whatever only rearranges
+(reshape, flatten, squeeze, ...) is a reshape to the known shape of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset15 as ops
+
+from ppdiffusers.runtime.graph import Operation
+
+TABLE: dict[str, Callable[[Any, Operation], list]] = {}
+
+
+def _does(*kinds: str) -> Callable:
+    """Register the decorated function for these kinds of operation."""
+
+    def register(function: Callable) -> Callable:
+        TABLE.update({f"pd_op.{kind}" if "." not in kind else kind: function for kind in kinds})
+        return function
+
+    return register
+
+
+# -- values known beforehand ------------------------------------------------------------------------------------
+
+
+@_does("full", "full_int_array", "assign_value_", "assign_value")
+def _constant(t, op):
+    shape = op.attributes.get("shape", [len(op.attributes.get("value", ()))] if "int" in op.kind else [])
+    values = op.attributes.get("values", op.attributes.get("value"))
+    return [np.broadcast_to(np.asarray(values, t.dtype(op)).reshape(_fit(values, shape)), shape)]
+
+
+def _fit(values, shape):
+    return shape if isinstance(values, list) else [1] * len(shape)
+
+
+@_does("full_like")
+def _full_like(t, op):
+    return [np.full(t.shape(op), t.array(op, 1).item(), t.dtype(op))]
+
+
+@_does("arange")
+def _arange(t, op):
+    start, stop, step = (t.array(op, n).item() for n in range(3))
+    return [np.arange(start, stop, step).astype(t.dtype(op))]
+
+
+# -- number by number -------------------------------------------------------------------------------------------
+
+_UNARY = {
+    "silu": ops.swish,
+    "swish": ops.swish,
+    "sigmoid": ops.sigmoid,
+    "relu": ops.relu,
+    "tanh": ops.tanh,
+    "exp": ops.exp,
+    "log": ops.log,
+    "sin": ops.sin,
+    "cos": ops.cos,
+    "sqrt": ops.sqrt,
+    "abs": ops.abs,
+    "floor": ops.floor,
+    "erf": ops.erf,
+    "logical_not": ops.logical_not,
+    "assign": lambda x: x,
+    "softplus": ops.softplus,
+    "mish": ops.mish,
+    "square": lambda x: ops.multiply(x, x),
+    "rsqrt": lambda x: ops.power(x, ops.constant(np.float32(-0.5))),
+}
+_BINARY = {
+    "add": ops.add,
+    "subtract": ops.subtract,
+    "multiply": ops.multiply,
+    "divide": ops.divide,
+    "maximum": ops.maximum,
+    "minimum": ops.minimum,
+    "elementwise_pow": ops.power,
+    "logical_and": ops.logical_and,
+    "logical_or": ops.logical_or,
+    "bitwise_and": ops.logical_and,
+    "bitwise_or": ops.logical_or,
+    "equal": ops.equal,
+    "not_equal": ops.not_equal,
+    "greater_than": ops.greater,
+    "greater_equal": ops.greater_equal,
+    "less_than": ops.less,
+    "less_equal": ops.less_equal,
+}
+
+
+@_does(*_UNARY)
+def _unary(t, op):
+    return [_UNARY[op.kind.removeprefix("pd_op.")](t.node(op, 0))]
+
+
+@_does(*_BINARY)
+def _binary(t, op):
+    left, right = t.node(op, 0), t.node(op, 1)
+    if left.get_element_type() != right.get_element_type():  # a Python number beside a tensor
+        right = ops.convert(right, left.get_element_type()).output(0)
+    return [_BINARY[op.kind.removeprefix("pd_op.")](left, right)]
+
+
+@_does("scale")
+def _scale(t, op):
+    x, dtype = t.node(op, 0), t.dtype(op)
+    factor, bias = t.array(op, 1).astype(dtype).reshape(()), np.asarray(op.attributes["bias"], dtype)
+    if not op.attributes["bias_after_scale"]:
+        bias = (bias * factor).astype(dtype)
+    if factor != 1:
+        x = ops.multiply(x, ops.constant(factor))
+    return [ops.add(x, ops.constant(bias)) if bias != 0 else x]
+
+
+@_does("pow")
+def _pow(t, op):
+    return [ops.power(t.node(op, 0), ops.constant(np.asarray(op.attributes["y"], t.dtype(op))))]
+
+
+@_does("clip")
+def _clip(t, op):
+    return [ops.clamp(t.node(op, 0), t.array(op, 1).item(), t.array(op, 2).item())]
+
+
+@_does("cast")
+def _cast(t, op):
+    return [ops.convert(t.node(op, 0), ov.Type(t.dtype(op)))]
+
+
+@_does("where")
+def _where(t, op):
+    return [ops.select(*(t.node(op, n) for n in range(3)))]
+
+
+@_does("gelu")
+def _gelu(t, op):
+    return [ops.gelu(t.node(op, 0), "tanh" if op.attributes["approximate"] else "erf")]
+
+
+@_does("softmax")
+def _softmax(t, op):
+    x = t.node(op, 0)
+    return [ops.softmax(x, op.attributes["axis"] % len(x.get_partial_shape()))]
+
+
+@_does("dropout")
+def _dropout(t, op):  # programs are for inference
+    return [t.node(op, 0), None]
+
+
+# -- products ---------------------------------------------------------------------------------------------------
+
+
+@_does("matmul")
+def _matmul(t, op):
+    attention = t.as_attention(op)
+    if attention is not None:
+        return [attention]
+    return [ops.matmul(t.node(op, 0), t.node(op, 1), op.attributes["transpose_x"], op.attributes["transpose_y"])]
+
+
+@_does("conv2d", "depthwise_conv2d")
+def _conv2d(t, op):
+    x, weight, groups = t.node(op, 0), t.node(op, 1), op.attributes["groups"]
+    strides, dilations = op.attributes["strides"], op.attributes["dilations"]
+    begin, end, auto = _paddings(op)
+    if groups == 1:
+        return [ops.convolution(x, weight, strides, begin, end, dilations, auto)]
+    out, per_group, *kernel = t.shape_of_input(op, 1)
+    weight = t.reshaped(weight, [groups, out // groups, per_group, *kernel])
+    return [ops.group_convolution(x, weight, strides, begin, end, dilations, auto)]
+
+
+@_does("conv2d_transpose")
+def _conv2d_transpose(t, op):
+    begin, end, auto = _paddings(op)
+    size = ops.constant(np.asarray(t.shape(op)[2:], np.int64))
+    a = op.attributes
+    if a["groups"] != 1:
+        t.refuse("conv2d_transpose in groups")
+    return [
+        ops.convolution_backprop_data(
+            t.node(op, 0), t.node(op, 1), a["strides"], size, begin, end, a["dilations"], auto, [0, 0]
+        )
+    ]
+
+
+def _paddings(op):
+    """(before, after, automatic) of [height, width] or [top, bottom, left, right]."""
+    padding = op.attributes["paddings"]
+    automatic = {"EXPLICIT": "explicit", "SAME": "same_upper", "VALID": "valid"}[op.attributes["padding_algorithm"]]
+    if len(padding) == 2:
+        return padding, padding, automatic
+    return padding[0::2], padding[1::2], automatic
+
+
+# -- norms and sums ---------------------------------------------------------------------------------------------
+
+
+@_does("group_norm")
+def _group_norm(t, op):
+    if op.attributes["data_format"] != "NCHW":
+        t.refuse("group_norm with channels last")
+    x, scale, bias = (t.node(op, n) for n in range(3))
+    return [ops.group_normalization(x, scale, bias, op.attributes["groups"], op.attributes["epsilon"]), None, None]
+
+
+@_does("layer_norm")
+def _layer_norm(t, op):
+    x, first = t.node(op, 0), op.attributes["begin_norm_axis"]
+    shape = t.shape_of_input(op, 0)
+    axes = ops.constant(np.arange(first, len(shape)))
+    y = ops.mvn(x, axes, True, op.attributes["epsilon"], "inside_sqrt")
+    for n, combine in ((1, ops.multiply), (2, ops.add)):
+        if op.inputs[n] is not None:
+            y = combine(y, t.reshaped(t.node(op, n), shape[first:]))
+    return [y, None, None]
+
+
+@_does("mean")
+def _mean(t, op):
+    return [ops.reduce_mean(t.node(op, 0), _axes(t, op, op.attributes["axis"]), op.attributes["keepdim"])]
+
+
+@_does("sum", "max", "min")
+def _reduce(t, op):
+    reduce = {"sum": ops.reduce_sum, "max": ops.reduce_max, "min": ops.reduce_min}[op.kind.removeprefix("pd_op.")]
+    return [reduce(t.node(op, 0), _axes(t, op, t.array(op, 1).tolist()), op.attributes["keepdim"])]
+
+
+def _axes(t, op, axes):
+    rank = len(t.shape_of_input(op, 0))
+    return ops.constant(np.asarray([axis % rank for axis in axes] or range(rank), np.int64))
+
+
+@_does("argmax")
+def _argmax(t, op):
+    axis = t.array(op, 1).item() % len(t.shape_of_input(op, 0))
+    one = ops.constant(np.int64(1))
+    found = ops.topk(t.node(op, 0), one, axis, "max", "value", index_element_type="i64", stable=True)  # ties: the first
+    return [t.reshaped(found.output(1), t.shape(op))]
+
+
+@_does("pool2d")
+def _pool2d(t, op):
+    a, kernel = op.attributes, t.array(op, 1).tolist()
+    if a["global_pooling"] or a["adaptive"]:
+        t.refuse("pool2d over the whole picture")
+    begin, end, auto = _paddings(op)
+    rounding = "ceil" if a["ceil_mode"] else "floor"
+    if a["pooling_type"] == "avg":
+        return [ops.avg_pool(t.node(op, 0), a["strides"], begin, end, kernel, a["exclusive"], rounding, auto)]
+    return [ops.max_pool(t.node(op, 0), a["strides"], [1, 1], begin, end, kernel, rounding, auto).output(0)]
+
+
+# -- moving numbers about ---------------------------------------------------------------------------------------
+
+
+@_does("reshape", "flatten", "unsqueeze", "squeeze", "view_shape")
+def _reshape(t, op):
+    return [t.reshaped(t.node(op, 0), t.shape(op)), *[None] * (len(op.outputs) - 1)]
+
+
+@_does("transpose")
+def _transpose(t, op):
+    return [ops.transpose(t.node(op, 0), ops.constant(np.asarray(op.attributes["perm"], np.int64)))]
+
+
+@_does("expand", "expand_as")
+def _expand(t, op):
+    return [ops.broadcast(t.node(op, 0), ops.constant(np.asarray(t.shape(op), np.int64)))]
+
+
+@_does("tile")
+def _tile(t, op):
+    return [ops.tile(t.node(op, 0), ops.constant(t.array(op, 1).astype(np.int64)))]
+
+
+@_does("repeat_interleave")
+def _repeat_interleave(t, op):
+    axis, size = op.attributes["axis"], t.shape_of_input(op, 0)
+    index = np.repeat(np.arange(size[axis]), op.attributes["repeats"])
+    return [ops.gather(t.node(op, 0), ops.constant(index), ops.constant(np.int64(axis)))]
+
+
+@_does("builtin.combine")
+def _combine(t, op):
+    return [[t.node(op, n) for n in range(len(op.inputs))]]
+
+
+@_does("builtin.split")
+def _uncombine(t, op):
+    return t.values[op.inputs[0]]
+
+
+@_does("broadcast_tensors")
+def _broadcast_tensors(t, op):
+    parts = t.values[op.inputs[0]]
+    shape = np.broadcast_shapes(*(tuple(part.get_shape()) for part in parts))
+    return [[ops.broadcast(part, ops.constant(np.asarray(shape, np.int64))).output(0) for part in parts]]
+
+
+@_does("concat")
+def _concat(t, op):
+    return [ops.concat(t.values[op.inputs[0]], t.array(op, 1).item())]
+
+
+@_does("stack")
+def _stack(t, op):
+    axis, shape = op.attributes["axis"], t.shape(op)
+    thin = [1 if n == axis % len(shape) else size for n, size in enumerate(shape)]
+    return [ops.concat([t.reshaped(part, thin) for part in t.values[op.inputs[0]]], axis)]
+
+
+@_does("split_with_num")
+def _split_with_num(t, op):
+    parts = ops.split(t.node(op, 0), ops.constant(np.int64(t.array(op, 1).item())), op.attributes["num"])
+    return [parts.outputs()]
+
+
+@_does("split")
+def _split(t, op):
+    sections, axis = t.array(op, 1).astype(np.int64), t.array(op, 2).item()
+    return [ops.variadic_split(t.node(op, 0), ops.constant(np.int64(axis)), ops.constant(sections)).outputs()]
+
+
+@_does("unbind")
+def _unbind(t, op):
+    axis, shape = op.attributes["axis"], t.shape_of_input(op, 0)
+    parts = ops.split(t.node(op, 0), ops.constant(np.int64(axis)), shape[axis]).outputs()
+    del shape[axis]
+    return [[t.reshaped(part, shape) for part in parts]]
+
+
+@_does("slice")
+def _slice(t, op):
+    return [_sliced(t, op, np.ones(len(op.attributes["axes"]), np.int64))]
+
+
+@_does("strided_slice")
+def _strided_slice(t, op):
+    return [_sliced(t, op, t.array(op, 3).astype(np.int64))]
+
+
+def _sliced(t, op, steps):
+    starts, stops = (t.array(op, n).astype(np.int64) for n in (1, 2))
+    axes = np.asarray(op.attributes["axes"], np.int64)
+    x = ops.slice(t.node(op, 0), *(ops.constant(part) for part in (starts, stops, steps, axes)))
+    return t.reshaped(x, t.shape(op))
+
+
+@_does("pad")
+def _pad(t, op):
+    around = np.asarray(op.attributes["paddings"], np.int64)
+    return [_padded(t, op, around[0::2], around[1::2], "constant", t.array(op, 1).item())]
+
+
+@_does("pad3d")
+def _pad3d(t, op):
+    around, a = t.array(op, 1).astype(np.int64), op.attributes  # left, right, top, bottom, front, back
+    if a["data_format"] != "NCDHW" or a["mode"] not in ("constant", "reflect", "replicate"):
+        t.refuse(f"pad3d {a['data_format']} {a['mode']}")
+    begin, end = (np.asarray([0, 0, *around[side::2][::-1]]) for side in (0, 1))
+    mode = {"replicate": "edge"}.get(a["mode"], a["mode"])
+    return [_padded(t, op, begin, end, mode, a["pad_value"])]
+
+
+def _padded(t, op, begin, end, mode, value):
+    fill = ops.constant(np.asarray(value, t.dtype(op)))
+    return ops.pad(t.node(op, 0), ops.constant(begin), ops.constant(end), mode, fill)
+
+
+@_does("nearest_interp")
+def _nearest(t, op):
+    if op.attributes["align_corners"]:
+        t.refuse("nearest_interp with align_corners")
+    return [_interpolated(t, op, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")]
+
+
+@_does("bilinear_interp")
+def _bilinear(t, op):
+    a = op.attributes
+    how = "align_corners" if a["align_corners"] else "half_pixel" if a["align_mode"] == 0 else "asymmetric"
+    return [_interpolated(t, op, mode="linear_onnx", coordinate_transformation_mode=how)]
+
+
+def _interpolated(t, op, **how):
+    size = ops.constant(np.asarray(t.shape(op)[2:], np.int64))
+    return ops.interpolate(
+        t.node(op, 0), size, shape_calculation_mode="sizes", axes=ops.constant(np.asarray([2, 3], np.int64)), **how
+    )
+
+
+@_does("embedding")
+def _embedding(t, op):
+    return [ops.gather(t.node(op, 1), t.node(op, 0), ops.constant(np.int64(0)))]
+
+
+@_does("gather")
+def _gather(t, op):
+    return [ops.gather(t.node(op, 0), t.node(op, 1), ops.constant(np.int64(t.array(op, 2).item())))]
+
+
+@_does("index_select")
+def _index_select(t, op):
+    return [ops.gather(t.node(op, 0), t.node(op, 1), ops.constant(np.int64(op.attributes["axis"])))]
+
+
+@_does("gather_nd")
+def _gather_nd(t, op):
+    return [ops.gather_nd(t.node(op, 0), t.node(op, 1))]

@@ -1,0 +1,60 @@
+"""How many threads compute.
+
+Paddle sets `OMP_NUM_THREADS=1` when it is imported, unless the variable is set already: its own kernels then use one
+core. So `import ppdiffusers` sets it first, to the number of physical cores, unless the user has set it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ppdiffusers.core.errors import InputError
+
+_VARIABLE = "OMP_NUM_THREADS"
+_chosen: int | None = None
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may run on; two hyper-threads are one core."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = {_core_of(cpu) for cpu in allowed}
+    return max(1, len(cores))
+
+
+def _core_of(cpu: int) -> str:
+    siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        return siblings.read_text()
+    except OSError:  # not Linux, or a container that hides it: every processor counts
+        return str(cpu)
+
+
+def prepare() -> None:
+    """Before Paddle is imported: let it use all cores, unless the user has said how many."""
+    if "paddle" not in sys.modules:
+        os.environ.setdefault(_VARIABLE, str(physical_cores()))
+
+
+def set_num_threads(count: int) -> None:
+    """Compute with `count` threads from now on: Paddle's own kernels and programs compiled after this call.
+
+    Raises:
+        InputError: `count` is not a positive whole number.
+    """
+    global _chosen
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise InputError(f"The number of threads is {count!r}.", expected="a whole number of 1 or more")
+    _chosen = count
+    os.environ[_VARIABLE] = str(count)
+    if "paddle" in sys.modules:
+        sys.modules["paddle"].base.core.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """Threads that programs are compiled for: `set_num_threads`, else `OMP_NUM_THREADS`, else the physical cores."""
+    if _chosen is not None:
+        return _chosen
+    first = os.environ.get(_VARIABLE, "").split(",")[0]  # one number for each nesting level
+    return int(first) if first.isdecimal() and int(first) > 0 else physical_cores()
