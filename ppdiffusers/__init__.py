@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ppdiffusers.runtime.threads import get_num_threads, prepare, set_num_threads
 from ppdiffusers.version import __version__
+
+prepare()
 
 # public module -> the names that `ppdiffusers` offers from it
 _MODULES: dict[str, tuple[str, ...]] = {
@@ -70,7 +73,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
 }
 _HOME = {name: f"ppdiffusers.{module}" for module, names in _MODULES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["__version__", "get_num_threads", "set_num_threads", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:

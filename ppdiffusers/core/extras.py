@@ -16,6 +16,7 @@ _INSTALL_AS = {
     "diffusers": "'ppdiffusers[verify]'",
     "transformers": "'ppdiffusers[verify]'",
     "scipy": "'ppdiffusers[lms]'",
+    "openvino": "'ppdiffusers[openvino]'",
     "PIL": "pillow",
 }
 

@@ -27,9 +27,11 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.pretrained import LEGACY_ARGUMENTS
 from ppdiffusers.io.source import resolve_folder
 from ppdiffusers.pipelines.steps.device import move_layer, parse_device_and_dtype
+from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
+_COMPILE_MODES = ("on", "auto", "off")
 # Written under a temporary name and renamed, so they can be linked instead of copied.
 _WEIGHT_SUFFIXES = (".safetensors", ".pdparams", ".bin", ".ckpt", ".pt")
 
@@ -69,6 +71,7 @@ class DiffusionPipeline(ConfigMixin):
     config_name = INDEX_NAME
     _optional_components: tuple[str, ...] = ()
     _interrupt = False
+    _compile_mode = "auto"
 
     # -- components -------------------------------------------------------------------------------------------------
 
@@ -149,6 +152,7 @@ class DiffusionPipeline(ConfigMixin):
         # what the caller brings along need not be known to us
         index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})
         pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(index, folder)
+        mode = _compile_mode(kwargs)
         options = _loading_options(kwargs)
         expected, settings = pipeline_class.component_names()
         _refuse_unknown_arguments(pipeline_class, kwargs, (*expected, *settings))
@@ -162,7 +166,7 @@ class DiffusionPipeline(ConfigMixin):
         }
         pipeline = pipeline_class(**loaded, **chosen)
         pipeline.register_to_config(_name_or_path=str(folder))
-        return pipeline
+        return pipeline if mode == "auto" else pipeline.compile(mode=mode)
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
@@ -277,6 +281,37 @@ class DiffusionPipeline(ConfigMixin):
         """The folder it was loaded from."""
         return self._settings.get("_name_or_path")
 
+    # -- speed ------------------------------------------------------------------------------------------------------
+
+    def compile(self, dtype: Any = None, backend: str | None = None, mode: str = "on") -> DiffusionPipeline:
+        """Run the networks as compiled programs (`ppdiffusers.runtime.compile`), in place; returns the pipeline.
+
+        Args:
+            dtype: what the programs compute in: "float32" (default) or "bfloat16".
+            backend: "openvino", "onednn" or "gpu"; by default the fastest one that is installed.
+            mode: "on"; "auto", which pipelines start with: on a CPU, when a network's calls take so long that
+                compiling pays; "off": eager mode.
+
+        Raises:
+            InputError: an unknown mode, backend or dtype.
+        """
+        if mode not in _COMPILE_MODES:
+            raise InputError(f"mode is {mode!r}.", expected=f"one of {', '.join(map(repr, _COMPILE_MODES))}")
+        self._compile_mode = mode
+        for layer in self._layers().values():
+            if _library(layer) != "paddlenlp":
+                decompile(layer)
+                if mode != "off":
+                    compile(layer, dtype, backend, mode)
+        return self
+
+    def _compile_when_it_pays(self) -> None:
+        """Called before each run, for pipelines that nobody has told anything else."""
+        if self._compile_mode == "auto" and os.environ.get("PPDIFFUSERS_COMPILE", "auto") == "auto":
+            for layer in self._layers().values():
+                if _library(layer) == "ppdiffusers":
+                    compile_when_it_pays(layer)
+
     # -- progress, memory, pictures ---------------------------------------------------------------------------------
 
     @property
@@ -364,6 +399,11 @@ def _pipeline_class(index: ModelIndex, folder: Path) -> type[DiffusionPipeline]:
             remedy="load its components one by one (`subfolder=...`), or update ppdiffusers.",
         )
     return found
+
+
+def _compile_mode(kwargs: dict[str, Any]) -> str:
+    mode = kwargs.pop("compile", "auto")
+    return {True: "on", False: "off"}.get(mode, mode)
 
 
 def _loading_options(kwargs: dict[str, Any]) -> dict[str, Any]:

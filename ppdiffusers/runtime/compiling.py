@@ -22,6 +22,7 @@ from ppdiffusers.runtime.structure import NotPlain, flatten, rebuild
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
 from ppdiffusers.runtime.weights import Fingerprint, hash_views, hash_weights, map_weights, move_to_file, write_weights
+from ppdiffusers.utils.dtypes import check_computable
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -43,7 +44,7 @@ def compile(layer: nn.Layer, dtype: Any = None, backend: str | None = None, mode
     the result with eager mode; a program that disagrees is refused with a warning, and eager mode goes on. Programs
     are kept on disk, so the next process starts at once. While it is compiled, the layer's weights lie in a mapped
     file (their place in memory is the engine's); changed weights are noticed, and programs made anew. In training
-    mode the layer computes as always.
+    mode, and for inputs that need gradients, the layer computes as always. Hooks of its parts do not run.
 
     Args:
         layer: a network of ours; it is returned.
@@ -53,11 +54,13 @@ def compile(layer: nn.Layer, dtype: Any = None, backend: str | None = None, mode
         mode: "on", or "auto": compile when a call takes so long that compiling pays.
 
     Raises:
-        InputError: an unknown backend, dtype or mode.
+        InputError: an unknown backend, dtype or mode, or half-precision weights on a CPU.
         MissingDependencyError: the backend's package is not installed.
     """
     if mode not in ("on", "auto"):
         raise InputError(f"mode is {mode!r}.", expected="'on' or 'auto'")
+    for parameter in layer.parameters():
+        check_computable(parameter, type(layer).__name__)
     engine = choose_engine(backend, dtype, _device(layer))
     decompile(layer)
     shared = _Shared(layer, engine, mode == "auto")
@@ -77,6 +80,14 @@ def decompile(layer: nn.Layer) -> nn.Layer:
 def is_compiled(layer: nn.Layer) -> bool:
     """Whether `compile` was applied."""
     return any(isinstance(value, CompiledMethod) for value in layer.__dict__.values())
+
+
+def compile_when_it_pays(layer: nn.Layer) -> None:
+    """Apply `compile(layer, mode="auto")` where that is safe: a float32 network on a CPU that nobody has changed."""
+    names = getattr(type(layer), "compiled_methods", ("forward",))
+    if not any(name in layer.__dict__ for name in names) and _device(layer) == "cpu":
+        if all(parameter.dtype == paddle.float32 for parameter in layer.parameters()):
+            compile(layer, mode="auto")
 
 
 def _device(layer: nn.Layer) -> str:
@@ -142,13 +153,15 @@ class CompiledMethod:
         return getattr(type(self._shared.layer), self._name)(self._shared.layer, *args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._shared.layer.training:
+        if self._shared.layer.training or self._shared.auto and paddle.is_grad_enabled():
             return self.eager(*args, **kwargs)
         tensors: list[paddle.Tensor] = []
         try:
             template = flatten(self._with_tensors(args, kwargs), tensors)
         except NotPlain:
             return self.eager(*args, **kwargs)
+        if paddle.is_grad_enabled() and not all(tensor.stop_gradient for tensor in tensors):
+            return self.eager(*args, **kwargs)  # programs give no gradients
         form = json.dumps([template, [[str(t.dtype), list(t.shape)] for t in tensors], get_num_threads()])
         if form in self._refused:
             return self.eager(*args, **kwargs)

@@ -16,7 +16,8 @@ logger = get_logger(__name__)
 
 
 def inference(call: Callable) -> Callable:
-    """Decorator of a pipeline's `__call__`: no gradients, and new tensors are made on the pipeline's device."""
+    """Decorator of a pipeline's `__call__`: no gradients, compiled networks where that pays, and new tensors are
+    made on the pipeline's device."""
 
     @functools.wraps(call)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -25,6 +26,7 @@ def inference(call: Callable) -> Callable:
             paddle.device.set_device(self.device)
         try:
             with paddle.no_grad():
+                self._compile_when_it_pays()
                 return call(self, *args, **kwargs)
         finally:
             if self.device != before:
