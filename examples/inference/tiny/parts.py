@@ -1,0 +1,101 @@
+"""各个小模型共用的零件：分词器、CLIP 编码器、VAE。权重是随机的，画出的图没有内容。"""
+
+from pathlib import Path
+
+import paddle
+
+from ppdiffusers import AutoencoderKL, UNet2DConditionModel
+from ppdiffusers.transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+VOCABULARY = Path(__file__).parents[2] / "assets" / "shapes-bilingual" / "tokenizer"
+WIDTH = 32  # 文本向量的宽度，也是 UNet 交叉注意力的宽度
+SIDE = 64  # 图片边长（像素）
+
+
+def seed(value: int = 0) -> None:
+    """让随机权重每次都一样。"""
+    paddle.seed(value)
+
+
+def tokenizer(**settings) -> CLIPTokenizer:
+    """中英文小词表，最多 77 个词元。"""
+    return CLIPTokenizer.from_pretrained(VOCABULARY, model_max_length=77, **settings)
+
+
+def text_config(vocabulary: CLIPTokenizer, **settings) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        **{
+            "vocab_size": len(vocabulary),
+            "hidden_size": WIDTH,
+            "intermediate_size": 64,
+            "projection_dim": WIDTH,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 77,
+            "bos_token_id": vocabulary.bos_token_id,
+            "eos_token_id": vocabulary.eos_token_id,
+            **settings,
+        }
+    )
+
+
+def text_encoder(vocabulary: CLIPTokenizer, **settings) -> CLIPTextModel:
+    return CLIPTextModel(text_config(vocabulary, **settings))
+
+
+def image_encoder(**settings) -> CLIPVisionModelWithProjection:
+    config = CLIPVisionConfig(
+        **{
+            "hidden_size": WIDTH,
+            "intermediate_size": 64,
+            "projection_dim": WIDTH,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": 32,
+            "patch_size": 8,
+            **settings,
+        }
+    )
+    return CLIPVisionModelWithProjection(config)
+
+
+def feature_extractor(side: int = 32) -> CLIPImageProcessor:
+    return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+
+
+def vae(**settings) -> AutoencoderKL:
+    """与已发布的 VAE 一样四级：边长缩小到八分之一。"""
+    return AutoencoderKL(
+        **{
+            "down_block_types": ["DownEncoderBlock2D"] * 4,
+            "up_block_types": ["UpDecoderBlock2D"] * 4,
+            "block_out_channels": [8, 8, 16, 16],
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+            "sample_size": SIDE,
+            **settings,
+        }
+    )
+
+
+def unet(**settings) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        **{
+            "sample_size": SIDE // 8,
+            "layers_per_block": 1,
+            "block_out_channels": [16, 32],
+            "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+            "norm_num_groups": 8,
+            "cross_attention_dim": WIDTH,
+            "attention_head_dim": 4,
+            **settings,
+        }
+    )
