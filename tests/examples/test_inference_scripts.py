@@ -24,7 +24,9 @@ def test_script_runs(script, tmp_path):
     command = [sys.executable, str(script), "--tiny", "--output_dir", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    written = [path for path in (tmp_path / "out").rglob("*") if path.suffix in RESULTS]
+    # the tiny checkpoint that the script makes first lies in tiny/: its vocabularies are no results
+    results = (path for path in (tmp_path / "out").rglob("*") if path.suffix in RESULTS)
+    written = [path for path in results if "tiny" not in path.relative_to(tmp_path).parts]
     assert written, "the script wrote no result"
     assert all(path.name in done.stdout for path in written), "the script does not say where its results are"
 
