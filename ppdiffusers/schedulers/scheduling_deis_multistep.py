@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,7 @@ from ppdiffusers.schedulers.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.prediction import check_choice, check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
 from ppdiffusers.schedulers.sigmas import with_final
-from ppdiffusers.schedulers.updates import Level, exponential_integrator
-
-ONE = np.float32(1)
-TWO = np.float32(2)
+from ppdiffusers.schedulers.updates import exponential_integrator
 
 
 class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
@@ -99,27 +97,29 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
             weights = exponential_integrator("dpmsolver", "", 1, past[0], t)
             prev = combine((weights.sample, x), (weights.d0, self.model_outputs[-1]))
         else:
-            terms = zip(_lagrange_integrals(t, past), self._newest(order), strict=True)
+            rhos = self.sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # float32 would cancel
+            if self.config.use_flow_sigmas:
+                rhos = rhos / (1 - rhos)
+            terms = zip(_lagrange_integrals(*rhos.tolist()), self._newest(order), strict=True)
             prev = combine((t.alpha / past[0].alpha, x), *((t.alpha * c, m) for c, m in terms))
         self._step_index += 1
         return step_result(return_dict, downcast(prev, sample))
 
 
-def _lagrange_integrals(t: Level, past: list[Level]) -> list[np.float32]:
-    """Integrals over rho = sigma / alpha, from past[0] to t, of the Lagrange polynomials in log(rho) of the past."""
-    rho_t, *rhos = (level.sigma / level.alpha for level in (t, *past))
+def _lagrange_integrals(rho_t: float, *rhos: float) -> list[float]:
+    """Integrals over rho = sigma / alpha, from rhos[0] to rho_t, of the past's Lagrange polynomials in log(rho)."""
     integral = _integral_2 if len(rhos) == 2 else _integral_3
     rotations = [rhos[k:] + rhos[:k] for k in range(len(rhos))]
     return [integral(rho_t, *nodes) - integral(rhos[0], *nodes) for nodes in rotations]
 
 
-def _integral_2(rho: np.float32, b: np.float32, c: np.float32) -> np.float32:
+def _integral_2(rho: float, b: float, c: float) -> float:
     """Antiderivative of (log rho - log c) / (log b - log c)."""
-    return rho * (np.log(rho) - np.log(c) - ONE) / (np.log(b) - np.log(c))
+    return rho * (log(rho) - log(c) - 1) / (log(b) - log(c))
 
 
-def _integral_3(rho: np.float32, b: np.float32, c: np.float32, d: np.float32) -> np.float32:
+def _integral_3(rho: float, b: float, c: float, d: float) -> float:
     """Antiderivative of (log rho - log c)(log rho - log d) / ((log b - log c)(log b - log d))."""
-    x, y, z = np.log(rho), np.log(c), np.log(d)
-    numerator = y * (z - x + ONE) - z * x + z + x * x - TWO * x + TWO
-    return rho * numerator / ((np.log(b) - y) * (np.log(b) - z))
+    x, y, z = log(rho), log(c), log(d)
+    numerator = y * (z - x + 1) - z * x + z + x * x - 2 * x + 2
+    return rho * numerator / ((log(b) - y) * (log(b) - z))

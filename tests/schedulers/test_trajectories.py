@@ -262,8 +262,7 @@ GRID: dict[str, list[dict]] = {
         {"solver_order": 1},
         {"solver_type": "midpoint"},
     ],
-    # the reference takes the third order's integrals as differences of large float32 numbers
-    "DEISMultistepScheduler": [{**c, "_one_step": 1e-4} if c.get("solver_order") == 3 else c for c in SOLVERS]
+    "DEISMultistepScheduler": SOLVERS
     + [{"algorithm_type": "dpmsolver++", "solver_type": "midpoint"}, {**X0, **COSINE}],
     # third order divides by the last step, which Karras sigmas make zero here: the reference gives NaN
     # and where rounding repeats the first timestep, the reference runs over the end of its list
@@ -333,9 +332,8 @@ GRID: dict[str, list[dict]] = {
         for c in [*KDPM2, {**TRAILING, **SCALED, **V}, {**LEADING, **V}, {**TRAILING, **V}]
         if not COSINE.items() <= c.items()  # at its first step also at more
     ],
-    # from a noise of size 20000, the reference's midpoint is a float32 logarithm and its exponential
     "DPMSolverSDEScheduler": [
-        *({**c, "_one_step": 1e-3} if COSINE.items() <= c.items() else c for c in SIGMA_SAMPLERS),
+        *SIGMA_SAMPLERS,
         {**TRAILING, **SCALED, **V},
         {**SCALED, "_s_noise": 0.7},
     ],
@@ -352,6 +350,12 @@ GRID: dict[str, list[dict]] = {
     + [
         {"_s_churn": 5.0, "_s_noise": 1.1},
         {"_s_churn": 20.0, "_s_tmin": 0.5, "_s_tmax": 8.0, **V},
+        {"_s_churn": 20.0, "sigma_schedule": "exponential"},
+        {"_s_churn": 5.0, "_s_noise": 0.9, "rho": 3.0, "sigma_data": 1.0},
+        {"sigma_schedule": "exponential", "sigma_max": 20.0, "sigma_min": 0.05},
+        {"sigma_schedule": "exponential", "sigma_data": 1.0, **V},
+        {"sigma_data": 0.25, **V, **SIGMA_MIN},
+        {"num_train_timesteps": 200, "sigma_max": 20.0, **V},
     ],
     "EDMDPMSolverMultistepScheduler": EDM
     + [
@@ -388,30 +392,39 @@ GRID: dict[str, list[dict]] = {
         {"_set_timesteps": {"timesteps": [1000.0, 700.0, 200.0]}, "_steps": (None, 3)},
         {"_set_timesteps": {"sigmas": [1.0, 0.4], "timesteps": [990.0, 410.0]}, "_steps": (None, 2)},
     ],
-    # the reference takes the network's output for (sample - (sample - sigma * output)) / sigma, sigma down to 1e-3
     "FlowMatchHeunDiscreteScheduler": [
-        {**c, "_one_step": 3e-4}
-        for c in (
-            {},
-            {"shift": 3.0},
-            {"shift": 0.5},
-            {"shift": 7.0},
-            {"num_train_timesteps": 500, "shift": 0.5},
-            {"num_train_timesteps": 100},
-            {"_s_churn": 5.0, "_s_noise": 1.1},
-            {"_s_churn": 20.0},
-            {"_s_churn": 5.0, "_s_tmin": 0.2, "_s_tmax": 0.8, "shift": 2.0},
-        )
+        *({"shift": shift} for shift in (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 12.0)),
+        *({"num_train_timesteps": n, "shift": shift} for n in (100, 333, 500) for shift in (0.5, 1.0, 3.0)),
+        {"_s_churn": 5.0, "_s_noise": 1.1},
+        {"_s_churn": 20.0},
+        {"_s_churn": 20.0, "_s_noise": 0.9, "shift": 3.0},
+        {"_s_churn": 5.0, "_s_tmin": 0.2, "_s_tmax": 0.8, "shift": 2.0},
+        {"_s_churn": 2.0, "_s_tmin": 0.5, "num_train_timesteps": 500},
     ],
     "CMStochasticIterativeScheduler": [
-        {**c, "_steps": c.get("_steps", (1, 2, 5, 10, 25, 40))}
+        {"_steps": (1, 2, 5, 10, 25, 40), **c}
         for c in (
             {},
             {"clip_denoised": False},
             {"s_noise": 1.2},
+            {"s_noise": 0.8, "clip_denoised": False},
             {"sigma_max": 10.0, "rho": 3.0},
-            {"sigma_data": 1.0, "sigma_min": 0.05, "_one_step": 1e-4},  # sigma - sigma_min cancels in float32
+            {"sigma_max": 200.0},
+            {"sigma_min": 0.0625},  # a power of two: sigma - sigma_min cancels
+            {"sigma_data": 1.0, "sigma_min": 0.0625},
+            {"sigma_data": 0.25},
+            {"sigma_data": 2.0, "clip_denoised": False},
+            {"rho": 1.0},
+            {"rho": 3.0, "clip_denoised": False},
+            {"rho": 9.0, "s_noise": 0.5},
+            {"num_train_timesteps": 200, "_steps": STEPS},
+            {"num_train_timesteps": 200, "rho": 5.0, "clip_denoised": False, "_steps": STEPS},
+            {"num_train_timesteps": 18, "_steps": (1, 2, 5, 10)},
+            {"num_train_timesteps": 18, "sigma_data": 1.0, "_steps": (1, 2, 5, 10)},
+            {"_set_timesteps": {"timesteps": [39, 25, 10, 4, 1]}, "_steps": (None,)},
             {"_set_timesteps": {"timesteps": [22, 7, 0]}, "_steps": (None,)},
+            {"_set_timesteps": {"timesteps": [22, 0]}, "_steps": (None,), "clip_denoised": False},
+            {"_set_timesteps": {"timesteps": [106, 0]}, "_steps": (None,), "num_train_timesteps": 151},
         )
     ],
     "SASolverScheduler": [
@@ -423,7 +436,17 @@ GRID: dict[str, list[dict]] = {
         {"algorithm_type": "noise_prediction", **V, **SCALED},
         {"lower_order_final": False, **SCALED},
     ],
-    "IPNDMScheduler": [{}, {"num_train_timesteps": 100}],
+    # a trained schedule here has a value for each step of the run and its end
+    "IPNDMScheduler": [
+        {},
+        {"num_train_timesteps": 100},
+        {"num_train_timesteps": 333},
+        *(
+            {"trained_betas": [round(1 - (i / n) ** power, 6) for i in range(n + 1)], "_steps": (n,)}
+            for n in (5, 10, 50)
+            for power in (1, 2)
+        ),
+    ],
 }
 
 
@@ -446,11 +469,6 @@ def test_every_step_is_that_of_diffusers(name: str, config: dict) -> None:
 
 
 def test_the_grid_has_twenty_configurations_for_each_scheduler_with_that_many_meaningful_ones() -> None:
-    simple = {
-        "IPNDMScheduler",
-        "FlowMatchHeunDiscreteScheduler",
-        "CMStochasticIterativeScheduler",
-        "EDMEulerScheduler",
-    }  # samplers with hardly anything to configure
+    simple = {"IPNDMScheduler"}  # has one schedule, and nothing else to configure
     few = {name: len(configs) for name, configs in GRID.items() if len(configs) < 20 and name not in simple}
     assert not few
