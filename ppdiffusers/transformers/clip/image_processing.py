@@ -15,7 +15,7 @@ from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.io.source import resolve_folder
-from ppdiffusers.transformers.clip.tokenization import BatchEncoding
+from ppdiffusers.transformers.tokenization_utils import BatchEncoding
 
 OPENAI_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

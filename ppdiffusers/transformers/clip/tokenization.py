@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -10,18 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import ftfy
-import numpy as np
 import regex
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
 from ppdiffusers.core.config import read_json
-from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.source import resolve_folder
-from ppdiffusers.utils.logging import get_logger
-
-logger = get_logger(__name__)
+from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.transformers.tokenization_utils import PretrainedTokenizer, as_added, write_json, write_text
 
 _PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 # The slow tokenizer's words are those of Python's `regex`, case ignored: the engine inside `tokenizers` knows an older
@@ -29,22 +23,9 @@ _PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CASED_OUT = ("<|startoftext|>", "<|endoftext|>")
 _WORDS = regex.compile("|".join(map(re.escape, _CASED_OUT)) + "|" + _PATTERN, regex.IGNORECASE)
 _SPACES = regex.compile(r"\s+")
-_SPECIALS = ("bos_token", "eos_token", "unk_token", "pad_token")
-_UNLIMITED = 10**20  # a model_max_length above it stands for "none"
-_PADDING = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
-_TRUNCATION = {None: False, False: False, "do_not_truncate": False, True: True, "longest_first": True}
 
 
-class BatchEncoding(dict):
-    """What a tokenizer returns: `input_ids` and `attention_mask`, as items and as attributes."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self:
-            return self[name]
-        raise AttributeError(name)
-
-
-class _CLIPTokenizerBase:
+class _CLIPTokenizerBase(PretrainedTokenizer):
     """What both tokenizers share: files, special tokens, padding, decoding.
 
     Args:
@@ -57,8 +38,10 @@ class _CLIPTokenizerBase:
         padding_side, truncation_side: "right" or "left".
     """
 
-    config_file = "tokenizer_config.json"
-    model_input_names = ("input_ids", "attention_mask")
+    vocabulary_files = (
+        {"vocab_file": "vocab.json", "merges_file": "merges.txt"},
+        {"tokenizer_file": "tokenizer.json"},
+    )
 
     def __init__(
         self,
@@ -77,172 +60,35 @@ class _CLIPTokenizerBase:
         truncation_side: str = "right",
         **kwargs: Any,
     ):
-        self.encoder, self.merges = _read_bpe(vocab_file, merges_file, tokenizer_file)
-        self.model_max_length = int(min(model_max_length, 10**30))
-        self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
-        self.padding_side, self.truncation_side = padding_side, truncation_side
-        for side in (padding_side, truncation_side):
-            if side not in ("right", "left"):
-                raise ConfigError(f"A tokenizer cannot pad or cut on the side {side!r}.", expected='"right" or "left"')
-        self.added_tokens_decoder = {int(i): _as_added(t) for i, t in (added_tokens_decoder or {}).items()}
-        self._vocabulary = {**self.encoder, **self.added_tokens_encoder}
+        vocabulary, self.merges = _read_bpe(vocab_file, merges_file, tokenizer_file)
         given = {"bos_token": bos_token, "eos_token": eos_token, "unk_token": unk_token, "pad_token": pad_token}
-        for name, token in given.items():
-            # as the original does it: the first three are looked for in the normalised text too
-            self._mark(_as_added(token, normalized=name != "pad_token", special=True))
-            setattr(self, name, _content(token))
-        self.additional_special_tokens = [_content(token) for token in additional_special_tokens or ()]
-        for token in additional_special_tokens or ():
-            self._mark(_as_added(token, normalized=False, special=True))
-        self.backend = self._make_backend()
-        self._look_up()
+        super().__init__(
+            vocabulary,
+            given,
+            model_max_length,
+            additional_special_tokens,
+            added_tokens_decoder,
+            clean_up_tokenization_spaces,
+            padding_side,
+            truncation_side,
+        )
 
-    # -- files ----------------------------------------------------------------------------------------------------
+    def _special(self, name: str, token: Any) -> AddedToken:
+        # as the original does it: the first three are looked for in the normalised text too
+        return as_added(token, normalized=name != "pad_token", special=True)
 
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Any:
-        """Load from a folder with vocab.json and merges.txt, or with tokenizer.json.
+    def _more_config(self) -> dict[str, Any]:
+        return {"add_prefix_space": False, "do_lower_case": True, "errors": "replace"}
 
-        Args:
-            kwargs: settings that replace those of the folder, such as `model_max_length=77`.
-
-        Raises:
-            ConfigError: none of the files is there, or one is damaged.
-        """
-        folder = Path(resolve_folder(name_or_path, subfolder))
-        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            files = {"vocab_file": folder / "vocab.json", "merges_file": folder / "merges.txt"}
-        elif (folder / "tokenizer.json").is_file():
-            files = {"tokenizer_file": folder / "tokenizer.json"}
-        else:
-            raise ConfigError(
-                "The folder holds no CLIP tokenizer.",
-                where=folder,
-                expected="vocab.json and merges.txt, or tokenizer.json",
-                remedy="check the path and `subfolder`.",
-            )
-        settings = _read_settings(folder, cls.config_file)
-        settings.setdefault("model_max_length", settings.pop("max_len", None))
-        taken = {*_SPECIALS, "model_max_length", "clean_up_tokenization_spaces", "additional_special_tokens"}
-        taken |= {"added_tokens_decoder", "padding_side", "truncation_side"}
-        chosen = {key: value for key, value in {**settings, **kwargs}.items() if key in taken and value is not None}
-        return cls(**files, **chosen)
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Write vocab.json, merges.txt, tokenizer_config.json, special_tokens_map.json (and added_tokens.json)."""
-        folder = Path(save_directory)
-        states = {index: _state(token) for index, token in sorted(self.added_tokens_decoder.items())}
-        by_content = {state["content"]: state for state in states.values()}
-        specials: dict[str, Any] = {name: getattr(self, name) for name in _SPECIALS}
-        extra = {"additional_special_tokens": self.additional_special_tokens} if self.additional_special_tokens else {}
-        config = {
-            "add_prefix_space": False,
-            "added_tokens_decoder": {str(index): state for index, state in states.items()},
-            **specials,
-            **extra,
-            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
-            "do_lower_case": True,
-            "errors": "replace",
-            "model_max_length": self.model_max_length,
-            "padding_side": self.padding_side,
-            "truncation_side": self.truncation_side,
-            "tokenizer_class": "CLIPTokenizer",
-        }
-        _write_json(folder / "vocab.json", self.encoder)
+    def _save_vocabulary(self, folder: Path) -> None:
+        write_json(folder / "vocab.json", self.encoder)
         lines = ["#version: 0.2", *(" ".join(pair) for pair in self.merges)]
-        _write_text(folder / "merges.txt", "\n".join(lines) + "\n")
-        _write_json(folder / self.config_file, config)
-        whole = {name: {k: v for k, v in by_content[t].items() if k != "special"} for name, t in specials.items()}
-        _write_json(folder / "special_tokens_map.json", {**whole, **extra})
-        for stale in ("added_tokens.json", "tokenizer.json"):  # of another tokenizer that lay here before
-            (folder / stale).unlink(missing_ok=True)
-        outside = {token: index for token, index in self.added_tokens_encoder.items() if token not in self.encoder}
-        if outside:
-            _write_json(folder / "added_tokens.json", outside)
-
-    # -- vocabulary -----------------------------------------------------------------------------------------------
-
-    @property
-    def added_tokens_encoder(self) -> dict[str, int]:
-        """Tokens that are found whole in a text -> ids: the special ones and those that were added."""
-        return {token.content: index for index, token in sorted(self.added_tokens_decoder.items())}
-
-    @property
-    def vocab_size(self) -> int:
-        """Tokens of the vocabulary, without those that were added."""
-        return len(self.encoder)
-
-    def __len__(self) -> int:
-        return len(self._vocabulary)
-
-    def get_vocab(self) -> dict[str, int]:
-        return dict(self._vocabulary)
-
-    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
-        """Add tokens (texts or `AddedToken`s), new ones at the end of the vocabulary; returns how many were new."""
-        before = len(self)
-        for token in [new_tokens] if isinstance(new_tokens, (str, AddedToken)) else list(new_tokens):
-            added = _as_added(token, normalized=not special_tokens, special=special_tokens)
-            self._mark(added)
-            if added.special and added.content not in self.all_special_tokens:
-                self.additional_special_tokens.append(added.content)
-        self._look_up()
-        return len(self) - before
-
-    def _mark(self, token: AddedToken) -> None:
-        """Have a token found whole in texts, under the id it has or the next free one."""
-        if token.content and token.content not in self.added_tokens_encoder:
-            index = self._vocabulary.setdefault(token.content, len(self._vocabulary))
-            self.added_tokens_decoder[index] = token
+        write_text(folder / "merges.txt", "\n".join(lines) + "\n")
 
     def _look_up(self) -> None:
-        """What is derived from the vocabulary: its inverse, and how added tokens are found."""
-        self._decoder = {index: token for token, index in self._vocabulary.items()}
+        super()._look_up()
         self._byte_of = {symbol: byte for byte, symbol in _byte_symbols().items()}
-
-    def convert_tokens_to_ids(self, tokens: str | list[str]) -> int | list[int]:
-        if isinstance(tokens, str):
-            return self._vocabulary.get(tokens, self._vocabulary[self.unk_token])
-        return [self.convert_tokens_to_ids(token) for token in tokens]
-
-    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
-        """Tokens of an id or of several.
-
-        Raises:
-            InputError: an id that the vocabulary does not have.
-        """
-        if np.ndim(ids) == 0:
-            if int(ids) not in self._decoder:
-                raise InputError(f"The vocabulary has no id {int(ids)}.", expected=f"0 to {len(self) - 1}")
-            return self._decoder[int(ids)]
-        skipped = set(self.all_special_ids) if skip_special_tokens else ()
-        return [self.convert_ids_to_tokens(index) for index in ids if int(index) not in skipped]
-
-    @property
-    def bos_token_id(self) -> int:
-        return self.convert_tokens_to_ids(self.bos_token)
-
-    @property
-    def eos_token_id(self) -> int:
-        return self.convert_tokens_to_ids(self.eos_token)
-
-    @property
-    def pad_token_id(self) -> int:
-        return self.convert_tokens_to_ids(self.pad_token)
-
-    @property
-    def unk_token_id(self) -> int:
-        return self.convert_tokens_to_ids(self.unk_token)
-
-    @property
-    def all_special_tokens(self) -> list[str]:
-        return list(dict.fromkeys([*(getattr(self, name) for name in _SPECIALS), *self.additional_special_tokens]))
-
-    @property
-    def all_special_ids(self) -> list[int]:
-        return self.convert_tokens_to_ids(self.all_special_tokens)
-
-    # -- text to ids ----------------------------------------------------------------------------------------------
+        self.backend = self._make_backend()
 
     def _make_backend(self) -> Tokenizer:
         """The `tokenizers` object that makes ids of words."""
@@ -258,141 +104,6 @@ class _CLIPTokenizerBase:
         )
         backend.decoder = decoders.ByteLevel()
         return backend
-
-    def _ids(self, text: str) -> list[int]:
-        """Ids of a text without the special tokens around it."""
-        raise TypeError("use CLIPTokenizer or CLIPTokenizerFast")
-
-    def tokenize(self, text: str, **kwargs: Any) -> list[str]:
-        return self.convert_ids_to_tokens(self._ids(text))
-
-    def encode(self, text: str, add_special_tokens: bool = True, **kwargs: Any) -> list[int]:
-        """Ids of one text."""
-        return self(text, add_special_tokens=add_special_tokens, **kwargs)["input_ids"]
-
-    def __call__(
-        self,
-        text: str | list[str] | tuple[str, ...],
-        *,
-        add_special_tokens: bool = True,
-        padding: bool | str = False,
-        truncation: bool | str | None = None,
-        max_length: int | None = None,
-        return_tensors: str | None = None,
-        return_attention_mask: bool | None = None,
-        return_length: bool = False,
-        **kwargs: Any,
-    ) -> BatchEncoding:
-        """Encode a text or a list of texts.
-
-        Args:
-            padding: "max_length", True or "longest", or False.
-            truncation: True cuts to `max_length`; `max_length` alone, without padding, cuts too.
-            max_length: for padding and truncation; `model_max_length` unless given.
-            return_tensors: "pd" for Paddle tensors [B, S], "np" for arrays, None for lists.
-            return_length: `length`, the number of tokens of each text, is returned too.
-            kwargs: the original's other switches, which can only be off.
-
-        Raises:
-            InputError: something that is no text, another framework's tensors, or an unknown argument.
-        """
-        switched_on = [f"{key}={value!r}" for key, value in kwargs.items() if value and key != "verbose"]
-        if switched_on:
-            raise InputError("The CLIP tokenizer does not know these arguments.", problems=switched_on)
-        if return_tensors not in (None, "pd", "np"):
-            raise InputError(
-                f"return_tensors={return_tensors!r} is not possible here.",
-                expected='"pd" (Paddle), "np" (numpy) or None (lists)',
-            )
-        single = isinstance(text, str)
-        texts = [text] if single else list(text)
-        wrong = [f"text {n} is {type(t).__name__}" for n, t in enumerate(texts) if not isinstance(t, str)]
-        if wrong:
-            raise InputError("The tokenizer takes a text or a list of texts.", problems=wrong)
-        pad_to, cut_to = self._limits(padding, truncation, max_length, specials=2 if add_special_tokens else 0)
-        rows = [self._with_specials(self._ids(t), add_special_tokens, cut_to) for t in texts]
-        encoded = {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
-        lengths = [len(row) for row in rows]
-        if pad_to is not None:
-            width = max(lengths, default=0) if pad_to == "longest" else pad_to
-            encoded["input_ids"] = [self._filled(row, width, self.pad_token_id) for row in rows]
-            encoded["attention_mask"] = [self._filled(mask, width, 0) for mask in encoded["attention_mask"]]
-        if return_attention_mask is False:
-            del encoded["attention_mask"]
-        if return_length:
-            encoded["length"] = lengths
-        if return_tensors is None:
-            return BatchEncoding({key: value[0] if single else value for key, value in encoded.items()})
-        return BatchEncoding({key: _as_tensor(value, return_tensors) for key, value in encoded.items()})
-
-    def _limits(
-        self, padding: Any, truncation: Any, max_length: int | None, specials: int
-    ) -> tuple[int | str | None, int | None]:
-        """(number of tokens to fill to, or "longest", or None; number to cut to, or None)."""
-        wrong = [f"padding={padding!r}"] if padding not in _PADDING else []
-        wrong += [f"truncation={truncation!r}"] if truncation not in _TRUNCATION else []
-        if wrong:
-            raise InputError(
-                "The tokenizer does not know how to pad or cut so.",
-                problems=wrong,
-                expected=f"padding: {', '.join(map(repr, _PADDING))}; truncation: {', '.join(map(repr, _TRUNCATION))}",
-            )
-        pad, cut = _PADDING[padding], _TRUNCATION[truncation]
-        if max_length is not None and padding is False and truncation is None:
-            cut = True
-        limit = self.model_max_length if max_length is None else max_length
-        if limit > _UNLIMITED and (cut or pad == "max_length"):
-            logger.warning("The tokenizer has no model_max_length and no max_length is given: texts keep their length.")
-            return (None if pad == "max_length" else pad), None
-        if cut and limit < specials:
-            raise InputError(f"max_length={limit} leaves no room for the {specials} special tokens of a text.")
-        return (limit if pad == "max_length" else pad), (limit if cut else None)
-
-    def _with_specials(self, ids: list[int], add: bool, limit: int | None) -> list[int]:
-        if limit is not None:
-            room = limit - 2 * add
-            ids = ids[:room] if self.truncation_side == "right" else ids[max(0, len(ids) - room) :]
-        return [self.bos_token_id, *ids, self.eos_token_id] if add else ids
-
-    def _filled(self, row: list[int], width: int, value: int) -> list[int]:
-        filling = [value] * (width - len(row))
-        return row + filling if self.padding_side == "right" else filling + row
-
-    def pad(
-        self,
-        encoded_inputs: dict,
-        padding: bool | str = True,
-        max_length: int | None = None,
-        return_tensors: str | None = None,
-    ) -> BatchEncoding:
-        """Pad lists of ids: to the longest, or to `max_length`."""
-        rows = [list(map(int, row)) for row in encoded_inputs["input_ids"]]
-        pad_to, _ = self._limits(padding, False, max_length, specials=0)
-        width = max(map(len, rows), default=0) if pad_to in ("longest", None) else pad_to
-        result = {
-            "input_ids": [self._filled(row, width, self.pad_token_id) for row in rows],
-            "attention_mask": [self._filled([1] * len(row), width, 0) for row in rows],
-        }
-        if return_tensors is not None:
-            result = {key: _as_tensor(value, return_tensors) for key, value in result.items()}
-        return BatchEncoding(result)
-
-    # -- ids to text ----------------------------------------------------------------------------------------------
-
-    def decode(
-        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
-    ) -> str:
-        """The text that ids stand for (lower-case, spaces between words)."""
-        text = self._decode(np.asarray(token_ids).reshape(-1).tolist(), skip_special_tokens)
-        clean = clean_up_tokenization_spaces
-        clean = self.clean_up_tokenization_spaces if clean is None else clean
-        return _clean_up(text) if clean else text
-
-    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
-        raise TypeError("use CLIPTokenizer or CLIPTokenizerFast")
-
-    def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
-        return [self.decode(sequence, **kwargs) for sequence in sequences]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         joined = "".join(tokens)
@@ -410,38 +121,12 @@ class CLIPTokenizer(_CLIPTokenizerBase):
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         return backend
 
-    def _look_up(self) -> None:
-        super()._look_up()
-        longest_first = sorted(self.added_tokens_encoder, key=len, reverse=True)
-        self._added_pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
-
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = []
         added = self.added_tokens_encoder
         for piece in self._pieces(text, added):
             ids += [added[piece]] if piece in added else self._ids_of_plain(piece)
         return ids
-
-    def _pieces(self, text: str, added: dict[str, int]) -> list[str]:
-        """The text cut at added tokens; those take their neighbours' spaces, or join them, if they are made so."""
-        pieces = [piece for piece in self._added_pattern.split(text) if piece]
-        for n, piece in enumerate(pieces):
-            if piece not in added:
-                continue
-            token = self.added_tokens_decoder[added[piece]]
-            left = pieces[n - 1] if n > 0 else ""
-            right = pieces[n + 1] if n + 1 < len(pieces) else ""
-            if token.rstrip and right:
-                pieces[n + 1] = right.lstrip()
-            if token.lstrip and left:
-                pieces[n - 1] = left.rstrip()
-            if token.single_word and left and not left.endswith(" "):
-                pieces[n - 1] += piece
-                pieces[n] = ""
-            elif token.single_word and right and not right.startswith(" "):
-                pieces[n + 1] = piece + pieces[n + 1]
-                pieces[n] = ""
-        return [piece for piece in pieces if piece]
 
     def _ids_of_plain(self, text: str) -> list[int]:
         text = _SPACES.sub(" ", ftfy.fix_text(text)).strip().lower()
@@ -461,7 +146,7 @@ class CLIPTokenizer(_CLIPTokenizerBase):
         return self.backend.encode(words, is_pretokenized=True, add_special_tokens=False).ids
 
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
-        alone = {*self.added_tokens_encoder} - {getattr(self, name) for name in _SPECIALS}
+        alone = {*self.added_tokens_encoder} - {getattr(self, name) for name in self.special_names}
         alone -= {token for token in self.additional_special_tokens if token in self.encoder}
         parts: list[str] = []
         pending: list[str] = []
@@ -517,7 +202,7 @@ class CLIPTokenizerFast(_CLIPTokenizerBase):
             add_prefix_space=False,
             trim_offsets=False,
         )
-        _write_text(Path(save_directory) / "tokenizer.json", self.backend.to_str(pretty=True))
+        write_text(Path(save_directory) / "tokenizer.json", self.backend.to_str(pretty=True))
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
@@ -552,84 +237,3 @@ def _pair(rule: str, where: Any) -> tuple[str, str]:
     if len(parts) != 2:
         raise ConfigError(f"A merge rule has {len(parts)} parts: {rule!r}.", where=where, expected="two")
     return parts[0], parts[1]
-
-
-def _read_settings(folder: Path, config_file: str) -> dict[str, Any]:
-    """What the folder says about the tokenizer, `added_tokens_decoder` included, whoever wrote it and when."""
-    settings = _read_if_there(folder / config_file)
-    if "added_tokens_decoder" in settings:
-        decoder = {int(index): _as_added(token) for index, token in settings["added_tokens_decoder"].items()}
-    else:  # older: other files say more
-        settings.update(_read_if_there(folder / "special_tokens_map.json"))
-        named = {_content(settings.get(name)) for name in _SPECIALS}
-        named |= {_content(token) for token in settings.get("additional_special_tokens") or ()}
-        decoder = {
-            int(index): AddedToken(token, normalized=token not in named, special=token in named)
-            for token, index in _read_if_there(folder / "added_tokens.json").items()
-        }
-        for token in _read_if_there(folder / "tokenizer.json").get("added_tokens", ()):
-            decoder[int(token["id"])] = _as_added({key: value for key, value in token.items() if key != "id"})
-    return {**settings, "added_tokens_decoder": decoder}
-
-
-def _as_added(token: Any, normalized: bool = True, special: bool = False) -> AddedToken:
-    """Tokens are given as texts, as dictionaries of files, or whole; the flags are for texts."""
-    if isinstance(token, Mapping):
-        flags = {key: value for key, value in token.items() if key != "__type"}
-        return AddedToken(**{**flags, "special": flags.get("special", False) or special})
-    if isinstance(token, AddedToken):
-        return AddedToken(**{**_state(token), "special": token.special or special})
-    return AddedToken(str(token), normalized=normalized, special=special)
-
-
-def _state(token: AddedToken) -> dict[str, Any]:
-    names = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-    return {name: getattr(token, name) for name in names}
-
-
-def _read_if_there(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
-
-
-def _content(token: Any) -> Any:
-    """The text of a token that is given as a text, a dictionary or whole."""
-    return token["content"] if isinstance(token, Mapping) else getattr(token, "content", token)
-
-
-def _write_json(path: Path, value: dict) -> None:
-    _write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replace_file(path) as staging:
-        staging.write_text(text, encoding="utf-8")
-
-
-def _as_tensor(rows: list, kind: str) -> Any:
-    if rows and isinstance(rows[0], list) and len({len(row) for row in rows}) > 1:
-        raise InputError(
-            "The texts have different lengths, so they make no tensor.", remedy='ask for padding="max_length" or True.'
-        )
-    array = np.asarray(rows, dtype=np.int64)
-    if kind == "np":
-        return array
-    import paddle
-
-    return paddle.to_tensor(array)
-
-
-def _clean_up(text: str) -> str:
-    for before, after in (
-        (" .", "."),
-        (" ?", "?"),
-        (" !", "!"),
-        (" ,", ","),
-        (" ' ", "'"),
-        (" n't", "n't"),
-        (" 'm", "'m"),
-        (" 's", "'s"),
-        (" 've", "'ve"),
-        (" 're", "'re"),
-    ):
-        text = text.replace(before, after)
-    return text
