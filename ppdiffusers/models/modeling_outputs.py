@@ -36,3 +36,10 @@ class DecoderOutput(BaseOutput):
     """`sample`: [B, C, H, W], the decoded picture, values about -1 to 1."""
 
     sample: paddle.Tensor
+
+
+@dataclass
+class Transformer2DModelOutput(BaseOutput):
+    """`sample`: features [B, C, H, W], or log-probabilities of codes [B, codes, N]."""
+
+    sample: paddle.Tensor

@@ -8,6 +8,7 @@ from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.activations import GEGLU, GELU, ApproximateGELU
+from ppdiffusers.models.layers.normalization import AdaLayerNorm
 
 # Score matrices are computed for as many heads at once as stay below this many elements (256 MB in float32).
 _SCORES_AT_ONCE = 2**26
@@ -220,7 +221,10 @@ class FeedForward(nn.Layer):
 
 
 class BasicTransformerBlock(nn.Layer):
-    """Self attention, cross attention, feed-forward: each on a LayerNorm of its input and added to it."""
+    """Self attention, cross attention, feed-forward: each on a LayerNorm of its input and added to it.
+
+    With `num_embeds_ada_norm` the timestep scales and shifts the norms of both attentions.
+    """
 
     def __init__(
         self,
@@ -234,6 +238,7 @@ class BasicTransformerBlock(nn.Layer):
         only_cross_attention: bool = False,
         double_self_attention: bool = False,
         upcast_attention: bool = False,
+        num_embeds_ada_norm: int | None = None,
     ):
         super().__init__()
         shared = {
@@ -245,11 +250,11 @@ class BasicTransformerBlock(nn.Layer):
             "upcast_attention": upcast_attention,
         }
         self.only_cross_attention = only_cross_attention
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = _block_norm(dim, num_embeds_ada_norm)
         self.attn1 = Attention(cross_attention_dim=cross_attention_dim if only_cross_attention else None, **shared)
         self.norm2 = self.attn2 = None
         if cross_attention_dim is not None or double_self_attention:
-            self.norm2 = nn.LayerNorm(dim)
+            self.norm2 = _block_norm(dim, num_embeds_ada_norm)
             self.attn2 = Attention(cross_attention_dim=None if double_self_attention else cross_attention_dim, **shared)
         self.double_self_attention = double_self_attention
         self.norm3 = nn.LayerNorm(dim)
@@ -261,10 +266,17 @@ class BasicTransformerBlock(nn.Layer):
         encoder_hidden_states: paddle.Tensor | None = None,  # [B, S, cross_attention_dim]
         attention_mask: paddle.Tensor | None = None,
         encoder_attention_mask: paddle.Tensor | None = None,
+        timestep: paddle.Tensor | None = None,  # [B]
     ) -> paddle.Tensor:
+        times = (timestep,) if isinstance(self.norm1, AdaLayerNorm) else ()
         context = encoder_hidden_states if self.only_cross_attention else None
-        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states), context, attention_mask)
+        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states, *times), context, attention_mask)
         if self.attn2 is not None:
             context = None if self.double_self_attention else encoder_hidden_states
-            hidden_states = hidden_states + self.attn2(self.norm2(hidden_states), context, encoder_attention_mask)
+            normed = self.norm2(hidden_states, *times)
+            hidden_states = hidden_states + self.attn2(normed, context, encoder_attention_mask)
         return hidden_states + self.ff(self.norm3(hidden_states))
+
+
+def _block_norm(dim: int, num_embeds_ada_norm: int | None) -> nn.Layer:
+    return nn.LayerNorm(dim) if num_embeds_ada_norm is None else AdaLayerNorm(dim, num_embeds_ada_norm)

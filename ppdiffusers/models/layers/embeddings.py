@@ -155,3 +155,17 @@ class AttentionPooling(nn.Layer):
         scores = paddle.matmul(q, k, transpose_y=True) * self.dim_per_head**-0.5
         weights = F.softmax(scores.astype("float32"), axis=-1).astype(x.dtype)
         return paddle.matmul(weights, v).transpose([0, 2, 1, 3]).reshape([batch, width])
+
+
+class ImagePositionalEmbeddings(nn.Layer):
+    """Embedding of a code plus those of its row and of its column (VQ-Diffusion, arXiv 2111.14822)."""
+
+    def __init__(self, num_embed: int, height: int, width: int, embed_dim: int):
+        super().__init__()
+        self.emb = nn.Embedding(num_embed, embed_dim)
+        self.height_emb = nn.Embedding(height, embed_dim)
+        self.width_emb = nn.Embedding(width, embed_dim)
+
+    def forward(self, index: paddle.Tensor) -> paddle.Tensor:  # [B, H*W] -> [B, H*W, D]
+        places = self.height_emb.weight.unsqueeze(1) + self.width_emb.weight.unsqueeze(0)  # [H, W, D]
+        return self.emb(index) + places.flatten(0, 1)

@@ -1,49 +1,91 @@
-"""Transformer over the pixels of a feature map (Latent Diffusion, arXiv 2112.10752, appendix E.2.1)."""
+"""Transformer over the pixels of a feature map (Latent Diffusion, arXiv 2112.10752, appendix E.2.1) or over a grid of
+codes (VQ-Diffusion, arXiv 2111.14822, section 4.3)."""
 
 from __future__ import annotations
 
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.attention import BasicTransformerBlock
+from ppdiffusers.models.layers.embeddings import ImagePositionalEmbeddings, as_timesteps
+from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
+from ppdiffusers.models.modeling_utils import ModelMixin
+
+# Configuration keys whose other values belong to networks that are not built here.
+_ONLY_VALUE = {
+    "patch_size": (None,),
+    "norm_type": ("layer_norm", "ada_norm"),
+    "norm_elementwise_affine": (True,),
+    "norm_eps": (1e-5,),
+    "attention_type": ("default",),
+    "caption_channels": (None,),
+}
 
 
-class Transformer2DModel(nn.Layer):
-    """Project in, transformer blocks with cross attention, project out, add the input.
+class Transformer2DModel(ModelMixin):
+    """Transformer blocks with cross attention; the configuration is that of diffusers' class.
+
+    Pixels (`in_channels`): project in, blocks, project out, add the input. Codes (`num_vector_embeds`): embed each
+    code and its place, blocks, log-probabilities of the codes.
 
     Args:
         in_channels: channels of the feature map [B, C, H, W], a multiple of `norm_num_groups`.
+        sample_size: the grid of codes is so many high and wide.
+        num_vector_embeds: codes, with the mask (the last).
+        num_embeds_ada_norm: timesteps that the norms have embeddings of; None: the timestep has no effect.
         use_linear_projection: project with linear layers (SD 2.x) instead of 1x1 convolutions (SD 1.x).
     """
 
+    @register_to_config
     def __init__(
         self,
         num_attention_heads: int = 16,
         attention_head_dim: int = 88,
         in_channels: int | None = None,
+        out_channels: int | None = None,
         num_layers: int = 1,
         dropout: float = 0.0,
         norm_num_groups: int = 32,
         cross_attention_dim: int | None = None,
         attention_bias: bool = False,
+        sample_size: int | None = None,
+        num_vector_embeds: int | None = None,
+        patch_size: int | None = None,
         activation_fn: str = "geglu",
+        num_embeds_ada_norm: int | None = None,
         use_linear_projection: bool = False,
         only_cross_attention: bool = False,
         double_self_attention: bool = False,
         upcast_attention: bool = False,
+        norm_type: str = "layer_norm",
+        norm_elementwise_affine: bool = True,
+        norm_eps: float = 1e-5,
+        attention_type: str = "default",
+        caption_channels: int | None = None,
+        interpolation_scale: float | None = None,
+        use_additional_conditions: bool | None = None,
     ):
         super().__init__()
-        inner_dim = num_attention_heads * attention_head_dim
+        self._check_config()
+        self.inner_dim = num_attention_heads * attention_head_dim
+        self.over_codes = num_vector_embeds is not None
         self.use_linear_projection = use_linear_projection
-        self.norm = nn.GroupNorm(norm_num_groups, in_channels, epsilon=1e-6)
-        if use_linear_projection:
-            self.proj_in = nn.Linear(in_channels, inner_dim)
+        if self.over_codes:
+            self.height = self.width = sample_size
+            self.num_latent_pixels, self.num_vector_embeds = sample_size * sample_size, num_vector_embeds
+            self.latent_image_embedding = ImagePositionalEmbeddings(
+                num_vector_embeds, self.height, self.width, self.inner_dim
+            )
         else:
-            self.proj_in = nn.Conv2D(in_channels, inner_dim, 1)
+            self.norm = nn.GroupNorm(norm_num_groups, in_channels, epsilon=1e-6)
+            self.proj_in = self._projection(in_channels, self.inner_dim)
         self.transformer_blocks = nn.LayerList(
             [
                 BasicTransformerBlock(
-                    inner_dim,
+                    self.inner_dim,
                     num_attention_heads,
                     attention_head_dim,
                     dropout=dropout,
@@ -53,35 +95,95 @@ class Transformer2DModel(nn.Layer):
                     only_cross_attention=only_cross_attention,
                     double_self_attention=double_self_attention,
                     upcast_attention=upcast_attention,
+                    num_embeds_ada_norm=num_embeds_ada_norm,
                 )
                 for _ in range(num_layers)
             ]
         )
-        if use_linear_projection:
-            self.proj_out = nn.Linear(inner_dim, in_channels)
+        if self.over_codes:
+            self.norm_out = nn.LayerNorm(self.inner_dim)
+            self.out = nn.Linear(self.inner_dim, num_vector_embeds - 1)  # what is predicted is never the mask
         else:
-            self.proj_out = nn.Conv2D(inner_dim, in_channels, 1)
+            self.proj_out = self._projection(self.inner_dim, out_channels or in_channels)
+
+    def _check_config(self) -> None:
+        config = self.config
+        problems = [
+            f"{key} = {config[key]!r} (known: {', '.join(map(repr, values))})"
+            for key, values in _ONLY_VALUE.items()
+            if config[key] not in values
+        ]
+        if (config.in_channels is None) == (config.num_vector_embeds is None):
+            problems.append("one of in_channels (pixels) and num_vector_embeds (codes) must be set, not both")
+        if config.num_vector_embeds is not None and config.sample_size is None:
+            problems.append("sample_size is needed over codes and not set")
+        if config.norm_type == "ada_norm" and config.num_embeds_ada_norm is None:
+            problems.append("num_embeds_ada_norm is needed by norm_type 'ada_norm' and not set")
+        if problems:
+            raise ConfigError("This Transformer2DModel cannot be built.", problems=problems)
+
+    def _projection(self, channels: int, out_channels: int) -> nn.Layer:
+        if self.use_linear_projection:
+            return nn.Linear(channels, out_channels)
+        return nn.Conv2D(channels, out_channels, 1)
 
     def forward(
         self,
-        hidden_states: paddle.Tensor,  # [B, C, H, W]
-        encoder_hidden_states: paddle.Tensor | None = None,  # [B, S, cross_attention_dim]
+        hidden_states: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor | None = None,
+        timestep: paddle.Tensor | int | None = None,
         attention_mask: paddle.Tensor | None = None,
         encoder_attention_mask: paddle.Tensor | None = None,
-    ) -> paddle.Tensor:
-        residual = hidden_states
-        batch, _, height, width = hidden_states.shape
-        hidden_states = self.norm(hidden_states)
-        if not self.use_linear_projection:
-            hidden_states = self.proj_in(hidden_states)
-        hidden_states = hidden_states.flatten(2).transpose([0, 2, 1])  # [B, H*W, C]
-        if self.use_linear_projection:
-            hidden_states = self.proj_in(hidden_states)
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple:
+        """Features [B, C, H, W] to features, or codes [B, N] to log p(x_0) [B, num_vector_embeds - 1, N].
+
+        Args:
+            encoder_hidden_states: [B, S, cross_attention_dim].
+            timestep: a number, or [B]; for networks with `num_embeds_ada_norm`.
+            attention_mask, encoder_attention_mask: biases [B, 1 or N, K] over the scores.
+
+        Raises:
+            InputError: the shape is another, or the timestep is missing.
+        """
+        self._check_inputs(hidden_states, timestep)
+        if timestep is not None:
+            timestep = as_timesteps(timestep, hidden_states.shape[0])
+        tokens = self._codes_in(hidden_states) if self.over_codes else self._pixels_in(hidden_states)  # [B, N, D]
         for block in self.transformer_blocks:
-            hidden_states = block(hidden_states, encoder_hidden_states, attention_mask, encoder_attention_mask)
+            tokens = block(tokens, encoder_hidden_states, attention_mask, encoder_attention_mask, timestep)
+        output = self._codes_out(tokens) if self.over_codes else self._pixels_out(tokens, hidden_states)
+        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    def _check_inputs(self, hidden_states: paddle.Tensor, timestep: object) -> None:
+        problems = []
+        wanted = f"[batch, {self.num_latent_pixels}]" if self.over_codes else "[batch, channels, height, width]"
+        fits = hidden_states.ndim == (2 if self.over_codes else 4)
+        if not fits or self.over_codes and hidden_states.shape[1] != self.num_latent_pixels:
+            problems.append(f"hidden_states is {list(hidden_states.shape)}, expected {wanted}")
+        if self.config.num_embeds_ada_norm is not None and timestep is None:
+            problems.append("timestep is None, and the norms have embeddings of it")
+        if problems:
+            raise InputError("The Transformer2DModel was called with what it cannot read.", problems=problems)
+
+    def _pixels_in(self, features: paddle.Tensor) -> paddle.Tensor:  # [B, C, H, W] -> [B, H*W, D]
+        features = self.norm(features)
         if self.use_linear_projection:
-            hidden_states = self.proj_out(hidden_states)
-        hidden_states = hidden_states.transpose([0, 2, 1]).reshape([batch, -1, height, width])
+            return self.proj_in(features.flatten(2).transpose([0, 2, 1]))
+        return self.proj_in(features).flatten(2).transpose([0, 2, 1])
+
+    def _pixels_out(self, tokens: paddle.Tensor, features: paddle.Tensor) -> paddle.Tensor:
+        batch, _, height, width = features.shape
+        if self.use_linear_projection:
+            tokens = self.proj_out(tokens)
+        output = tokens.transpose([0, 2, 1]).reshape([batch, -1, height, width])
         if not self.use_linear_projection:
-            hidden_states = self.proj_out(hidden_states)
-        return hidden_states + residual
+            output = self.proj_out(output)
+        return output + features
+
+    def _codes_in(self, codes: paddle.Tensor) -> paddle.Tensor:  # [B, N] -> [B, N, D]
+        return self.latent_image_embedding(codes)
+
+    def _codes_out(self, tokens: paddle.Tensor) -> paddle.Tensor:  # [B, N, D] -> [B, codes - 1, N]
+        logits = self.out(self.norm_out(tokens)).transpose([0, 2, 1])
+        return F.log_softmax(logits.astype("float64"), axis=1).astype("float32")

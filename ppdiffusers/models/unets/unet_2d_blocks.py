@@ -112,7 +112,7 @@ class BlockSettings:
 def _attend(attention: nn.Layer, hidden_states: paddle.Tensor, context: dict) -> paddle.Tensor:
     """Transformers read the whole context, simple cross attention the text, self attention nothing of it."""
     if isinstance(attention, Transformer2DModel):
-        return attention(hidden_states, **context)
+        return attention(hidden_states, **context, return_dict=False)[0]
     if attention.added_kv:
         mask = context.get("encoder_attention_mask")
         return attention(hidden_states, context.get("encoder_hidden_states"), _mask_for_all_keys(mask, hidden_states))

@@ -1,0 +1,29 @@
+"""Norms that the timestep scales and shifts."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+
+class AdaLayerNorm(nn.Layer):
+    """LayerNorm without weights of its own, scaled and shifted by a learned embedding of the timestep (VQ-Diffusion,
+    arXiv 2111.14822, section 4.1).
+
+    Args:
+        embedding_dim: D.
+        num_embeddings: timesteps that there are embeddings of.
+    """
+
+    def __init__(self, embedding_dim: int, num_embeddings: int):
+        super().__init__()
+        self.emb = nn.Embedding(num_embeddings, embedding_dim)
+        self.linear = nn.Linear(embedding_dim, 2 * embedding_dim)
+        self.norm = nn.LayerNorm(embedding_dim, weight_attr=False, bias_attr=False)
+
+    def forward(self, x: paddle.Tensor, timestep: paddle.Tensor) -> paddle.Tensor:
+        """x: [B, N, D]; timestep: [B], integers."""
+        modulation = self.linear(F.silu(self.emb(timestep))).unsqueeze(1)  # [B, 1, 2D]
+        scale, shift = modulation.chunk(2, axis=-1)
+        return self.norm(x) * (1 + scale) + shift
