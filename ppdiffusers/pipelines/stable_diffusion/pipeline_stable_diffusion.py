@@ -8,75 +8,18 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppdiffusers.core.errors import InputError
-from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
+from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
-from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stable_diffusion.published import mend_scheduler, mend_unet, tell_no_safety_checker
 from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.guidance import guidance_scale_embedding, rescale_noise_cfg
-from ppdiffusers.pipelines.steps.images import decode_latents
-from ppdiffusers.pipelines.steps.latents import first_latents
-from ppdiffusers.pipelines.steps.prompts import dtype_of, encode_prompt
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps, step_kwargs
-from ppdiffusers.pipelines.steps.safety import run_safety_checker
+from ppdiffusers.pipelines.steps.guidance import guide
+from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
 from ppdiffusers.utils.torch_utils import as_generator
 
 
-class StableDiffusionPipeline(DiffusionPipeline, StableDiffusionMixin):
-    """Pictures from prompts.
-
-    Args:
-        vae: an `AutoencoderKL`, between pictures and latents.
-        text_encoder: a `CLIPTextModel` (ours or paddlenlp's).
-        tokenizer: a `CLIPTokenizer`.
-        unet: a `UNet2DConditionModel` that predicts the noise (or x_0, or v) in the latents.
-        scheduler: any scheduler for the UNet's noise schedule.
-        safety_checker: a `StableDiffusionSafetyChecker` that blacks out objectionable pictures, or None.
-        feature_extractor: a `CLIPImageProcessor`, which prepares pictures for the safety checker.
-        image_encoder: kept for folders that have one.
-        requires_safety_checker: whether to warn when there is none.
-    """
-
-    _optional_components = ("safety_checker", "feature_extractor", "image_encoder")
-    _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds")
-
-    def __init__(
-        self,
-        vae: Any,
-        text_encoder: Any,
-        tokenizer: Any,
-        unet: Any,
-        scheduler: Any,
-        safety_checker: Any,
-        feature_extractor: Any,
-        image_encoder: Any = None,
-        requires_safety_checker: bool = True,
-    ):
-        super().__init__()
-        mend_scheduler(scheduler)
-        mend_unet(unet)
-        if safety_checker is None and requires_safety_checker:
-            tell_no_safety_checker(self)
-        if safety_checker is not None and feature_extractor is None:
-            raise InputError(
-                "The safety checker needs a feature extractor, and there is none.",
-                remedy="pass `feature_extractor=CLIPImageProcessor(...)`, or `safety_checker=None`.",
-            )
-        self.register_modules(
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            scheduler=scheduler,
-            safety_checker=safety_checker,
-            feature_extractor=feature_extractor,
-            image_encoder=image_encoder,
-        )
-        # each level of the VAE but the last halves the picture's sides
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
-        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
-        self.register_to_config(requires_safety_checker=requires_safety_checker)
+class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
+    """Pictures from prompts; the components are those of `TextGuidedMixin`."""
 
     @inference
     def __call__(
@@ -169,9 +112,7 @@ class StableDiffusionPipeline(DiffusionPipeline, StableDiffusionMixin):
         )
         batch_size = checks.batch_of(prompt, prompt_embeds) * num_images_per_prompt
         generator = as_generator(generator)
-        self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
-        self._clip_skip, self._cross_attention_kwargs = clip_skip, cross_attention_kwargs
-        self._interrupt = False
+        self._begin(guidance_scale, guidance_rescale, clip_skip, cross_attention_kwargs)
 
         # 1. the prompt; with guidance, what to keep away from comes first in the batch
         prompt_embeds, negative_prompt_embeds = self.encode_prompt(
@@ -210,11 +151,7 @@ class StableDiffusionPipeline(DiffusionPipeline, StableDiffusionMixin):
                 return_dict=False,
             )[0]  # [2B or B, C, h, w]
             if self.do_classifier_free_guidance:
-                # Ho and Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), eq. 6, with s = 1 + w
-                noise_pred_uncond, noise_pred_text = noise_pred.chunk(2)
-                noise_pred = noise_pred_uncond + guidance_scale * (noise_pred_text - noise_pred_uncond)
-                if guidance_rescale > 0:
-                    noise_pred = rescale_noise_cfg(noise_pred, noise_pred_text, guidance_rescale)
+                noise_pred = guide(noise_pred, guidance_scale, guidance_rescale)
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, negative_prompt_embeds = loop.end_step(
                 i,
@@ -225,49 +162,8 @@ class StableDiffusionPipeline(DiffusionPipeline, StableDiffusionMixin):
             )
 
         # 4. decode, judge
-        if output_type == "latent":
-            image, has_nsfw_concept = latents, None
-        else:
-            image = decode_latents(self.vae, latents, loop.watch)  # [B, 3, H, W]
-            image, has_nsfw_concept = self.run_safety_checker(image, self.device, prompt_embeds.dtype)
-        loop.watch.warn()
-        # blacked out pictures are zero already
-        do_denormalize = [not flagged for flagged in has_nsfw_concept or [False] * image.shape[0]]
-        image = self.image_processor.postprocess(image, output_type, do_denormalize)
-        if not return_dict:
-            return image, has_nsfw_concept
-        return StableDiffusionPipelineOutput(images=image, nsfw_content_detected=has_nsfw_concept)
-
-    # -- the steps one by one: the same names as in diffusers, so that code that calls or overrides them works ------
-
-    def encode_prompt(
-        self,
-        prompt: str | list[str] | None,
-        device: Any,
-        num_images_per_prompt: int,
-        do_classifier_free_guidance: bool,
-        negative_prompt: str | list[str] | None = None,
-        prompt_embeds: paddle.Tensor | None = None,
-        negative_prompt_embeds: paddle.Tensor | None = None,
-        lora_scale: float | None = None,
-        clip_skip: int | None = None,
-    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        """(prompt_embeds, negative_prompt_embeds), each [B * num_images_per_prompt, L, D].
-
-        `device` and `lora_scale` have no effect: the result is where the text encoder is, which holds no LoRA.
-        """
-        return encode_prompt(
-            self.tokenizer,
-            self.text_encoder,
-            prompt,
-            num_images_per_prompt,
-            do_classifier_free_guidance,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            clip_skip,
-            dtype=dtype_of(self.unet),
-        )
+        image, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
+        return self._output(image, has_nsfw_concept, return_dict)
 
     def check_inputs(
         self,
@@ -284,7 +180,6 @@ class StableDiffusionPipeline(DiffusionPipeline, StableDiffusionMixin):
         *more_findings: list[str],
     ) -> None:
         """Raise one InputError that lists everything wrong with the arguments."""
-        adapter = ip_adapter_image is not None or ip_adapter_image_embeds is not None
         checks.refuse(
             self,
             checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
@@ -292,89 +187,6 @@ class StableDiffusionPipeline(DiffusionPipeline, StableDiffusionMixin):
             checks.check_callbacks(
                 None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
             ),
-            ["`ip_adapter_image` and `ip_adapter_image_embeds`: no IP-Adapter is loaded"] if adapter else [],
+            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
             *more_findings,
         )
-
-    def prepare_latents(
-        self,
-        batch_size: int,
-        num_channels_latents: int,
-        height: int,
-        width: int,
-        dtype: Any,
-        device: Any,
-        generator: Any,
-        latents: paddle.Tensor | np.ndarray | None = None,
-    ) -> paddle.Tensor:
-        """The first latents, [batch_size, num_channels_latents, height / 8, width / 8]."""
-        shape = (batch_size, num_channels_latents, height // self.vae_scale_factor, width // self.vae_scale_factor)
-        return first_latents(shape, self.scheduler.init_noise_sigma, dtype, generator, latents)
-
-    def prepare_extra_step_kwargs(self, generator: Any, eta: float) -> dict[str, Any]:
-        """What the scheduler's step takes besides its three tensors."""
-        return step_kwargs(self.scheduler, generator, eta)
-
-    def get_guidance_scale_embedding(
-        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: Any = "float32"
-    ) -> paddle.Tensor:
-        """Embedding of guidance scales [B] -> [B, embedding_dim], for distilled UNets."""
-        return guidance_scale_embedding(w, embedding_dim, dtype)
-
-    def run_safety_checker(self, image: Any, device: Any, dtype: Any) -> tuple[Any, list[bool] | None]:
-        """Pictures, flagged ones black, and their flags (None without a safety checker)."""
-        return run_safety_checker(self.safety_checker, self.feature_extractor, self.image_processor, image, dtype)
-
-    def decode_latents(self, latents: paddle.Tensor) -> np.ndarray:
-        """Latents [B, C, h, w] -> float32 pictures [B, H, W, 3] in [0, 1]."""
-        return self.image_processor.postprocess(decode_latents(self.vae, latents), "np")
-
-    def _size(self, height: int | None, width: int | None, latents: Any) -> tuple[int, int]:
-        """Pixels asked for, or those of the given latents, or what the UNet was trained for."""
-        if height and width:
-            return height, width
-        if getattr(latents, "ndim", 0) == 4:
-            return latents.shape[2] * self.vae_scale_factor, latents.shape[3] * self.vae_scale_factor
-        side = self.unet.config.sample_size
-        rows, columns = (side, side) if isinstance(side, int) else side
-        return rows * self.vae_scale_factor, columns * self.vae_scale_factor
-
-    def _guidance_condition(self, batch_size: int, dtype: Any) -> paddle.Tensor | None:
-        """[B, D] for UNets distilled to take the guidance scale as an input (latent consistency models)."""
-        embedding_dim = self.unet.config.time_cond_proj_dim
-        if embedding_dim is None:
-            return None
-        w = paddle.full([batch_size], self.guidance_scale - 1, dtype="float32")
-        return self.get_guidance_scale_embedding(w, embedding_dim).astype(dtype)
-
-    # -- the settings of the run in progress, for callbacks ------------------------------------------------------------
-
-    @property
-    def guidance_scale(self) -> float:
-        return self._guidance_scale
-
-    @property
-    def guidance_rescale(self) -> float:
-        return self._guidance_rescale
-
-    @property
-    def clip_skip(self) -> int | None:
-        return self._clip_skip
-
-    @property
-    def do_classifier_free_guidance(self) -> bool:
-        """Two network calls a step, unless the UNet takes the scale as an input."""
-        return self._guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None
-
-    @property
-    def cross_attention_kwargs(self) -> dict | None:
-        return self._cross_attention_kwargs
-
-    @property
-    def num_timesteps(self) -> int:
-        return self._num_timesteps
-
-    @property
-    def interrupt(self) -> bool:
-        """Set `pipeline._interrupt = True` in a callback to stop after this step."""
-        return self._interrupt

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.image_processor import OUTPUT_TYPES
+from ppdiffusers.image_processor import OUTPUT_TYPES, is_valid_image_imagelist
 
 
 def refuse(pipeline: object, *findings: Iterable[str]) -> None:
@@ -174,6 +174,43 @@ def check_callbacks(
             f"`callback_on_step_end_tensor_inputs` asks for {', '.join(map(repr, unknown))}; "
             f"there are {', '.join(allowed)}"
         )
+    return problems
+
+
+def check_no_ip_adapter(ip_adapter_image: Any, ip_adapter_image_embeds: Any) -> list[str]:
+    """Nobody asks for an image prompt adapter: the pipeline holds none."""
+    if ip_adapter_image is None and ip_adapter_image_embeds is None:
+        return []
+    return ["`ip_adapter_image` and `ip_adapter_image_embeds`: no IP-Adapter is loaded"]
+
+
+def check_strength(strength: Any, num_inference_steps: Any) -> list[str]:
+    """A share of the steps, between 0 and 1, that leaves at least one."""
+    problems = check_numbers(strength=strength)
+    if not problems and not 0 <= strength <= 1:
+        problems.append(f"`strength` must lie between 0 and 1, not {strength!r}")
+    if (
+        not problems
+        and is_whole(num_inference_steps)
+        and 1 <= num_inference_steps
+        and num_inference_steps * strength < 1
+    ):
+        problems.append(f"`strength` {strength!r} of {num_inference_steps} step(s) leaves no step to take")
+    return problems
+
+
+def check_pictures(**pictures: Any) -> list[str]:
+    """Each is a picture, a batch or a list of pictures."""
+    problems = []
+    for name, value in pictures.items():
+        batches = isinstance(value, list) and value and all(getattr(one, "ndim", 0) == 4 for one in value)
+        if value is None:
+            problems.append(f"`{name}` is needed")
+        elif not batches and not is_valid_image_imagelist(value):
+            problems.append(
+                f"`{name}` must be PIL pictures, numpy arrays or Paddle tensors of pictures, or a list of them, "
+                f"not {type(value).__name__}"
+            )
     return problems
 
 

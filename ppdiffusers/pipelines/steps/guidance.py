@@ -1,10 +1,28 @@
-"""Classifier-free guidance: what goes with the formula that stands in each pipeline."""
+"""Classifier-free guidance, and what goes with it."""
 
 from __future__ import annotations
 
 import math
 
 import paddle
+
+
+def guide(noise_pred: paddle.Tensor, guidance_scale: float, guidance_rescale: float = 0.0) -> paddle.Tensor:
+    """Classifier-free guidance: away from the unconditional prediction, towards the text-conditional one.
+
+    Ho and Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), equation 6, with guidance_scale = 1 + w.
+
+    Args:
+        noise_pred: [2B, C, H, W], the unconditional predictions first.
+        guidance_scale: 1 is the text-conditional prediction itself.
+        guidance_rescale: see `rescale_noise_cfg`.
+
+    Returns:
+        [B, C, H, W]
+    """
+    noise_pred_uncond, noise_pred_text = noise_pred.chunk(2)
+    guided = noise_pred_uncond + guidance_scale * (noise_pred_text - noise_pred_uncond)
+    return rescale_noise_cfg(guided, noise_pred_text, guidance_rescale) if guidance_rescale > 0 else guided
 
 
 def rescale_noise_cfg(

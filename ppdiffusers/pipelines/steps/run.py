@@ -52,6 +52,23 @@ def retrieve_timesteps(
     return scheduler.timesteps, len(scheduler.timesteps)
 
 
+def last_timesteps(
+    scheduler: Any, timesteps: np.ndarray, num_inference_steps: int, strength: float, begin: bool = True
+) -> tuple[np.ndarray, int]:
+    """The last share `strength` of the timesteps, and how many steps they are: a run that starts from a picture.
+
+    Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations" (arXiv 2108.01073).
+
+    Args:
+        begin: tell the scheduler where the run begins; otherwise it looks the first timestep up.
+    """
+    kept = min(int(num_inference_steps * strength), num_inference_steps)
+    first = (num_inference_steps - kept) * scheduler.order
+    if begin and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    return timesteps[first:], kept
+
+
 def step_kwargs(scheduler: Any, generator: Any, eta: float = 0.0) -> dict[str, Any]:
     """What `scheduler.step` takes besides the three tensors; `eta` is for DDIM and its kin (arXiv 2010.02502)."""
     return {"generator": generator, **({"eta": eta} if scheduler.accepts_eta else {})}

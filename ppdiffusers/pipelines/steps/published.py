@@ -49,5 +49,5 @@ def _tell(component: str, key: str, found: Any, used: Any) -> None:
         f"The configuration of the {component} says `{key}` {found!r}, which is outdated for Stable Diffusion: "
         f"{used!r} is used. Correct its file to silence this.",
         FutureWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
