@@ -25,6 +25,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "models.unets.unet_2d": ("UNet2DModel",),
     "models.unets.unet_2d_condition": ("UNet2DConditionModel",),
     "models.autoencoders.autoencoder_kl": ("AutoencoderKL",),
+    "models.autoencoders.vq_model": ("VQModel",),
     # transformers: reached as ppdiffusers.transformers.<name>, like the original library
     # schedulers
     "schedulers.scheduling_utils": ("SchedulerMixin",),

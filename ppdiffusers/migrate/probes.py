@@ -75,6 +75,16 @@ def vae(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor:
     return {"mean": encoded.mean, "logvar": encoded.logvar, "decoded": model.decode(tensor(latents)).sample}
 
 
+def vq_model(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """`VQModel`: latents of a picture, and the picture of latents that lie on entries of the codebook."""
+    side = 2 ** (len(config["block_out_channels"]) + 1)
+    picture = _normal(rng, BATCH, config["in_channels"], side, side)  # [B, C, H, W]
+    codes = tensor(rng.integers(0, config["num_vq_embeddings"], BATCH * 16))
+    width = config["vq_embed_dim"] or config["latent_channels"]
+    latents = model.quantize.get_codebook_entry(codes, (BATCH, 4, 4, width))
+    return {"latents": model.encode(tensor(picture)).latents, "decoded": model.decode(latents).sample}
+
+
 def text_encoder(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
     """CLIP text models: hidden states and what is pooled from them."""
     length = config["max_position_embeddings"]
@@ -134,6 +144,7 @@ MODELS: dict[str, Callable[..., Outputs]] = {
     "UNet2DModel": unet,
     "UNet2DConditionModel": unet,
     "AutoencoderKL": vae,
+    "VQModel": vq_model,
     "CLIPTextModel": text_encoder,
     "CLIPTextModelWithProjection": text_encoder,
     "CLIPVisionModel": vision_encoder,

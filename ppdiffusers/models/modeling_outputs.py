@@ -33,9 +33,17 @@ class AutoencoderKLOutput(BaseOutput):
 
 @dataclass
 class DecoderOutput(BaseOutput):
-    """`sample`: [B, C, H, W], the decoded picture, values about -1 to 1."""
+    """`sample`: [B, C, H, W], the decoded picture, values about -1 to 1; `commit_loss`: that of a codebook, if any."""
 
     sample: paddle.Tensor
+    commit_loss: paddle.Tensor | None = None
+
+
+@dataclass
+class VQEncoderOutput(BaseOutput):
+    """`latents`: [B, C, h, w], not quantized yet."""
+
+    latents: paddle.Tensor
 
 
 @dataclass
