@@ -13,7 +13,7 @@ from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
 from ppdiffusers.schedulers.spacing import check_num_steps, visit_training
-from ppdiffusers.schedulers.updates import churn, derivative
+from ppdiffusers.schedulers.updates import churn
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 
@@ -79,14 +79,14 @@ class KarrasVeScheduler(SchedulerMixin):
         sample_hat: paddle.Tensor,
         return_dict: bool = True,
     ) -> KarrasVeOutput | tuple:
-        """Euler's step from sigma_hat to sigma_prev; `model_output` is (x_0 - x) / sigma, [B, C, ...]."""
+        """Euler's step from sigma_hat to sigma_prev; `model_output` is (x_0 - x) / sigma = -dx/dsigma, [B, C, ...]."""
         self._require_timesteps()
         check_shapes(model_output, sample_hat)
         x, sigma_hat, sigma_prev = upcast(sample_hat), float(sigma_hat), float(sigma_prev)
-        x0 = combine((1, x), (sigma_hat, upcast(model_output)))
-        slope = derivative(x, x0, sigma_hat)
-        prev = combine((1, x), (sigma_prev - sigma_hat, slope))
-        return self._result(return_dict, prev, slope, x0, sample_hat)
+        output = upcast(model_output)
+        x0 = combine((1, x), (sigma_hat, output))
+        prev = combine((1, x), (sigma_hat - sigma_prev, output))
+        return self._result(return_dict, prev, -output, x0, sample_hat)
 
     def step_correct(
         self,

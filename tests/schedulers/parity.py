@@ -90,8 +90,9 @@ def run(
         arguments["generator"] = generator
     if jitter and getattr(scheduler, "sigmas", None) is not None:
         scheduler.sigmas = tensor(rounded_anew(np.asarray(scheduler.sigmas, dtype=np.float32), jitter))
-    if precise:
-        scheduler.sigmas = scheduler.sigmas.double()
+    for levels in ("sigmas", "alphas_cumprod"):
+        if precise and getattr(scheduler, levels, None) is not None:
+            setattr(scheduler, levels, getattr(scheduler, levels).double())
     if hasattr(scheduler, "noise_sampler"):
         scheduler.noise_sampler = smooth_path(tensor)
     sample = noise(SHAPE) * np.float32(float(getattr(scheduler, "init_noise_sigma", 1.0)))  # flows have none
@@ -109,6 +110,8 @@ def run(
         if jitter:
             output = rounded_anew(output, jitter)
         output = output.astype(sample.dtype)
+        if takes(scheduler.step, "prev_timestep"):
+            arguments["prev_timestep"] = int(scheduler.timesteps[i + 1]) if i + 1 < len(scheduler.timesteps) else None
         result = scheduler.step(tensor(output), t, tensor(sample), **arguments)
         record = {"sample": sample, "model_input": model_input, "output": output}
         records.append({**record, **{key: np.asarray(value.numpy()) for key, value in result.items()}})

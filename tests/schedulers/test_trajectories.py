@@ -436,6 +436,20 @@ GRID: dict[str, list[dict]] = {
         {"algorithm_type": "noise_prediction", **V, **SCALED},
         {"lower_order_final": False, **SCALED},
     ],
+    # the reference divides by the number of steps less one
+    "UnCLIPScheduler": [
+        {**settings, **limit, "_steps": (2, 5, 10, 25, 50)}
+        for settings in (
+            {},
+            X0,
+            {"num_train_timesteps": 200},
+            {**X0, "num_train_timesteps": 333},
+            {"variance_type": "learned_range", "_channels": 2},
+            {"variance_type": "learned_range", "_channels": 2, **X0},
+            {"variance_type": "learned_range", "_channels": 2, "num_train_timesteps": 100},
+        )
+        for limit in ({}, NO_CLIP, {"clip_sample_range": 3.0})
+    ],
     # a trained schedule here has a value for each step of the run and its end
     "IPNDMScheduler": [
         {},
