@@ -42,7 +42,7 @@ class PretrainedTokenizer:
     """Base of the tokenizers: texts to ids and back, with the names and the files of the original library.
 
     A subclass reads its vocabulary, hands it to `__init__`, and says how a text without added tokens becomes ids
-    (`_ids`) and how ids become a text (`_decode`).
+    (`_ids_of_plain`) and how tokens become a text (`convert_tokens_to_string`).
 
     Args:
         vocabulary: token -> id, without those that are added.
@@ -242,6 +242,14 @@ class PretrainedTokenizer:
 
     def _ids(self, text: str) -> list[int]:
         """Ids of a text without the special tokens around it."""
+        ids: list[int] = []
+        added = self.added_tokens_encoder
+        for piece in self._pieces(text, added):
+            ids += [added[piece]] if piece in added else self._ids_of_plain(piece)
+        return ids
+
+    def _ids_of_plain(self, text: str) -> list[int]:
+        """Ids of a text in which no added token stands."""
         raise TypeError(f"{type(self).__name__} cannot read texts: use a subclass")
 
     def _pieces(self, text: str, added: dict[str, int]) -> list[str]:
@@ -399,10 +407,58 @@ class PretrainedTokenizer:
         return _clean_up(text) if clean else text
 
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        """Added tokens stand alone between spaces, except the special ones that the vocabulary knows."""
+        alone = {*self.added_tokens_encoder} - {getattr(self, name) for name in self.special_names}
+        alone -= {token for token in self.additional_special_tokens if token in self.encoder}
+        parts: list[str] = []
+        pending: list[str] = []
+        for token in self.convert_ids_to_tokens(ids, skip_special_tokens):
+            if token in alone:
+                before = self.convert_tokens_to_string(pending)
+                parts += [before, token] if before else [token]
+                pending = []
+            else:
+                pending.append(token)
+        return " ".join([*parts, self.convert_tokens_to_string(pending)] if pending else parts)
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """The text of tokens that are all in the vocabulary."""
         raise TypeError(f"{type(self).__name__} cannot write texts: use a subclass")
 
     def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
         return [self.decode(sequence, **kwargs) for sequence in sequences]
+
+
+class FastTokenizer(PretrainedTokenizer):
+    """Base of the tokenizers that leave all work to the `tokenizers` library, as the original's fast ones do.
+
+    A subclass has `_make_backend`, which gives a `tokenizers.Tokenizer` of the vocabulary, and `_post_processor`,
+    which puts the special tokens around a text.
+    """
+
+    def _look_up(self) -> None:
+        super()._look_up()
+        self.backend = self._make_backend()
+        self.backend.add_tokens([token for _, token in sorted(self.added_tokens_decoder.items())])
+        moved = [
+            f"{token.content!r}: {index}, expected {self.backend.token_to_id(token.content)}"
+            for index, token in self.added_tokens_decoder.items()
+            if self.backend.token_to_id(token.content) != index
+        ]
+        if moved:
+            raise ConfigError("Added tokens do not follow the vocabulary without gaps.", problems=moved)
+
+    def _ids(self, text: str) -> list[int]:
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        return self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Write the files that the slow tokenizer writes, and tokenizer.json."""
+        super().save_pretrained(save_directory)
+        self.backend.post_processor = self._post_processor()
+        write_text(Path(save_directory) / "tokenizer.json", self.backend.to_str(pretty=True))
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------

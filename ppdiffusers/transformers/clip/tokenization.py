@@ -15,7 +15,13 @@ from tokenizers.models import BPE
 
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.transformers.tokenization_utils import PretrainedTokenizer, as_added, write_json, write_text
+from ppdiffusers.transformers.tokenization_utils import (
+    FastTokenizer,
+    PretrainedTokenizer,
+    as_added,
+    write_json,
+    write_text,
+)
 
 _PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 # The slow tokenizer's words are those of Python's `regex`, case ignored: the engine inside `tokenizers` knows an older
@@ -88,7 +94,6 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
     def _look_up(self) -> None:
         super()._look_up()
         self._byte_of = {symbol: byte for byte, symbol in _byte_symbols().items()}
-        self.backend = self._make_backend()
 
     def _make_backend(self) -> Tokenizer:
         """The `tokenizers` object that makes ids of words."""
@@ -116,17 +121,14 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
 class CLIPTokenizer(_CLIPTokenizerBase):
     """The tokenizer that published Stable Diffusion folders name: repairs text with ftfy, then lower case, then BPE."""
 
+    def _look_up(self) -> None:
+        super()._look_up()
+        self.backend = self._make_backend()
+
     def _make_backend(self) -> Tokenizer:
         backend = super()._make_backend()  # it is given words, so it does not split them
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         return backend
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = []
-        added = self.added_tokens_encoder
-        for piece in self._pieces(text, added):
-            ids += [added[piece]] if piece in added else self._ids_of_plain(piece)
-        return ids
 
     def _ids_of_plain(self, text: str) -> list[int]:
         text = _SPACES.sub(" ", ftfy.fix_text(text)).strip().lower()
@@ -145,22 +147,8 @@ class CLIPTokenizer(_CLIPTokenizerBase):
             return []
         return self.backend.encode(words, is_pretokenized=True, add_special_tokens=False).ids
 
-    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
-        alone = {*self.added_tokens_encoder} - {getattr(self, name) for name in self.special_names}
-        alone -= {token for token in self.additional_special_tokens if token in self.encoder}
-        parts: list[str] = []
-        pending: list[str] = []
-        for token in self.convert_ids_to_tokens(ids, skip_special_tokens):
-            if token in alone:
-                before = self.convert_tokens_to_string(pending)
-                parts += [before, token] if before else [token]
-                pending = []
-            else:
-                pending.append(token)
-        return " ".join([*parts, self.convert_tokens_to_string(pending)] if pending else parts)
 
-
-class CLIPTokenizerFast(_CLIPTokenizerBase):
+class CLIPTokenizerFast(FastTokenizer, _CLIPTokenizerBase):
     """The original library's fast tokenizer: NFC, single spaces, lower case, then BPE."""
 
     def _make_backend(self) -> Tokenizer:
@@ -176,33 +164,16 @@ class CLIPTokenizerFast(_CLIPTokenizerBase):
         )
         return backend
 
-    def _look_up(self) -> None:
-        super()._look_up()
-        self.backend.add_tokens([token for _, token in sorted(self.added_tokens_decoder.items())])
-        moved = [
-            f"{token.content!r}: {index}, expected {self.backend.token_to_id(token.content)}"
-            for index, token in self.added_tokens_decoder.items()
-            if self.backend.token_to_id(token.content) != index
-        ]
-        if moved:
-            raise ConfigError("Added tokens do not follow the vocabulary without gaps.", problems=moved)
-
-    def _ids(self, text: str) -> list[int]:
-        return self.backend.encode(text, add_special_tokens=False).ids
-
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
-        return self.backend.decode(ids, skip_special_tokens=skip_special_tokens).replace("</w>", " ").strip()
+        return super()._decode(ids, skip_special_tokens).replace("</w>", " ").strip()
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Write the files that `CLIPTokenizer` writes, and tokenizer.json."""
-        super().save_pretrained(save_directory)
-        self.backend.post_processor = processors.RobertaProcessing(
+    def _post_processor(self) -> processors.PostProcessor:
+        return processors.RobertaProcessing(
             sep=(self.eos_token, self.eos_token_id),
             cls=(self.bos_token, self.bos_token_id),
             add_prefix_space=False,
             trim_offsets=False,
         )
-        write_text(Path(save_directory) / "tokenizer.json", self.backend.to_str(pretty=True))
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
