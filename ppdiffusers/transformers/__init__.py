@@ -17,6 +17,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "CLIPModel",
     ),
     "clip.tokenization": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "bert.tokenization": ("BertTokenizer", "BertTokenizerFast"),
     "clip.image_processing": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
 }
 _HOME = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
