@@ -28,6 +28,7 @@ from ppdiffusers.io.pretrained import LEGACY_ARGUMENTS
 from ppdiffusers.io.source import resolve_folder
 from ppdiffusers.pipelines.steps.device import move_layer, parse_device_and_dtype
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
+from ppdiffusers.runtime.export import export_programs
 
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
@@ -304,6 +305,23 @@ class DiffusionPipeline(ConfigMixin):
                 if mode != "off":
                     compile(layer, dtype, backend, mode)
         return self
+
+    def export(self, folder: str | os.PathLike, **call: Any) -> dict[str, float]:
+        """Write Paddle Inference programs of the networks, for deployment without model code.
+
+        Args:
+            folder: gets a program folder for each network (`runtime.export.ExportedProgram` runs one).
+            call: arguments of a run of the pipeline; the programs are for the shapes that it uses.
+
+        Returns:
+            name of each program -> largest difference from eager mode, as a share of the largest value.
+
+        Raises:
+            ConversionError: programs that disagree with eager mode; nothing is written.
+        """
+        self.compile(mode="off")
+        layers = {name: layer for name, layer in self._layers().items() if _library(layer) == "ppdiffusers"}
+        return export_programs(layers, lambda: self(**call), folder)
 
     def _compile_when_it_pays(self) -> None:
         """Called before each run, for pipelines that nobody has told anything else."""

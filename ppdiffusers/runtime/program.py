@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,9 @@ def trace(layer: nn.Layer, method: Callable, arguments: Template, tensors: list[
     specs = [paddle.static.InputSpec(tensor.shape, tensor.dtype, name=f"input_{n}") for n, tensor in enumerate(tensors)]
     recorder = _Recorder(layer, method, arguments)
     recorder.eval()
-    with paddle.no_grad(), _attention_whole(layer) if whole else contextlib.nullcontext():
+    attention = _attention_whole(layer) if whole else contextlib.nullcontext()
+    with paddle.no_grad(), attention, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Paddle's, about what traced values do not have
         static = paddle.jit.to_static(recorder, input_spec=[specs], full_graph=True)
         traced = static.forward.concrete_program
     keys = {id(tensor): key for key, tensor in (*layer.named_parameters(), *layer.named_buffers())}

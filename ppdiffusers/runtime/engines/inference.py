@@ -36,4 +36,5 @@ class InferenceRunner:
         self._predictor = inference.create_predictor(config)
 
     def __call__(self, tensors: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
-        return list(self._predictor.run(list(tensors)))
+        # copies: the next run writes its results into the same memory
+        return [result.clone() for result in self._predictor.run([tensor.contiguous() for tensor in tensors])]

@@ -211,8 +211,14 @@ def _paddings(op):
 def _group_norm(t, op):
     if op.attributes["data_format"] != "NCHW":
         t.refuse("group_norm with channels last")
-    x, scale, bias = (t.node(op, n) for n in range(3))
-    return [ops.group_normalization(x, scale, bias, op.attributes["groups"], op.attributes["epsilon"]), None, None]
+    shape, groups = t.shape_of_input(op, 0), op.attributes["groups"]
+    apart = t.reshaped(t.node(op, 0), [shape[0], groups, -1])
+    y = ops.mvn(apart, ops.constant(np.asarray([2], np.int64)), True, op.attributes["epsilon"], "inside_sqrt")
+    y, spread = t.reshaped(y, shape), [1, shape[1], *[1] * (len(shape) - 2)]
+    for n, combine in ((1, ops.multiply), (2, ops.add)):
+        if op.inputs[n] is not None:
+            y = combine(y, t.reshaped(t.node(op, n), spread))
+    return [y, None, None]
 
 
 @_does("layer_norm")
@@ -227,14 +233,12 @@ def _layer_norm(t, op):
     return [y, None, None]
 
 
-@_does("mean")
-def _mean(t, op):
-    return [ops.reduce_mean(t.node(op, 0), _axes(t, op, op.attributes["axis"]), op.attributes["keepdim"])]
+_REDUCTIONS = {"mean": ops.reduce_mean, "sum": ops.reduce_sum, "max": ops.reduce_max, "min": ops.reduce_min}
 
 
-@_does("sum", "max", "min")
+@_does(*_REDUCTIONS)
 def _reduce(t, op):
-    reduce = {"sum": ops.reduce_sum, "max": ops.reduce_max, "min": ops.reduce_min}[op.kind.removeprefix("pd_op.")]
+    reduce = _REDUCTIONS[op.kind.removeprefix("pd_op.")]
     return [reduce(t.node(op, 0), _axes(t, op, t.array(op, 1).tolist()), op.attributes["keepdim"])]
 
 
