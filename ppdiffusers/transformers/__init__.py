@@ -19,6 +19,9 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "clip.tokenization": ("CLIPTokenizer", "CLIPTokenizerFast"),
     "bert.tokenization": ("BertTokenizer", "BertTokenizerFast"),
     "clip.image_processing": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
+    "xlm_roberta.configuration": ("XLMRobertaConfig",),
+    "xlm_roberta.modeling": ("XLMRobertaModel",),
+    "xlm_roberta.tokenization": ("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),
 }
 _HOME = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 

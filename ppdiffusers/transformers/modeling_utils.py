@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,19 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         """Write config.json; it names the class, as the original library's does."""
         self.config.architectures = [type(self).__name__]
         self.config.save_pretrained(save_directory)
+
+    def _output(self, output: BaseOutput, attentions: Any, states: Any, return_dict: bool | None) -> Any:
+        """Leave out what was not asked for, by the call or by the configuration."""
+        if not _asked(states, self.config, "output_hidden_states"):
+            output = dataclasses.replace(output, hidden_states=None)
+        if not _asked(attentions, self.config, "output_attentions"):
+            output = dataclasses.replace(output, attentions=None)
+        as_tuple = return_dict is False or (return_dict is None and self.config.get("use_return_dict") is False)
+        return output.to_tuple() if as_tuple else output
+
+
+def _asked(argument: bool | None, config: Any, key: str) -> bool:
+    return bool(config.get(key)) if argument is None else argument
 
 
 @dataclass

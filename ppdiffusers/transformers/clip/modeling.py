@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,21 +10,12 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.transformers.clip.configuration import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from ppdiffusers.transformers.layers import attend, check_heads, get_activation, mask_bias
 from ppdiffusers.transformers.modeling_utils import BaseModelOutputWithPooling, PretrainedModel
 from ppdiffusers.utils.dtypes import check_computable
-
-_ACTIVATIONS = {
-    "quick_gelu": lambda x: x * F.sigmoid(1.702 * x),
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate=True),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate=True),
-    "relu": F.relu,
-    "silu": F.silu,
-    "swish": F.silu,
-}
 
 
 @dataclass
@@ -66,9 +56,8 @@ class CLIPAttention(nn.Layer):
     def __init__(self, config: CLIPTextConfig | CLIPVisionConfig):
         super().__init__()
         width, self.num_heads = config.hidden_size, config.num_attention_heads
-        if width % self.num_heads:
-            raise ConfigError(f"hidden_size {width} is not a multiple of num_attention_heads {self.num_heads}.")
-        self.scale, self.dropout = (width // self.num_heads) ** -0.5, config.attention_dropout
+        check_heads(width, self.num_heads)
+        self.dropout = config.attention_dropout
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.q_proj = nn.Linear(width, width)
@@ -76,26 +65,15 @@ class CLIPAttention(nn.Layer):
 
     def forward(self, x: paddle.Tensor, bias: paddle.Tensor | None) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Result [B, S, D] and weights [B, H, S, S]; `bias` is added to the scores."""
-        batch, tokens, width = x.shape
-
-        def heads(y: paddle.Tensor) -> paddle.Tensor:  # [B, S, D] -> [B, H, S, D/H]
-            return y.reshape([batch, tokens, self.num_heads, -1]).transpose([0, 2, 1, 3])
-
-        q, k, v = heads(self.q_proj(x)), heads(self.k_proj(x)), heads(self.v_proj(x))
-        scores = paddle.matmul(q, k, transpose_y=True) * self.scale
-        if bias is not None:
-            scores = scores + bias
-        weights = F.softmax(scores.astype("float32"), axis=-1).astype(x.dtype)
-        mixed = paddle.matmul(F.dropout(weights, self.dropout, training=self.training), v)
-        return self.out_proj(mixed.transpose([0, 2, 1, 3]).reshape([batch, tokens, width])), weights
+        dropout = self.dropout if self.training else 0.0
+        mixed, weights = attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.num_heads, bias, dropout)
+        return self.out_proj(mixed), weights
 
 
 class CLIPMLP(nn.Layer):
     def __init__(self, config: CLIPTextConfig | CLIPVisionConfig):
         super().__init__()
-        if config.hidden_act not in _ACTIVATIONS:
-            raise ConfigError(f"Unknown hidden_act {config.hidden_act!r}.", expected=", ".join(_ACTIVATIONS))
-        self.activation = _ACTIVATIONS[config.hidden_act]
+        self.activation = get_activation(config.hidden_act)
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
@@ -186,8 +164,7 @@ def _causal_bias(x: paddle.Tensor, attention_mask: paddle.Tensor | None) -> padd
     allowed = paddle.to_tensor(np.tril(np.ones((1, 1, tokens, tokens), dtype=bool)))
     if attention_mask is not None:
         allowed = paddle.logical_and(allowed, attention_mask.astype("bool").unsqueeze(1).unsqueeze(1))
-    lowest = paddle.full([1], float(paddle.finfo(x.dtype).min), dtype=x.dtype)
-    return paddle.where(allowed, paddle.zeros([1], dtype=x.dtype), lowest)
+    return mask_bias(allowed, x.dtype)
 
 
 class CLIPVisionEmbeddings(nn.Layer):
@@ -243,19 +220,6 @@ class _CLIPPretrained(PretrainedModel):
     """What CLIP's models share: index buffers of old files are left out, outputs hold what was asked for."""
 
     ignore_unexpected = (_POSITIONS,)
-
-    def _output(self, output: BaseOutput, attentions: Any, states: Any, return_dict: bool | None) -> Any:
-        """Leave out what was not asked for."""
-        if not _asked(states, self.config, "output_hidden_states"):
-            output = dataclasses.replace(output, hidden_states=None)
-        if not _asked(attentions, self.config, "output_attentions"):
-            output = dataclasses.replace(output, attentions=None)
-        as_tuple = return_dict is False or (return_dict is None and self.config.get("use_return_dict") is False)
-        return output.to_tuple() if as_tuple else output
-
-
-def _asked(argument: bool | None, config: Any, key: str) -> bool:
-    return bool(config.get(key)) if argument is None else argument
 
 
 class CLIPTextModel(_CLIPPretrained):

@@ -1,0 +1,1 @@
+"""XLM-RoBERTa (arXiv 1911.02116)."""
