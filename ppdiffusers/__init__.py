@@ -22,6 +22,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "core.torch_random": ("RecordedNoise", "TorchGenerator"),
     # models
     "models.modeling_utils": ("ModelMixin",),
+    "models.unets.unet_1d": ("UNet1DModel",),
     "models.unets.unet_2d": ("UNet2DModel",),
     "models.unets.unet_2d_condition": ("UNet2DConditionModel",),
     "models.autoencoders.autoencoder_kl": ("AutoencoderKL",),

@@ -16,7 +16,7 @@ INDEX_NAME = "model_index.json"
 
 # Original library -> the classes we have, under their original names. One name per class; `=` gives another spelling.
 _DIFFUSERS = """
-    UNet2DModel UNet2DConditionModel AutoencoderKL VQModel
+    UNet1DModel UNet2DModel UNet2DConditionModel AutoencoderKL VQModel
     DDPMScheduler DDIMScheduler PNDMScheduler LMSDiscreteScheduler EulerDiscreteScheduler
     EulerAncestralDiscreteScheduler DPMSolverMultistepScheduler UniPCMultistepScheduler
 """
@@ -32,7 +32,7 @@ _IN_PIPELINES = {
 _PADDLENLP_NAMES = {"CLIPTokenizerFast": "CLIPTokenizer", "CLIPImageProcessorFast": "CLIPImageProcessor"}
 # Classes that hold weights; the others are configurations and vocabularies.
 NETWORKS = frozenset(
-    ("UNet2DModel", "UNet2DConditionModel", "AutoencoderKL", "VQModel", "StableDiffusionSafetyChecker")
+    ("UNet1DModel", "UNet2DModel", "UNet2DConditionModel", "AutoencoderKL", "VQModel", "StableDiffusionSafetyChecker")
     + ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModel", "CLIPVisionModelWithProjection")
 )
 

@@ -65,6 +65,13 @@ def unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor
     return {"sample": model(tensor(sample), 321, **conditions).sample}
 
 
+def unet_1d(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """`UNet1DModel`: the velocity of a short sound."""
+    length = 4 * 2 ** len(config["block_out_channels"])
+    sample, times = _normal(rng, BATCH, config["in_channels"], length), np.array([0.2, 0.9], dtype=np.float32)
+    return {"sample": model(tensor(sample), tensor(times)).sample}
+
+
 def vae(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
     """`AutoencoderKL`: the distribution of the latents of a picture, and the picture of some latents."""
     levels = len(config["block_out_channels"])
@@ -141,6 +148,7 @@ def image_processor(made: Any, rng: np.random.Generator) -> Outputs:
 
 
 MODELS: dict[str, Callable[..., Outputs]] = {
+    "UNet1DModel": unet_1d,
     "UNet2DModel": unet,
     "UNet2DConditionModel": unet,
     "AutoencoderKL": vae,

@@ -11,6 +11,13 @@ from ppdiffusers.core.outputs import BaseOutput
 
 
 @dataclass
+class UNet1DOutput(BaseOutput):
+    """`sample`: [B, C, L], the prediction for the last layer's input."""
+
+    sample: paddle.Tensor
+
+
+@dataclass
 class UNet2DOutput(BaseOutput):
     """`sample`: [B, C, H, W], the prediction for the last layer's input."""
 
