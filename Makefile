@@ -24,6 +24,9 @@ unit: $(VENV_TEST)/ready
 test-paddlenlp:
 	VENV=$(VENV_PADDLENLP) PYTHON=$(PYTHON) bash scripts/ci/paddlenlp_env.sh
 
+bench: $(VENV_TEST)/ready
+	$(VENV_TEST)/bin/python benchmarks/bench.py
+
 $(VENV_DEMO)/ready: pyproject.toml
 	$(PYTHON) scripts/ci/check_python.py
 	$(PYTHON) -m venv $(VENV_DEMO)

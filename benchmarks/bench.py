@@ -1,0 +1,313 @@
+"""`make bench`: ppdiffusers, diffusers and OpenVINO on this machine's processor, in one session.
+
+Contenders are processes; all of a round are started, and then run one after the other, again and again, so that what
+the machine does meanwhile hits all of them. Medians are compared with diffusers in the same round. Writes
+`benchmarks/RESULTS.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppdiffusers.runtime.threads import physical_cores
+
+HERE = Path(__file__).parent
+REFERENCE = "diffusers eager float32"
+# Those of a round are in memory together.
+ROUNDS = (
+    (REFERENCE, "ppdiffusers openvino float32", "OpenVINO from the torch model float32"),
+    (REFERENCE, "ppdiffusers onednn float32", "diffusers torch.compile float32"),
+    (REFERENCE, "diffusers eager bfloat16", "ppdiffusers openvino bfloat16", "ppdiffusers onednn bfloat16"),
+    (REFERENCE, "ppdiffusers eager float32"),
+)
+WORKLOADS = {
+    "unet32": "UNet, 32x32 latents, batch 2",
+    "unet64": "UNet, 64x64 latents, batch 2",
+    "vae": "VAE decode, 512x512",
+    "text": "CLIP text encoder, batch 2",
+    "image": "text to image, 512x512, 4 steps",
+}
+# Each contender repeats a workload until this time is spent, but so often at the least and at the most.
+SECONDS_EACH, REPEATS_MOST, REPEATS_LEAST = 10.0, 7, 3
+TARGETS = (
+    ("ppdiffusers openvino float32", REFERENCE, 1 / 2.0, ("unet32", "unet64"), "OpenVINO engine at least 2x faster"),
+    ("ppdiffusers onednn float32", REFERENCE, 1 / 1.4, ("unet32", "unet64"), "oneDNN engine at least 1.4x faster"),
+    (
+        "ppdiffusers openvino float32",
+        "OpenVINO from the torch model float32",
+        1.1,
+        ("unet32", "unet64"),
+        "OpenVINO engine within 1.1x of OpenVINO from torch",
+    ),
+    (
+        "ppdiffusers openvino float32",
+        "diffusers torch.compile float32",
+        1.0,
+        ("unet32", "unet64"),
+        "default engine not slower than torch.compile",
+    ),
+    (
+        "ppdiffusers onednn float32",
+        "OpenVINO from the torch model float32",
+        1.5,
+        ("unet32", "unet64"),
+        "oneDNN engine within 1.5x of OpenVINO from torch",
+    ),
+    (
+        "ppdiffusers openvino bfloat16",
+        "diffusers eager bfloat16",
+        1.0,
+        ("unet32", "unet64"),
+        "bfloat16 not slower than diffusers in bfloat16",
+    ),
+    ("ppdiffusers openvino float32", REFERENCE, 1.0, ("image",), "whole picture, default, not slower"),
+)
+
+
+@dataclass
+class Row:
+    """One contender at one workload."""
+
+    seconds: list[float] = field(default_factory=list)
+    reference: list[float] = field(default_factory=list)
+    prepared: float = 0.0
+    peak: int = 0
+    own: int = 0
+    note: str = ""
+
+    @property
+    def median(self) -> float | None:
+        return statistics.median(self.seconds) if self.seconds else None
+
+    @property
+    def relative(self) -> float | None:
+        """Time as a share of the reference's in the same round."""
+        return self.median / statistics.median(self.reference) if self.seconds and self.reference else None
+
+
+class Contender:
+    """A process that runs one contender."""
+
+    def __init__(self, name: str, threads: int, cache: str):
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PPDIFFUSERS_CACHE": cache}
+        environment["PYTHONPATH"] = str(HERE.parent)
+        command = [sys.executable, str(HERE / "bench_contenders.py"), name]
+        self.name = name
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, **order: Any) -> dict[str, Any]:
+        """Give an order and wait for its answer."""
+        try:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        return json.loads(answer) if answer else {"ready": False, "error": "the process ended"}
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def busy_share(seconds: float = 1.0) -> float:
+    """Share of all cores that somebody is using."""
+
+    def read() -> tuple[int, int]:
+        numbers = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+        return sum(numbers), numbers[3] + numbers[4]
+
+    total, idle = read()
+    time.sleep(seconds)
+    total_after, idle_after = read()
+    return 1 - (idle_after - idle) / max(1, total_after - total)
+
+
+def has_bfloat16() -> bool:
+    flags = Path("/proc/cpuinfo").read_text()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def product_rate() -> float:
+    """GFLOP/s of float32 matrix products of 2048, the best of several."""
+    a = np.random.default_rng(0).standard_normal((2048, 2048)).astype(np.float32)
+    best = 0.0
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ a
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def work_of(workload: str) -> float | None:
+    """GFLOP of one call, counted by torch on networks without memory."""
+    import diffusers
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bench_contenders import UNET, VAE, inputs
+
+    if workload[0] not in "uv":
+        return None
+    with torch.device("meta"), torch.no_grad():
+        network = diffusers.UNet2DConditionModel(**UNET) if workload[0] == "u" else diffusers.AutoencoderKL(**VAE)
+        call = network if workload[0] == "u" else network.decode
+        arguments = [torch.empty(a.shape, dtype=getattr(torch, str(a.dtype)), device="meta") for a in inputs(workload)]
+        with FlopCounterMode(display=False) as counter:
+            call(*arguments)
+    return counter.get_total_flops() / 1e9
+
+
+def run_round(names: tuple[str, ...], workload: str, threads: int, cache: str, rows: dict, until: float) -> float:
+    """Start the round's contenders, then run them in turn; returns how busy the machine was before."""
+    contenders = []
+    try:
+        for name in names:
+            contender = Contender(name, threads, cache)
+            contenders.append(contender)
+            row = rows.setdefault((workload, name), Row())
+            # the first call compiles, the second in "auto" runs programs already, the third is as all others
+            warm_up = {"image": 2}.get(workload, 1 if "eager" in name else 2)
+            answer = contender.ask(do="prepare", workload=workload, warm_up=warm_up)
+            row.prepared, row.note = answer.get("seconds", 0.0), answer.get("error", "")
+            if not answer.get("ready"):
+                row.note = row.note or "not part of this workload"
+                contenders.remove(contender)
+                contender.end()
+        busy = busy_share()
+        spent = dict.fromkeys(names, 0.0)
+        collected: dict[str, list[float]] = {name: [] for name in names}
+        for turn in range(REPEATS_MOST):
+            if turn >= REPEATS_LEAST and (max(spent.values()) > SECONDS_EACH or time.monotonic() > until):
+                break
+            for contender in list(contenders):
+                answer = contender.ask(do="run")
+                row = rows[workload, contender.name]
+                if "seconds" not in answer:
+                    row.note = answer["error"]
+                    contenders.remove(contender)
+                    contender.end()
+                    continue
+                collected[contender.name].append(answer["seconds"])
+                spent[contender.name] += answer["seconds"]
+                row.peak, row.own = answer["peak"], answer["own"]
+        for name, seconds in collected.items():
+            rows[workload, name].seconds += seconds
+            rows[workload, name].reference += collected[REFERENCE]
+        return busy
+    finally:
+        for contender in contenders:
+            contender.end()
+
+
+def report(rows: dict, busy: float, rate: float, work: dict, threads: int, minutes: float) -> str:
+    """RESULTS.md."""
+    facts = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in facts if line.startswith("model name")), "unknown processor")
+    lines = [
+        "# How fast: ppdiffusers, diffusers, OpenVINO",
+        "",
+        f"Written by `make bench` (`benchmarks/bench.py`) in {minutes:.0f} minutes. {model}, {threads} cores, "
+        f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB, "
+        f"{'with' if has_bfloat16() else 'without'} bfloat16 instructions; {platform.platform()}. "
+        f"float32 matrix products (2048): {rate:.0f} GFLOP/s. Random weights of Stable Diffusion 1.5's shapes.",
+        "",
+        f"The machine was {'idle' if busy < 0.1 else f'NOT idle ({busy:.0%} of it busy): do not trust these numbers'}.",
+        "",
+        "Seconds are medians; *ratio* is the time divided by that of diffusers eager float32 in the same round (less "
+        "is faster); *share* is the part of the measured matrix-product rate; *first* is the time until the contender was "
+        "ready (network made, compiled, checked, warmed up); *peak* is the process's largest resident memory including "
+        "that preparation, *own* what it holds privately afterwards (mapped files excluded).",
+    ]
+    for workload, title in WORKLOADS.items():
+        found = {name: row for (load, name), row in rows.items() if load == workload}
+        if not found:
+            continue
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| | seconds | ratio | share | first | peak MB | own MB |",
+            "|---|" + "---|" * 6,
+        ]
+        for name, row in found.items():
+            if row.median is None:
+                lines.append(f"| {name} | {row.note} | | | | | |")
+                continue
+            share = f"{work[workload] / row.median / rate:.0%}" if work.get(workload) else ""
+            cells = [
+                f"{row.median:.3f}",
+                f"{row.relative:.2f}",
+                share,
+                f"{row.prepared:.0f}",
+                str(row.peak),
+                str(row.own),
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "## Targets", "", "| target | workload | wanted | found | |", "|---|---|---|---|---|"]
+    for name, other, most, workloads, title in TARGETS:
+        for workload in workloads:
+            ours, theirs = rows.get((workload, name), Row()), rows.get((workload, other), Row())
+            if ours.relative is None or theirs.relative is None:
+                lines.append(f"| {title} | {workload} | | not measured: {ours.note or theirs.note or 'no time'} | |")
+                continue
+            found = ours.relative / theirs.relative
+            verdict = "met" if found <= most else f"missed by {found / most - 1:.0%}"
+            lines.append(f"| {title} | {workload} | <= {most:.2f} | {found:.2f} | {verdict} |")
+    notes = HERE / "NOTES.md"
+    return "\n".join(lines) + "\n\n" + (notes.read_text(encoding="utf-8") if notes.is_file() else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--rounds", nargs="+", type=int, choices=range(1, len(ROUNDS) + 1), help="default: all")
+    parser.add_argument("--minutes", type=float, default=12.0, help="no new round is started after this time")
+    parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
+    arguments = parser.parse_args()
+    start, threads = time.monotonic(), physical_cores()
+    until = start + arguments.minutes * 60
+    rows: dict[tuple[str, str], Row] = {}
+    busy, rate = busy_share(), product_rate()
+    work = {workload: work_of(workload) for workload in arguments.workloads}
+    with tempfile.TemporaryDirectory(prefix="ppdiffusers-bench-") as cache:
+        for number in arguments.rounds or range(1, len(ROUNDS) + 1):
+            for workload in arguments.workloads:
+                names = ROUNDS[number - 1]
+                if not has_bfloat16():
+                    names = tuple(name for name in names if "ppdiffusers" not in name or "bfloat16" not in name)
+                    for name in set(ROUNDS[number - 1]) - set(names):
+                        rows[workload, name] = Row(note="this processor has no bfloat16 instructions")
+                if time.monotonic() > until:
+                    for name in names:
+                        rows.setdefault((workload, name), Row(note="no time left"))
+                    continue
+                print(f"{time.monotonic() - start:5.0f} s  round {number}, {workload}", flush=True)
+                busy = max(busy, run_round(names, workload, threads, cache, rows, until))
+                minutes = (time.monotonic() - start) / 60
+                arguments.output.write_text(report(rows, busy, rate, work, threads, minutes), encoding="utf-8")
+    print(arguments.output.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
