@@ -36,12 +36,13 @@ def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield staging
         _give_usual_mode(staging, 0o777)
-        _swap_in(staging, path)
+        move_folder_over(staging, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _swap_in(staging: Path, path: Path) -> None:
+def move_folder_over(staging: Path, path: Path) -> None:
+    """Rename a folder to `path`, in the place of the folder that may be there."""
     if not path.exists():
         staging.rename(path)
         return

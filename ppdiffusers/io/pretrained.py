@@ -20,31 +20,31 @@ from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
-from ppdiffusers.io.source import resolve_folder
+from ppdiffusers.io.needs import NeedFiles, NeedNetwork
+from ppdiffusers.io.source import resolve_folder, take_source_options
+from ppdiffusers.io.sources.base import SourceOptions
+from ppdiffusers.io.weight_names import OUR_STEM, candidate_names, index_names
 from ppdiffusers.io.weights import Checkpoint, open_weights, write_pdparams, write_safetensors
 from ppdiffusers.utils.dtypes import as_dtype_name
 
-# Our own files; "diffusion_paddle_model" is what the first ppdiffusers wrote.
-OUR_STEM = "model_state"
-PADDLE_STEMS = (OUR_STEM, "diffusion_paddle_model")
-# Arguments of other releases that decide nothing here: where the weights come from is seen from the folder.
-LEGACY_ARGUMENTS = {
-    *("from_diffusers", "from_hf_hub", "from_aistudio", "from_modelscope", "source", "mirror", "revision"),
-    *("cache_dir", "force_download", "resume_download", "proxies", "local_files_only", "token", "use_auth_token"),
-    *("low_cpu_mem_usage", "device_map", "user_agent"),
-}
 _OLD_CONFIG_NAMES = {"config.json": ("model_config.json",)}
 
 
-def load_config_from(name_or_path: str | os.PathLike, config_name: str, subfolder: str | None = None) -> dict[str, Any]:
-    """Read a configuration by its file name from a model folder; older names of the file are tried too.
+def load_config_from(
+    name_or_path: str | os.PathLike,
+    config_name: str,
+    subfolder: str | None = None,
+    options: SourceOptions | None = None,
+) -> dict[str, Any]:
+    """Read a configuration by its file name from a folder or a hub's model; older names of the file are tried too.
 
     Raises:
         SourceError: there is no such folder.
         ConfigError: there is no such file in it, or it is not JSON.
     """
-    folder = resolve_folder(name_or_path, subfolder)
-    for name in (config_name, *_OLD_CONFIG_NAMES.get(config_name, ())):
+    names = (config_name, *_OLD_CONFIG_NAMES.get(config_name, ()))
+    folder = resolve_folder(name_or_path, subfolder, NeedFiles(names), options)
+    for name in names:
         if (folder / name).is_file():
             return read_json(folder / name)
     return read_json(folder / config_name)  # raises: it is missing
@@ -78,21 +78,22 @@ class PretrainedMixin:
         use_safetensors: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Load a network from a folder that either framework wrote; it is in eval mode.
+        """Load a network from a folder that either framework wrote, or from a hub; it is in eval mode.
 
         Files are looked for in this order, and the first that is there is read: `model_state.safetensors`,
         `diffusion_paddle_model.safetensors`, the same as `.pdparams`, then PyTorch's `.safetensors`, `.bin`; of
         each the whole file before the sharded one.
 
         Args:
-            pretrained_model_name_or_path: the folder.
+            pretrained_model_name_or_path: the folder, or the name of a model on a hub (`io/source.py`).
             subfolder: a folder inside it, such as "unet".
             paddle_dtype: floating weights are cast to it; float32 unless given; "auto" keeps the file's.
                 `torch_dtype` and `dtype` mean the same.
             variant: only files of this variant are read, such as "fp16" (`model_state.fp16.safetensors`).
             use_safetensors: True: only `.safetensors`; False: only pickles (`.pdparams`, `.bin`); None: either.
-            kwargs: values that replace those of the configuration. Arguments that other releases need to be told
-                where the weights come from (`from_diffusers=`, `from_hf_hub=`, ...) are accepted.
+            kwargs: values that replace those of the configuration; and where to look for a name: `source`,
+                `revision`, `cache_dir`, `force_download`, `local_files_only`, `token`, `proxies`, and the old flags
+                `from_hf_hub=`, `from_aistudio=`, `from_diffusers=` (`io.source.take_source_options`).
 
         Raises:
             SourceError: the folder, its configuration or the weights asked for are not there.
@@ -103,12 +104,13 @@ class PretrainedMixin:
         for alias in ("torch_dtype", "dtype"):
             given = kwargs.pop(alias, None)
             paddle_dtype = given if paddle_dtype is None else paddle_dtype
-        overrides = {key: value for key, value in kwargs.items() if key not in LEGACY_ARGUMENTS}
+        options = take_source_options(kwargs)
         dtype = _wanted_dtype(paddle_dtype)
-        folder = resolve_folder(pretrained_model_name_or_path, subfolder)
+        needs = NeedNetwork(cls.weights_stems, variant, use_safetensors)
+        folder = resolve_folder(pretrained_model_name_or_path, subfolder, needs, options)
         path = find_weights(folder, cls.weights_stems, variant, use_safetensors)
         with paddle.LazyGuard():  # parameters get neither memory nor random values yet
-            layer, unused = cls.from_config_folder(folder, overrides)
+            layer, unused = cls.from_config_folder(folder, kwargs)
         if unused:
             raise InputError(
                 f"{cls.__name__}.from_pretrained does not know these arguments.",
@@ -248,26 +250,6 @@ def find_weights(
         expected=f"one of {', '.join(names)}",
         remedy="check `variant` and `use_safetensors`; no other file is taken in their place.",
     )
-
-
-def candidate_names(
-    stems: tuple[str, ...], variant: str | None = None, use_safetensors: bool | None = None
-) -> list[str]:
-    """File names in the order in which they are preferred."""
-    groups = [(PADDLE_STEMS, ".safetensors"), (PADDLE_STEMS, ".pdparams"), (stems, ".safetensors"), (stems, ".bin")]
-    names: list[str] = []
-    for group, suffix in groups:
-        if use_safetensors is not None and use_safetensors != (suffix == ".safetensors"):
-            continue
-        for stem in group:
-            names += [f"{stem}{'.' + variant if variant else ''}{suffix}", *_index_names(stem, suffix, variant)]
-    return names
-
-
-def _index_names(stem: str, suffix: str, variant: str | None) -> list[str]:
-    if not variant:
-        return [f"{stem}{suffix}.index.json"]
-    return [f"{stem}{suffix}.index.{variant}.json", f"{stem}.{variant}{suffix}.index.json"]
 
 
 # -- filling a network --------------------------------------------------------------------------------------------
@@ -423,7 +405,7 @@ def save_weights(
         names = [base + suffix]
     else:
         names = [f"{base}-{n:05d}-of-{len(shards):05d}{suffix}" for n in range(1, len(shards) + 1)]
-    index_name = _index_names(stem, suffix, variant)[0] if len(shards) > 1 else None
+    index_name = index_names(stem, suffix, variant)[0] if len(shards) > 1 else None
     with ExitStack() as stack:  # leaving it renames every file into its place
         for name, shard in zip(names, shards, strict=True):
             staging = stack.enter_context(replace_file(folder / name))
@@ -449,7 +431,7 @@ def _remove_stale(
     # PyTorch's names of all stems and ours: those before the one written would win when the folder is loaded.
     first = min((candidates.index(name) for name in written if name in candidates), default=len(candidates))
     stale = {name for name in candidates[:first] if (folder / name).is_file()}
-    own = {f"{base}{suffix}", *_index_names(base.split(".")[0], suffix, variant)}
+    own = {f"{base}{suffix}", *index_names(base.split(".")[0], suffix, variant)}
     shard = re.compile(re.escape(base) + r"-\d{5}-of-\d{5}" + re.escape(suffix))
     stale |= {e.name for e in folder.iterdir() if e.name in own or shard.fullmatch(e.name)}
     for name in stale - written:

@@ -24,8 +24,8 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.image_processor import VaeImageProcessor
-from ppdiffusers.io.pretrained import LEGACY_ARGUMENTS
-from ppdiffusers.io.source import resolve_folder
+from ppdiffusers.io.needs import NeedPipeline
+from ppdiffusers.io.source import resolve_folder, take_source_options
 from ppdiffusers.pipelines.steps.device import move_layer, parse_device_and_dtype
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 from ppdiffusers.runtime.export import export_programs
@@ -130,31 +130,35 @@ class DiffusionPipeline(ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
-        """Load a pipeline from a folder that either framework wrote; nothing has to be said about which one.
+        """Load a pipeline from a folder that either framework wrote, or from a hub; nothing is to be said about which.
 
         `DiffusionPipeline.from_pretrained` gives the class that the folder names, a subclass gives itself.
 
         Args:
-            pretrained_model_name_or_path: the folder with `model_index.json`.
+            pretrained_model_name_or_path: the folder with `model_index.json`, or the name of a model on a hub: a
+                local cache is looked into first, then the sources in order (`io/source.py`).
             paddle_dtype: floating weights of the networks are cast to it (`torch_dtype` means the same).
             variant: read the weights files of this variant, such as "fp16".
             use_safetensors: only safetensors (True) or only pickles (False).
             kwargs: components to use instead of the folder's (`scheduler=...`, `safety_checker=None`) and settings
-                of the pipeline. Arguments that other releases need to be told where the weights come from
-                (`from_diffusers=`, `from_hf_hub=`, ...) are accepted.
+                of the pipeline; and where to look for a name: `source`, `revision`, `cache_dir`, `force_download`,
+                `local_files_only`, `token`, `proxies`, and the old flags `from_hf_hub=`, `from_aistudio=`,
+                `from_diffusers=`.
 
         Raises:
-            SourceError: there is no such folder.
+            SourceError: there is no such folder, and no source has the model.
             ConfigError: classes or components that are unknown or missing; all of them are listed.
             InputError: arguments that are unknown.
         """
-        folder = resolve_folder(pretrained_model_name_or_path)
+        source = take_source_options(kwargs)
+        mode = _compile_mode(kwargs)
+        options = _loading_options(kwargs)
+        needs = cls._needs(kwargs, options)
+        folder = resolve_folder(pretrained_model_name_or_path, None, needs, source)
         raw = read_json(folder / INDEX_NAME)
         # what the caller brings along need not be known to us
         index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})
         pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(index, folder)
-        mode = _compile_mode(kwargs)
-        options = _loading_options(kwargs)
         expected, settings = pipeline_class.component_names()
         _refuse_unknown_arguments(pipeline_class, kwargs, (*expected, *settings))
 
@@ -168,6 +172,15 @@ class DiffusionPipeline(ConfigMixin):
         pipeline = pipeline_class(**loaded, **chosen)
         pipeline.register_to_config(_name_or_path=str(folder))
         return pipeline if mode == "auto" else pipeline.compile(mode=mode)
+
+    @classmethod
+    def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> NeedPipeline:
+        """The files to fetch if a name is loaded; wrong arguments are refused before anything is."""
+        only = None
+        if cls is not DiffusionPipeline:
+            only, settings = cls.component_names()
+            _refuse_unknown_arguments(cls, kwargs, (*only, *settings))
+        return NeedPipeline(only, tuple(kwargs), options["variant"], options["use_safetensors"])
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
@@ -428,8 +441,6 @@ def _loading_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Take out of `kwargs` what decides how networks are loaded."""
     dtypes = [kwargs.pop(name, None) for name in ("paddle_dtype", "torch_dtype", "dtype")]
     options = {name: kwargs.pop(name, None) for name in ("variant", "use_safetensors")}
-    for name in LEGACY_ARGUMENTS:
-        kwargs.pop(name, None)
     return {"paddle_dtype": next((d for d in dtypes if d is not None), None), **options}
 
 

@@ -15,6 +15,7 @@ from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
+from ppdiffusers.io.source import take_source_options
 
 # Trained on the same discrete noise schedule, these can be made from one another's configurations.
 EXCHANGEABLE: dict[str, str] = {
@@ -68,14 +69,16 @@ class SchedulerMixin(ConfigMixin):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any
     ) -> Any:
-        """Make a scheduler from the `scheduler_config.json` of a folder.
+        """Make a scheduler from the `scheduler_config.json` of a folder or of a model on a hub.
 
         Args:
-            pretrained_model_name_or_path: a folder; that of a whole pipeline together with `subfolder`.
+            pretrained_model_name_or_path: a folder or a model's name; of a whole pipeline together with `subfolder`.
             subfolder: usually "scheduler".
             kwargs: values that replace those of the file; `return_unused_kwargs=True` returns the rest of them too.
+                `source`, `revision`, `local_files_only`, ... say where to look for a name.
         """
-        config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder)
+        options = take_source_options(kwargs)
+        config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder, options)
         return cls.from_config(config, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:

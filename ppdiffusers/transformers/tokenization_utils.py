@@ -15,7 +15,8 @@ from tokenizers import AddedToken
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.source import resolve_folder
+from ppdiffusers.io.needs import TOKENIZER_FILES, VOCABULARIES, NeedFiles
+from ppdiffusers.io.source import resolve_folder, take_source_options
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -105,15 +106,17 @@ class PretrainedTokenizer:
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Any:
-        """Load from a folder that holds one of the class's `vocabulary_files`.
+        """Load from a folder, or a hub's model, that holds one of the class's `vocabulary_files`.
 
         Args:
-            kwargs: settings that replace those of the folder, such as `model_max_length=77`.
+            kwargs: settings that replace those of the folder, such as `model_max_length=77`; `source`, `revision`, ...
+                say where to look for a name.
 
         Raises:
             ConfigError: none of the files is there, or one is damaged.
         """
-        folder = Path(resolve_folder(name_or_path, subfolder))
+        options = take_source_options(kwargs)
+        folder = resolve_folder(name_or_path, subfolder, NeedFiles(TOKENIZER_FILES, VOCABULARIES), options)
         there = [names for names in cls.vocabulary_files if all((folder / n).is_file() for n in names.values())]
         if not there:
             raise ConfigError(

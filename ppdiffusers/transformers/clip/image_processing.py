@@ -14,7 +14,8 @@ from PIL import Image
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.source import resolve_folder
+from ppdiffusers.io.needs import NeedFiles
+from ppdiffusers.io.source import resolve_folder, take_source_options
 from ppdiffusers.transformers.tokenization_utils import BatchEncoding
 
 OPENAI_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -60,8 +61,13 @@ class CLIPImageProcessor:
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Any:
-        """Load from a folder with preprocessor_config.json (old and new forms); `kwargs` replace its settings."""
-        settings = read_json(Path(resolve_folder(name_or_path, subfolder)) / cls.config_file)
+        """Load from a folder or a hub's model with preprocessor_config.json (old and new forms).
+
+        `kwargs` replace its settings; `source`, `revision`, ... say where to look for a name.
+        """
+        options = take_source_options(kwargs)
+        folder = resolve_folder(name_or_path, subfolder, NeedFiles((cls.config_file,)), options)
+        settings = read_json(folder / cls.config_file)
         return cls(**{**settings, **kwargs})
 
     def to_dict(self) -> dict[str, Any]:
