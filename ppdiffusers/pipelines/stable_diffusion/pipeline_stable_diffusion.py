@@ -49,6 +49,8 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
         callback_steps: int | None = None,
+        prompt_syntax: str = "plain",
+        long_prompts: str = "split",
     ) -> StableDiffusionPipelineOutput | tuple:
         """Paint pictures of the prompts.
 
@@ -75,6 +77,8 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
                 (a dict) replaces the tensors. It may set `pipeline._interrupt = True` to stop.
             callback_on_step_end_tensor_inputs: names of the tensors it is given.
             callback, callback_steps: the older form: `f(index, timestep, latents)`, every so many steps.
+            prompt_syntax, long_prompts: "webui" takes weights such as `(word:1.3)`; "truncate" cuts a prompt that the
+                text encoder cannot read at once, as diffusers does. See `ppdiffusers.pipelines.steps.prompts`.
 
         Raises:
             InputError: arguments that do not fit; all of them are listed.
@@ -93,10 +97,17 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
             ip_adapter_image,
             ip_adapter_image_embeds,
             tensor_inputs,
-            checks.check_counts(num_images_per_prompt=num_images_per_prompt),
-            checks.check_numbers(guidance_scale=guidance_scale, guidance_rescale=guidance_rescale, eta=eta),
-            checks.check_schedule(self.scheduler, num_inference_steps, timesteps, sigmas),
-            checks.check_output_type(output_type),
+            checks.check_sampling(
+                self.scheduler,
+                num_inference_steps,
+                num_images_per_prompt,
+                output_type,
+                timesteps,
+                sigmas,
+                guidance_scale=guidance_scale,
+                guidance_rescale=guidance_rescale,
+                eta=eta,
+            ),
             checks.check_callbacks(
                 callback_on_step_end, tensor_inputs, self._callback_tensor_inputs, callback, callback_steps
             ),
@@ -115,18 +126,16 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
         self._begin(guidance_scale, guidance_rescale, clip_skip, cross_attention_kwargs)
 
         # 1. the prompt; with guidance, what to keep away from comes first in the batch
-        prompt_embeds, negative_prompt_embeds = self.encode_prompt(
+        prompt_embeds, negative_prompt_embeds = self._embed(
             prompt,
-            self.device,
             num_images_per_prompt,
-            self.do_classifier_free_guidance,
             negative_prompt,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            clip_skip=clip_skip,
-        )  # [B, L, D] each
-        if self.do_classifier_free_guidance:
-            prompt_embeds = paddle.concat([negative_prompt_embeds, prompt_embeds])  # [2B, L, D]
+            prompt_embeds,
+            negative_prompt_embeds,
+            clip_skip,
+            prompt_syntax,
+            long_prompts,
+        )  # [2B or B, L, D]
 
         # 2. the steps, and the noise to start from
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
@@ -139,6 +148,7 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
 
         # 3. denoise
         loop = Loop(self, timesteps, num_inference_steps, callback_on_step_end, tensor_inputs, callback, callback_steps)
+        loop.watch.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():
             model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
             model_input = self.scheduler.scale_model_input(model_input, t)

@@ -1,47 +1,19 @@
-"""Blacks out pictures that are close to a list of concepts in CLIP's space; the concepts are known by vectors only."""
+"""Blacks out pictures that are close to a list of concepts."""
 
 from __future__ import annotations
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
-from paddle import nn
 
-from ppdiffusers.transformers import CLIPConfig, CLIPVisionModel, PretrainedModel
+from ppdiffusers.pipelines.steps.concept_checker import ConceptChecker
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
-CONCEPTS, SPECIAL_CARE = 17, 3
-# How much stricter all thresholds are for a picture that needs special care.
-STRICTER = 0.01
 
+class StableDiffusionSafetyChecker(ConceptChecker):
+    """Judges pictures; those it objects to are replaced by black ones."""
 
-class StableDiffusionSafetyChecker(PretrainedModel):
-    """A CLIP image tower, a projection, and the vectors and thresholds of the concepts.
-
-    A picture is flagged when its cosine with a concept's vector is above that concept's threshold, by 0.0005 or more
-    (scores are rounded to three digits).
-    """
-
-    config_class = CLIPConfig
-
-    def __init__(self, config: CLIPConfig):
-        super().__init__(config)
-        width = config.projection_dim
-        self.vision_model = CLIPVisionModel(config.vision_config)
-        self.visual_projection = nn.Linear(config.vision_config.hidden_size, width, bias_attr=False)
-        self.concept_embeds = self._constant([CONCEPTS, width])
-        self.special_care_embeds = self._constant([SPECIAL_CARE, width])
-        self.concept_embeds_weights = self._constant([CONCEPTS])
-        self.special_care_embeds_weights = self._constant([SPECIAL_CARE])
-
-    def _constant(self, shape: list[int]) -> paddle.Tensor:
-        parameter = self.create_parameter(shape, default_initializer=nn.initializer.Constant(1.0))
-        parameter.stop_gradient = True
-        return parameter
-
-    @paddle.no_grad()
     def forward(
         self, clip_input: paddle.Tensor, images: paddle.Tensor | np.ndarray | list
     ) -> tuple[paddle.Tensor | np.ndarray | list, list[bool]]:
@@ -54,13 +26,7 @@ class StableDiffusionSafetyChecker(PretrainedModel):
         Returns:
             The pictures, flagged ones all zero, and a flag for each.
         """
-        pooled = self.vision_model(clip_input)[1]  # [B, hidden_size]
-        embeds = self.visual_projection(pooled)  # [B, projection_dim]
-        special = self._scores(embeds, self.special_care_embeds, self.special_care_embeds_weights)  # [B, 3]
-        needs_care = (special.round(3) > 0).any(axis=1, keepdims=True)  # [B, 1]
-        scores = self._scores(embeds, self.concept_embeds, self.concept_embeds_weights)  # [B, 17]
-        scores = scores + np.where(needs_care, STRICTER, 0.0)
-        flags = [bool(flag) for flag in (scores.round(3) > 0).any(axis=1)]
+        flags = self.judge(clip_input)
         if any(flags):
             logger.warning(
                 "The safety checker flagged %d of %d pictures: these are returned black. Try another prompt or seed.",
@@ -68,12 +34,6 @@ class StableDiffusionSafetyChecker(PretrainedModel):
                 len(flags),
             )
         return _black_where(flags, images), flags
-
-    @staticmethod
-    def _scores(embeds: paddle.Tensor, concepts: paddle.Tensor, thresholds: paddle.Tensor) -> np.ndarray:
-        """Cosines minus thresholds: [B, concepts]."""
-        cosines = paddle.matmul(F.normalize(embeds), F.normalize(concepts), transpose_y=True)
-        return cosines.astype("float32").numpy() - thresholds.astype("float32").numpy().astype(np.float64)
 
 
 def _black_where(flags: list[bool], images: paddle.Tensor | np.ndarray | list) -> paddle.Tensor | np.ndarray | list:

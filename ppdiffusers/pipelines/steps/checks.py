@@ -184,19 +184,10 @@ def check_no_ip_adapter(ip_adapter_image: Any, ip_adapter_image_embeds: Any) -> 
     return ["`ip_adapter_image` and `ip_adapter_image_embeds`: no IP-Adapter is loaded"]
 
 
-def check_strength(strength: Any, num_inference_steps: Any) -> list[str]:
-    """A share of the steps, between 0 and 1, that leaves at least one."""
+def check_strength(strength: Any) -> list[str]:
+    """A share of the steps: between 0 and 1."""
     problems = check_numbers(strength=strength)
-    if not problems and not 0 <= strength <= 1:
-        problems.append(f"`strength` must lie between 0 and 1, not {strength!r}")
-    if (
-        not problems
-        and is_whole(num_inference_steps)
-        and 1 <= num_inference_steps
-        and num_inference_steps * strength < 1
-    ):
-        problems.append(f"`strength` {strength!r} of {num_inference_steps} step(s) leaves no step to take")
-    return problems
+    return problems or ([] if 0 <= strength <= 1 else [f"`strength` must lie between 0 and 1, not {strength!r}"])
 
 
 def check_pictures(**pictures: Any) -> list[str]:
@@ -212,6 +203,24 @@ def check_pictures(**pictures: Any) -> list[str]:
                 f"not {type(value).__name__}"
             )
     return problems
+
+
+def check_sampling(
+    scheduler: Any,
+    num_inference_steps: Any,
+    num_images_per_prompt: Any,
+    output_type: Any,
+    timesteps: Any = None,
+    sigmas: Any = None,
+    **values: Any,
+) -> list[str]:
+    """What every run is told: its steps, how many pictures, in which form, and finite `values` such as eta."""
+    return [
+        *check_counts(num_images_per_prompt=num_images_per_prompt),
+        *check_numbers(**values),
+        *check_schedule(scheduler, num_inference_steps, timesteps, sigmas),
+        *check_output_type(output_type),
+    ]
 
 
 def check_schedule(scheduler: Any, num_inference_steps: Any, timesteps: Any, sigmas: Any) -> list[str]:

@@ -61,8 +61,16 @@ def last_timesteps(
 
     Args:
         begin: tell the scheduler where the run begins; otherwise it looks the first timestep up.
+
+    Raises:
+        InputError: no step is left.
     """
     kept = min(int(num_inference_steps * strength), num_inference_steps)
+    if kept < 1:
+        raise InputError(
+            f"`strength` {strength!r} of {num_inference_steps} step(s) leaves no step to take.",
+            expected="strength * num_inference_steps of at least 1",
+        )
     first = (num_inference_steps - kept) * scheduler.order
     if begin and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)

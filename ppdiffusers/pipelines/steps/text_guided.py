@@ -207,8 +207,14 @@ class TextGuidedMixin(LatentPipelineMixin):
         negative_prompt_embeds: paddle.Tensor | None = None,
         lora_scale: float | None = None,
         clip_skip: int | None = None,
+        prompt_syntax: str = "plain",
+        long_prompts: str = "split",
     ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
         """(prompt_embeds, negative_prompt_embeds), each [B * num_images_per_prompt, L, D].
+
+        Prompts of more than 77 tokens are split into chunks, and L becomes 154, 231, ...: `long_prompts="truncate"`
+        cuts them, as diffusers does. `prompt_syntax="webui"` takes weights: `(word:1.3)`, `[word]`. Both are explained
+        in `ppdiffusers.pipelines.steps.prompts.encode_prompt`.
 
         `device` and `lora_scale` have no effect: the result is where the text encoder is, which holds no LoRA.
         """
@@ -223,7 +229,39 @@ class TextGuidedMixin(LatentPipelineMixin):
             negative_prompt_embeds,
             clip_skip,
             dtype=dtype_of(self.unet),
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
         )
+
+    def _embed(
+        self,
+        prompt: str | list[str] | None,
+        num_images_per_prompt: int,
+        negative_prompt: str | list[str] | None,
+        prompt_embeds: paddle.Tensor | None,
+        negative_prompt_embeds: paddle.Tensor | None,
+        clip_skip: int | None,
+        prompt_syntax: str,
+        long_prompts: str,
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """What the UNet attends to, [2B, L, D] with guidance, what to keep away from first; and that part alone."""
+        # an override that is written for diffusers knows no syntax
+        asked = {"prompt_syntax": prompt_syntax, "long_prompts": long_prompts}
+        settings = {name: value for name, value in asked.items() if value not in ("plain", "split")}
+        prompt_embeds, negative_prompt_embeds = self.encode_prompt(
+            prompt,
+            self.device,
+            num_images_per_prompt,
+            self.do_classifier_free_guidance,
+            negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            clip_skip=clip_skip,
+            **settings,
+        )  # [B, L, D] each
+        if self.do_classifier_free_guidance:
+            return paddle.concat([negative_prompt_embeds, prompt_embeds]), negative_prompt_embeds
+        return prompt_embeds, negative_prompt_embeds
 
     def get_guidance_scale_embedding(
         self, w: paddle.Tensor, embedding_dim: int = 512, dtype: Any = "float32"
