@@ -163,9 +163,8 @@ def work_of(workload: str) -> float | None:
     """GFLOP of one call, counted by torch on networks without memory."""
     import diffusers
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     from bench_contenders import UNET, VAE, inputs
+    from torch.utils.flop_counter import FlopCounterMode
 
     if workload[0] not in "uv":
         return None
@@ -235,8 +234,8 @@ def report(rows: dict, busy: float, rate: float, work: dict, threads: int, minut
         f"The machine was {'idle' if busy < 0.1 else f'NOT idle ({busy:.0%} of it busy): do not trust these numbers'}.",
         "",
         "Seconds are medians; *ratio* is the time divided by that of diffusers eager float32 in the same round (less "
-        "is faster); *share* is the part of the measured matrix-product rate; *first* is the time until the contender was "
-        "ready (network made, compiled, checked, warmed up); *peak* is the process's largest resident memory including "
+        "is faster); *share* is the part of the measured matrix-product rate; *first* is the time until the contender "
+        "was ready (network made, compiled, checked, warmed up); *peak* is the largest resident memory of the process with "
         "that preparation, *own* what it holds privately afterwards (mapped files excluded).",
     ]
     for workload, title in WORKLOADS.items():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import paddle
@@ -21,7 +20,7 @@ from ppdiffusers.runtime.engines import Engine, choose_engine
 from ppdiffusers.runtime.structure import NotPlain, flatten, rebuild
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
-from ppdiffusers.runtime.weights import Fingerprint, hash_views, hash_weights, map_weights, move_to_file, write_weights
+from ppdiffusers.runtime.weights import Fingerprint, WeightsFile, hash_weights, move_to_file, write_weights
 from ppdiffusers.utils.dtypes import check_computable
 from ppdiffusers.utils.logging import get_logger
 
@@ -103,7 +102,7 @@ class _Shared:
 
     def __init__(self, layer: nn.Layer, engine: Engine, auto: bool):
         self.layer, self.engine, self.auto = layer, engine, auto
-        self.folder: Path | None = None
+        self.file: WeightsFile | None = None
         self.hash = ""
         self.generation = 0
         self._fingerprint: Fingerprint | None = None
@@ -117,16 +116,18 @@ class _Shared:
         layer = self.layer
         self.generation += 1
         self.hash = hash_weights(layer)
-        if self.engine.on_gpu:
-            self._fingerprint = Fingerprint(layer)
-            return
-        name, about = f"weights-{self.hash}", f"weights of {type(layer).__name__}"
-        self.folder = cache.find_or_make(name, about, lambda folder: write_weights(layer, folder))
-        if hash_views(map_weights(self.folder)) != self.hash:  # damaged in a way that keeps the size
-            cache.discard(name)
-            self.folder = cache.find_or_make(name, about, lambda folder: write_weights(layer, folder))
-        move_to_file(layer, map_weights(self.folder))
-        self._fingerprint = Fingerprint(layer)
+        if not self.engine.on_gpu:
+            self.file = self._file()
+            move_to_file(layer, self.file)
+        self._fingerprint = Fingerprint(layer, self.file)
+
+    def _file(self) -> WeightsFile:
+        """The file with these weights: one that is there and whole, or a new one."""
+        layer, name = self.layer, f"weights-{self.hash}"
+        if cache.is_there(name) and WeightsFile(cache.cache_root() / name).hash() != self.hash:
+            cache.discard(name)  # damaged in a way that keeps its size
+        about = f"weights of {type(layer).__name__}"
+        return WeightsFile(cache.find_or_make(name, about, lambda folder: write_weights(layer, folder)))
 
     def size(self) -> int:
         """Bytes of all weights."""
@@ -241,6 +242,8 @@ class CompiledMethod:
             self._refused.add(form)
             return self.eager(*args, **kwargs) if expected is None else expected
         self._programs[form] = program
+        if shared.file is not None:
+            shared.file.forget()
         return program(tensors) if expected is None else expected
 
     def _check(self, result: Any, expected: Any) -> float:
@@ -258,15 +261,14 @@ class Program:
 
     def __init__(self, shared: _Shared, method: CompiledMethod, key: str, template: list, tensors: list):
         layer = shared.layer
-        self.folder = cache.find_or_make(
+        folder = cache.find_or_make(
             f"program-{key}",
             f"{type(layer).__name__}.{method._name} for {shared.engine.name}, {shared.engine.dtype}, "
             + " ".join("x".join(map(str, tensor.shape)) or "number" for tensor in tensors),
             lambda folder: shared.engine.write(folder, layer, method.eager, template, tensors),
         )
-        self._result = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
-        weights = None if shared.folder is None else map_weights(shared.folder)
-        self._run = shared.engine.load(self.folder, weights)
+        self._result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        self._run = shared.engine.load(folder, None if shared.file is None else shared.file.arrays)
 
     def __call__(self, tensors: list) -> Any:
         return rebuild(self._result, self._run(tensors))

@@ -7,13 +7,17 @@ it and forgets it when memory is short.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
+import mmap
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import paddle
@@ -21,8 +25,11 @@ from paddle import nn
 
 from ppdiffusers.runtime.threads import get_num_threads
 
-_ALIGNMENT = 4096
-_SAMPLES = 8
+_FILE, _TABLE = "weights.bin", "weights.json"
+_PAGE = 4096
+_SAMPLES = 9
+# MADV_PAGEOUT, which Python's mmap has no name for
+_PAGE_OUT = 21
 
 
 def tensors_of(layer: nn.Layer) -> Iterator[tuple[str, paddle.Tensor]]:
@@ -43,23 +50,17 @@ def array_view(tensor: paddle.Tensor) -> np.ndarray:
 
 def hash_weights(layer: nn.Layer) -> str:
     """A hash of names, shapes, dtypes and every byte; the tensors are hashed side by side."""
+    return _hash_all((key, lambda tensor=tensor: array_view(tensor)) for key, tensor in tensors_of(layer))
+
+
+def _hash_all(arrays: Iterable[tuple[str, Callable[[], np.ndarray]]]) -> str:
     with ThreadPoolExecutor(get_num_threads()) as pool:
-        return _hash(pool.map(_hash_one, tensors_of(layer)))
+        parts = sorted(pool.map(_hash_one, arrays))
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=20).hexdigest()
 
 
-def hash_views(views: dict[str, np.ndarray]) -> str:
-    """The same of arrays."""
-    with ThreadPoolExecutor(get_num_threads()) as pool:
-        return _hash(pool.map(_hash_one, views.items()))
-
-
-def _hash(parts: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(sorted(parts)).encode(), digest_size=20).hexdigest()
-
-
-def _hash_one(item: tuple[str, paddle.Tensor | np.ndarray]) -> str:
-    key, tensor = item
-    array = tensor if isinstance(tensor, np.ndarray) else array_view(tensor)
+def _hash_one(item: tuple[str, Callable[[], np.ndarray]]) -> str:
+    key, array = item[0], item[1]()
     content = hashlib.blake2b(array.reshape(-1).view(np.uint8), digest_size=20).hexdigest()
     return f"{key}|{list(array.shape)}|{array.dtype}|{content}"
 
@@ -67,58 +68,103 @@ def _hash_one(item: tuple[str, paddle.Tensor | np.ndarray]) -> str:
 def write_weights(layer: nn.Layer, folder: Path) -> None:
     """Write all weights, each at the start of a page, and a table of where they are."""
     table = {}
-    with open(folder / "weights.bin", "wb") as file:
+    with open(folder / _FILE, "wb") as file:
         for key, tensor in tensors_of(layer):
-            file.seek(-(-file.tell() // _ALIGNMENT) * _ALIGNMENT)
+            _skip_to_page(file)
             table[key] = [str(tensor.dtype).rpartition(".")[2], list(tensor.shape), file.tell()]
             array_view(tensor).tofile(file)
-        file.truncate(max(file.tell(), 1))
-        file.flush()
+        _skip_to_page(file)
+        file.truncate(max(file.tell(), _PAGE))
         os.fsync(file.fileno())
-    (folder / "weights.json").write_text(json.dumps({"size": os.path.getsize(folder / "weights.bin"), "table": table}))
+    (folder / _TABLE).write_text(json.dumps(table), encoding="utf-8")
 
 
-def map_weights(folder: Path) -> dict[str, np.ndarray]:
-    """state-dict key -> array that lies in the file; what is written to it stays in memory only."""
-    table = json.loads((folder / "weights.json").read_text())["table"]
-    whole = np.memmap(folder / "weights.bin", np.uint8, mode="c")
-    views = {}
-    for key, (dtype, shape, start) in table.items():
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        views[key] = whole[start : start + size].view(dtype).reshape(shape)
-    return views
+def _skip_to_page(file: BinaryIO) -> None:
+    file.seek(-(-file.tell() // _PAGE) * _PAGE)
 
 
-def move_to_file(layer: nn.Layer, views: dict[str, np.ndarray]) -> None:
+class WeightsFile:
+    """A mapped file of weights; what is written to its arrays stays in memory only.
+
+    Attributes:
+        arrays: state-dict key -> array that lies in the file.
+    """
+
+    def __init__(self, folder: Path):
+        self._path = folder / _FILE
+        self._table = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
+        with open(self._path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        whole = np.frombuffer(self._map, np.uint8)
+        self.words = whole.view(np.uint32)
+        self.arrays = {
+            key: whole[start : start + _bytes(dtype, shape)].view(dtype).reshape(shape)
+            for key, (dtype, shape, start) in self._table.items()
+        }
+
+    def hash(self) -> str:
+        """The hash of what is on disk, read piece by piece and not through the mapping."""
+        return _hash_all((key, lambda key=key: self._read(key)) for key in self._table)
+
+    def _read(self, key: str) -> np.ndarray:
+        dtype, shape, start = self._table[key]
+        return np.fromfile(self._path, dtype, int(np.prod(shape)), offset=start).reshape(shape)
+
+    def forget(self) -> None:
+        """Let go of the pages in memory that are as on disk; they are read again when they are needed."""
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # kernels before 5.4 do not know it
+                self._map.madvise(_PAGE_OUT)
+
+    def sample_places(self) -> np.ndarray:
+        """A few places in each tensor, as indices into `words`."""
+        places = []
+        for dtype, shape, start in self._table.values():
+            size = _bytes(dtype, shape)
+            places.append(start // 4 + np.linspace(0, max(size // 4 - 1, 0), _SAMPLES if size else 0).astype(np.int64))
+        return np.concatenate(places) if places else np.zeros(0, np.int64)
+
+
+def _bytes(dtype: str, shape: list[int]) -> int:
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+def move_to_file(layer: nn.Layer, file: WeightsFile) -> None:
     """Make the layer's parameters views of the mapped file; their own memory is freed."""
     for key, tensor in tensors_of(layer):
         if tensor.size:
-            tensor.mapped = paddle.from_dlpack(views[key])  # kept: sharing its memory does not keep it alive
-            tensor.get_tensor()._share_data_with(tensor.mapped.get_tensor())
+            mapped = paddle.from_dlpack(file.arrays[key])
+            tensor.get_tensor()._share_data_with(mapped.get_tensor())
+            tensor.mapped = mapped  # kept: sharing its memory does not keep it alive
 
 
 class Fingerprint:
     """Notices that weights are others than they were: replaced, moved, or changed in place.
 
-    Where they lie and how often Paddle says they were written to is compared for all of them, the numbers
-    themselves at a few places of each.
+    Which tensors there are, where they lie, and how often Paddle says they were written to is compared for all; the
+    numbers themselves at a few places of each, where they lie in a mapped file.
     """
 
-    def __init__(self, layer: nn.Layer):
-        self._layer = layer
-        self._taken = self._take()
+    def __init__(self, layer: nn.Layer, file: WeightsFile | None):
+        self._layer, self._file = layer, file
+        self._places = None if file is None else file.sample_places()
+        self._tensors, self._numbers = self._take()
 
     def changed(self) -> bool:
-        return self._take() != self._taken
+        tensors, numbers = self._take()
+        return tensors != self._tensors or not np.array_equal(numbers, self._numbers)
 
-    def _take(self) -> tuple:
-        found = []
-        for key, tensor in tensors_of(self._layer):
-            found.append((key, tensor.data_ptr(), tensor.inplace_version, _sample(tensor)))
-        return tuple(found)
+    def _take(self) -> tuple[list, np.ndarray | None]:
+        tensors = [(id(tensor), tensor.data_ptr(), tensor.inplace_version) for tensor in _walk(self._layer)]
+        return tensors, None if self._file is None else self._file.words[self._places]
 
 
-def _sample(tensor: paddle.Tensor) -> bytes:
-    size = tensor.size * tensor.element_size()
-    start, step = tensor.data_ptr(), max(size // _SAMPLES, 8) // 8 * 8
-    return b"".join(ctypes.string_at(start + at, min(8, size - at)) for at in range(0, size, step)[: _SAMPLES + 1])
+def _walk(layer: nn.Layer) -> Iterator[paddle.Tensor]:
+    """All tensors of the layer; quicker than asking for their names, because it happens at each call."""
+    waiting = [layer]
+    while waiting:
+        part = waiting.pop()
+        waiting.extend(child for child in part._sub_layers.values() if child is not None)
+        for tensor in (*part._parameters.values(), *part._buffers.values()):
+            if tensor is not None and tensor.size:
+                yield tensor
