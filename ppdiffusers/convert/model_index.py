@@ -16,23 +16,40 @@ INDEX_NAME = "model_index.json"
 
 # Original library -> the classes we have, under their original names. One name per class; `=` gives another spelling.
 _DIFFUSERS = """
-    UNet1DModel UNet2DModel UNet2DConditionModel AutoencoderKL VQModel
+    Transformer2DModel UNet1DModel UNet2DModel UNet2DConditionModel AutoencoderKL VQModel
     DDPMScheduler DDIMScheduler PNDMScheduler LMSDiscreteScheduler EulerDiscreteScheduler
     EulerAncestralDiscreteScheduler DPMSolverMultistepScheduler UniPCMultistepScheduler
+    DDIMInverseScheduler DPMSolverMultistepInverseScheduler DPMSolverSinglestepScheduler DPMSolverSDEScheduler
+    DEISMultistepScheduler HeunDiscreteScheduler KDPM2DiscreteScheduler KDPM2AncestralDiscreteScheduler
+    IPNDMScheduler LCMScheduler TCDScheduler EDMEulerScheduler EDMDPMSolverMultistepScheduler SASolverScheduler
+    FlowMatchEulerDiscreteScheduler FlowMatchHeunDiscreteScheduler CMStochasticIterativeScheduler
+    KarrasVeScheduler ScoreSdeVeScheduler ScoreSdeVpScheduler RePaintScheduler VQDiffusionScheduler UnCLIPScheduler
 """
 _TRANSFORMERS = """
+    BertTokenizer BertTokenizerFast
     CLIPTextModel CLIPTextModelWithProjection CLIPVisionModel CLIPVisionModelWithProjection
+    XLMRobertaModel XLMRobertaTokenizer XLMRobertaTokenizerFast
     CLIPTokenizer CLIPTokenizerFast CLIPImageProcessor CLIPFeatureExtractor CLIPImageProcessorFast=CLIPImageProcessor
 """
 # Classes that live in a pipeline's own folder: class -> (folder, file).
 _IN_PIPELINES = {
+    "LDMBertModel": ("latent_diffusion", "ldmbert"),
+    "LearnedClassifierFreeSamplingEmbeddings": ("vq_diffusion", "learned_embeddings"),
     "StableDiffusionSafetyChecker": ("stable_diffusion", "safety_checker"),
+    "SafeStableDiffusionSafetyChecker": ("stable_diffusion_safe", "safety_checker"),
+    "RobertaSeriesModelWithTransformation": ("alt_diffusion", "modeling_roberta_series"),
 }
 # Names that paddlenlp lacks -> what does the same there.
-_PADDLENLP_NAMES = {"CLIPTokenizerFast": "CLIPTokenizer", "CLIPImageProcessorFast": "CLIPImageProcessor"}
+_PADDLENLP_NAMES = {
+    "BertTokenizerFast": "BertTokenizer",
+    "CLIPTokenizerFast": "CLIPTokenizer",
+    "CLIPImageProcessorFast": "CLIPImageProcessor",
+}
 # Classes that hold weights; the others are configurations and vocabularies.
 NETWORKS = frozenset(
-    ("UNet1DModel", "UNet2DModel", "UNet2DConditionModel", "AutoencoderKL", "VQModel", "StableDiffusionSafetyChecker")
+    ("Transformer2DModel", "LDMBertModel", "LearnedClassifierFreeSamplingEmbeddings")
+    + ("UNet1DModel", "UNet2DModel", "UNet2DConditionModel", "AutoencoderKL", "VQModel", "StableDiffusionSafetyChecker")
+    + ("XLMRobertaModel", "RobertaSeriesModelWithTransformation", "SafeStableDiffusionSafetyChecker")
     + ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModel", "CLIPVisionModelWithProjection")
 )
 
@@ -216,8 +233,10 @@ def _is_home(library: str, known: KnownClass) -> bool:
     if known.library == "diffusers":
         # "deprecated": how new diffusers releases write schedulers that they moved there
         return within("diffusers", "ppdiffusers") and not within("ppdiffusers.transformers") or library == "deprecated"
-    return library == known.library or within(
-        f"diffusers.pipelines.{known.library}", f"ppdiffusers.pipelines.{known.library}"
+    if library in (known.library, "diffusers", "ppdiffusers", "deprecated"):  # the last three: newer diffusers' forms
+        return True
+    return within(*(f"{package}.pipelines.{known.library}" for package in ("diffusers", "ppdiffusers"))) or within(
+        f"diffusers.pipelines.deprecated.{known.library}"
     )
 
 

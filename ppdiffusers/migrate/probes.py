@@ -103,6 +103,41 @@ def text_encoder(model: Any, config: Mapping[str, Any], rng: np.random.Generator
     return {name: value for name, value in found.items() if value is not None}
 
 
+def masked_text_encoder(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """XLM-RoBERTa, with AltDiffusion's transformation or without: two texts, one of them padded."""
+    ids = rng.integers(config["eos_token_id"] + 1, config["vocab_size"], (BATCH, 9))  # [B, S]
+    ids[1, 6:] = config["pad_token_id"]
+    output = model(tensor(ids), attention_mask=tensor((ids != config["pad_token_id"]).astype(np.int64)))
+    found = {name: getattr(output, name, None) for name in ("projection_state", "last_hidden_state", "pooler_output")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def bert(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """`LDMBertModel`: hidden states of tokens."""
+    ids = rng.integers(0, config["vocab_size"], (BATCH, config["max_position_embeddings"]))  # [B, S]
+    return {"last_hidden_state": model(tensor(ids)).last_hidden_state}
+
+
+def learned_embeddings(model: Any, config: Mapping[str, Any], rng: Any, tensor: Tensor) -> Outputs:
+    """`LearnedClassifierFreeSamplingEmbeddings`: the embeddings, where there are any."""
+    return {"embeddings": model.embeddings} if config["learnable"] else {"embeddings": np.ones(1)}
+
+
+def transformer(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """`Transformer2DModel`: one call over a feature map, or over a grid of codes."""
+    if config["num_vector_embeds"] is None:
+        side = 8
+        given = _normal(rng, BATCH, config["in_channels"], side, side)  # [B, C, H, W]
+    else:
+        given = rng.integers(0, config["num_vector_embeds"], (BATCH, config["sample_size"] ** 2))  # [B, N]
+    conditions = {}
+    if config["cross_attention_dim"] is not None:
+        conditions["encoder_hidden_states"] = tensor(_normal(rng, BATCH, 7, config["cross_attention_dim"]))
+    if config["num_embeds_ada_norm"] is not None:
+        conditions["timestep"] = tensor(np.asarray(config["num_embeds_ada_norm"] // 3))
+    return {"sample": model(tensor(given), **conditions).sample}
+
+
 def vision_encoder(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
     """CLIP vision models: hidden states and the image embedding."""
     output = model(tensor(_pixels(config, rng)))
@@ -135,6 +170,57 @@ def scheduler(made: Any, config: Mapping[str, Any], rng: np.random.Generator, te
     return {"timesteps": made.timesteps, "scaled": scaled, "prev_sample": step.prev_sample}
 
 
+def score_sde_ve(made: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor, noise: Any) -> Outputs:
+    """Noise levels, and one step of the predictor and of the corrector."""
+    made.set_timesteps(10)
+    made.set_sigmas(10)
+    sample, score = (tensor(_normal(rng, BATCH, 3, 8, 8)) for _ in range(2))
+    predicted = made.step_pred(score, made.timesteps[3], sample, **noise).prev_sample
+    corrected = made.step_correct(score, sample, **noise).prev_sample
+    return {"timesteps": made.timesteps, "sigmas": made.sigmas, "predicted": predicted, "corrected": corrected}
+
+
+def score_sde_vp(made: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor, noise: Any) -> Outputs:
+    """Times, and one step."""
+    made.set_timesteps(10)
+    sample, score = (tensor(_normal(rng, BATCH, 3, 8, 8)) for _ in range(2))
+    times = tensor(np.full(BATCH, 0.7, dtype=np.float32))
+    sample, mean = made.step_pred(score, sample, times, **noise)
+    return {"timesteps": made.timesteps, "sample": sample, "mean": mean}
+
+
+def karras_ve(made: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor, noise: Any) -> Outputs:
+    """Noise levels, the noise added before a step, and one step with its correction."""
+    made.set_timesteps(10)
+    sample, output, later = (tensor(_normal(rng, BATCH, 3, 8, 8)) for _ in range(3))
+    high, low = made.schedule[6], made.schedule[5]
+    noisier, higher = made.add_noise_to_input(sample, high, **noise)
+    step = made.step(output, higher, low, noisier)
+    corrected = made.step_correct(later, higher, low, noisier, step.prev_sample, step.derivative)
+    return {"schedule": made.schedule, "stepped": step.prev_sample, "corrected": corrected.prev_sample}
+
+
+def vq_diffusion(made: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor, noise: Any) -> Outputs:
+    """Timesteps, and log p(x_{t-1}) of the codes of a grid, the mask among them."""
+    made.set_timesteps(10)
+    codes = config["num_vec_classes"] - 1
+    scores = _normal(rng, BATCH, codes, 9)
+    log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))  # [B, codes, N]
+    grid = rng.integers(0, codes + 1, (BATCH, 9))
+    posterior = made.q_posterior(tensor(log_p), tensor(grid), made.timesteps[0])
+    return {"timesteps": made.timesteps, "log_p": posterior}
+
+
+def repaint(made: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor, noise: Any) -> Outputs:
+    """Timesteps with their jumps, one step and one jump back."""
+    made.set_timesteps(10, 2, 2)
+    sample, prediction, picture = (tensor(_normal(rng, BATCH, 3, 8, 8)) for _ in range(3))
+    mask = tensor(rng.integers(0, 2, (BATCH, 1, 8, 8)).astype(np.float32))
+    step = made.step(prediction, made.timesteps[0], sample, picture, mask, **noise)
+    undone = made.undo_step(step.prev_sample, made.timesteps[1], **noise)
+    return {"timesteps": made.timesteps, "prev_sample": step.prev_sample, "undone": undone}
+
+
 def tokenizer(made: Any) -> Outputs:
     """Token ids of a few sentences, padded as pipelines pad them."""
     ids = made(list(SENTENCES), padding="max_length", truncation=True, max_length=32).input_ids
@@ -148,6 +234,9 @@ def image_processor(made: Any, rng: np.random.Generator) -> Outputs:
 
 
 MODELS: dict[str, Callable[..., Outputs]] = {
+    "Transformer2DModel": transformer,
+    "LDMBertModel": bert,
+    "LearnedClassifierFreeSamplingEmbeddings": learned_embeddings,
     "UNet1DModel": unet_1d,
     "UNet2DModel": unet,
     "UNet2DConditionModel": unet,
@@ -158,6 +247,20 @@ MODELS: dict[str, Callable[..., Outputs]] = {
     "CLIPVisionModel": vision_encoder,
     "CLIPVisionModelWithProjection": vision_encoder,
     "StableDiffusionSafetyChecker": safety_checker,
+    "SafeStableDiffusionSafetyChecker": safety_checker,
+    "XLMRobertaModel": masked_text_encoder,
+    "RobertaSeriesModelWithTransformation": masked_text_encoder,
 }
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+TOKENIZERS = (
+    *("BertTokenizer", "BertTokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast"),
+    *("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),
+)
 IMAGE_PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")
+# Schedulers that are not called like the others.
+SCHEDULERS: dict[str, Callable[..., Outputs]] = {
+    "VQDiffusionScheduler": vq_diffusion,
+    "ScoreSdeVeScheduler": score_sde_ve,
+    "ScoreSdeVpScheduler": score_sde_vp,
+    "KarrasVeScheduler": karras_ve,
+    "RePaintScheduler": repaint,
+}

@@ -20,6 +20,14 @@ WHY = "to verify a conversion"
 MODEL_TOLERANCE = 1e-4
 STEP_TOLERANCE = 1e-5
 EXACT = 0.0
+# Where diffusers keeps the classes that belong to one pipeline.
+_PIPELINE_MODULES = {
+    "LDMBertModel": "latent_diffusion.pipeline_latent_diffusion",
+    "LearnedClassifierFreeSamplingEmbeddings": "deprecated.vq_diffusion.pipeline_vq_diffusion",
+    "StableDiffusionSafetyChecker": "stable_diffusion.safety_checker",
+    "SafeStableDiffusionSafetyChecker": "stable_diffusion_safe.safety_checker",
+    "RobertaSeriesModelWithTransformation": "deprecated.alt_diffusion.modeling_roberta_series",
+}
 
 
 @dataclass(frozen=True)
@@ -124,13 +132,13 @@ def _measure_model(class_name: str, theirs: Any, ours: Any) -> dict[str, Distanc
 
 def _measure_scheduler(theirs: Any, ours: Any) -> dict[str, Distance]:
     torch = need("torch", WHY)
-    config = _as_dict(theirs.config)
+    config, probe = _as_dict(theirs.config), probes.SCHEDULERS.get(type(ours).__name__, probes.scheduler)
     # Without a generator diffusers draws from torch's global stream; ours is handed the same stream, same seed.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        reference = probes.scheduler(theirs, config, np.random.default_rng(0), torch.from_numpy, {})
+        reference = probe(theirs, config, np.random.default_rng(0), torch.from_numpy, {})
     noise = {"generator": TorchGenerator(0)}
-    found = probes.scheduler(ours, config, np.random.default_rng(0), paddle.to_tensor, noise)
+    found = probe(ours, config, np.random.default_rng(0), paddle.to_tensor, noise)
     return distances(found, reference, STEP_TOLERANCE)
 
 
@@ -151,11 +159,11 @@ def _paddle_model(paddle_class: type, folder: Path, dtype: str | None, variant: 
 
 
 def _reference_class(class_name: str) -> type:
-    for library in ("diffusers", "transformers"):
+    for library in ("diffusers", "transformers", "diffusers.schedulers.deprecated"):
         module = need(library, WHY)
         if hasattr(module, class_name):
             return getattr(module, class_name)
-    return getattr(need("diffusers.pipelines.stable_diffusion.safety_checker", WHY), class_name)
+    return getattr(need(f"diffusers.pipelines.{_PIPELINE_MODULES[class_name]}", WHY), class_name)
 
 
 def _as_dict(config: Any) -> dict[str, Any]:

@@ -413,7 +413,8 @@ def _component_problems(name: str, component: Any, optional: bool) -> list[str]:
         return [f"`{name}` is {full_name}, which computes with PyTorch; ours of the same name reads its files"]
     if not hasattr(component, "save_pretrained"):
         return [f"`{name}` is {full_name}, which is no component: it has no `save_pretrained`"]
-    if name == "scheduler" and not (hasattr(component, "step") and hasattr(component, "set_timesteps")):
+    steps = hasattr(component, "step") or hasattr(component, "step_pred")  # those of score SDEs predict and correct
+    if name == "scheduler" and not (steps and hasattr(component, "set_timesteps")):
         return [f"`{name}` is {full_name}, which is no scheduler: it has no `step` and `set_timesteps`"]
     return []
 

@@ -6,10 +6,9 @@ from typing import Any
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.prompts import dtype_of
 from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.pipelines.steps.unconditional import check_call, first_noise
+from ppdiffusers.utils.torch_utils import as_generator
 
 
 class DDPMPipeline(DiffusionPipeline):
@@ -47,17 +46,9 @@ class DDPMPipeline(DiffusionPipeline):
         Raises:
             InputError: arguments that do not fit; all of them are listed.
         """
-        checks.refuse(
-            self,
-            checks.check_counts(batch_size=batch_size, num_inference_steps=num_inference_steps),
-            checks.check_output_type(output_type),
-            checks.check_generator(generator, batch_size),
-        )
+        check_call(self, batch_size, num_inference_steps, generator, output_type)
         generator = as_generator(generator)
-        side = self.unet.config.sample_size
-        height, width = (side, side) if isinstance(side, int) else side
-        shape = (batch_size, self.unet.config.in_channels, height, width)
-        image = randn_tensor(shape, generator=generator, dtype=dtype_of(self.unet))  # x_T, [B, C, H, W]
+        image = first_noise(self.unet, batch_size, generator)  # x_T, [B, C, H, W]
 
         self.scheduler.set_timesteps(num_inference_steps)
         watch = FiniteWatch()

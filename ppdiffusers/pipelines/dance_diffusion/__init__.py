@@ -1,0 +1,1 @@
+"""Sounds without a condition."""

@@ -1,0 +1,86 @@
+"""Unconditional sound (Harmonai's Dance Diffusion): a UNet over the waveform itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ppdiffusers.pipelines.pipeline_utils import AudioPipelineOutput, DiffusionPipeline
+from ppdiffusers.pipelines.steps import checks
+from ppdiffusers.pipelines.steps.prompts import dtype_of
+from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
+from ppdiffusers.pipelines.steps.unconditional import check_call
+from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+
+
+class DanceDiffusionPipeline(DiffusionPipeline):
+    """Noise to sounds.
+
+    Args:
+        unet: a `UNet1DModel` that predicts the velocity.
+        scheduler: `IPNDMScheduler` or another whose step takes the same arguments.
+    """
+
+    def __init__(self, unet: Any, scheduler: Any):
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+
+    @inference
+    def __call__(
+        self,
+        batch_size: int = 1,
+        num_inference_steps: int = 100,
+        generator: Any = None,
+        audio_length_in_s: float | None = None,
+        return_dict: bool = True,
+    ) -> AudioPipelineOutput | tuple:
+        """Play.
+
+        Args:
+            batch_size: number of sounds.
+            num_inference_steps: fewer are quicker and coarser.
+            generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
+                a `paddle.Generator`, or a list with one of them for each sound.
+            audio_length_in_s: length in seconds (default: what the network was trained with). A length that the
+                network cannot halve often enough is made longer, and the end cut off afterwards.
+            return_dict: False gives `(audios,)`.
+
+        Raises:
+            InputError: arguments that do not fit; all of them are listed.
+        """
+        length = self._length(audio_length_in_s)
+        problems = self._length_problems(audio_length_in_s, length)
+        check_call(self, batch_size, num_inference_steps, generator, "np", problems)
+        step = 2 ** len(self.unet.up_blocks)
+        longer = math.ceil(length / step) * step
+        shape = (batch_size, self.unet.config.in_channels, longer)
+        audio = randn_tensor(shape, generator=as_generator(generator), dtype=dtype_of(self.unet))  # [B, C, L]
+
+        self.scheduler.set_timesteps(num_inference_steps)
+        watch = FiniteWatch()
+        for t in self.progress_bar(self.scheduler.timesteps):
+            velocity = self.unet(audio, t, return_dict=False)[0]
+            audio = self.scheduler.step(velocity, t, audio).prev_sample
+            watch.note(f"denoising at time {float(t):.4f}", audio)
+        watch.warn()
+
+        audios = audio.clip(-1, 1).astype("float32").numpy()[:, :, : int(length)]
+        return AudioPipelineOutput(audios=audios) if return_dict else (audios,)
+
+    def _length(self, seconds: Any) -> float:
+        """In samples; without a wish that of the training."""
+        config = self.unet.config
+        if seconds is None or checks.check_numbers(seconds=seconds) or config.sample_rate is None:
+            return config.sample_size
+        return seconds * config.sample_rate
+
+    def _length_problems(self, seconds: Any, length: float) -> list[str]:
+        rate, shortest = self.unet.config.sample_rate, 3 * 2 ** len(self.unet.up_blocks)
+        if seconds is None:
+            return []
+        if rate is None:
+            return ["`audio_length_in_s` needs a network whose configuration has a `sample_rate`"]
+        problems = checks.check_numbers(audio_length_in_s=seconds)
+        if not problems and length < shortest:
+            problems.append(f"`audio_length_in_s` must be at least {shortest / rate:.4g} seconds, not {seconds!r}")
+        return problems

@@ -1,0 +1,1 @@
+"""DDIM: the quick sampler of DDPM networks."""

@@ -1,0 +1,1 @@
+"""PNDM: the multistep sampler of DDPM networks."""

@@ -1,0 +1,1 @@
+"""Score matching by the variance-exploding SDE."""

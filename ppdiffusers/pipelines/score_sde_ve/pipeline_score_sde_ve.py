@@ -1,0 +1,75 @@
+"""Predictor and corrector in turns: Song et al., "Score-Based Generative Modeling through SDEs" (arXiv 2011.13456),
+algorithm 2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
+from ppdiffusers.pipelines.steps.unconditional import check_call, first_noise
+from ppdiffusers.utils.torch_utils import as_generator
+
+
+class ScoreSdeVePipeline(DiffusionPipeline):
+    """Noise to pictures along the variance-exploding SDE.
+
+    Args:
+        unet: a `UNet2DModel` of the NCSN++ kind: it predicts the score from the noise level.
+        scheduler: `ScoreSdeVeScheduler`.
+    """
+
+    def __init__(self, unet: Any, scheduler: Any):
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+        self.image_processor = VaeImageProcessor(do_normalize=False)
+
+    @inference
+    def __call__(
+        self,
+        batch_size: int = 1,
+        num_inference_steps: int = 2000,
+        generator: Any = None,
+        output_type: str | None = "pil",
+        return_dict: bool = True,
+    ) -> ImagePipelineOutput | tuple:
+        """Paint.
+
+        Args:
+            batch_size: number of pictures.
+            num_inference_steps: noise levels; each calls the network once to predict and `correct_steps` times before.
+            generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
+                a `paddle.Generator`, or a list with one of them for each picture.
+            output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (the same as a tensor [B, C, H, W]).
+            return_dict: False gives `(images,)`.
+
+        Raises:
+            InputError: arguments that do not fit; all of them are listed.
+        """
+        check_call(self, batch_size, num_inference_steps, generator, output_type)
+        generator = as_generator(generator)
+        sample = first_noise(self.unet, batch_size, generator, self.scheduler.init_noise_sigma)  # [B, C, H, W]
+
+        self.scheduler.set_timesteps(num_inference_steps)
+        self.scheduler.set_sigmas(num_inference_steps)
+        watch, mean = FiniteWatch(), sample
+        for t, sigma in zip(self.progress_bar(self.scheduler.timesteps), self.scheduler.sigmas, strict=True):
+            for _ in range(self.scheduler.config.correct_steps):
+                score = self._score(sample, sigma)
+                sample = self.scheduler.step_correct(score, sample, generator=generator).prev_sample
+            step = self.scheduler.step_pred(self._score(sample, sigma), t, sample, generator=generator)
+            sample, mean = step.prev_sample, step.prev_sample_mean
+            watch.note(f"denoising at time {float(t):.4f}", sample)
+        watch.warn()
+
+        # the last step's noise is left out
+        images = self.image_processor.postprocess(mean.clip(0, 1), output_type)
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _score(self, sample: paddle.Tensor, sigma: float) -> paddle.Tensor:
+        """Gradient of the log density of pictures with noise of level `sigma`, [B, C, H, W]."""
+        levels = paddle.full([sample.shape[0]], float(sigma), dtype="float32")  # [B]
+        return self.unet(sample, levels, return_dict=False)[0]

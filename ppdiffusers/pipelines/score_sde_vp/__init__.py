@@ -1,0 +1,1 @@
+"""Score matching by the variance-preserving SDE."""

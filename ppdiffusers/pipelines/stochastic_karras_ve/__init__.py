@@ -1,0 +1,1 @@
+"""The stochastic second-order sampler of Karras et al."""
