@@ -3,15 +3,18 @@
     python benchmarks/schedulers.py [--repeats 7] [--steps 50]
 
 The network is left out: both sides get the same constant output, so that only the scheduler's own work is timed.
+Both draw the same noise, that of `torch.Generator().manual_seed(0)`.
 Run it on an idle machine. Needs torch, diffusers, scipy and torchsde.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 
 import diffusers
 import numpy as np
@@ -57,7 +60,7 @@ NAMES = [
 ]
 
 
-def run(scheduler: object, steps: int, tensor: object) -> float:
+def run(scheduler: object, steps: int, tensor: Callable, generator: object) -> float:
     """Seconds of one run, `set_timesteps` left out."""
     name = type(scheduler).__name__
     scheduler.set_timesteps(min(steps, 40) if name.startswith("CM") else steps)
@@ -72,22 +75,24 @@ def run(scheduler: object, steps: int, tensor: object) -> float:
     mask = tensor(np.ones((1, 1, 64, 64), dtype=np.float32))
     scale = getattr(scheduler, "scale_model_input", None)
     times = scheduler.timesteps
+    step = getattr(scheduler, "step", None) or scheduler.step_pred
+    draws = {"generator": generator} if "generator" in inspect.signature(step).parameters else {}
     began = time.perf_counter()
     for t in times:
         if name == "KarrasVeScheduler":
-            hat, sigma = scheduler.add_noise_to_input(sample, scheduler.schedule[t])
-            sample = scheduler.step(output, sigma, scheduler.schedule[t - 1], hat).prev_sample
+            hat, sigma = scheduler.add_noise_to_input(sample, scheduler.schedule[t], generator)
+            sample = step(output, sigma, scheduler.schedule[t - 1], hat).prev_sample
         elif name == "ScoreSdeVeScheduler":
-            sample = scheduler.step_correct(output, sample).prev_sample
-            sample = scheduler.step_pred(output, t, sample).prev_sample
+            sample = scheduler.step_correct(output, sample, **draws).prev_sample
+            sample = step(output, t, sample, **draws).prev_sample
         elif name == "ScoreSdeVpScheduler":
-            sample = scheduler.step_pred(output, sample, t)[0]
+            sample = step(output, sample, t, **draws)[0]
         elif name == "RePaintScheduler":
-            sample = scheduler.step(output, t, sample, sample, mask).prev_sample
+            sample = step(output, t, sample, sample, mask, **draws).prev_sample
         else:
             if scale is not None:
                 scale(sample, t)
-            sample = scheduler.step(output, t, sample).prev_sample
+            sample = step(output, t, sample, **draws).prev_sample
     sample.numpy()
     return time.perf_counter() - began
 
@@ -108,8 +113,8 @@ def main() -> None:
         ours, theirs = getattr(ppdiffusers, name)(**config), reference(**config)
         mine, other = [], []
         for _ in range(arguments.repeats + 1):
-            mine.append(run(ours, arguments.steps, paddle.to_tensor))
-            other.append(run(theirs, arguments.steps, torch.from_numpy))
+            mine.append(run(ours, arguments.steps, paddle.to_tensor, ppdiffusers.TorchGenerator(0)))
+            other.append(run(theirs, arguments.steps, torch.from_numpy, torch.Generator().manual_seed(0)))
         a, b = statistics.median(mine[1:]) * 1e3, statistics.median(other[1:]) * 1e3
         ratios.append(b / a)
         print(f"{short:<28}{a:>10.2f}{b:>15.2f}{b / a:>15.2f}", flush=True)

@@ -57,6 +57,7 @@ class BrownianPath:
     def __init__(self, shape: Sequence[int], t0: float, t1: float, seed: int):
         self.shape, self.seed = tuple(shape), seed
         self.root = _Interval(t0, t1)
+        self._generator = TorchGenerator()  # seeded anew for every interval
         self.total = self._normal(np.random.SeedSequence(seed, pool_size=_POOL)) * np.float32(math.sqrt(t1 - t0))
         self._cache: OrderedDict[_Interval, np.ndarray] = OrderedDict()
 
@@ -67,7 +68,7 @@ class BrownianPath:
         return sum(self._increment(interval) for interval in self.root.cover(a, b))
 
     def _normal(self, sequence: np.random.SeedSequence) -> np.ndarray:
-        return TorchGenerator(int(sequence.generate_state(1)[0])).randn(self.shape, "float32")
+        return self._generator.manual_seed(int(sequence.generate_state(1)[0])).randn(self.shape, "float32")
 
     def _increment(self, interval: _Interval) -> np.ndarray:
         """Of the two halves of an interval: normal around its share of the whole, and the rest (Brownian bridge)."""

@@ -98,7 +98,7 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         direction = max(1 - a_prev - std**2, 0) ** 0.5
         unknown = combine((a_prev**0.5, x0), (direction, eps), (std if t > 0 else 0, noise))
         known = combine((a_prev**0.5, upcast(original_image)), ((1 - a_prev) ** 0.5, noise))
-        mask = upcast(mask)
+        mask = upcast(mask).expand_as(x)  # Paddle's products that broadcast are slow
         prev = mask * known + (1 - mask) * unknown
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
 

@@ -127,7 +127,7 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         check_shapes(model_output, sample)
         score = upcast(model_output)
         noise = randn_tensor(sample.shape, generator=generator)
-        grad_norm, noise_norm = (t.reshape([t.shape[0], -1]).norm(axis=-1).mean() for t in (score, noise))
+        grad_norm, noise_norm = ((t * t).reshape([t.shape[0], -1]).sum(axis=-1).sqrt().mean() for t in (score, noise))
         size = (noise_norm / grad_norm * self.config.snr) ** 2 * 2  # a tensor: nothing is read back
         prev = upcast(sample) + score * size + noise * (size * 2) ** 0.5
         return step_result(return_dict, downcast(prev, sample))

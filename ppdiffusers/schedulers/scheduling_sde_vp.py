@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.noise_schedule import linspace
+from ppdiffusers.schedulers.noise_schedule import linspace, per_image, to_array
 from ppdiffusers.schedulers.prediction import check_shapes, downcast, upcast
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
 from ppdiffusers.schedulers.spacing import check_num_steps
@@ -52,14 +51,15 @@ class ScoreSdeVpScheduler(SchedulerMixin):
         self._require_timesteps()
         check_shapes(score, x)
         low, high = self.config.beta_min, self.config.beta_max
-        times = t if isinstance(t, paddle.Tensor) else paddle.to_tensor([float(t)])
-        times = times.astype("float32").reshape([-1] + [1] * (x.ndim - 1))  # [B or 1, 1, 1, 1]
+        times = to_array(t).astype(np.float64).reshape(-1)  # [B or 1]
         log_mean = times**2 * (-0.25 * (high - low)) - times * (0.5 * low)  # eq. 33
-        std = (1 - (log_mean * 2).exp()) ** 0.5
-        beta = times * (high - low) + low
-        sample = upcast(x)
+        std = np.sqrt(-np.expm1(2 * log_mean))
+        beta = low + times * (high - low)
         dt = -1 / len(self.timesteps)
-        drift = beta * sample * -0.5 + beta * upcast(score) / std
-        mean = sample + drift * dt
+        keep, push, spread = (
+            float(factor[0]) if len(factor) == 1 else per_image(factor.astype(np.float32), x)
+            for factor in (1 - 0.5 * beta * dt, beta / std * dt, np.sqrt(beta * -dt))
+        )
+        mean = upcast(x) * keep + upcast(score) * push
         noise = upcast(randn_tensor(x.shape, generator=generator, dtype=x.dtype))
-        return downcast(mean + beta**0.5 * math.sqrt(-dt) * noise, x), downcast(mean, x)
+        return downcast(mean + noise * spread, x), downcast(mean, x)

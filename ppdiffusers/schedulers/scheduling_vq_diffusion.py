@@ -17,6 +17,7 @@ from ppdiffusers.schedulers.stepping import as_scalar
 from ppdiffusers.utils.torch_utils import rand_tensor
 
 VQDiffusionSchedulerOutput = SchedulerOutput
+LOG_NOTHING = float(np.log(1e-30))  # stands for the logarithm of 0
 
 
 class VQDiffusionScheduler(SchedulerMixin):
@@ -105,12 +106,14 @@ class VQDiffusionScheduler(SchedulerMixin):
             a, b, c = (float(p[t]) for p in (self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct))
         else:
             a, b, c = (float(p[t]) for p in (self.log_at, self.log_bt, self.log_ct))
-        one_hot = F.one_hot(x_t, self.num_embed).transpose([0, 2, 1])  # [B, codes, pixels]
-        log_one_hot = one_hot.clip(min=1e-30).log()
-        log_q = _log_add(log_one_hot[:, :-1] + a, b)
+        same = F.one_hot(x_t, self.num_embed).transpose([0, 2, 1])  # [B, codes, pixels]
+        hit, miss = (float(np.logaddexp(log_p + a, b)) for log_p in (0.0, LOG_NOTHING))
+        log_q = same[:, :-1] * hit + (1 - same[:, :-1]) * miss
         is_mask = (x_t == self.mask_class).unsqueeze(1)  # [B, 1, pixels]
         log_q = paddle.where(is_mask, paddle.full_like(log_q, c), log_q)
-        return log_q if cumulative else paddle.concat([log_q, log_one_hot[:, -1:]], axis=1)  # the mask stays masked
+        return (
+            log_q if cumulative else paddle.concat([log_q, (1 - same[:, -1:]) * LOG_NOTHING], axis=1)
+        )  # the mask stays masked
 
     def _apply_cumulative(self, q: paddle.Tensor, t: int) -> paddle.Tensor:
         a, b, c = (float(p[t]) for p in (self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct))

@@ -121,8 +121,13 @@ def test_score_sde_vp(config: dict, steps: int) -> None:
         x, y = both(network(sample, i))
         step_a = ours.step_pred(x, a, ours.timesteps[i], generator=mine)
         step_b = theirs.step_pred(y, b, theirs.timesteps[i], generator=reference)
+        # the reference takes 1 - exp(...) in float32, which has few digits near the clean sample
+        t, low, span = float(ours.timesteps[i]), config["beta_min"], config["beta_max"] - config["beta_min"]
+        variance = -np.expm1(-span * t**2 / 2 - low * t)
+        lost = ROUNDING / variance * (low + span * t) / steps / variance**0.5 * float(y.abs().max())
         for which, left, right in zip(("sample", "mean"), step_a, step_b, strict=True):
-            assert_close(left, right, 1e-5, f"{which} of step {i} of {steps}")
+            bound = 1e-5 + lost / float(right.abs().max())
+            assert_close(left, right, bound, f"{which} of step {i} of {steps}")
         sample = step_b[0].numpy()
 
 

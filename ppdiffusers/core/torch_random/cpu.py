@@ -21,8 +21,13 @@ class CPUStream:
     """A stream of torch's CPU numbers: the engine, and the second normal of a pair while it waits for its turn."""
 
     def __init__(self, seed: int):
-        self.seed = seed
         self.engine = MT19937(seed)
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Begin the stream of `seed`."""
+        self.seed = seed
+        self.engine.seed(seed)
         self.waiting_normal: float | None = None
 
     # -- numbers -------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class TorchGenerator:
                 expected="at least 1 multiprocessor of 256 threads or more",
             )
         self._gpu = (multiprocessors, max_threads_per_multiprocessor)
+        self._stream: CPUStream | CUDAStream | None = None
         self.manual_seed(DEFAULT_SEED if seed is None else seed)
 
     def __repr__(self) -> str:
@@ -71,7 +72,10 @@ class TorchGenerator:
         if not -(2**63) <= value < 2**64:
             raise InputError("A seed has 64 bits.", where=f"seed={seed}", expected="-2**63 <= seed < 2**64")
         value %= 2**64
-        self._stream = CPUStream(value) if self.device == "cpu" else CUDAStream(value, *self._gpu)
+        if isinstance(self._stream, CPUStream):
+            self._stream.restart(value)
+        else:
+            self._stream = CPUStream(value) if self.device == "cpu" else CUDAStream(value, *self._gpu)
         return self
 
     def initial_seed(self) -> int:
