@@ -235,8 +235,8 @@ def report(rows: dict, busy: float, rate: float, work: dict, threads: int, minut
         "",
         "Seconds are medians; *ratio* is the time divided by that of diffusers eager float32 in the same round (less "
         "is faster); *share* is the part of the measured matrix-product rate; *first* is the time until the contender "
-        "was ready (network made, compiled, checked, warmed up); *peak* is the largest resident memory of the process with "
-        "that preparation, *own* what it holds privately afterwards (mapped files excluded).",
+        "was ready (network made, compiled, checked, warmed up); *peak* is the largest resident memory of the process "
+        "with that preparation, *own* what it holds privately afterwards (mapped files excluded).",
     ]
     for workload, title in WORKLOADS.items():
         found = {name: row for (load, name), row in rows.items() if load == workload}

@@ -26,6 +26,10 @@ MODEL_TYPES = {
     "CLIPVisionModelWithProjection": "clip_vision_model",
     "CLIPModel": "clip",
     "StableDiffusionSafetyChecker": "clip",
+    "SafeStableDiffusionSafetyChecker": "clip",
+    "LDMBertModel": "ldmbert",
+    "XLMRobertaModel": "xlm-roberta",
+    "RobertaSeriesModelWithTransformation": "xlm-roberta",
 }
 # Keys that Paddle's libraries write and that mean nothing to PyTorch's.
 PADDLE_KEYS = ("_ppdiffusers_version", "paddlenlp_version", "paddle_dtype")

@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import paddle
+import PIL.Image
 import torch
 
 import ppdiffusers
@@ -25,6 +26,19 @@ SCHEDULERS = {
     "UniPCMultistepScheduler": {},
 }
 PROMPTS = ["一个红色的圆形，白色背景", "an oil painting of two cats"]
+
+
+def picture(width: int, height: int, seed: int = 0) -> PIL.Image.Image:
+    """A picture of soft colour patches."""
+    patches = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    return PIL.Image.fromarray(patches).resize((width, height), PIL.Image.Resampling.BICUBIC)
+
+
+def box_mask(width: int, height: int, box: tuple[int, int, int, int]) -> PIL.Image.Image:
+    """White inside the box (x1, y1, x2, y2), black around it."""
+    mask = PIL.Image.new("L", (width, height), 0)
+    mask.paste(255, box)
+    return mask
 
 
 def load_both(folder: Path, **kwargs: Any) -> tuple[Any, Any]:

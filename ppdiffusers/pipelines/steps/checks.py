@@ -125,7 +125,7 @@ def check_noise(
     """Latents [prompts * each, channels, *size / factor] without NaN; a list of generators has one for each picture."""
     batch = prompts * each if prompts is not None and is_whole(each) else None
     shape = (batch, channels, *(side // factor if is_whole(side) else None for side in size))
-    return check_latents(latents, shape) + check_generator(generator, batch)
+    return check_latents(latents, shape) + check_generators_of(generator, prompts, each)
 
 
 def check_latents(latents: Any, wanted: tuple[int | None, ...]) -> list[str]:
@@ -149,6 +149,11 @@ def check_generator(generator: Any, batch: int | None) -> list[str]:
     if isinstance(generator, list | tuple) and batch is not None and len(generator) != batch:
         return [f"`generator` has {len(generator)} generators for {batch} picture(s)"]
     return []
+
+
+def check_generators_of(generator: Any, prompts: int | None, each: Any) -> list[str]:
+    """A list of generators has one for each of `each` pictures of each prompt."""
+    return check_generator(generator, prompts * each if prompts is not None and is_whole(each) else None)
 
 
 def check_output_type(output_type: Any) -> list[str]:

@@ -219,7 +219,10 @@ def _last_hidden(
 def _final_norm(text_encoder: paddle.nn.Layer) -> paddle.nn.Layer:
     """The norm after the last layer: `final_layer_norm`, which paddlenlp calls `ln_final`."""
     inner = getattr(text_encoder, "text_model", text_encoder)
-    return inner.final_layer_norm if hasattr(inner, "final_layer_norm") else inner.ln_final
+    name = next((name for name in ("final_layer_norm", "ln_final") if hasattr(inner, name)), None)
+    if name is None:
+        raise InputError(f"clip_skip is for CLIP's text encoders, not for {type(text_encoder).__name__}.")
+    return getattr(inner, name)
 
 
 def _tell_truncation(tokenizer: Any, texts: list[str], ids: np.ndarray) -> None:

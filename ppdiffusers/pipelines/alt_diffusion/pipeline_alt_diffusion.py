@@ -1,0 +1,10 @@
+"""Text to picture with a multilingual text encoder. Chen et al., "AltCLIP", arXiv 2211.06679."""
+
+from __future__ import annotations
+
+from ppdiffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+
+class AltDiffusionPipeline(StableDiffusionPipeline):
+    """Stable Diffusion whose `text_encoder` is a `RobertaSeriesModelWithTransformation` and whose `tokenizer` is an
+    `XLMRobertaTokenizer`: prompts in Chinese, English and seven more languages."""

@@ -1,0 +1,345 @@
+"""Painting what a mask uncovers, by the prompt.
+
+With a UNet of 9 input channels, which was trained to see the mask and the masked picture (Rombach et al., arXiv
+2112.10752), or with any text-to-picture UNet of 4, whose latents are held to the noised picture outside of the mask
+(Lugmayr et al., "RePaint", arXiv 2201.09865, equation 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import PIL.Image
+
+from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
+from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.steps import checks
+from ppdiffusers.pipelines.steps.guidance import guide
+from ppdiffusers.pipelines.steps.images import encode_image, repeat_to
+from ppdiffusers.pipelines.steps.latents import first_latents
+from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.steps.run import Loop, inference, last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+
+
+class StableDiffusionInpaintPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
+    """Pictures whose masked part is painted anew; the components are those of `TextGuidedMixin`."""
+
+    _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
+
+    def _set_up(self, requires_safety_checker: bool, **components: Any) -> None:
+        scheduler, unet = components["scheduler"], components["unet"]
+        if getattr(getattr(scheduler, "config", None), "skip_prk_steps", True) is False:
+            scheduler.register_to_config(skip_prk_steps=True)  # as all Stable Diffusion's are sampled
+        if unet is not None and unet.config.in_channels not in (4, 9):
+            raise ConfigError(
+                f"The UNet takes {unet.config.in_channels} channels and cannot inpaint.",
+                expected="9 (latents, mask, masked picture), or 4 (latents alone)",
+            )
+        super()._set_up(requires_safety_checker, **components)
+        self.mask_processor = VaeImageProcessor(
+            vae_scale_factor=self.vae_scale_factor, do_normalize=False, do_binarize=True, do_convert_grayscale=True
+        )
+
+    @inference
+    def __call__(
+        self,
+        prompt: str | list[str] | None = None,
+        image: PipelineImageInput | None = None,
+        mask_image: PipelineImageInput | None = None,
+        masked_image_latents: paddle.Tensor | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        padding_mask_crop: int | None = None,
+        strength: float = 1.0,
+        num_inference_steps: int = 50,
+        timesteps: Sequence[int] | None = None,
+        sigmas: Sequence[float] | None = None,
+        guidance_scale: float = 7.5,
+        negative_prompt: str | list[str] | None = None,
+        num_images_per_prompt: int | None = 1,
+        eta: float = 0.0,
+        generator: Any = None,
+        latents: paddle.Tensor | np.ndarray | None = None,
+        prompt_embeds: paddle.Tensor | None = None,
+        negative_prompt_embeds: paddle.Tensor | None = None,
+        ip_adapter_image: PipelineImageInput | None = None,
+        ip_adapter_image_embeds: list[paddle.Tensor] | None = None,
+        output_type: str | None = "pil",
+        return_dict: bool = True,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        clip_skip: int | None = None,
+        callback_on_step_end: Callable[[Any, int, Any, dict], dict] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback_steps: int | None = None,
+        prompt_syntax: str = "plain",
+        long_prompts: str = "split",
+    ) -> StableDiffusionPipelineOutput | tuple:
+        """Paint the masked part of pictures by the prompts.
+
+        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+
+        Args:
+            image: the pictures, resized to `height` and `width`; or their latents.
+            mask_image: as many masks, white (1) where to paint.
+            masked_image_latents: latents of the pictures without their masked part, instead of having them encoded.
+            height, width: pixels, multiples of 8; by default what the UNet was trained for, not the picture's.
+            padding_mask_crop: paint a cut-out only: the box around the mask and so many pixels more, enlarged to
+                `height` x `width` and put back afterwards. `image` and `mask_image` are PIL pictures then.
+            strength: share of the steps taken; below 1 the painting starts from the picture that is there.
+            generator: draws, as far as they are needed, the picture's latents, the noise, the masked picture's latents.
+            latents: the noise [B, C, height / 8, width / 8], instead of drawing it; the run then starts from it,
+                whatever the strength.
+
+        Raises:
+            InputError: arguments that do not fit; all of them are listed.
+        """
+        tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
+        default_height, default_width = self._size(None, None)
+        height, width = height or default_height, width or default_width
+        prompts = checks.batch_of(prompt, prompt_embeds)
+        channels = self.vae.config.latent_channels
+        self.check_inputs(
+            prompt,
+            image,
+            mask_image,
+            height,
+            width,
+            strength,
+            callback_steps,
+            output_type,
+            negative_prompt,
+            prompt_embeds,
+            negative_prompt_embeds,
+            ip_adapter_image,
+            ip_adapter_image_embeds,
+            tensor_inputs,
+            padding_mask_crop,
+            checks.check_sampling(
+                self.scheduler,
+                num_inference_steps,
+                num_images_per_prompt,
+                output_type,
+                timesteps,
+                sigmas,
+                guidance_scale=guidance_scale,
+                eta=eta,
+            ),
+            checks.check_callbacks(callback_on_step_end, (), (), callback, None),
+            checks.check_noise(
+                latents, generator, prompts, num_images_per_prompt, channels, (height, width), self.vae_scale_factor
+            ),
+        )
+        batch_size = prompts * num_images_per_prompt
+        generator = as_generator(generator)
+        self._begin(guidance_scale, 0.0, clip_skip, cross_attention_kwargs)
+        sees_mask = self.unet.config.in_channels == 9
+
+        # 1. the steps that are left, the prompt
+        timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
+        timesteps, num_inference_steps = self.get_timesteps(num_inference_steps, strength, self.device)
+        self._num_timesteps = len(timesteps)
+        prompt_embeds, negative_prompt_embeds = self._embed(
+            prompt,
+            num_images_per_prompt,
+            negative_prompt,
+            prompt_embeds,
+            negative_prompt_embeds,
+            clip_skip,
+            prompt_syntax,
+            long_prompts,
+        )  # [2B or B, L, D]
+        loop = Loop(self, timesteps, num_inference_steps, callback_on_step_end, tensor_inputs, callback, callback_steps)
+        loop.watch.note("the text encoder", prompt_embeds)
+
+        # 2. the picture and its mask, or the part of both that is to be painted
+        crop = None
+        if padding_mask_crop is not None:
+            crop = self.mask_processor.get_crop_region(mask_image, width, height, pad=padding_mask_crop)
+        resize_mode = "default" if crop is None else "fill"
+        picture = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
+        mask = self.mask_processor.preprocess(mask_image, height, width, resize_mode, crop)  # [N, 1, H, W]
+
+        # 3. the latents to start from, those of the picture, and what the UNet sees besides
+        latents, noise, image_latents = self.prepare_latents(
+            batch_size,
+            channels,
+            height,
+            width,
+            prompt_embeds.dtype,
+            self.device,
+            generator,
+            latents,
+            picture,
+            timesteps[:1].repeat(batch_size),
+            strength == 1.0,
+            True,
+            not sees_mask,
+        )  # [B, C, h, w]
+        masked_image = picture * (mask < 0.5).astype(picture.dtype) if masked_image_latents is None else None
+        mask, masked_image_latents = self.prepare_mask_latents(
+            mask,
+            masked_image_latents if masked_image is None else masked_image,
+            batch_size,
+            height,
+            width,
+            prompt_embeds.dtype,
+            self.device,
+            generator,
+            self.do_classifier_free_guidance,
+        )  # [2B or B, 1, h, w], [2B or B, C, h, w]
+        loop.watch.note("the VAE's encoder", masked_image_latents)
+        extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
+        timestep_cond = self._guidance_condition(batch_size, latents.dtype)
+
+        # 4. denoise
+        for i, t in loop.steps():
+            model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
+            model_input = self.scheduler.scale_model_input(model_input, t)
+            if sees_mask:
+                model_input = paddle.concat([model_input, mask, masked_image_latents], axis=1)  # [2B or B, 9, h, w]
+            noise_pred = self.unet(
+                model_input,
+                t,
+                encoder_hidden_states=prompt_embeds,
+                timestep_cond=timestep_cond,
+                cross_attention_kwargs=cross_attention_kwargs,
+                return_dict=False,
+            )[0]  # [2B or B, C, h, w]
+            if self.do_classifier_free_guidance:
+                noise_pred = guide(noise_pred, guidance_scale)
+            latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
+            if not sees_mask:
+                known = image_latents
+                if i < len(timesteps) - 1:
+                    known = self.scheduler.add_noise(image_latents, noise, timesteps[i + 1 : i + 2])
+                latents = (1 - mask[:batch_size]) * known + mask[:batch_size] * latents
+            latents, prompt_embeds, negative_prompt_embeds, mask, masked_image_latents = loop.end_step(
+                i,
+                t,
+                latents=latents,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                mask=mask,
+                masked_image_latents=masked_image_latents,
+            )
+
+        # 5. decode, judge, put the cut-out back
+        painted, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
+        if crop is not None:
+            painted = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in painted]
+        return self._output(painted, has_nsfw_concept, return_dict)
+
+    def check_inputs(
+        self,
+        prompt: Any,
+        image: Any,
+        mask_image: Any,
+        height: Any,
+        width: Any,
+        strength: Any,
+        callback_steps: Any,
+        output_type: Any,
+        negative_prompt: Any = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
+        ip_adapter_image: Any = None,
+        ip_adapter_image_embeds: Any = None,
+        callback_on_step_end_tensor_inputs: Any = None,
+        padding_mask_crop: Any = None,
+        *more_findings: list[str],
+    ) -> None:
+        """Raise one InputError that lists everything wrong with the arguments."""
+        cropping = []
+        if padding_mask_crop is not None:
+            cropping = [
+                f"`{name}` must be a PIL picture with `padding_mask_crop`, not {type(value).__name__}"
+                for name, value in (("image", image), ("mask_image", mask_image))
+                if not isinstance(value, PIL.Image.Image)
+            ]
+            if output_type != "pil":
+                cropping.append(f"`output_type` must be 'pil' with `padding_mask_crop`, not {output_type!r}")
+        checks.refuse(
+            self,
+            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
+            checks.check_pictures(image=image, mask_image=mask_image),
+            checks.check_size(height, width),
+            checks.check_strength(strength),
+            checks.check_callbacks(
+                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
+            ),
+            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            cropping,
+            *more_findings,
+        )
+
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+        """The last share `strength` of the scheduler's timesteps, and how many steps that is."""
+        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
+
+    def prepare_latents(
+        self,
+        batch_size: int,
+        num_channels_latents: int,
+        height: int,
+        width: int,
+        dtype: Any,
+        device: Any,
+        generator: Any,
+        latents: paddle.Tensor | np.ndarray | None = None,
+        image: paddle.Tensor | None = None,
+        timestep: np.ndarray | None = None,
+        is_strength_max: bool = True,
+        return_noise: bool = False,
+        return_image_latents: bool = False,
+    ) -> tuple:
+        """(first latents, their noise if asked for, the picture's latents or None if asked for), [B, C, h, w] each.
+
+        The picture is encoded only if the run starts from it or somebody wants its latents.
+        """
+        shape = (batch_size, num_channels_latents, height // self.vae_scale_factor, width // self.vae_scale_factor)
+        image_latents = None
+        if return_image_latents or (latents is None and not is_strength_max):
+            image_latents = repeat_to(self._encode_vae_image(image, generator).astype(dtype), batch_size)
+        sigma = self.scheduler.init_noise_sigma
+        noise = randn_tensor(shape, generator=generator, dtype=dtype) if latents is None else latents
+        if latents is None and not is_strength_max:
+            first = self.scheduler.add_noise(image_latents, noise, timestep)
+        else:
+            first = first_latents(shape, sigma, dtype, latents=noise)
+        noise = first_latents(shape, 1.0, dtype, latents=noise)
+        asked = [(True, first), (return_noise, noise), (return_noise or return_image_latents, image_latents)]
+        return tuple(value for wanted, value in asked if wanted)
+
+    def prepare_mask_latents(
+        self,
+        mask: paddle.Tensor,
+        masked_image: paddle.Tensor,
+        batch_size: int,
+        height: int,
+        width: int,
+        dtype: Any,
+        device: Any,
+        generator: Any,
+        do_classifier_free_guidance: bool,
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """The mask [2B or B, 1, h, w] and the masked picture's latents [2B or B, C, h, w], as the UNet sees them."""
+        size = (height // self.vae_scale_factor, width // self.vae_scale_factor)
+        mask = repeat_to(F.interpolate(mask, size=size, mode="nearest"), batch_size, "mask_image").astype(dtype)
+        masked = repeat_to(self._encode_vae_image(masked_image, generator), batch_size).astype(dtype)
+        times = 2 if do_classifier_free_guidance else 1
+        return paddle.concat([mask] * times), paddle.concat([masked] * times)
+
+    def _encode_vae_image(self, image: paddle.Tensor, generator: Any) -> paddle.Tensor:
+        """Latents [N, C, h, w] of pictures [N, 3, H, W]; latents stay as they are."""
+        if image.shape[1] == self.vae.config.latent_channels:
+            return image
+        # with one generator for each painted picture, the first ones draw for the pictures given
+        return encode_image(self.vae, image, generator[: image.shape[0]] if isinstance(generator, list) else generator)

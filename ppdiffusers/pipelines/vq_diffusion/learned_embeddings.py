@@ -1,0 +1,35 @@
+"""The text embedding that stands for "no text", learned (arXiv 2205.16007, section 3.1)."""
+
+from __future__ import annotations
+
+import paddle
+from paddle import nn
+
+from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.models.modeling_utils import ModelMixin
+
+
+class LearnedClassifierFreeSamplingEmbeddings(ModelMixin):
+    """`embeddings`: [length, hidden_size], or None where the empty text's own embedding is used.
+
+    Args:
+        learnable: whether there are any.
+        hidden_size, length: needed if so.
+    """
+
+    @register_to_config
+    def __init__(self, learnable: bool, hidden_size: int | None = None, length: int | None = None):
+        super().__init__()
+        self.learnable, self.embeddings = learnable, None
+        if learnable:
+            missing = [name for name in ("hidden_size", "length") if self.config[name] is None]
+            if missing:
+                raise ConfigError(f"Learned embeddings need {' and '.join(missing)}.")
+            self.embeddings = self.create_parameter(
+                [length, hidden_size], default_initializer=nn.initializer.Constant()
+            )
+
+    def forward(self, batch_size: int) -> paddle.Tensor:
+        """The embeddings once for each text: [batch_size, length, hidden_size]."""
+        return self.embeddings.unsqueeze(0).tile([batch_size, 1, 1])
