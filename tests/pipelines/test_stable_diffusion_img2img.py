@@ -1,0 +1,188 @@
+"""StableDiffusionImg2ImgPipeline against diffusers, live: same folder, picture, prompts, noise and steps."""
+
+import diffusers
+import numpy as np
+import paddle
+import pytest
+import torch
+
+from ppdiffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from ppdiffusers.core.errors import InputError
+from tests.pipelines.support import (
+    PROMPTS,
+    SCHEDULERS,
+    assert_pictures_agree,
+    call_both,
+    generators,
+    picture,
+    set_schedulers,
+)
+from tests.support.checkpoints import tiny_stable_diffusion
+from tests.support.parity import assert_close, noise
+
+
+def load(folder):
+    ours = StableDiffusionImg2ImgPipeline.from_pretrained(folder)
+    theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(folder)
+    for pipeline in (ours, theirs):
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.published = pipeline.scheduler
+    return ours, theirs
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2"])
+def variant(request, tmp_path_factory):
+    return load(tiny_stable_diffusion(tmp_path_factory.mktemp("sd"), variant=request.param, safety_checker=False))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return load(tiny_stable_diffusion(tmp_path_factory.mktemp("sd"), safety_checker=False))
+
+
+@pytest.fixture
+def pair(loaded):
+    set_schedulers(*loaded, "PNDMScheduler")
+    return loaded
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_schedulers(variant, scheduler):
+    set_schedulers(*variant, scheduler)
+    mine, reference = call_both(
+        *variant, seed=4, prompt=PROMPTS[0], image=picture(38, 33), num_inference_steps=20, strength=0.6,
+        output_type="np",
+    )  # fmt: skip
+    assert mine.images.shape == (1, 32, 38, 3)
+    assert_pictures_agree(mine.images, reference.images)
+
+
+@pytest.mark.parametrize("scheduler", ["HeunDiscreteScheduler", "KDPM2DiscreteScheduler"])
+def test_schedulers_of_two_evaluations_a_step(pair, scheduler):
+    import ppdiffusers
+
+    ours, theirs = pair
+    ours.scheduler = getattr(ppdiffusers, scheduler).from_config(ours.published.config)
+    theirs.scheduler = getattr(diffusers, scheduler).from_config(theirs.published.config)
+    mine, reference = call_both(
+        ours, theirs, seed=4, prompt="a", image=picture(32, 32), num_inference_steps=8, strength=0.5, output_type="np"
+    )
+    assert_pictures_agree(mine.images, reference.images)
+
+
+CALLS = {
+    "little": {"strength": 0.2},
+    "all of it": {"strength": 1.0},
+    "between two steps": {"strength": 0.55},
+    "without guidance": {"guidance_scale": 1.0},
+    "a negative prompt": {"negative_prompt": "low quality, 模糊"},
+    "clip_skip": {"clip_skip": 1},
+    "eta": {"eta": 0.7, "scheduler": "DDIMScheduler"},
+    "two prompts, one picture": {"prompt": PROMPTS},
+    "two prompts, two pictures": {"prompt": PROMPTS, "image": [picture(32, 24), picture(32, 24, 1)]},
+    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
+    "an array": {"image": np.asarray(picture(24, 32), np.float32)[None] / 255, "tensor": False},
+    "a tensor": {"image": np.random.default_rng(0).random((1, 3, 32, 24), np.float32)},
+    "latents": {"image": noise((1, 4, 12, 16))},
+    "embeddings": {
+        "prompt": None,
+        "prompt_embeds": noise((2, 77, 32), "prompt"),
+        "negative_prompt_embeds": noise((2, 77, 32), "negative"),
+    },
+    "chosen steps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
+    "chosen sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.3, 0.0], "scheduler": "EulerDiscreteScheduler"},
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls(pair, case):
+    arguments = {"prompt": PROMPTS[1], "image": picture(32, 32), "num_inference_steps": 7, **CALLS[case]}
+    set_schedulers(*pair, arguments.pop("scheduler", "PNDMScheduler"))
+    if not arguments.pop("tensor", True):
+        array = arguments.pop("image")
+        mine, reference = generators(3)
+        results = [
+            p(image=array, generator=g, output_type="np", **arguments)
+            for p, g in zip(pair, (mine, reference), strict=True)
+        ]
+    else:
+        results = call_both(*pair, seed=3, output_type="np", **arguments)
+    assert_pictures_agree(results[0].images, results[1].images)
+
+
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "EulerAncestralDiscreteScheduler", "DDPMScheduler"])
+def test_a_generator_for_each_picture(pair, scheduler):
+    """Each draws for its own picture: the VAE's sample, the noise, then the steps."""
+    set_schedulers(*pair, scheduler)
+    mine, reference = generators(20, count=4)
+    settings = {"prompt": PROMPTS, "image": picture(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
+    pictures = pair[0](generator=mine, output_type="np", **settings).images
+    assert_pictures_agree(pictures, pair[1](generator=reference, output_type="np", **settings).images)
+
+
+def test_callbacks(pair):
+    seen = {"ours": [], "theirs": []}
+
+    def listener(side):
+        def listen(pipeline, index, timestep, tensors):
+            seen[side].append((index, int(timestep), pipeline.num_timesteps))
+            return {"latents": tensors["latents"] * 0.98}
+
+        return listen
+
+    mine, reference = generators(3)
+    settings = {"prompt": "a", "image": picture(32, 32), "num_inference_steps": 6, "output_type": "latent"}
+    pictures = pair[0](generator=mine, callback_on_step_end=listener("ours"), **settings).images
+    expected = pair[1](generator=reference, callback_on_step_end=listener("theirs"), **settings).images
+    assert_close(pictures, expected, 1e-4)
+    assert seen["ours"] == seen["theirs"]
+
+
+def test_weights_are_shared_with_the_pipeline_it_is_made_from(pair, tmp_path):
+    text_to_picture = StableDiffusionPipeline.from_pipe(pair[0])
+    again = StableDiffusionImg2ImgPipeline.from_pipe(text_to_picture)
+    assert again.unet is pair[0].unet and again.vae is pair[0].vae
+    again.save_pretrained(tmp_path / "saved", to_diffusers=True)
+    theirs = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "saved")
+    assert type(theirs) is diffusers.StableDiffusionImg2ImgPipeline
+    theirs.set_progress_bar_config(disable=True)
+    mine, reference = call_both(
+        again, theirs, seed=3, prompt="a", image=picture(32, 32), num_inference_steps=4, output_type="np"
+    )
+    assert_pictures_agree(mine.images, reference.images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"image": None}, "`image` is needed"),
+        ({"image": "cat.png"}, "`image` must be PIL pictures"),
+        ({"strength": 1.5}, "`strength` must lie between 0 and 1"),
+        ({"strength": "much"}, "`strength` must be a finite number"),
+        ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
+        ({"prompt": ["a", "b"], "generator": [1, 2, 3]}, "3 generators for 2"),
+        (
+            {"prompt": ["a", "b"], "image": [picture(16, 16)] * 3},
+            r"3 picture\(s\) \(`image`\) cannot be repeated for 2",
+        ),
+        ({"ip_adapter_image": picture(16, 16)}, "no IP-Adapter"),
+        ({"callback_on_step_end": 1}, "must be callable"),
+        ({"callback_on_step_end_tensor_inputs": ["mask"]}, "'mask'"),
+        ({"image": torch.zeros(1, 3, 16, 16)}, "not Tensor"),
+    ],
+)
+def test_bad_arguments(pair, arguments, says):
+    with pytest.raises(InputError, match=says):
+        pair[0](**{"prompt": "a", "image": picture(16, 16), "num_inference_steps": 2, **arguments})
+
+
+def test_the_encoder_is_named_when_it_gives_nan(pair, caplog):
+    ours, _ = pair
+    bias = ours.vae.encoder.conv_in.bias
+    before = bias.clone()
+    bias.set_value(paddle.full_like(bias, float("nan")))
+    try:
+        ours("a", picture(16, 16), num_inference_steps=2, generator=0, output_type="np")
+    finally:
+        bias.set_value(before)
+    assert "first appeared in: the VAE's encoder" in caplog.text
