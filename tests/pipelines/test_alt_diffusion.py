@@ -1,0 +1,152 @@
+"""AltDiffusion against diffusers' deprecated pipelines: Chinese prompts, both kinds of encoder, folders of any age."""
+
+import json
+import shutil
+
+import diffusers
+import numpy as np
+import pytest
+import transformers
+from diffusers.pipelines.deprecated.alt_diffusion import modeling_roberta_series as theirs_series
+from diffusers.pipelines.deprecated.alt_diffusion.pipeline_alt_diffusion import AltDiffusionPipeline as TheirPipeline
+
+import ppdiffusers
+from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
+from ppdiffusers.core.errors import ConfigError, InputError
+from tests.migrate.support import torch_bits
+from tests.pipelines.support import assert_pictures_agree, call_both, set_schedulers
+from tests.support.checkpoints import scheduler_named, tiny_feature_extractor, tiny_safety_checker, tiny_unet, tiny_vae
+from tests.support.parity import randomize
+from tests.support.xlm_roberta import tiny_xlm_roberta_tokenizer
+
+PROMPTS = ["黑暗精灵公主，非常详细，幻想", "an oil painting of two cats"]
+CLASS = "RobertaSeriesModelWithTransformation"
+
+
+def tiny_alt_diffusion(folder, pre=False):
+    """(folder, diffusers' pipeline that wrote it)."""
+    tokenizer = tiny_xlm_roberta_tokenizer(folder / "vocabulary")
+    config = theirs_series.RobertaSeriesConfig(
+        vocab_size=len(tokenizer), hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4,
+        max_position_embeddings=90, type_vocab_size=1, project_dim=32, has_pre_transformation=pre,
+    )  # fmt: skip
+    theirs = TheirPipeline(
+        vae=tiny_vae(0),
+        text_encoder=randomize(theirs_series.RobertaSeriesModelWithTransformation(config), 1),
+        tokenizer=tokenizer,
+        unet=tiny_unet(seed=2),
+        scheduler=scheduler_named("PNDMScheduler"),
+        safety_checker=tiny_safety_checker(seed=3),
+        feature_extractor=tiny_feature_extractor(),
+    )
+    theirs.save_pretrained(folder / "saved")
+    # as loaded from the folder: a scheduler made in memory counts some of its settings as unset
+    theirs.published = diffusers.PNDMScheduler.from_pretrained(folder / "saved", subfolder="scheduler")
+    theirs.set_progress_bar_config(disable=True)
+    return folder / "saved", theirs
+
+
+def load(folder):
+    ours = ppdiffusers.DiffusionPipeline.from_pretrained(folder)
+    ours.published = ours.scheduler
+    ours.set_progress_bar_config(disable=True)
+    return ours
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["last", "pre"])
+def pair(request, tmp_path_factory):
+    folder, theirs = tiny_alt_diffusion(tmp_path_factory.mktemp("alt"), request.param)
+    return load(folder), theirs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_alt_diffusion(tmp_path_factory.mktemp("alt"))[0]
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"]
+)
+def test_pictures(pair, scheduler):
+    assert type(pair[0]) is ppdiffusers.AltDiffusionPipeline
+    set_schedulers(*pair, scheduler)
+    mine, reference = call_both(
+        *pair, seed=3, prompt=PROMPTS, negative_prompt=["模糊", ""], num_inference_steps=20, height=32, width=40,
+        output_type="np",
+    )  # fmt: skip
+    assert_pictures_agree(mine.images, reference.images)
+    assert mine.nsfw_content_detected == reference.nsfw_content_detected
+
+
+def test_without_guidance_and_several_pictures(pair):
+    set_schedulers(*pair, "DDIMScheduler")
+    mine, reference = call_both(
+        *pair, seed=3, prompt=PROMPTS[0], num_images_per_prompt=2, guidance_scale=1.0, eta=0.5, num_inference_steps=6,
+        output_type="np",
+    )  # fmt: skip
+    assert_pictures_agree(mine.images, reference.images)
+
+
+def test_the_prompt_matters_and_padding_does_not(pair):
+    """The text encoder is told which tokens are padding."""
+    ours, _ = pair
+    short, other = (ours.encode_prompt(prompt, ours.device, 1, False)[0] for prompt in ("一只猫", "两只狗"))
+    assert float((short - other).abs().max()) > 0.1
+    longer = ppdiffusers.transformers.XLMRobertaTokenizer.from_pretrained(ours.name_or_path, subfolder="tokenizer")
+    longer.model_max_length = 88
+    piped = ppdiffusers.AltDiffusionPipeline.from_pipe(ours, tokenizer=longer)
+    wide = piped.encode_prompt("一只猫", ours.device, 1, False)[0]
+    length = len(ours.tokenizer("一只猫").input_ids)
+    np.testing.assert_allclose(wide[:, :length].numpy(), short[:, :length].numpy(), atol=1e-5)
+
+
+def test_bad_input(pair):
+    with pytest.raises(InputError, match="clip_skip"):
+        pair[0]("a", clip_skip=1, num_inference_steps=1)
+    with pytest.raises(InputError, match="neither `prompt` nor `prompt_embeds`"):
+        pair[0](num_inference_steps=1)
+
+
+@pytest.mark.parametrize("library", ["alt_diffusion", "diffusers", "deprecated", "diffusers.pipelines.alt_diffusion"])
+def test_every_form_of_the_index(folder, tmp_path, library):
+    """Hub files name the pipeline's folder; newer diffusers write what they cannot load themselves."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    index = json.loads((copy / "model_index.json").read_text("utf-8"))
+    (copy / "model_index.json").write_text(json.dumps({**index, "text_encoder": [library, CLASS]}), "utf-8")
+    assert type(load(copy).text_encoder).__name__ == CLASS
+
+
+def test_an_unknown_library(folder, tmp_path):
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, "text_encoder": ["elsewhere", CLASS]}), "utf-8")
+    with pytest.raises(ConfigError, match="elsewhere"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("pre", [False, True])
+def test_there_and_back(tmp_path, pre):
+    source, theirs = tiny_alt_diffusion(tmp_path / "made", pre)
+    there, back = tmp_path / "paddle", tmp_path / "torch"
+    convert_diffusers_to_paddle(source, there, progress=False, verify=True)
+    convert_paddle_to_diffusers(there, back, progress=False)
+    for name in ("text_encoder", "unet", "vae", "safety_checker"):
+        assert torch_bits(source / name) == torch_bits(back / name)
+    index = json.loads((back / "model_index.json").read_text("utf-8"))
+    assert index["text_encoder"] == ["alt_diffusion", CLASS]
+    again = TheirPipeline(
+        **{
+            **theirs.components,
+            "text_encoder": theirs_series.RobertaSeriesModelWithTransformation.from_pretrained(back / "text_encoder"),
+            "tokenizer": transformers.XLMRobertaTokenizer.from_pretrained(back / "tokenizer"),
+            "unet": diffusers.UNet2DConditionModel.from_pretrained(back / "unet"),
+        }
+    )
+    again.set_progress_bar_config(disable=True)
+    settings = {"prompt": PROMPTS, "num_inference_steps": 4, "output_type": "np"}
+    ours = load(there)
+    mine, reference = call_both(ours, again, seed=4, **settings)
+    assert_pictures_agree(mine.images, reference.images)
+    ours.save_pretrained(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours/model_index.json").read_text("utf-8"))["text_encoder"][1] == CLASS
+    np.testing.assert_array_equal(load(tmp_path / "ours")(generator=4, **settings).images, mine.images)
