@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.core.extras import available, need
+from ppdiffusers.core.extras import available
 from ppdiffusers.io.snapshot import Snapshot
 from ppdiffusers.io.sources.base import Digest, OpenModel, RemoteFile
+from ppdiffusers.io.sources.huggingface import cached_file
 
 
 class NotCached(SourceError):
@@ -54,17 +55,14 @@ class OtherCachedModel(OpenModel):
 
     def __init__(self, model: str, revision: str):
         super().__init__("hf", model, revision)
-        self._hub = need("huggingface_hub", "to look into its cache")
 
     @property
     def where(self) -> str:
-        return str(self._hub.constants.HF_HUB_CACHE)
+        return "that of huggingface_hub"
 
     def _find(self, path: str) -> RemoteFile | None:
-        found = self._hub.try_to_load_from_cache(self.model, path, revision=self.revision)
-        if not isinstance(found, str):
-            return None
-        return RemoteFile(path, Path(found).as_uri(), Path(found).stat().st_size, local=Path(found))
+        found = cached_file(self.model, path, self.revision)
+        return None if found is None else RemoteFile(path, found.as_uri(), found.stat().st_size, local=found)
 
     def read(self, file: RemoteFile) -> bytes:
         return file.local.read_bytes()

@@ -53,7 +53,7 @@ class HuggingFaceHub(Hub):
                 size,
                 digest,
                 headers,
-                _in_other_cache(model, path, commit),
+                cached_file(model, path, commit),
             )
             for path, size, digest in (_parse(entry, url) for entry in siblings)
         }
@@ -75,6 +75,8 @@ def _advice(status: int | None) -> list[str]:
     return []
 
 
-def _in_other_cache(model: str, path: str, commit: str) -> Path | None:
-    found = need("huggingface_hub", _WHY).try_to_load_from_cache(model, path, revision=commit)
+def cached_file(model: str, path: str, revision: str) -> Path | None:
+    """A file in the cache of `huggingface_hub`, which that library finds without the network."""
+    cache_dir = os.environ.get("HF_HUB_CACHE")  # as it is now; the library read it when it was imported
+    found = need("huggingface_hub", _WHY).try_to_load_from_cache(model, path, cache_dir, revision)
     return Path(found) if isinstance(found, str) else None

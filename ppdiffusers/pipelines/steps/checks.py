@@ -210,6 +210,12 @@ def check_pictures(**pictures: Any) -> list[str]:
     return problems
 
 
+def check_channels(image: paddle.Tensor, wanted: int) -> list[str]:
+    """Prepared pictures [N, C, H, W] have as many channels as the network has room for."""
+    found = image.shape[1]
+    return [] if found == wanted else [f"`image` has {found} channel(s), where the UNet takes {wanted}"]
+
+
 def check_sampling(
     scheduler: Any,
     num_inference_steps: Any,

@@ -10,6 +10,8 @@ from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
+UPSCALER_SCALING_FACTOR = 0.08333
+
 
 def mend_scheduler(scheduler: Any) -> None:
     """Stable Diffusion was trained with timesteps that start at 1 and without clipping of x_0 (latents exceed 1)."""
@@ -29,6 +31,13 @@ def mend_unet(unet: Any) -> None:
     if isinstance(side, int) and side < 64 and _before_0_9(unet.config.get("_diffusers_version")):
         _tell("unet", "sample_size", side, 64)
         unet.register_to_config(sample_size=64)
+
+
+def mend_upscaler_vae(vae: Any) -> None:
+    """The upscaler's latents are scaled by 0.08333; its first files did not say so, and the default is another."""
+    if vae is not None and vae.config.scaling_factor != UPSCALER_SCALING_FACTOR:
+        _tell("vae", "scaling_factor", vae.config.scaling_factor, UPSCALER_SCALING_FACTOR)
+        vae.register_to_config(scaling_factor=UPSCALER_SCALING_FACTOR)
 
 
 def tell_no_safety_checker(pipeline: Any) -> None:

@@ -42,12 +42,16 @@ class LatentPipelineMixin:
                 "The safety checker needs a feature extractor, and there is none.",
                 remedy="pass `feature_extractor=CLIPImageProcessor(...)`, or `safety_checker=None`.",
             )
+        self._register(**components)
+        self.register_to_config(requires_safety_checker=requires_safety_checker)
+
+    def _register(self, resample: str = "lanczos", **components: Any) -> None:
+        """Register the components and make the picture processor."""
         self.register_modules(**components)
         vae = components["vae"]
         # each level of the VAE but the last halves the picture's sides
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
-        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
-        self.register_to_config(requires_safety_checker=requires_safety_checker)
+        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, resample=resample)
 
     def _begin(
         self,
@@ -98,7 +102,8 @@ class LatentPipelineMixin:
             image, has_nsfw_concept = latents, None
         else:
             image = decode_latents(self.vae, latents, watch)  # [B, 3, H, W]
-            image, has_nsfw_concept = self.run_safety_checker(image, self.device, dtype)
+            # that of the upscaler tells of watermarks too
+            image, has_nsfw_concept, *_ = self.run_safety_checker(image, self.device, dtype)
         watch.warn()
         # blacked out pictures are zero already
         do_denormalize = [not flagged for flagged in has_nsfw_concept or [False] * image.shape[0]]

@@ -1,0 +1,54 @@
+"""A tiny VQ-Diffusion folder with random weights, saved by diffusers itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import diffusers
+from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import LearnedClassifierFreeSamplingEmbeddings
+
+from tests.support.checkpoints import tiny_text_encoder, tiny_tokenizer
+from tests.support.parity import randomize
+
+CODES = 13  # of the codebook; the transformer and the scheduler count the mask too
+SIDE = 5
+
+
+def tiny_vq_diffusion(tmp_path: Path, learnable: bool = True) -> Path:
+    """The autoencoder halves the sides once: pictures of 10 x 10."""
+    vqvae = diffusers.VQModel(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=8,
+        num_vq_embeddings=CODES,
+        vq_embed_dim=8,
+    )
+    transformer = diffusers.Transformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        cross_attention_dim=32,
+        attention_bias=True,
+        sample_size=SIDE,
+        num_vector_embeds=CODES + 1,
+        activation_fn="geglu-approximate",
+        num_embeds_ada_norm=100,
+        norm_type="ada_norm",
+    )
+    tokenizer = tiny_tokenizer(tmp_path / "vocabulary")
+    embeddings = {"hidden_size": 32, "length": 77} if learnable else {}
+    pipeline = diffusers.VQDiffusionPipeline(
+        vqvae=randomize(vqvae),
+        text_encoder=tiny_text_encoder(len(tokenizer)),
+        tokenizer=tokenizer,
+        transformer=randomize(transformer),
+        scheduler=diffusers.VQDiffusionScheduler(CODES + 1),
+        learned_classifier_free_sampling_embeddings=randomize(
+            LearnedClassifierFreeSamplingEmbeddings(learnable, **embeddings)
+        ),
+    )
+    pipeline.save_pretrained(tmp_path / "vq-diffusion")
+    return tmp_path / "vq-diffusion"
