@@ -78,17 +78,16 @@ class NeedNetwork:
     def select(self, model: OpenModel, folder: str) -> list[RemoteFile]:
         weights = preferred_names(self.stems, self.variant, self.use_safetensors)
         model.look_up(_inside(folder, name) for name in (*MODEL_CONFIGS, *weights))
-        configs = list(_present(model, folder, MODEL_CONFIGS).values())[:1]
-        first = list(_present(model, folder, weights).values())[:1]
-        missing = [] if configs else [" or ".join(MODEL_CONFIGS)]
-        if not first:
+        config, first = _first(model, folder, MODEL_CONFIGS), _first(model, folder, weights)
+        missing = [] if config else [" or ".join(MODEL_CONFIGS)]
+        if first is None:
             kind = "" if self.variant is None else f" of the variant {self.variant!r}"
             kind += {None: "", True: " as safetensors", False: " as pickles"}[self.use_safetensors]
             missing.append(f"weights{kind}: {', '.join(weights)}")
         if missing:
             raise _missing(model, folder, *missing)
-        shards = _shards(model, first[0]) if first[0].path.endswith(".json") else []
-        return [*configs, *first, *shards]
+        shards = _shards(model, first) if first.path.endswith(".json") else []
+        return [config, first, *shards]
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class NeedAll:
         configured = any(file.path.rpartition("/")[2] in MODEL_CONFIGS for file in small)
         weights = preferred_names(ALL_STEMS, self.variant, self.use_safetensors) if configured else []
         model.look_up(_inside(folder, name) for name in weights)
-        if not _present(model, folder, weights):
+        if _first(model, folder, weights) is None:
             return small  # a configuration alone, such as a scheduler's or a tokenizer's
         network = NeedNetwork(ALL_STEMS, self.variant, self.use_safetensors).select(model, folder)
         return list({file.path: file for file in (*small, *network)}.values())
@@ -168,6 +167,11 @@ def _inside(folder: str, name: str) -> str:
 def _present(model: OpenModel, folder: str, names: Iterable[str]) -> dict[str, RemoteFile]:
     found = {name: model.find(_inside(folder, name)) for name in names}
     return {name: file for name, file in found.items() if file is not None}
+
+
+def _first(model: OpenModel, folder: str, names: Iterable[str]) -> RemoteFile | None:
+    """The first of these files that there is; nothing is asked about those after it."""
+    return next((file for name in names if (file := model.find(_inside(folder, name))) is not None), None)
 
 
 def _shards(model: OpenModel, index_file: RemoteFile) -> list[RemoteFile]:

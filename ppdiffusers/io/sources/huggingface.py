@@ -36,7 +36,7 @@ class HuggingFaceHub(Hub):
 
     def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
         hub = need("huggingface_hub", _WHY)
-        headers = hub.utils.build_hf_headers(token=token, library_name="ppdiffusers")
+        headers = need("huggingface_hub.utils", _WHY).build_hf_headers(token=token, library_name="ppdiffusers")
         url = f"{self.endpoint}/api/models/{model}/revision/{quote(revision, safe='')}?blobs=true"
         try:
             info = json.loads(web.read(url, headers))

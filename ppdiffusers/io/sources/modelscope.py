@@ -36,9 +36,10 @@ class ModelScopeHub(Hub):
         try:
             answer = json.loads(web.read(url, headers))
             entries = [entry for entry in answer["Data"]["Files"] if entry.get("Type") != "tree"]
-            names = [check_file_name(entry["Path"], url) for entry in entries]
+            paths = [entry["Path"] for entry in entries]
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError("This is not the list of a model's files.", where=url, problems=[repr(error)]) from error
+        names = [check_file_name(path, url) for path in paths]
         opened = ListedModel(web, self.name, model, revision, where=f"{self.endpoint}/models/{model}")
         opened.files = {
             name: RemoteFile(

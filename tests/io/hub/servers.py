@@ -1,0 +1,341 @@
+"""Hubs on the loopback interface: each speaks one hub's protocol, and can be told to behave badly."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LARGE = 4096  # bytes from which a hub keeps a file outside git
+
+
+@dataclass
+class Behaviour:
+    """What the server does wrong, for paths whose end is named.
+
+    Attributes:
+        cut: path -> how often the body stops half-way.
+        cut_after: bytes after which it stops; None: half of what is asked for.
+        busy: path -> status codes to answer with first.
+        retry_after: text of the header that goes with them.
+        ignore_range: send the whole file whatever range is asked for.
+        corrupt: path -> how often other bytes of the right length are sent.
+        longer: paths of which a body with bytes too many is sent.
+        lie: paths whose Content-Length promises more than comes.
+        missing: paths that are answered with 404.
+        delay: seconds before each piece of a body.
+        redirect: bodies are fetched from another address, as from a CDN.
+        no_marks: neither ETag nor date nor checksum.
+    """
+
+    cut: dict[str, int] = field(default_factory=dict)
+    cut_after: int | None = None
+    busy: dict[str, list[int]] = field(default_factory=dict)
+    retry_after: str = "0"
+    ignore_range: bool = False
+    corrupt: dict[str, int] = field(default_factory=dict)
+    longer: set[str] = field(default_factory=set)
+    lie: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    delay: float = 0.0
+    redirect: bool = False
+    no_marks: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came: method, path with query, headers, bytes of body that were sent."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    sent: int
+
+
+class Hub:
+    """Files of models, served.
+
+    Attributes:
+        files: "owner/name" -> path in the model -> content.
+        behave: what goes wrong.
+        requests: all that were answered so far.
+        token: if set, requests without it are refused.
+    """
+
+    def __init__(self, folder: Path | None = None, model: str = "acme/tiny"):
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.behave = Behaviour()
+        self.requests: list[Request] = []
+        self.token: str | None = None
+        if folder is not None:
+            self.add(model, folder)
+        self._lock = threading.Lock()
+
+    def add(self, model: str, folder: Path) -> None:
+        found = sorted(path for path in folder.rglob("*") if path.is_file())
+        self.files[model] = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+        raise AssertionError("a subclass speaks a protocol")
+
+    def fetched(self) -> list[str]:
+        """Paths of all bodies of files that were sent, in order."""
+        return [unquote(r.path) for r in self.requests if r.method == "GET" and not self.is_listing(r.path)]
+
+    def is_listing(self, path: str) -> bool:
+        return False
+
+    def bytes_sent(self, end: str) -> int:
+        """Bytes of bodies whose path has this end, over all requests."""
+        sent = [r for r in self.requests if r.method == "GET" and not self.is_listing(r.path)]
+        return sum(r.sent for r in sent if unquote(r.path).split("?ref")[0].endswith(end))
+
+    def note(self, request: Request) -> None:
+        with self._lock:
+            self.requests.append(request)
+
+    def takes(self, counts: dict[str, int], path: str) -> bool:
+        """Whether a fault that happens so many times happens now."""
+        with self._lock:
+            for end, left in counts.items():
+                if path.endswith(end) and left > 0:
+                    counts[end] = left - 1
+                    return True
+        return False
+
+
+@dataclass
+class Answer:
+    """What a protocol says to a request: a status, headers, a body, and whether the body is a file's."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    is_file: bool = False
+
+    @classmethod
+    def json(cls, value: object) -> Answer:
+        return cls(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+
+class PaddleNLPServer(Hub):
+    """Object storage: /models/community/<name>/<file>, ETag is the MD5 of the content."""
+
+    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+        for model, files in self.files.items():
+            prefix = f"/models/community/{model}/"
+            if path.startswith(prefix) and path[len(prefix) :] in files:
+                body = files[path[len(prefix) :]]
+                return Answer(200, body, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, is_file=True)
+        return Answer(404)
+
+
+class HuggingFaceServer(Hub):
+    """/api/models/<name>/revision/<revision> lists, /<name>/resolve/<commit>/<file> serves."""
+
+    revisions = ("main", COMMIT)
+
+    def is_listing(self, path: str) -> bool:
+        return path.startswith("/api/")
+
+    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+        listing = re.fullmatch(r"/api/models/(.+)/revision/([^/]+)", path)
+        if listing and listing[1] in self.files and listing[2] in self.revisions:
+            siblings = [self._sibling(name, body) for name, body in self.files[listing[1]].items()]
+            return Answer.json({"id": listing[1], "sha": COMMIT, "siblings": siblings})
+        file = re.fullmatch(r"/(.+)/resolve/([^/]+)/(.+)", path)
+        if file and file[2] in self.revisions and file[3] in self.files.get(file[1], {}):
+            body = self.files[file[1]][file[3]]
+            return Answer(200, body, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'}, is_file=True)
+        return Answer(404)
+
+    @staticmethod
+    def _sibling(name: str, body: bytes) -> dict:
+        blob = hashlib.sha1(f"blob {len(body)}\0".encode() + body).hexdigest()
+        entry = {"rfilename": name, "size": len(body), "blobId": blob}
+        if len(body) >= LARGE:
+            entry |= {"lfs": {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 130}}
+            entry["blobId"] = "0" * 40  # git knows the pointer only
+        return entry
+
+
+class ModelScopeServer(Hub):
+    """/api/v1/models/<name>/repo/files lists, /api/v1/models/<name>/repo?FilePath= serves."""
+
+    def is_listing(self, path: str) -> bool:
+        return "/repo/files" in path
+
+    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+        match = re.fullmatch(r"/api/v1/models/(.+)/repo(/files)?", path)
+        if not match or match[1] not in self.files or query.get("Revision") != "master":
+            return Answer(404)
+        files = self.files[match[1]]
+        if match[2]:
+            folders = [{"Path": name, "Type": "tree"} for name in {n.split("/")[0] for n in files if "/" in n}]
+            listed = [
+                {"Path": n, "Type": "blob", "Size": len(b), "Sha256": hashlib.sha256(b).hexdigest()}
+                for n, b in files.items()
+            ]
+            return Answer.json({"Code": 200, "Data": {"Files": [*folders, *listed]}})
+        name = query.get("FilePath", "")
+        return Answer(200, files[name], is_file=True) if name in files else Answer(404)
+
+
+class AIStudioServer(Hub):
+    """Gitea: /api/v1/repos/<name>/contents/<file> describes, .../media/<file> serves."""
+
+    def is_listing(self, path: str) -> bool:
+        return "/contents/" in path
+
+    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+        match = re.fullmatch(r"/api/v1/repos/([^/]+/[^/]+)/(contents|media)/(.+)", path)
+        if not match or match[3] not in self.files.get(match[1], {}):
+            return Answer(404)
+        body = self.files[match[1]][match[3]]
+        if match[2] == "media":
+            return Answer(200, body, {"ETag": f'"{hashlib.sha1(body).hexdigest()}"'}, is_file=True)
+        stored = body
+        if len(body) >= LARGE:
+            digest = hashlib.sha256(body).hexdigest()
+            stored = f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(body)}\n".encode()
+        blob = hashlib.sha1(f"blob {len(stored)}\0".encode() + stored).hexdigest()
+        content = base64.b64encode(stored).decode()
+        return Answer.json({"type": "file", "sha": blob, "size": len(stored), "content": content})
+
+
+# -- the web server they share ----------------------------------------------------------------------------------
+
+
+def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+        def do_HEAD(self) -> None:
+            self._respond(with_body=False)
+
+        def do_GET(self) -> None:
+            self._respond(with_body=True)
+
+        def _respond(self, with_body: bool) -> None:
+            self.sent = 0
+            try:
+                self._serve(with_body)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the client went away
+            finally:
+                hub.note(Request(self.command, self.path, dict(self.headers), self.sent))
+
+        def _serve(self, with_body: bool) -> None:
+            split = urlsplit(self.path)
+            path, behave = unquote(split.path), hub.behave
+            query = {key: values[0] for key, values in parse_qs(split.query).items()}
+            name = query.get("FilePath", path)
+            if path.startswith("/cdn/"):
+                path = path[len("/cdn") :]
+            elif self._refused(path, name):
+                return
+            answer = hub.answer(self.command, path, query)
+            if any(name.endswith(end) for end in behave.missing):
+                answer = Answer(404)
+            if not answer.is_file:
+                self._whole(answer, with_body)
+            elif behave.redirect and not split.path.startswith("/cdn/") and with_body:
+                self._whole(Answer(302, b"", {"Location": f"/cdn{self.path}"}), with_body)
+            else:
+                self._file(answer, name, with_body)
+
+        def _refused(self, path: str, name: str) -> bool:
+            given = " ".join(self.headers.get(key, "") for key in ("Authorization", "Cookie"))
+            if hub.token is not None and hub.token not in given:
+                self._whole(Answer(401), True)
+                return True
+            for end, codes in hub.behave.busy.items():
+                if name.endswith(end) and codes:
+                    self._whole(Answer(codes.pop(0), b"", {"Retry-After": hub.behave.retry_after}), True)
+                    return True
+            return False
+
+        def _whole(self, answer: Answer, with_body: bool) -> None:
+            self.send_response(answer.status)
+            for key, value in answer.headers.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            if with_body:
+                self._send(answer.body)
+
+        def _file(self, answer: Answer, name: str, with_body: bool) -> None:
+            behave, body, mark = hub.behave, answer.body, answer.headers.get("ETag")
+            if with_body and hub.takes(behave.corrupt, name):
+                body = bytes(byte ^ 255 for byte in body)
+            start, span = 0, re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            same = self.headers.get("If-Range", mark) == mark
+            if span and same and not behave.ignore_range:
+                start = int(span[1])
+            if start >= len(body) and start:
+                self._whole(Answer(416, b"", {"Content-Range": f"bytes */{len(body)}"}), with_body)
+                return
+            part = body[start:] + (b"too much" if any(name.endswith(end) for end in behave.longer) else b"")
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            if mark and not behave.no_marks:
+                self.send_header("ETag", mark)
+            lie = 1000 if any(name.endswith(end) for end in behave.lie) else 0
+            self.send_header("Content-Length", str(len(part) + lie))
+            self.end_headers()
+            if not with_body:
+                return
+            if hub.takes(behave.cut, name):
+                part = part[: len(part) // 2 if behave.cut_after is None else behave.cut_after]
+                lie = 1
+            self._send(part)
+            if lie:
+                self.close_connection = True
+
+        def _send(self, body: bytes) -> None:
+            for at in range(0, len(body), 1 << 14):
+                if hub.behave.delay:
+                    time.sleep(hub.behave.delay)
+                self.wfile.write(body[at : at + (1 << 14)])
+                self.wfile.flush()
+                self.sent += len(body[at : at + (1 << 14)])
+
+    return Handler
+
+
+@contextmanager
+def serving(hub: Hub) -> Iterator[str]:
+    """Serve a hub on the loopback interface; gives its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+# name of the source -> its server, and the variable by which the client is told its address
+PROTOCOLS: dict[str, tuple[Callable[..., Hub], str]] = {
+    "paddlenlp": (PaddleNLPServer, "PPNLP_ENDPOINT"),
+    "hf": (HuggingFaceServer, "HF_ENDPOINT"),
+    "modelscope": (ModelScopeServer, "MODELSCOPE_DOMAIN"),
+    "aistudio": (AIStudioServer, "STUDIO_GIT_HOST"),
+}

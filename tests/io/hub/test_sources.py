@@ -1,0 +1,349 @@
+"""Each hub's protocol: what is needed is found, fetched and no more; the order of sources; what an error says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+
+from ppdiffusers.core.errors import InputError, SourceError, UnsafeFileError
+from ppdiffusers.io.needs import TOKENIZER_FILES, VOCABULARIES, NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.source import resolve_folder, take_source_options
+from ppdiffusers.io.sources.base import SourceOptions
+from tests.io.hub.conftest import NEEDED, files_under, write_model
+from tests.io.hub.servers import COMMIT, PROTOCOLS, Answer, Behaviour
+
+PIPELINE = NeedPipeline()
+TOKENIZER = NeedFiles(TOKENIZER_FILES, VOCABULARIES)
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_a_pipeline_is_fetched_and_nothing_that_it_does_not_need(source, hub_of, folder):
+    hub = hub_of(source, folder)
+    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
+    sent = {name for name in (p.relative_to(folder).as_posix() for p in folder.rglob("*")) if hub.bytes_sent(f"{name}")}
+    assert "v1-5-pruned.safetensors" not in sent
+    again = len(hub.requests)
+    assert resolve_folder("acme/tiny", needs=PIPELINE) == found
+    assert len(hub.requests) == again, "what is cached is not asked for again"
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_the_variant_that_is_asked_for_and_no_other(source, hub_of, folder):
+    hub_of(source, folder)
+    found = files_under(resolve_folder("acme/tiny", needs=NeedPipeline(variant="fp16")))
+    assert {n for n in found if "model." in n and not n.endswith("json")} == {
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "text_encoder/model.fp16.safetensors",
+    }
+    with pytest.raises(SourceError) as error:
+        resolve_folder("acme/tiny", needs=NeedPipeline(variant="bf16"), options=SourceOptions(source=source))
+    assert "variant 'bf16'" in str(error.value)
+    assert str(error.value).count("weights of the variant") == 2  # of both networks, in one message
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_safetensors_rather_than_pickles_unless_pickles_are_asked_for(source, hub_of, folder):
+    (folder / "unet/model_state.pdparams").write_bytes(b"pickle of Paddle")
+    hub_of(source, folder)
+    network = NeedNetwork(("diffusion_pytorch_model",))
+    found = files_under(resolve_folder("acme/tiny", "unet", network).parent)
+    assert set(found) == {"unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
+    pickles = NeedNetwork(("diffusion_pytorch_model",), use_safetensors=False)
+    found = files_under(resolve_folder("acme/tiny", "unet", pickles).parent)
+    assert "unet/model_state.pdparams" in found
+    assert "unet/diffusion_pytorch_model.bin" not in found
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_shards_come_with_their_index(source, hub_of, folder):
+    for name in ("safetensors", "bin"):
+        (folder / f"unet/diffusion_pytorch_model.{name}").unlink()
+    names = [f"diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    index = {"metadata": {}, "weight_map": {"a": names[0], "b": names[1], "c": names[0]}}
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    for name in names:
+        (folder / "unet" / name).write_bytes(name.encode() * 1000)
+    hub_of(source, folder)
+    found = files_under(resolve_folder("acme/tiny", needs=PIPELINE))
+    for name in (*names, "diffusion_pytorch_model.safetensors.index.json"):
+        assert found[f"unet/{name}"] == (folder / "unet" / name).read_bytes()
+
+
+def test_what_paddlenlp_users_have(hub_of, tmp_path):
+    """`model_state.pdparams` beside `model_config.json`, the old index, and no list of files."""
+    root = tmp_path / "old"
+    index = {"_class_name": "DDPMPipeline", "_ppdiffusers_version": "0.14.0"}
+    index |= {"unet": ["ppdiffusers", "UNet2DModel"], "scheduler": ["ppdiffusers", "DDPMScheduler"]}
+    for name, content in {
+        "model_index.json": json.dumps(index).encode(),
+        "unet/model_config.json": b"{}",
+        "unet/model_state.pdparams": b"x" * 9999,
+        "scheduler/scheduler_config.json": b"{}",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    hub = hub_of("paddlenlp", root, "google/ddpm-cat-256")
+    found = resolve_folder("google/ddpm-cat-256", needs=PIPELINE)
+    assert files_under(found) == files_under(root)
+    assert {r.method for r in hub.requests} == {"HEAD", "GET"}
+    assert all(r.path.startswith("/models/community/google/ddpm-cat-256/") for r in hub.requests)
+
+
+def test_the_default_order_and_the_one_that_is_chosen(hub_of, folder, tmp_path, monkeypatch):
+    hubs = {source: hub_of(source, folder) for source in PROTOCOLS}
+
+    def asked(**options) -> list[str]:
+        before = {source: len(hub.requests) for source, hub in hubs.items()}
+        cache = tmp_path / f"cache{sum(before.values())}"
+        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(cache_dir=cache, **options))
+        return [source for source, hub in hubs.items() if len(hub.requests) > before[source]]
+
+    assert asked() == ["paddlenlp"]
+    for source in PROTOCOLS:
+        assert asked(source=source) == [source]
+    monkeypatch.setenv("PPDIFFUSERS_SOURCES", "cache, modelscope,hf")
+    assert asked() == ["modelscope"]
+    del hubs["modelscope"].files["acme/tiny"]
+    assert asked() == ["hf", "modelscope"]
+    monkeypatch.setenv("PPDIFFUSERS_SOURCES", "hfx")
+    with pytest.raises(InputError, match="no source 'hfx'"):
+        asked()
+
+
+def test_what_was_tried_in_order_and_why_each_failed(hub_of, folder, tmp_path):
+    incomplete = write_model(tmp_path / "incomplete")
+    (incomplete / "unet/config.json").unlink()
+    (incomplete / "text_encoder/model.safetensors").unlink()
+    (incomplete / "text_encoder/pytorch_model.bin").unlink()
+    hub_of("paddlenlp", incomplete)
+    hub_of("hf", folder).token = "secret"
+    hub_of("modelscope", folder, "other/name")
+    with pytest.raises(SourceError) as error:  # and nobody listens where AI Studio would be
+        resolve_folder("acme/tiny", needs=PIPELINE)
+    text = str(error.value)
+    order = [text.index(name) for name in ("cache (", "PaddleNLP (", "Hugging Face (", "ModelScope (", "AI Studio (")]
+    assert order == sorted(order)
+    for reason in ("unet: no config.json", "text_encoder: no weights", "401", "HF_TOKEN", "404", "no answer"):
+        assert reason in text, reason
+    assert "what to do" in text
+    assert "secret" not in text
+
+
+TOKENS = {"hf": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN", "aistudio": "AISTUDIO_ACCESS_TOKEN"}
+
+
+@pytest.mark.parametrize(("source", "variable"), TOKENS.items())
+def test_tokens(source, variable, hub_of, folder, monkeypatch, tmp_path):
+    hub = hub_of(source, folder)
+    hub.token = "s3cret"
+
+    def get(**options):
+        options = SourceOptions(source=source, cache_dir=tmp_path / str(len(hub.requests)), **options)
+        return resolve_folder("acme/tiny", "tokenizer", TOKENIZER, options)
+
+    with pytest.raises(SourceError, match="401"):
+        get()
+    assert get(token="s3cret").is_dir()
+    monkeypatch.setenv(variable, "s3cret")
+    assert get().is_dir()
+    with pytest.raises(SourceError, match="401"):
+        get(token=False)
+
+
+def test_a_revision_of_hugging_face(hub_of, folder, tmp_path):
+    hub = hub_of("hf", folder)
+    options = SourceOptions(source="hf", revision=COMMIT)
+    assert resolve_folder("acme/tiny", "tokenizer", TOKENIZER, options).is_dir()
+    with pytest.raises(SourceError, match="revision 'v9'"):
+        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(source="hf", revision="v9"))
+    # the rest of a model comes from the commit that its first part came from, even if the branch has moved on
+    resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(source="hf"))
+    hub.requests.clear()
+    resolve_folder("acme/tiny", "scheduler", NeedFiles(("scheduler_config.json",)), SourceOptions(source="hf"))
+    assert hub.requests[0].path.startswith(f"/api/models/acme/tiny/revision/{COMMIT}")
+
+
+def test_paddlenlps_hub_has_no_revisions(hub_of, folder):
+    hub_of("paddlenlp", folder)
+    with pytest.raises(SourceError, match="no revisions, and 'v2'"):
+        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source="paddlenlp", revision="v2"))
+
+
+def test_old_flags():
+    assert take_source_options({"from_hf_hub": True, "from_diffusers": True}).source == "hf"
+    assert take_source_options({"from_aistudio": True, "from_hf_hub": False}).source == "aistudio"
+    assert take_source_options({"source": "huggingface", "from_hf_hub": True}).source == "hf"
+    assert take_source_options({"from_diffusers": True}) == SourceOptions()
+    assert take_source_options({"use_auth_token": "t", "resume_download": None}) == SourceOptions(token="t")
+    left = {"revision": "v1", "cache_dir": "x", "force_download": True, "local_files_only": True, "keep": 1}
+    options = take_source_options(left)
+    assert left == {"keep": 1}
+    assert options == SourceOptions(revision="v1", cache_dir=Path("x"), force_download=True, local_files_only=True)
+    with pytest.raises(InputError, match="More than one source"):
+        take_source_options({"from_hf_hub": True, "from_aistudio": True})
+
+
+# -- names ------------------------------------------------------------------------------------------------------
+
+BAD = ("../secret", "acme/../../x", "/etc/no-such", "~/no-such", "file:///etc", "ftp://host/a/b", "a//b", "a/b/c/d", "")
+BAD += ("https://huggingface.co/acme/tiny", "a\\b", ".hidden/x", "acme/tiny/..", "acme/ti ny", "C:/models")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_names_are_refused_before_any_request(name, hub_of, folder, monkeypatch):
+    hubs = [hub_of(source, folder) for source in PROTOCOLS]
+    monkeypatch.chdir(folder / "unet")
+    if name == "":
+        monkeypatch.chdir(folder)
+        name = "./"
+        assert resolve_folder(name) == Path(name)  # a folder after all
+        return
+    with pytest.raises(SourceError, match="no such model folder"):
+        resolve_folder(name, needs=PIPELINE)
+    assert not any(hub.requests for hub in hubs)
+
+
+@pytest.mark.parametrize("revision", ["../../x", "/abs", "a b", "..", "-x\n"])
+def test_bad_revisions_are_refused(revision, hub_of, folder):
+    hub = hub_of("hf", folder)
+    with pytest.raises(SourceError, match="revision"):
+        resolve_folder("acme/tiny", options=SourceOptions(revision=revision))
+    assert not hub.requests
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "C:\\evil", "a/../../evil", "..\\evil", "a//b", "x\0y"])
+@pytest.mark.parametrize("place", ["shard", "hf", "modelscope"])
+def test_names_from_a_remote_index_that_lead_out_of_the_cache(place, name, hub_of, folder, tmp_path):
+    source = "paddlenlp" if place == "shard" else place
+    if place == "shard":
+        for ending in ("safetensors", "bin"):
+            (folder / f"unet/diffusion_pytorch_model.{ending}").unlink()
+        index = folder / "unet/diffusion_pytorch_model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": {"a": name}}))
+    hub = hub_of(source, folder)
+    if place != "shard":
+        hub.files["acme/tiny"][name] = b"evil"
+    with pytest.raises(UnsafeFileError, match="outside its folder"):
+        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source=source))
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_component_whose_name_leads_out_of_the_model(hub_of, folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    index["../../evil"] = ["diffusers", "UNet2DConditionModel"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    hub_of("hf", folder)
+    with pytest.raises(UnsafeFileError, match="outside its folder"):
+        resolve_folder("acme/tiny", needs=PIPELINE)
+
+
+def test_a_subfolder_that_leads_out_of_the_model(hub_of, folder):
+    hub = hub_of("hf", folder)
+    with pytest.raises(UnsafeFileError):
+        resolve_folder("acme/tiny", "../other")
+    assert not hub.requests
+
+
+def test_a_redirect_to_another_scheme_is_not_followed(hub_of, folder, monkeypatch):
+    hub = hub_of("hf", folder)
+    hub.behave = Behaviour(redirect=True)
+    usual = type(hub).answer
+
+    def elsewhere(self, method, path, query):
+        given = usual(self, method, path, query)
+        return Answer(302, b"", {"Location": "file:///etc/passwd"}) if given.is_file else given
+
+    monkeypatch.setattr(type(hub), "answer", elsewhere)
+    with pytest.raises(SourceError):
+        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(source="hf"))
+
+
+# -- offline ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_sockets(monkeypatch):
+    def refuse():
+        def opened(*args, **kwargs):
+            raise AssertionError("a socket was opened")
+
+        monkeypatch.setattr(socket, "socket", opened)
+        monkeypatch.setattr(socket, "create_connection", opened)
+        monkeypatch.setattr(socket, "getaddrinfo", opened)
+
+    return refuse
+
+
+@pytest.mark.parametrize("how", ["HF_HUB_OFFLINE", "PPDIFFUSERS_OFFLINE", "local_files_only"])
+def test_offline_opens_no_socket(how, hub_of, folder, monkeypatch, no_sockets):
+    hub_of("hf", folder)
+    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    if how != "local_files_only":
+        monkeypatch.setenv(how, "1")
+    options = SourceOptions(local_files_only=how == "local_files_only")
+    no_sockets()
+    assert resolve_folder("acme/tiny", needs=PIPELINE, options=options) == found
+    assert resolve_folder("acme/tiny", "tokenizer", options=options) == found / "tokenizer"
+    for name in ("acme/other", "other"):
+        with pytest.raises(SourceError, match="not asked, since") as error:
+            resolve_folder(name, needs=PIPELINE, options=options)
+        assert how in str(error.value)
+
+
+def test_an_incomplete_model_is_no_model_offline(hub_of, folder, monkeypatch):
+    hub_of("hf", folder)
+    resolve_folder("acme/tiny", "tokenizer", TOKENIZER)
+    monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
+    with pytest.raises(SourceError, match=r"no model_index\.json"):
+        resolve_folder("acme/tiny", needs=PIPELINE)
+
+
+# -- Hugging Face's own cache -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def their_cache(folder, tmp_path, monkeypatch) -> Path:
+    """What `huggingface_hub` leaves after a download: blobs by checksum, links to them, a name for the commit."""
+    root = tmp_path / "theirs/models--acme--tiny"
+    for name in NEEDED:
+        blob = root / "blobs" / hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes((folder / name).read_bytes())
+        link = root / "snapshots" / COMMIT / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blob)
+    (root / "refs").mkdir()
+    (root / "refs/main").write_text(COMMIT)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "theirs"))
+    return root
+
+
+def test_their_cache_is_used_offline(their_cache, monkeypatch, no_sockets):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    no_sockets()
+    assert resolve_folder("acme/tiny", needs=PIPELINE) == their_cache / "snapshots" / COMMIT
+    assert resolve_folder("acme/tiny", "unet", NeedNetwork()) == their_cache / "snapshots" / COMMIT / "unet"
+
+
+def test_what_lies_in_their_cache_is_not_fetched_again_unless_it_is_damaged(their_cache, hub_of, folder):
+    hub = hub_of("hf", folder)
+    damaged = their_cache / "snapshots" / COMMIT / "text_encoder/model.safetensors"
+    content = damaged.read_bytes()
+    damaged.resolve().write_bytes(content[::-1])
+    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
+    fetched = [path.rpartition(f"/{COMMIT}/")[2] for path in hub.fetched()]
+    assert sorted(set(fetched)) == ["model_index.json", "text_encoder/model.safetensors"]  # the first was read
+
+
+def test_silence_about_a_working_network(hub_of, folder, caplog):
+    hub_of("hf", folder)
+    with caplog.at_level(logging.WARNING):
+        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source="hf"))
+    assert not caplog.records
