@@ -102,11 +102,7 @@ def _fire(
 ) -> None:
     if isinstance(rule, Rename):
         for (_, captured), key in matched.items():
-            tensor = tensors[key]
-            if rule.transpose and len(tensor.shape) != 2:
-                problems.append(f"{key}: of shape {tensor.shape}, a matrix was expected")
-                continue
-            _put(result, fill(rule.target, captured), tensor.transposed() if rule.transpose else tensor, problems)
+            _rename(rule, key, captured, tensors[key], result, problems)
     elif isinstance(rule, Split):
         for (_, captured), key in matched.items():
             _split(rule, key, captured, tensors[key], result, problems)
@@ -115,18 +111,34 @@ def _fire(
             _merge(rule, captured, tensors, result, problems)
 
 
+def _rename(
+    rule: Rename, key: str, captured: Captured, tensor: LazyTensor, result: dict[str, LazyTensor], problems: list[str]
+) -> None:
+    matrix = _without_ones(tensor, max(rule.ones, 0))
+    if matrix is None or (rule.transpose and len(matrix.shape) != 2):
+        expected = "a matrix" if rule.transpose else "a tensor"
+        behind = f" with {rule.ones} axes of length one behind it" if rule.ones > 0 else ""
+        problems.append(f"{key}: of shape {tensor.shape}, {expected}{behind} was expected")
+        return
+    renamed = matrix.transposed() if rule.transpose else matrix
+    _put(result, fill(rule.target, captured), _without_ones(renamed, min(rule.ones, 0)), problems)
+
+
 def _split(
     rule: Split, key: str, captured: Captured, tensor: LazyTensor, result: dict[str, LazyTensor], problems: list[str]
 ) -> None:
     parts = len(rule.targets)
-    if len(tensor.shape) <= rule.axis or tensor.shape[rule.axis] % parts:
-        problems.append(f"{key}: of shape {tensor.shape}, cannot be cut into {parts} along axis {rule.axis}")
+    whole = _without_ones(tensor, rule.ones)
+    if whole is None or len(whole.shape) <= rule.axis or whole.shape[rule.axis] % (parts * rule.groups):
+        pieces = f"{parts}" if rule.groups == 1 else f"{rule.groups} times {parts}"
+        problems.append(f"{key}: of shape {tensor.shape}, cannot be cut into {pieces} along axis {rule.axis}")
         return
-    side = tensor.shape[rule.axis] // parts
-    shape = (*tensor.shape[: rule.axis], side, *tensor.shape[rule.axis + 1 :])
+    before, side, after = whole.shape[: rule.axis], whole.shape[rule.axis] // parts, whole.shape[rule.axis + 1 :]
+    shape = (*before, side, *after)
+    grouped = (*before, rule.groups, parts, side // rule.groups, *after)
     for index, target in enumerate(rule.targets):
-        cut = LazyTensor(tensor.dtype, shape, partial(_read_part, tensor, rule.axis, index * side, side))
-        _put(result, fill(target, captured), cut, problems)
+        read = partial(_read_part, whole, grouped, (*(slice(None),) * (rule.axis + 1), index), shape)
+        _put(result, fill(target, captured), LazyTensor(tensor.dtype, shape, read), problems)
 
 
 def _merge(
@@ -141,25 +153,39 @@ def _merge(
     if missing:
         problems.append(f"{fill(rule.target, captured)}: cannot be joined without {', '.join(missing)}")
         return
-    parts = [tensors[key] for key in keys]
-    others = {(p.dtype, p.shape[: rule.axis], p.shape[rule.axis + 1 :]) for p in parts}
-    if len(others) > 1 or any(len(part.shape) <= rule.axis for part in parts):
-        problems.append(f"{', '.join(keys)}: shapes {[part.shape for part in parts]} cannot be joined")
+    parts = [_without_ones(tensors[key], rule.ones) for key in keys]
+    if not _can_be_joined(parts, rule):
+        problems.append(f"{', '.join(keys)}: shapes {[tensors[key].shape for key in keys]} cannot be joined")
         return
-    side = sum(part.shape[rule.axis] for part in parts)
-    shape = (*parts[0].shape[: rule.axis], side, *parts[0].shape[rule.axis + 1 :])
-    joined = LazyTensor(parts[0].dtype, shape, partial(_read_joined, parts, rule.axis))
+    before, after = parts[0].shape[: rule.axis], parts[0].shape[rule.axis + 1 :]
+    shape = (*before, sum(part.shape[rule.axis] for part in parts), *after)
+    joined = LazyTensor(parts[0].dtype, shape, partial(_read_joined, parts, rule.axis, rule.groups, shape))
     _put(result, fill(rule.target, captured), joined, problems)
 
 
-def _read_part(tensor: LazyTensor, axis: int, start: int, side: int) -> np.ndarray:
-    whole = tensor.read()
-    index = (slice(None),) * axis + (slice(start, start + side),)
-    return np.ascontiguousarray(whole[index])
+def _can_be_joined(parts: list[LazyTensor | None], rule: Merge) -> bool:
+    if any(part is None or len(part.shape) <= rule.axis or part.shape[rule.axis] % rule.groups for part in parts):
+        return False
+    return len({(part.dtype, part.shape[: rule.axis], part.shape[rule.axis + 1 :]) for part in parts}) == 1
 
 
-def _read_joined(parts: list[LazyTensor], axis: int) -> np.ndarray:
-    return np.concatenate([part.read() for part in parts], axis=axis)
+def _without_ones(tensor: LazyTensor, ones: int) -> LazyTensor | None:
+    """Without its last `ones` axes, which have to be of length one, else None; negative: with so many more."""
+    if ones <= 0:
+        return tensor.reshaped((*tensor.shape, *(1,) * -ones)) if ones else tensor
+    kept, last = tensor.shape[:-ones], tensor.shape[-ones:]
+    return tensor.reshaped(kept) if last == (1,) * ones else None
+
+
+def _read_part(tensor: LazyTensor, grouped: tuple[int, ...], index: tuple, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(tensor.read().reshape(grouped)[index]).reshape(shape)
+
+
+def _read_joined(parts: list[LazyTensor], axis: int, groups: int, shape: tuple[int, ...]) -> np.ndarray:
+    def grouped(array: np.ndarray) -> np.ndarray:
+        return array.reshape(*array.shape[:axis], groups, -1, *array.shape[axis + 1 :])
+
+    return np.concatenate([grouped(part.read()) for part in parts], axis=axis + 1).reshape(shape)
 
 
 def _put(result: dict[str, LazyTensor], key: str, tensor: LazyTensor, problems: list[str]) -> None:

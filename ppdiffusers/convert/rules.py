@@ -17,22 +17,33 @@ class Rename:
         transpose: the tensor is a bare parameter that the other side keeps with its axes swapped. The weights of
             Linear layers are not meant: their layout is found by itself.
         optional: it may match nothing.
+        ones: how many axes of length one the source has behind those of the target; negative: the target has them.
+            A 1x1 convolution [out, in, 1, 1] is a Linear layer [out, in] with `ones=2`.
     """
 
     source: str
     target: str
     transpose: bool = False
     optional: bool = False
+    ones: int = 0
 
 
 @dataclass(frozen=True)
 class Split:
-    """One tensor becomes several, cut into equal parts along `axis` of the stored layout."""
+    """One tensor becomes several, cut into equal parts along `axis` of the stored layout.
+
+    Attributes:
+        groups: the axis holds so many groups one after the other, each with its share of every part: attention heads
+            that keep their queries, keys and values together.
+        ones: as in `Rename`.
+    """
 
     source: str
     targets: tuple[str, ...]
     axis: int = 0
     optional: bool = False
+    groups: int = 1
+    ones: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Merge:
     target: str
     axis: int = 0
     optional: bool = False
+    groups: int = 1
+    ones: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,9 +138,9 @@ def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
         ValueError: one of them drops something, which cannot be undone.
     """
     undo: dict[type, Callable] = {
-        Rename: lambda rule: Rename(rule.target, rule.source, rule.transpose, rule.optional),
-        Split: lambda rule: Merge(rule.targets, rule.source, rule.axis, rule.optional),
-        Merge: lambda rule: Split(rule.target, rule.sources, rule.axis, rule.optional),
+        Rename: lambda rule: Rename(rule.target, rule.source, rule.transpose, rule.optional, -rule.ones),
+        Split: lambda rule: Merge(rule.targets, rule.source, rule.axis, rule.optional, rule.groups, -rule.ones),
+        Merge: lambda rule: Split(rule.target, rule.sources, rule.axis, rule.optional, rule.groups, -rule.ones),
     }
     rules = tuple(rules)
     drops = [rule for rule in rules if isinstance(rule, Drop)]

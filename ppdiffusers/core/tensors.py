@@ -57,6 +57,10 @@ class LazyTensor:
         rows, columns = self.shape
         return LazyTensor(self.dtype, (columns, rows), lambda: np.ascontiguousarray(self.read().T))
 
+    def reshaped(self, shape: tuple[int, ...]) -> LazyTensor:
+        """The same values in their order under another shape of as many elements."""
+        return LazyTensor(self.dtype, tuple(shape), lambda: self.read().reshape(shape))
+
     def astype(self, dtype: str) -> LazyTensor:
         """The same values in another floating dtype; integers and booleans are left as they are."""
         if dtype == self.dtype or self.dtype not in FLOATING:

@@ -159,3 +159,57 @@ def test_random_tables(seed):
     back = apply_rules(inverse(rules), there)
     assert set(back) == set(source)
     assert all(np.array_equal(back[key].read(), source[key]) for key in source)
+
+
+def test_a_convolution_of_one_pixel_becomes_a_matrix():
+    source = tensors(conv=np.arange(6).reshape(3, 2, 1, 1), qkv=np.arange(12).reshape(6, 2, 1))
+    rules = [Rename("conv", "linear", ones=2), Split("qkv", ("q", "k", "v"), ones=1)]
+    result = apply_rules(rules, source)
+    assert values(result) == {
+        "linear": [[0, 1], [2, 3], [4, 5]],
+        "q": [[0, 1], [2, 3]],
+        "k": [[4, 5], [6, 7]],
+        "v": [[8, 9], [10, 11]],
+    }
+    assert result["linear"].shape == (3, 2)
+    back = apply_rules(inverse(rules), result)
+    assert {name: tensor.shape for name, tensor in back.items()} == {"conv": (3, 2, 1, 1), "qkv": (6, 2, 1)}
+    assert values(back) == values(source)
+
+
+def test_a_transposed_matrix_with_ones_comes_back():
+    source = tensors(w=np.arange(6).reshape(3, 2, 1))
+    rules = [Rename("w", "m", transpose=True, ones=1)]
+    assert values(apply_rules(rules, source)) == {"m": [[0, 2, 4], [1, 3, 5]]}
+    assert values(apply_rules(inverse(rules), apply_rules(rules, source))) == values(source)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_heads_that_keep_their_queries_keys_and_values_together(axis):
+    # two heads, three parts, width two: [head, part, width]
+    whole = np.arange(12 * 5).reshape((12, 5) if axis == 0 else (5, 12))
+    rules = [Split("qkv", ("q", "k", "v"), axis=axis, groups=2)]
+    result = apply_rules(rules, tensors(qkv=whole))
+    for part, name in enumerate("qkv"):
+        rows = [2 * part, 2 * part + 1, 6 + 2 * part, 7 + 2 * part]
+        np.testing.assert_array_equal(result[name].read(), np.take(whole, rows, axis=axis))
+    assert values(apply_rules(inverse(rules), result)) == {"qkv": whole.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("rule", "shape", "said"),
+    [
+        (Rename("x", "y", ones=2), (3, 2, 3, 3), "2 axes of length one"),
+        (Rename("x", "y", transpose=True, ones=1), (3, 1), "a matrix with 1 axes"),
+        (Split("x", ("y", "z"), ones=1), (4, 2), "cannot be cut into 2"),
+        (Split("x", ("y", "z"), groups=2), (6, 2), "cannot be cut into 2 times 2"),
+    ],
+)
+def test_shapes_that_do_not_fit_the_rule(rule, shape, said):
+    with pytest.raises(ConversionError, match=said):
+        apply_rules([rule], tensors(x=np.zeros(shape)))
+
+
+def test_groups_that_cannot_be_joined():
+    with pytest.raises(ConversionError, match="cannot be joined"):
+        apply_rules([Merge(("x", "y"), "z", groups=2)], tensors(x=np.zeros(4), y=np.zeros(3)))
