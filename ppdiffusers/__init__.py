@@ -77,6 +77,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "pipelines.stable_diffusion.pipeline_stable_diffusion_img2img": ("StableDiffusionImg2ImgPipeline",),
     "pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint": ("StableDiffusionInpaintPipeline",),
     "pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint_legacy": ("StableDiffusionInpaintPipelineLegacy",),
+    "pipelines.stable_diffusion.pipeline_stable_diffusion_upscale": ("StableDiffusionUpscalePipeline",),
     "pipelines.stable_diffusion.pipeline_output": ("StableDiffusionPipelineOutput",),
     "pipelines.stable_diffusion_safe.pipeline_stable_diffusion_safe": ("StableDiffusionPipelineSafe",),
     "pipelines.stable_diffusion_safe.safety_config": ("SafetyConfig",),
