@@ -13,6 +13,7 @@ from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, UnsafeFileError
 
 INDEX_NAME = "model_index.json"
+DIFFUSERS_VERSION = "0.35.2"  # the release whose files we write
 
 # Original library -> the classes we have, under their original names. One name per class; `=` gives another spelling.
 _DIFFUSERS = """

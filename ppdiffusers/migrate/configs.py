@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ppdiffusers.convert.model_index import ModelIndex, render_entry
+from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, ModelIndex, render_entry
 from ppdiffusers.version import __version__
 
-DIFFUSERS_VERSION = "0.35.2"  # the release whose files we write
 TRANSFORMERS_VERSION = "4.55.4"
 # What transformers wants in the configuration of a model, by the name of its class.
 MODEL_TYPES = {

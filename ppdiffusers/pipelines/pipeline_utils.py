@@ -18,7 +18,14 @@ import PIL.Image
 from paddle import nn
 from tqdm.auto import tqdm
 
-from ppdiffusers.convert.model_index import INDEX_NAME, ModelIndex, known_classes, parse_model_index, render_entry
+from ppdiffusers.convert.model_index import (
+    DIFFUSERS_VERSION,
+    INDEX_NAME,
+    ModelIndex,
+    known_classes,
+    parse_model_index,
+    render_entry,
+)
 from ppdiffusers.core.config import ConfigMixin, FrozenDict, read_json
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_folder
@@ -255,6 +262,7 @@ class DiffusionPipeline(ConfigMixin):
         settings = {k: v for k, v in ConfigMixin.to_json_dict(self).items() if k not in self._component_names}
         if to_diffusers:
             settings.pop("_ppdiffusers_version")
+            settings["_diffusers_version"] = DIFFUSERS_VERSION  # diffusers' inpainting does not load without one
         entries: dict[str, Any] = {name: list(_entry(c, to_diffusers)) for name, c in sorted(self.components.items())}
         return {**settings, **entries}
 

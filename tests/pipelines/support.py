@@ -43,8 +43,12 @@ def box_mask(width: int, height: int, box: tuple[int, int, int, int]) -> PIL.Ima
 
 def load_both(folder: Path, **kwargs: Any) -> tuple[Any, Any]:
     """(ours, diffusers') pipeline from one folder, without progress bars."""
-    ours = ppdiffusers.DiffusionPipeline.from_pretrained(folder, **kwargs)
-    theirs = diffusers.DiffusionPipeline.from_pretrained(folder, **kwargs)
+    return load_classes(folder, ppdiffusers.DiffusionPipeline, diffusers.DiffusionPipeline, **kwargs)
+
+
+def load_classes(folder: Path, mine: type, reference: type, **kwargs: Any) -> tuple[Any, Any]:
+    """The same with classes that the folder need not name."""
+    ours, theirs = mine.from_pretrained(folder, **kwargs), reference.from_pretrained(folder, **kwargs)
     for pipeline in (ours, theirs):
         pipeline.set_progress_bar_config(disable=True)
         pipeline.published = getattr(pipeline, "scheduler", None)

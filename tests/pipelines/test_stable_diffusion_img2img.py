@@ -14,6 +14,7 @@ from tests.pipelines.support import (
     assert_pictures_agree,
     call_both,
     generators,
+    load_classes,
     picture,
     set_schedulers,
 )
@@ -22,12 +23,7 @@ from tests.support.parity import assert_close, noise
 
 
 def load(folder):
-    ours = StableDiffusionImg2ImgPipeline.from_pretrained(folder)
-    theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(folder)
-    for pipeline in (ours, theirs):
-        pipeline.set_progress_bar_config(disable=True)
-        pipeline.published = pipeline.scheduler
-    return ours, theirs
+    return load_classes(folder, StableDiffusionImg2ImgPipeline, diffusers.StableDiffusionImg2ImgPipeline)
 
 
 @pytest.fixture(scope="module", params=["sd1", "sd2"])

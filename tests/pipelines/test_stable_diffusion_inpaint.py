@@ -1,0 +1,167 @@
+"""StableDiffusionInpaintPipeline against diffusers, live, with UNets of 9 and of 4 channels."""
+
+import diffusers
+import numpy as np
+import paddle
+import pytest
+
+from ppdiffusers import StableDiffusionInpaintPipeline
+from ppdiffusers.core.errors import ConfigError, InputError
+from tests.pipelines.support import (
+    PROMPTS,
+    SCHEDULERS,
+    assert_levels_agree,
+    assert_pictures_agree,
+    box_mask,
+    call_both,
+    generators,
+    load_classes,
+    picture,
+    set_schedulers,
+)
+from tests.support.checkpoints import tiny_stable_diffusion, tiny_unet
+from tests.support.parity import assert_close, noise, randomize
+
+IMAGE, MASK = picture(40, 36), box_mask(40, 36, (9, 7, 30, 22))
+
+
+def folder_with_channels(path, channels):
+    folder = tiny_stable_diffusion(path, safety_checker=False)
+    config = {k: v for k, v in tiny_unet().config.items() if not k.startswith("_")}
+    unet = diffusers.UNet2DConditionModel(**{**config, "in_channels": channels})
+    randomize(unet, 5).save_pretrained(folder / "unet")
+    return folder
+
+
+@pytest.fixture(scope="module", params=[9, 4], ids=["9 channels", "4 channels"])
+def loaded(request, tmp_path_factory):
+    folder = folder_with_channels(tmp_path_factory.mktemp("sd"), request.param)
+    return load_classes(folder, StableDiffusionInpaintPipeline, diffusers.StableDiffusionInpaintPipeline)
+
+
+@pytest.fixture
+def pair(loaded):
+    set_schedulers(*loaded, "PNDMScheduler")
+    return loaded
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_schedulers(pair, scheduler):
+    set_schedulers(*pair, scheduler)
+    strength = {9: 1.0, 4: 0.6}[pair[0].unet.config.in_channels]
+    mine, reference = call_both(
+        *pair, seed=4, prompt=PROMPTS[0], image=IMAGE, mask_image=MASK, num_inference_steps=20, strength=strength,
+        output_type="np",
+    )  # fmt: skip
+    assert mine.images.shape == (1, 32, 32, 3)
+    assert_pictures_agree(mine.images, reference.images)
+
+
+CALLS = {
+    "all of it": {"strength": 1.0},
+    "most of it": {"strength": 0.8},
+    "wide": {"height": 24, "width": 40},
+    "without guidance": {"guidance_scale": 1.0},
+    "a negative prompt, clip_skip": {"negative_prompt": "low quality", "clip_skip": 1},
+    "eta": {"eta": 0.7, "scheduler": "DDIMScheduler"},
+    "two prompts, one picture": {"prompt": PROMPTS},
+    "two prompts, two pictures, two masks": {
+        "prompt": PROMPTS,
+        "image": [IMAGE, picture(40, 36, 1)],
+        "mask_image": [MASK, box_mask(40, 36, (0, 0, 12, 36))],
+    },
+    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
+    "tensors": {
+        "image": np.random.default_rng(0).random((1, 3, 32, 24), np.float32),
+        "mask_image": np.random.default_rng(1).random((1, 1, 32, 24), np.float32),
+    },
+    "given noise": {"latents": noise((1, 4, 16, 16))},
+    "given noise, some strength": {"latents": noise((1, 4, 16, 16)), "strength": 0.6},
+    "latents of the masked picture": {"masked_image_latents": noise((1, 4, 16, 16), "masked")},
+    "chosen steps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
+    "one step": {"num_inference_steps": 1},
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls(pair, case):
+    arguments = {"prompt": PROMPTS[1], "image": IMAGE, "mask_image": MASK, "num_inference_steps": 5, **CALLS[case]}
+    set_schedulers(*pair, arguments.pop("scheduler", "PNDMScheduler"))
+    mine, reference = call_both(*pair, seed=3, output_type="np", **arguments)
+    assert_pictures_agree(mine.images, reference.images)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_a_generator_for_each_picture(pair, strength):
+    set_schedulers(*pair, "EulerAncestralDiscreteScheduler")
+    mine, reference = generators(20, count=2)
+    settings = {"prompt": PROMPTS, "image": IMAGE, "mask_image": MASK, "num_inference_steps": 4, "strength": strength}
+    pictures = pair[0](generator=mine, output_type="np", **settings).images
+    assert_pictures_agree(pictures, pair[1](generator=reference, output_type="np", **settings).images)
+
+
+@pytest.mark.parametrize("padding", [0, 5, 32])
+def test_a_padded_cut_out(pair, padding):
+    settings = {"prompt": "a", "image": IMAGE, "mask_image": MASK, "num_inference_steps": 4, "strength": 0.9}
+    mine, reference = call_both(*pair, seed=3, padding_mask_crop=padding, **settings)
+    picture, expected = mine.images[0], reference.images[0]
+    assert picture.size == expected.size == IMAGE.size
+    # the cut-out is resized after it became a picture: levels that rounded differently are mixed with their neighbours
+    assert_levels_agree(np.asarray(picture), np.asarray(expected), different=5e-3)
+    kept = np.asarray(MASK) == 0
+    np.testing.assert_array_equal(np.asarray(picture)[kept], np.asarray(IMAGE)[kept])
+
+
+def test_callbacks_see_and_change_the_mask(pair):
+    def change(pipeline, index, timestep, tensors):
+        assert set(tensors) == {"latents", "mask", "masked_image_latents"}
+        return {"mask": tensors["mask"] * 0.9, "masked_image_latents": tensors["masked_image_latents"] + 0.05}
+
+    mine, reference = call_both(
+        *pair, seed=3, prompt="a", image=IMAGE, mask_image=MASK, num_inference_steps=4, output_type="latent",
+        callback_on_step_end=change, callback_on_step_end_tensor_inputs=["latents", "mask", "masked_image_latents"],
+    )  # fmt: skip
+    assert_close(mine.images, reference.images, 1e-4)
+
+
+def test_round_trip(pair, tmp_path):
+    ours, _ = pair
+    ours.save_pretrained(tmp_path / "theirs", to_diffusers=True)
+    theirs = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "theirs")
+    assert type(theirs) is diffusers.StableDiffusionInpaintPipeline
+    theirs.set_progress_bar_config(disable=True)
+    ours.save_pretrained(tmp_path / "ours")
+    again = StableDiffusionInpaintPipeline.from_pretrained(tmp_path / "ours")
+    again.set_progress_bar_config(disable=True)
+    mine, reference = call_both(
+        again, theirs, seed=3, prompt="a", image=IMAGE, mask_image=MASK, num_inference_steps=3, output_type="np"
+    )
+    assert_pictures_agree(mine.images, reference.images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"image": None, "mask_image": 3}, "(?s)`image` is needed.*`mask_image` must be"),
+        ({"strength": -1}, "`strength` must lie between"),
+        ({"strength": 0.1}, "leaves no step"),
+        ({"height": 30}, "`height` must be a positive multiple of 8"),
+        ({"padding_mask_crop": 4, "output_type": "np"}, "`output_type` must be 'pil' with `padding_mask_crop`"),
+        ({"padding_mask_crop": 4, "image": np.zeros((1, 8, 8, 3))}, "`image` must be a PIL picture with"),
+        ({"padding_mask_crop": 4, "mask_image": box_mask(40, 36, (0, 0, 0, 0))}, "Nothing is masked"),
+        (
+            {"prompt": ["a"] * 3, "mask_image": [MASK, MASK]},
+            r"2 picture\(s\) \(`mask_image`\) cannot be repeated for 3",
+        ),
+        ({"latents": paddle.zeros([1, 4, 8, 8])}, "`latents` must be of shape"),
+    ],
+)
+def test_bad_arguments(pair, arguments, says):
+    with pytest.raises(InputError, match=says):
+        pair[0](**{"prompt": "a", "image": IMAGE, "mask_image": MASK, "num_inference_steps": 2, **arguments})
+
+
+def test_a_unet_that_cannot_inpaint(tmp_path):
+    folder = folder_with_channels(tmp_path, 8)
+    with pytest.raises(ConfigError, match="takes 8 channels"):
+        StableDiffusionInpaintPipeline.from_pretrained(folder)

@@ -1,0 +1,83 @@
+"""StableDiffusionInpaintPipelineLegacy against diffusers, live."""
+
+import numpy as np
+import paddle
+import pytest
+from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_diffusion_inpaint_legacy import (
+    StableDiffusionInpaintPipelineLegacy as Legacy,
+)
+
+from ppdiffusers import StableDiffusionInpaintPipelineLegacy
+from ppdiffusers.core.errors import InputError
+from tests.pipelines.support import (
+    PROMPTS,
+    SCHEDULERS,
+    assert_pictures_agree,
+    box_mask,
+    call_both,
+    load_classes,
+    picture,
+    set_schedulers,
+)
+from tests.support.checkpoints import tiny_stable_diffusion
+
+IMAGE, MASK = picture(40, 36), box_mask(40, 36, (9, 7, 30, 22))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    folder = tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
+    return load_classes(folder, StableDiffusionInpaintPipelineLegacy, Legacy)
+
+
+@pytest.fixture
+def pair(loaded):
+    set_schedulers(*loaded, "PNDMScheduler")
+    return loaded
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_schedulers(pair, scheduler):
+    set_schedulers(*pair, scheduler)
+    mine, reference = call_both(
+        *pair, seed=4, prompt=PROMPTS[0], image=IMAGE, mask_image=MASK, num_inference_steps=20, output_type="np"
+    )
+    assert_pictures_agree(mine.images, reference.images)
+
+
+CALLS = {
+    "all of it": {"strength": 1.0},
+    "without guidance": {"guidance_scale": 1.0},
+    "the predicted noise": {"add_predicted_noise": True},
+    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
+    "tensors": {
+        "image": 2 * np.random.default_rng(0).random((1, 3, 32, 24), np.float32) - 1,
+        "mask_image": np.random.default_rng(1).random((1, 1, 32, 24), np.float32),
+    },
+    "a mask with its channels last": {
+        "image": 2 * np.random.default_rng(0).random((1, 3, 32, 24), np.float32) - 1,
+        "mask_image": np.random.default_rng(1).random((1, 32, 24, 3), np.float32),
+    },
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls(pair, case):
+    settings = {"prompt": PROMPTS[1], "image": IMAGE, "mask_image": MASK, "num_inference_steps": 5}
+    mine, reference = call_both(*pair, seed=3, output_type="np", **{**settings, **CALLS[case]})
+    assert_pictures_agree(mine.images, reference.images)
+    assert mine.nsfw_content_detected == reference.nsfw_content_detected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"image": None}, "`image` must be a PIL picture or a Paddle tensor"),
+        ({"add_predicted_noise": True, "guidance_scale": 1.0}, "`add_predicted_noise` needs guidance"),
+        ({"strength": 2}, "`strength` must lie"),
+        ({"mask_image": paddle.zeros([1, 2, 36, 40])}, "has no channel axis"),
+    ],
+)
+def test_bad_arguments(pair, arguments, says):
+    with pytest.raises(InputError, match=says):
+        pair[0](**{"prompt": "a", "image": IMAGE, "mask_image": MASK, "num_inference_steps": 2, **arguments})
