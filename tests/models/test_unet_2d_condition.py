@@ -168,11 +168,11 @@ def test_wrong_configuration_lists_everything():
             down_block_types=("CrossAttnDownBlock2D", "Strange"),
             block_out_channels=(32, 64),
             attention_head_dim=(1, 2, 3),
-            dual_cross_attention=True,
+            attention_type="gated",
             addition_embed_type="text_time",
         )
     text = str(error.value)
-    for part in ("'Strange'", "up_block_types has 4", "attention_head_dim has 3", "dual_cross_attention = True",
+    for part in ("'Strange'", "up_block_types has 4", "attention_head_dim has 3", "attention_type = 'gated'",
                  "addition_time_embed_dim is needed"):  # fmt: skip
         assert part in text
 

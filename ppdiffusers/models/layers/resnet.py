@@ -21,6 +21,7 @@ class ResnetBlock2D(nn.Layer):
             second norm by it (arXiv 2105.05233, section 3, "adaptive group normalization").
         up, down: resample inside the block, after the first norm; kernel: "fir", "sde_vp" or None for how.
         output_scale_factor: the sum is divided by it.
+        conv_size: of the kernels, 3 or 1.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ResnetBlock2D(nn.Layer):
         use_in_shortcut: bool | None = None,
         up: bool = False,
         down: bool = False,
+        conv_size: int = 3,
     ):
         super().__init__()
         if time_embedding_norm not in TIME_SCALE_SHIFTS:
@@ -53,13 +55,13 @@ class ResnetBlock2D(nn.Layer):
         self.skip_time_act, self.output_scale_factor = skip_time_act, output_scale_factor
 
         self.norm1 = nn.GroupNorm(groups, in_channels, epsilon=eps)
-        self.conv1 = nn.Conv2D(in_channels, out_channels, 3, padding=1)
+        self.conv1 = nn.Conv2D(in_channels, out_channels, conv_size, padding=conv_size // 2)
         self.time_emb_proj = None
         if temb_channels is not None:
             self.time_emb_proj = nn.Linear(temb_channels, out_channels * (2 if self.scale_shift else 1))
         self.norm2 = nn.GroupNorm(groups_out or groups, out_channels, epsilon=eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2D(out_channels, out_channels, 3, padding=1)
+        self.conv2 = nn.Conv2D(out_channels, out_channels, conv_size, padding=conv_size // 2)
         self.nonlinearity = get_activation(non_linearity)
         self.resample = _resampler(in_channels, up, down, kernel)
         self.conv_shortcut = None

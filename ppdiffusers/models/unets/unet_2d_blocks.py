@@ -18,6 +18,7 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.attention import Attention
 from ppdiffusers.models.layers.resnet import ResnetBlock2D
 from ppdiffusers.models.layers.sampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample
+from ppdiffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
 from ppdiffusers.models.transformers.transformer_2d import Transformer2DModel
 from ppdiffusers.utils.dtypes import check_computable
 
@@ -43,6 +44,7 @@ class BlockSettings:
     only_cross_attention: bool = False
     upcast_attention: bool = False
     cross_attention_norm: str | None = None
+    dual_cross_attention: bool = False
 
     def resnet(self, in_channels: int, out_channels: int, **changes: object) -> ResnetBlock2D:
         """A residual block with these settings."""
@@ -82,8 +84,21 @@ class BlockSettings:
         }
         return Attention(channels, **settings)
 
-    def transformer(self, channels: int, layer: int) -> Transformer2DModel:
-        """Attention over pixels and text."""
+    def downsampler(self, channels: int) -> nn.Layer:
+        """Halving by a convolution."""
+        return Downsample2D(channels, True, channels, padding=self.downsample_padding)
+
+    def upsampler(self, channels: int) -> nn.Layer:
+        """Doubling, then a convolution."""
+        return Upsample2D(channels, use_conv=True, out_channels=channels)
+
+    def transformer(self, channels: int, layer: int) -> Transformer2DModel | DualTransformer2DModel:
+        """Attention over pixels and text, or over pixels and two conditions."""
+        if self.dual_cross_attention:
+            return DualTransformer2DModel([self._transformer(channels, layer) for _ in range(2)])
+        return self._transformer(channels, layer)
+
+    def _transformer(self, channels: int, layer: int) -> Transformer2DModel:
         layers = self.transformer_layers
         return Transformer2DModel(
             self.num_attention_heads,
@@ -111,7 +126,7 @@ class BlockSettings:
 
 def _attend(attention: nn.Layer, hidden_states: paddle.Tensor, context: dict) -> paddle.Tensor:
     """Transformers read the whole context, simple cross attention the text, self attention nothing of it."""
-    if isinstance(attention, Transformer2DModel):
+    if isinstance(attention, (Transformer2DModel, DualTransformer2DModel)):
         return attention(hidden_states, **context, return_dict=False)[0]
     if attention.added_kv:
         mask = context.get("encoder_attention_mask")
@@ -437,7 +452,7 @@ def get_down_block(
         if resample == "resnet":
             downsampler = resnet(out_channels, out_channels, down=True)
         else:
-            downsampler = Downsample2D(out_channels, True, out_channels, padding=settings.downsample_padding)
+            downsampler = settings.downsampler(out_channels)
     return DownBlock(resnets, _attentions(settings, kind, out_channels, num_layers), downsampler)
 
 
@@ -475,7 +490,7 @@ def get_up_block(
         if resample == "resnet":
             upsampler = resnet(out_channels, out_channels, up=True)
         else:
-            upsampler = Upsample2D(out_channels, use_conv=True, out_channels=out_channels)
+            upsampler = settings.upsampler(out_channels)
     resnets = [resnet(channels, out_channels) for channels in inputs]
     return UpBlock(resnets, _attentions(settings, kind, out_channels, num_layers), upsampler)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import paddle
@@ -26,7 +27,6 @@ from ppdiffusers.models.unets.unet_2d_blocks import (
 
 # Configuration keys whose other values belong to networks that are not built here.
 _ONLY_VALUE = {
-    "dual_cross_attention": (False,),
     "attention_type": ("default",),
     "addition_embed_type": (None, "text", "text_time"),
     "encoder_hid_dim_type": (None, "text_proj"),
@@ -44,7 +44,12 @@ class UNet2DConditionModel(ModelMixin):
             `num_attention_heads` is given.
         only_cross_attention, cross_attention_dim, layers_per_block, transformer_layers_per_block: for all
             levels or a list with one entry for each.
+        dual_cross_attention: attend to two conditions (Versatile Diffusion), which stand one behind the other in
+            `encoder_hidden_states`.
     """
+
+    # what a network of the same plan over something else than pictures does in its own way
+    _settings_class = BlockSettings
 
     @register_to_config
     def __init__(
@@ -110,14 +115,15 @@ class UNet2DConditionModel(ModelMixin):
     ):
         super().__init__()
         self._check_config()
-        config = self.config
+        down_block_types, up_block_types = map(self._block_names, (down_block_types, up_block_types))
+        (mid_block_type,) = self._block_names([mid_block_type])
         levels = len(block_out_channels)
         first = block_out_channels[0]
         time_embed_dim = time_embedding_dim or first * 4
         if encoder_hid_dim is not None and encoder_hid_dim_type is None:
             self.register_to_config(encoder_hid_dim_type="text_proj")
 
-        self.conv_in = nn.Conv2D(in_channels, first, conv_in_kernel, padding=(conv_in_kernel - 1) // 2)
+        self.conv_in = self._outer_layer(in_channels, first, conv_in_kernel)
         self.time_proj = Timesteps(first, flip_sin_to_cos, freq_shift)
         self.time_embedding = TimestepEmbedding(
             first, time_embed_dim, act_fn=act_fn, post_act_fn=timestep_post_act, cond_proj_dim=time_cond_proj_dim
@@ -139,7 +145,7 @@ class UNet2DConditionModel(ModelMixin):
             mid_block_only_cross_attention = only_cross_attention if isinstance(only_cross_attention, bool) else False
 
         # "concat" hands the class embedding to the blocks behind the time embedding
-        shared = BlockSettings(
+        shared = self._settings_class(
             temb_channels=time_embed_dim * 2 if class_embeddings_concat else time_embed_dim,
             resnet_eps=norm_eps,
             resnet_act_fn=act_fn,
@@ -152,6 +158,7 @@ class UNet2DConditionModel(ModelMixin):
             use_linear_projection=use_linear_projection,
             upcast_attention=upcast_attention,
             cross_attention_norm=cross_attention_norm,
+            dual_cross_attention=dual_cross_attention,
         )
         settings = [
             replace(
@@ -209,15 +216,24 @@ class UNet2DConditionModel(ModelMixin):
         if norm_num_groups is not None:
             self.conv_norm_out = nn.GroupNorm(norm_num_groups, first, epsilon=norm_eps)
             self.conv_act = get_activation(act_fn)
-        self.conv_out = nn.Conv2D(first, out_channels, conv_out_kernel, padding=(conv_out_kernel - 1) // 2)
-        self._uses_text = any(map(block_uses_text, (*config.down_block_types, *config.up_block_types)))
+        self.conv_out = self._outer_layer(first, out_channels, conv_out_kernel)
+        self._uses_text = any(map(block_uses_text, (*down_block_types, *up_block_types)))
 
     # -- building -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _block_names(names: Sequence[str | None]) -> list[str | None]:
+        """The names of the configuration as the tables of the blocks have them."""
+        return list(names)
+
+    def _outer_layer(self, in_channels: int, out_channels: int, kernel: int) -> nn.Layer:
+        """The first and the last layer."""
+        return nn.Conv2D(in_channels, out_channels, kernel, padding=(kernel - 1) // 2)
 
     def _check_config(self) -> None:
         config = self.config
         levels = len(config.block_out_channels)
-        problems = check_block_types(config.down_block_types, config.up_block_types)
+        problems = self._wrong_blocks()
         per_level_keys = (
             "down_block_types",
             "up_block_types",
@@ -244,9 +260,13 @@ class UNet2DConditionModel(ModelMixin):
             needed.append("encoder_hid_dim")
         problems += [f"{key} is needed and not set" for key in needed if config[key] is None]
         if problems:
-            raise ConfigError(
-                "This UNet2DConditionModel cannot be built.", problems=problems, expected=known_block_types()
-            )
+            name = type(self).__name__
+            raise ConfigError(f"This {name} cannot be built.", problems=problems, expected=self._known_blocks())
+
+    def _wrong_blocks(self) -> list[str]:
+        return check_block_types(self.config.down_block_types, self.config.up_block_types)
+
+    _known_blocks = staticmethod(known_block_types)
 
     def _class_embedding(self, time_embed_dim: int) -> nn.Layer | None:
         config = self.config
@@ -295,6 +315,8 @@ class UNet2DConditionModel(ModelMixin):
             class_labels: [B] (or embeddings) when the network has a class embedding.
             timestep_cond: [B, time_cond_proj_dim], such as the guidance scale's embedding (LCM).
             attention_mask, encoder_attention_mask: [B, K], 1 to keep and 0 to discard, or a bias [B, 1, K].
+            cross_attention_kwargs: with `dual_cross_attention`, how the two conditions are mixed: `mix_ratio` and
+                `condition_lengths` of `DualTransformer2DModel`.
             added_cond_kwargs: "text_embeds" and "time_ids" for `addition_embed_type="text_time"`.
             down_block_additional_residuals, mid_block_additional_residual: added to the skip connections and
                 to the middle (ControlNet); down_intrablock_additional_residuals: added inside (T2I adapter).
@@ -310,6 +332,9 @@ class UNet2DConditionModel(ModelMixin):
             "attention_mask": _as_bias(attention_mask, sample.dtype),
             "encoder_attention_mask": _as_bias(encoder_attention_mask, sample.dtype),
         }
+        if self.config.dual_cross_attention:
+            mixing = cross_attention_kwargs or {}
+            context |= {key: mixing.get(key) for key in ("mix_ratio", "condition_lengths")}
         intrablock = list(down_intrablock_additional_residuals or ())
 
         sample = self.conv_in(sample)  # [B, first, H, W]
@@ -346,7 +371,7 @@ class UNet2DConditionModel(ModelMixin):
         class_labels: paddle.Tensor | None,
         added_cond_kwargs: dict | None,
     ) -> None:
-        check_channels(sample, self.config.in_channels, type(self).__name__)
+        self._check_sample(sample)
         problems = []
         if encoder_hidden_states is None and self._uses_text:
             problems.append("encoder_hidden_states is None, and the blocks attend to text")
@@ -358,7 +383,10 @@ class UNet2DConditionModel(ModelMixin):
                 f"added_cond_kwargs[{key!r}] is missing" for key in ("text_embeds", "time_ids") if key not in given
             ]
         if problems:
-            raise InputError("The UNet2DConditionModel was called without what it needs.", problems=problems)
+            raise InputError(f"The {type(self).__name__} was called without what it needs.", problems=problems)
+
+    def _check_sample(self, sample: paddle.Tensor) -> None:
+        check_channels(sample, self.config.in_channels, type(self).__name__)
 
     def _embed(
         self,

@@ -1,0 +1,88 @@
+"""A tiny Versatile Diffusion made by diffusers, and its dual UNet made to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
+from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+
+from tests.support.checkpoints import (
+    scheduler_named,
+    tiny_feature_extractor,
+    tiny_tokenizer,
+    tiny_vae,
+)
+from tests.support.parity import randomize
+
+WIDTH = 32  # of the space that texts and pictures meet in
+PLAN = {
+    "layers_per_block": 1,
+    "block_out_channels": (32, 64),
+    "norm_num_groups": 8,
+    "cross_attention_dim": WIDTH,
+    "attention_head_dim": 4,
+}
+FLAT_BLOCKS = {
+    "down_block_types": ("CrossAttnDownBlockFlat", "DownBlockFlat"),
+    "up_block_types": ("UpBlockFlat", "CrossAttnUpBlockFlat"),
+}
+PICTURE_BLOCKS = {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+_TOWER = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "projection_dim": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+
+
+def tiny_text_unet(seed: int = 0, **config: object) -> UNetFlatConditionModel:
+    """Denoises vectors of 20 numbers."""
+    settings = {"in_channels": [20, 1, 1], "out_channels": [20, 1, 1], **PLAN, **FLAT_BLOCKS, **config}
+    return randomize(UNetFlatConditionModel(**settings), seed)
+
+
+def tiny_image_unet(seed: int = 0, **config: object) -> diffusers.UNet2DConditionModel:
+    return randomize(diffusers.UNet2DConditionModel(sample_size=16, **{**PLAN, **PICTURE_BLOCKS, **config}), seed)
+
+
+def leave_out_mask_argument(unet: torch.nn.Module) -> torch.nn.Module:
+    """The blocks hand their transformers `encoder_attention_mask`, which diffusers' dual one does not know: its calls
+    raise a TypeError. Here the ones of this network leave it out."""
+    for module in unet.modules():
+        if isinstance(module, DualTransformer2DModel):
+            module.forward = _without_mask(module.forward)
+    return unet
+
+
+def _without_mask(forward):
+    return lambda *args, encoder_attention_mask=None, **kwargs: forward(*args, **kwargs)
+
+
+def tiny_versatile(folder: Path, seed: int = 0) -> Path:
+    """Save a tiny Versatile Diffusion in `folder`, as published: image and text UNet apart."""
+    tokenizer = tiny_tokenizer(folder / "vocabulary")
+    text = transformers.CLIPTextConfig(
+        **_TOWER, vocab_size=len(tokenizer), max_position_embeddings=77, bos_token_id=0, eos_token_id=2, pad_token_id=1
+    )
+    vision = transformers.CLIPVisionConfig(**_TOWER, image_size=32, patch_size=8)
+    pipeline = diffusers.VersatileDiffusionPipeline(
+        tokenizer=tokenizer,
+        image_feature_extractor=tiny_feature_extractor(),
+        text_encoder=randomize(transformers.CLIPTextModelWithProjection(text), seed),
+        image_encoder=randomize(transformers.CLIPVisionModelWithProjection(vision), seed + 1),
+        image_unet=tiny_image_unet(seed + 2),
+        text_unet=tiny_text_unet(seed + 3),
+        vae=tiny_vae(seed + 4),
+        scheduler=scheduler_named("DDIMScheduler"),
+    )
+    target = folder / "tiny-versatile"
+    pipeline.save_pretrained(target)
+    return target
