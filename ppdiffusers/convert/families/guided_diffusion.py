@@ -1,0 +1,90 @@
+"""The UNet of OpenAI's guided-diffusion (arXiv 2105.05233) and improved-diffusion; CompVis took it over for latent
+diffusion. Its levels stand in flat lists, a residual block, its attention and a resampler being the members 0, 1
+and the last of one entry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppdiffusers.convert.rules import Rename, Rule, Split
+
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+}
+
+
+def rules(config: Mapping[str, Any], heads_first: bool = True) -> tuple[Rule, ...]:
+    """The names of the whole network.
+
+    Args:
+        config: of our UNet2DModel.
+        heads_first: whether the rows of `qkv` are ordered by head, then by query, key and value; the other order is
+            the original's `use_new_attention_order`.
+    """
+    widths, layers = config["block_out_channels"], config["layers_per_block"]
+    last = len(widths) - 1
+
+    def heads(width: int) -> int:
+        return width // config["attention_head_dim"] if heads_first else 1
+
+    def layer(source: str, target: str, number: int, width: int, attend: bool) -> list[Rule]:
+        found = _resnet(f"{source}.0", f"{target}.resnets.{number}")
+        return found + (_attention(f"{source}.1", f"{target}.attentions.{number}", heads(width)) if attend else [])
+
+    found: list[Rule] = [
+        Rename("time_embed.0.*", "time_embedding.linear_1.*"),
+        Rename("time_embed.2.*", "time_embedding.linear_2.*"),
+        Rename("input_blocks.0.0.*", "conv_in.*"),
+        Rename("out.0.*", "conv_norm_out.*"),
+        Rename("out.2.*", "conv_out.*"),
+    ]
+    if config.get("num_class_embeds"):
+        found.append(Rename("label_emb.weight", "class_embedding.weight"))
+    entry = 1
+    for level, block_type in enumerate(config["down_block_types"]):
+        target = f"down_blocks.{level}"
+        for number in range(layers):
+            found += layer(f"input_blocks.{entry}", target, number, widths[level], "Attn" in block_type)
+            entry += 1
+        if level != last:
+            found += _resampler(f"input_blocks.{entry}.0", f"{target}.downsamplers.0", "op", config["downsample_type"])
+            entry += 1
+    found += _resnet("middle_block.0", "mid_block.resnets.0")
+    found += _attention("middle_block.1", "mid_block.attentions.0", heads(widths[-1]))
+    found += _resnet("middle_block.2", "mid_block.resnets.1")
+    entry = 0
+    for position, block_type in enumerate(config["up_block_types"]):
+        target, attend = f"up_blocks.{position}", "Attn" in block_type
+        for number in range(layers + 1):
+            source = f"output_blocks.{entry}"
+            found += layer(source, target, number, widths[last - position], attend)
+            entry += 1
+        if position != last:
+            member = 2 if attend else 1
+            found += _resampler(f"{source}.{member}", f"{target}.upsamplers.0", "conv", config["upsample_type"])
+    return tuple(found)
+
+
+def _resnet(source: str, target: str) -> list[Rule]:
+    shortcut = Rename(f"{source}.skip_connection.*", f"{target}.conv_shortcut.*", optional=True)
+    return [*(Rename(f"{source}.{a}.*", f"{target}.{b}.*") for a, b in _RESNET.items()), shortcut]
+
+
+def _resampler(source: str, target: str, convolution: str, kind: str) -> list[Rule]:
+    return _resnet(source, target) if kind == "resnet" else [Rename(f"{source}.{convolution}.*", f"{target}.conv.*")]
+
+
+def _attention(source: str, target: str, groups: int) -> list[Rule]:
+    def parts(leaf: str) -> tuple[str, ...]:
+        return tuple(f"{target}.{name}.{leaf}" for name in ("to_q", "to_k", "to_v"))
+
+    return [
+        Rename(f"{source}.norm.*", f"{target}.group_norm.*"),
+        Split(f"{source}.qkv.weight", parts("weight"), groups=groups, ones=1),
+        Split(f"{source}.qkv.bias", parts("bias"), groups=groups),
+        Rename(f"{source}.proj_out.weight", f"{target}.to_out.0.weight", ones=1),
+        Rename(f"{source}.proj_out.bias", f"{target}.to_out.0.bias"),
+    ]
