@@ -1,0 +1,34 @@
+"""Stable Diffusion 2.x 的小模型：v 预测，OpenCLIP 文本编码器（gelu，用 "!" 补齐），线性投影，每级不同的头数。"""
+
+from pathlib import Path
+
+from ppdiffusers import DDIMScheduler, StableDiffusionPipeline
+from tiny import parts
+from tiny.stable_diffusion import NOISE_SCHEDULE
+
+UNET = {"use_linear_projection": True, "attention_head_dim": [2, 4]}
+
+
+def text_side() -> dict:
+    """分词器与文本编码器。"""
+    vocabulary = parts.tokenizer(pad_token="!")
+    return {"tokenizer": vocabulary, "text_encoder": parts.text_encoder(vocabulary, hidden_act="gelu")}
+
+
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(**NOISE_SCHEDULE, prediction_type="v_prediction")
+
+
+def make(folder: Path, **unet_settings) -> Path:
+    """把小模型存到 `folder`，返回它；`unet_settings` 改动 UNet，例如补画模型的 `in_channels=9`。"""
+    parts.seed()
+    StableDiffusionPipeline(
+        vae=parts.vae(),
+        unet=parts.unet(**{**UNET, **unet_settings}),
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        **text_side(),
+    ).save_pretrained(folder)
+    return folder
