@@ -28,6 +28,9 @@ PARAMETERS: dict[str, str] = {
     "CLIPModel.forward(output_hidden_states)": "the towers' outputs hold them",
     "*.pad(verbose)": "nothing is printed",
     "*.pad(return_attention_mask)": "the mask is always there",
+    "Transformer2DModel.forward(added_cond_kwargs)": "for networks over patches, which have a class of their own",
+    "Transformer2DModel.forward(class_labels)": "for networks over patches, which have a class of their own",
+    "Transformer2DModel.forward(cross_attention_kwargs)": "for exchanged attention processors; there are none here",
     "*.pad(padding_side)": "CLIP's texts are padded at their end",
     "*.pad(pad_to_multiple_of)": "widths are the longest text or max_length",
 }

@@ -56,6 +56,23 @@ def test_ids_equal(folder, name, settings):
     assert not wrong, wrong[:5]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"do_basic_tokenize": False}, {"never_split": ["don't", "$3.50", "unaffable,", "Red", "red."]}],
+    ids=str,
+)
+def test_words_that_stay_as_they_are(folder, settings, tmp_path):
+    """The original forgets `never_split` when it saves; ours and the original read what ours saves."""
+    ours, theirs = pair("BertTokenizer", folder, **settings)
+    ours.save_pretrained(tmp_path)
+    sides = [ours, theirs, *pair("BertTokenizer", tmp_path)]
+    texts = [*TEXTS, *MORE_TEXTS, "unaffable, unaffable red Red. red. don't $3.50 don't!", *random_texts(50)]
+    assert any(ours(text).input_ids != ours_lib.BertTokenizer.from_pretrained(folder)(text).input_ids for text in texts)
+    for text in texts:
+        first, *others = (side(text).input_ids for side in sides)
+        assert all(first == other for other in others), text
+
+
 def test_the_texts_reach_the_vocabulary(folder):
     ours = ours_lib.BertTokenizer.from_pretrained(folder)
     ids = ours([*TEXTS, *MORE_TEXTS]).input_ids

@@ -30,7 +30,7 @@ _CHINESE = (
     (0x2F800, 0x2FA1F),
 )
 _ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-_SETTINGS = ("do_lower_case", "tokenize_chinese_chars", "strip_accents")
+_SETTINGS = ("do_lower_case", "do_basic_tokenize", "never_split", "tokenize_chinese_chars", "strip_accents")
 
 
 class _BertTokenizerBase(PretrainedTokenizer):
@@ -40,9 +40,11 @@ class _BertTokenizerBase(PretrainedTokenizer):
         vocab_file: a token a line; its id is the line's number.
         tokenizer_file: the same in one `tokenizer.json`, used when `vocab_file` is not given.
         do_lower_case: texts are put into lower case.
+        do_basic_tokenize: False: words are what stands between spaces, as it is (the fast tokenizer has no such mode).
+        never_split: words that stay as they are (not in the fast tokenizer either).
+        unk_token, sep_token, pad_token, cls_token, mask_token: texts, `AddedToken`s or their dictionaries.
         tokenize_chinese_chars: each ideograph is a word of its own.
         strip_accents: accents are taken off; None: with lower case they are.
-        unk_token, sep_token, pad_token, cls_token, mask_token: texts, `AddedToken`s or their dictionaries.
         model_max_length, additional_special_tokens, added_tokens_decoder, clean_up_tokenization_spaces, padding_side,
             truncation_side: see `PretrainedTokenizer`.
     """
@@ -56,13 +58,15 @@ class _BertTokenizerBase(PretrainedTokenizer):
         vocab_file: str | os.PathLike | None = None,
         tokenizer_file: str | os.PathLike | None = None,
         do_lower_case: bool = True,
-        tokenize_chinese_chars: bool = True,
-        strip_accents: bool | None = None,
+        do_basic_tokenize: bool = True,
+        never_split: Iterable[str] | None = None,
         unk_token: Any = "[UNK]",
         sep_token: Any = "[SEP]",
         pad_token: Any = "[PAD]",
         cls_token: Any = "[CLS]",
         mask_token: Any = "[MASK]",
+        tokenize_chinese_chars: bool = True,
+        strip_accents: bool | None = None,
         model_max_length: int | None = None,
         additional_special_tokens: Iterable[Any] | None = None,
         added_tokens_decoder: Mapping[int, Any] | None = None,
@@ -70,8 +74,9 @@ class _BertTokenizerBase(PretrainedTokenizer):
         padding_side: str = "right",
         truncation_side: str = "right",
     ):
-        self.do_lower_case, self.tokenize_chinese_chars = do_lower_case, tokenize_chinese_chars
-        self.strip_accents = strip_accents
+        self.do_lower_case, self.do_basic_tokenize = do_lower_case, do_basic_tokenize
+        self.never_split = None if never_split is None else sorted(set(never_split))
+        self.tokenize_chinese_chars, self.strip_accents = tokenize_chinese_chars, strip_accents
         given = (unk_token, sep_token, pad_token, cls_token, mask_token)
         super().__init__(
             _read_vocabulary(vocab_file, tokenizer_file),
@@ -89,7 +94,7 @@ class _BertTokenizerBase(PretrainedTokenizer):
         return super()._settings() | set(_SETTINGS)
 
     def _more_config(self) -> dict[str, Any]:
-        return {"do_basic_tokenize": True, "never_split": None, **{name: getattr(self, name) for name in _SETTINGS}}
+        return {name: getattr(self, name) for name in _SETTINGS}
 
     def _save_vocabulary(self, folder: Path) -> None:
         lines = sorted(self.encoder, key=self.encoder.__getitem__)
@@ -105,29 +110,39 @@ class BertTokenizer(_BertTokenizerBase):
     def _look_up(self) -> None:
         super()._look_up()
         # upper case survives in special tokens and in added ones that are looked for in the normalised text
+        self._whole_words = {*self.all_special_tokens, *(self.never_split or ())}
         kept = [*self.all_special_tokens, *(t.content for t in self.added_tokens_decoder.values() if t.normalized)]
         self._kept_case = re.compile("(" + "|".join(map(re.escape, kept)) + ")|(.)")
 
     def _mark(self, token: AddedToken) -> None:
-        if self.do_lower_case and token.normalized and not token.special:
+        if self._lowers and token.normalized and not token.special:
             token.content = token.content.lower()  # texts are in lower case when it is looked for
         super()._mark(token)
 
     def _ids(self, text: str) -> list[int]:
-        if self.do_lower_case:  # character by character, as the original does it: a final sigma is no other letter
+        if self._lowers:  # character by character, as the original does it: a final sigma is no other letter
             text = self._kept_case.sub(lambda found: found[1] or found[2].lower(), text)
         return super()._ids(text)
 
+    @property
+    def _lowers(self) -> bool:
+        return self.do_lower_case and self.do_basic_tokenize
+
     def _ids_of_plain(self, text: str) -> list[int]:
-        pieces = (piece for word in self._words(text) for piece in self._word_pieces(word))
+        words = self._words(text) if self.do_basic_tokenize else text.split()
+        pieces = (piece for word in words for piece in self._tokens_of_word(word))
         return [self.convert_tokens_to_ids(piece) for piece in pieces]
+
+    def _tokens_of_word(self, word: str) -> list[str]:
+        kept = self.do_basic_tokenize and word in self._whole_words
+        return [word] if kept else self._word_pieces(word)
 
     def _words(self, text: str) -> Iterator[str]:
         """Words, ideographs and punctuation marks, in lower case and without accents if so set."""
         text = "".join(self._cleaned(char) for char in text)
         strip = self.do_lower_case if self.strip_accents is None else self.strip_accents
         for word in unicodedata.normalize("NFC", text).split():
-            if word in self.all_special_tokens:
+            if word in self._whole_words:
                 yield word
                 continue
             word = word.lower() if self.do_lower_case else word
