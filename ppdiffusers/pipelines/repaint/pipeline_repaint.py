@@ -125,4 +125,5 @@ def _as_tensor(processor: VaeImageProcessor, pictures: Any) -> paddle.Tensor:
     if not isinstance(first, paddle.Tensor | np.ndarray):
         return processor.preprocess(pictures)
     parts = pictures if isinstance(pictures, list) else [pictures]
-    return paddle.concat([paddle.to_tensor(part) for part in parts], axis=0)
+    parts = [paddle.to_tensor(part) if isinstance(part, np.ndarray) else part for part in parts]
+    return paddle.concat(parts, axis=0)
