@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 14  # bytes; what a connection that breaks may cost, for a piece that is not whole is lost
 _LINKED = 1 << 20  # bytes
 # A file whose content was wrong is fetched once more from its beginning: a proxy may have sent another one.
 _WRONG_CONTENT_TRIES = 2

@@ -126,10 +126,11 @@ class _View:
         return np.ascontiguousarray(view, dtype=carrier).reshape(self.shape)
 
 
-def read_torch_file(path: str | os.PathLike) -> dict[str, LazyTensor]:
+def read_torch_file(path: str | os.PathLike, nested: bool = False) -> dict[str, LazyTensor]:
     """Read the names, dtypes and shapes of a PyTorch checkpoint; tensors are read when asked for.
 
-    A training checkpoint that has a `state_dict` (Lightning) gives the tensors of that.
+    A training checkpoint that has a `state_dict` (Lightning) gives the tensors of that; with `nested` every file gives
+    all its tensors, wherever they are, by their keys and positions on the way: "ema.shadow_params.0".
 
     Raises:
         UnsafeFileError: the pickle names a global that is not on the list of harmless ones; nothing was run.
@@ -139,7 +140,8 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, LazyTensor]:
     with open(path, "rb") as file:
         start = file.read(4)
     try:
-        return _read_zip(path) if start[:2] == b"PK" else _read_plain(path)
+        loaded, swapped = _read_zip(path) if start[:2] == b"PK" else _read_plain(path)
+        return _named(_all_views(loaded) if nested else _views_of(loaded, path), path, swapped)
     except BadPickle as error:
         raise damaged_pickle(path, error) from error
 
@@ -147,7 +149,8 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, LazyTensor]:
 # -- zip archives -----------------------------------------------------------------------------------------------
 
 
-def _read_zip(path: Path) -> dict[str, LazyTensor]:
+def _read_zip(path: Path) -> tuple[Any, bool]:
+    """What the archive holds, and whether its numbers have their bytes in big-endian order."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
@@ -175,7 +178,7 @@ def _read_zip(path: Path) -> dict[str, LazyTensor]:
     machine = PickleMachine(io.BytesIO(pickled), len(pickled), _TABLE, persistent)
     loaded = machine.load()
     refuse_unsafe(machine, path)
-    return _tensors_of(loaded, path, swapped)
+    return loaded, swapped
 
 
 # what zipfile raises on damaged archives
@@ -225,7 +228,7 @@ def _read_storage(path: Path, info: zipfile.ZipInfo, first: int, count: int) -> 
 # -- plain pickles ----------------------------------------------------------------------------------------------
 
 
-def _read_plain(path: Path) -> dict[str, LazyTensor]:
+def _read_plain(path: Path) -> tuple[Any, bool]:
     storages: dict[str, _Storage] = {}
 
     def persistent(identifier: Any) -> _Storage:
@@ -260,7 +263,7 @@ def _read_plain(path: Path) -> dict[str, LazyTensor]:
     absent = [key for key, storage in storages.items() if storage.read is None and storage.count]
     if absent:
         raise BadPickle(f"storages {', '.join(absent)} have no data")
-    return _tensors_of(loaded, path, swapped=False)
+    return loaded, False
 
 
 def _place_storage(storage: _Storage, path: Path, at: int) -> int:
@@ -366,13 +369,42 @@ _TABLE: Mapping[str, Any] = {
         for home in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
         for name in ("scalar", "_reconstruct", "dtype", "ndarray")
     },
+    # what Lightning's training checkpoints say of how they were made
+    "typing Any": _inert("typing.Any"),
+    "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint": _inert("ModelCheckpoint"),
+    "pytorch_lightning.utilities.parsing AttributeDict": _pairs,
+    **{f"omegaconf.{kind}config {kind.title()}Config": _inert("omegaconf") for kind in ("dict", "list")},
+    **{f"omegaconf.base {name}": _inert("omegaconf") for name in ("ContainerMetadata", "Metadata")},
+    **{f"omegaconf.nodes {n}Node": _inert("omegaconf") for n in ("Any", "Integer", "Float", "String", "Boolean")},
     **{f"numpy.dtypes {name}DType": _inert("numpy.dtype") for name in ("Float16", "Float32", "Float64", "Bool")},
     **{f"numpy.dtypes {s}Int{n}DType": _inert("numpy.dtype") for s in ("", "U") for n in (8, 16, 32, 64)},
 }
 
 
-def _tensors_of(loaded: Any, path: Path, swapped: bool) -> dict[str, LazyTensor]:
-    """The named tensors of what a pickle holds, checked against their storages."""
+def _all_views(loaded: Any) -> dict[str, _View]:
+    """Every tensor inside dictionaries and lists; a container that is met again is not entered again."""
+    found: dict[str, _View] = {}
+    entered: set[int] = set()
+    waiting = [("", loaded)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, _View):
+            found[name] = value
+        if not isinstance(value, (dict, list, tuple)) or id(value) in entered:
+            continue
+        entered.add(id(value))
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        named = [(f"{name}.{key}" if name else str(key), member) for key, member in members if _is_name(key)]
+        waiting += reversed(named)
+    return found
+
+
+def _is_name(key: Any) -> bool:
+    return isinstance(key, str) or type(key) is int
+
+
+def _views_of(loaded: Any, path: Path) -> dict[str, _View]:
+    """The tensors of a state dict."""
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict):
@@ -387,6 +419,11 @@ def _tensors_of(loaded: Any, path: Path, swapped: bool) -> dict[str, LazyTensor]
             problems=[f"{name!s:.100}: {type(value).__name__.lstrip('_')}" for name, value in loaded.items()][:20],
             expected="a state dict: names and tensors",
         )
+    return views
+
+
+def _named(views: Mapping[str, _View], path: Path, swapped: bool) -> dict[str, LazyTensor]:
+    """The tensors, checked against their storages."""
     problems = [f"{name} {problem}" for name, view in views.items() if (problem := view.problem())]
     if problems:
         raise WeightsError("Tensors do not fit the data of the file: it is damaged.", where=path, problems=problems)

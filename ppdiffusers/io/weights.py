@@ -48,11 +48,12 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return len(self.tensors)
 
 
-def open_weights(path: str | os.PathLike) -> Checkpoint:
+def open_weights(path: str | os.PathLike, nested: bool = False) -> Checkpoint:
     """Open a weights file or the index of a sharded one; no tensor is read yet.
 
     Args:
         path: `.safetensors`, `.pdparams`, `.bin`, `.pt`, `.pth`, `.ckpt`, or `*.index.json`.
+        nested: a training checkpoint of PyTorch gives all its tensors (`read_torch_file`), not one state dict.
 
     Raises:
         SourceError: there is no such file, or its kind is not known.
@@ -75,7 +76,7 @@ def open_weights(path: str | os.PathLike) -> Checkpoint:
     elif path.suffix == ".pdparams":
         tensors, framework = read_pdparams(path), "paddle"
     else:
-        tensors, framework = read_torch_file(path), "pytorch"
+        tensors, framework = read_torch_file(path, nested), "pytorch"
     return Checkpoint(tensors, framework, (path,), metadata)
 
 

@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import sys
+import types
+import typing
 from collections import OrderedDict, defaultdict
 
 import numpy as np
@@ -112,6 +115,50 @@ def test_module_state_dict_and_lightning_extras(tmp_path, zipped):
     }
     torch.save(extras, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
     assert_equals_torch(open_weights(tmp_path / "a.ckpt"), module.state_dict())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_all_tensors_of_a_training_checkpoint(tmp_path, zipped):
+    weights = {"module.a.weight": torch.randn(2, 3), "module.b": torch.randn(4)}
+    averages = [torch.randn(2, 3), torch.randn(4)]
+    saved = {"model": weights, "ema": {"decay": 0.9, "shadow_params": averages}, "step": 3, ("no", "name"): averages[0]}
+    torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    expected = {f"model.{name}": tensor for name, tensor in weights.items()}
+    expected |= {f"ema.shadow_params.{n}": tensor for n, tensor in enumerate(averages)}
+    found = open_weights(tmp_path / "a.pth", nested=True)
+    assert list(found) == list(expected)
+    assert_equals_torch(found, expected)
+
+    torch.save([weights, averages], tmp_path / "list.ckpt", _use_new_zipfile_serialization=zipped)
+    assert list(open_weights(tmp_path / "list.ckpt", nested=True)) == ["0.module.a.weight", "0.module.b", "1.0", "1.1"]
+
+
+def test_lists_that_hold_themselves_are_entered_once(tmp_path):
+    loop = [torch.ones(1)]
+    loop.append(loop)
+    doubled = [torch.zeros(1)]
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    torch.save({"loop": loop, "doubled": doubled}, tmp_path / "a.pt")
+    assert len(open_weights(tmp_path / "a.pt", nested=True)) == 2
+
+
+def test_what_lightning_writes_beside_the_weights(tmp_path, monkeypatch):
+    """Neither Lightning nor omegaconf is installed here: classes of these names are made for the file alone."""
+    named = {"pytorch_lightning.callbacks.model_checkpoint": "ModelCheckpoint", "omegaconf.dictconfig": "DictConfig"}
+    made = {}
+    for module_name, name in named.items():
+        module = types.ModuleType(module_name)
+        made[name] = type(name, (), {"__module__": module_name})
+        setattr(module, name, made[name])
+        monkeypatch.setitem(sys.modules, module_name, module)
+    config = made["DictConfig"]()
+    config.content = {"lr": 1e-4, "type": typing.Any}
+    weights = {"w": torch.randn(3)}
+    saved = {"state_dict": weights, "callbacks": {made["ModelCheckpoint"]: {"best": 0.5}}, "hyper_parameters": config}
+    torch.save(saved, tmp_path / "a.ckpt")
+    assert_equals_torch(open_weights(tmp_path / "a.ckpt"), weights)
+    assert_equals_torch(open_weights(tmp_path / "a.ckpt", nested=True), {"state_dict.w": weights["w"]})
 
 
 def test_zip_with_big_endian_data(tmp_path):

@@ -8,7 +8,6 @@ SDK finds them.
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.io.sources.base import Digest, Hub, OpenModel, ProbedModel, RemoteFile
+from ppdiffusers.io.sources.base import Digest, Hub, OpenModel, ProbedModel, RemoteFile, parse_json, well_formed
 from ppdiffusers.io.web import FetchError, Web
 
 _ENDPOINT = "http://git.aistudio.baidu.com"
@@ -55,16 +54,13 @@ class _Model(ProbedModel):
         reference = "" if self.revision == AIStudioHub.default_revision else f"?ref={quote(self.revision, safe='')}"
         url = f"{self.where}/contents/{quote(path, safe='')}{reference}"
         try:
-            entry = json.loads(self.web.read(url, self.headers))
-            if not isinstance(entry, dict) or entry.get("type", "file") != "file":
-                return None  # a folder
-            size, digest = _size_and_digest(entry)
+            entry = parse_json(self.web.read(url, self.headers), url)
         except FetchError as error:
             if error.status in (404, 410):
                 return None
             raise
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError("This is not the description of a file.", where=url, problems=[repr(error)]) from error
+        with well_formed("the description of a file", url):
+            size, digest = _size_and_digest(entry)
         return RemoteFile(path, url.replace("/contents/", "/media/", 1), size, digest, self.headers)
 
 

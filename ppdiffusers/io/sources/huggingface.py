@@ -7,7 +7,6 @@ shows one bar for all files.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from urllib.parse import quote
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.core.extras import need
 from ppdiffusers.io.names import check_file_name
-from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile
+from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile, parse_json, well_formed
 from ppdiffusers.io.web import FetchError, Web
 
 _ENDPOINT = "https://huggingface.co"
@@ -39,12 +38,11 @@ class HuggingFaceHub(Hub):
         headers = need("huggingface_hub.utils", _WHY).build_hf_headers(token=token, library_name="ppdiffusers")
         url = f"{self.endpoint}/api/models/{model}/revision/{quote(revision, safe='')}?blobs=true"
         try:
-            info = json.loads(web.read(url, headers))
-            commit, siblings = info["sha"], info["siblings"]
+            info = parse_json(web.read(url, headers), url)
         except FetchError as error:
             raise SourceError(error.what, where=url, problems=[*error.problems, *_advice(error.status)]) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError("This is not the list of a model's files.", where=url, problems=[repr(error)]) from error
+        with well_formed("the list of a model's files", url):
+            commit, entries = info["sha"], [_parse(entry, url) for entry in info["siblings"]]
         opened = ListedModel(web, self.name, model, revision, commit, where=f"{self.endpoint}/{model}")
         opened.files = {
             path: RemoteFile(
@@ -55,7 +53,7 @@ class HuggingFaceHub(Hub):
                 headers,
                 cached_file(model, path, commit),
             )
-            for path, size, digest in (_parse(entry, url) for entry in siblings)
+            for path, size, digest in entries
         }
         return opened
 

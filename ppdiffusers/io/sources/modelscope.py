@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from urllib.parse import quote, urlencode
 
-from ppdiffusers.core.errors import SourceError
 from ppdiffusers.io.names import check_file_name
-from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile
+from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile, parse_json, well_formed
 from ppdiffusers.io.web import Web
 
 _DOMAIN = "www.modelscope.cn"
@@ -33,13 +31,10 @@ class ModelScopeHub(Hub):
         token = token if isinstance(token, str) else None if token is False else os.environ.get("MODELSCOPE_API_TOKEN")
         headers = {"Cookie": f"m_session_id={token}"} if token else {}
         url = f"{base}/files?{urlencode({'Revision': revision, 'Recursive': 'true'})}"
-        try:
-            answer = json.loads(web.read(url, headers))
+        answer = parse_json(web.read(url, headers), url)
+        with well_formed("the list of a model's files", url):
             entries = [entry for entry in answer["Data"]["Files"] if entry.get("Type") != "tree"]
-            paths = [entry["Path"] for entry in entries]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError("This is not the list of a model's files.", where=url, problems=[repr(error)]) from error
-        names = [check_file_name(path, url) for path in paths]
+            names = [check_file_name(entry["Path"], url) for entry in entries]
         opened = ListedModel(web, self.name, model, revision, where=f"{self.endpoint}/models/{model}")
         opened.files = {
             name: RemoteFile(

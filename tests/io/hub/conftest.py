@@ -36,7 +36,8 @@ def hub_of(monkeypatch):
         make, variable = PROTOCOLS[source]
         hub = make(folder, model)
         context = serving(hub)
-        monkeypatch.setenv(variable, context.__enter__())
+        hub.address = context.__enter__()
+        monkeypatch.setenv(variable, hub.address)
         running.append(context)
         return hub
 

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = 4096  # bytes from which a hub keeps a file outside git
+PIECE = 1 << 14  # bytes that are sent at a time
 
 
 @dataclass
@@ -24,42 +25,42 @@ class Behaviour:
     """What the server does wrong, for paths whose end is named.
 
     Attributes:
-        cut: path -> how often the body stops half-way.
-        cut_after: bytes after which it stops; None: half of what is asked for.
+        cut: path -> after how many bytes each of the next bodies stops; None: after half of what was asked for.
         busy: path -> status codes to answer with first.
         retry_after: text of the header that goes with them.
         ignore_range: send the whole file whatever range is asked for.
-        corrupt: path -> how often other bytes of the right length are sent.
+        corrupt: path -> True for each of the next bodies that has other bytes of the right length.
         longer: paths of which a body with bytes too many is sent.
         lie: paths whose Content-Length promises more than comes.
         missing: paths that are answered with 404.
         delay: seconds before each piece of a body.
         redirect: bodies are fetched from another address, as from a CDN.
-        no_marks: neither ETag nor date nor checksum.
+        no_marks: no ETag.
+        opaque: ETags tell versions apart and are no checksums.
     """
 
-    cut: dict[str, int] = field(default_factory=dict)
-    cut_after: int | None = None
+    cut: dict[str, list[int | None]] = field(default_factory=dict)
     busy: dict[str, list[int]] = field(default_factory=dict)
     retry_after: str = "0"
     ignore_range: bool = False
-    corrupt: dict[str, int] = field(default_factory=dict)
+    corrupt: dict[str, list[bool]] = field(default_factory=dict)
     longer: set[str] = field(default_factory=set)
     lie: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     delay: float = 0.0
     redirect: bool = False
     no_marks: bool = False
+    opaque: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
-    """One request as it came: method, path with query, headers, bytes of body that were sent."""
+    """One request as it came: method, path with query, headers, bytes of body that were sent so far."""
 
     method: str
     path: str
     headers: dict[str, str]
-    sent: int
+    sent: int = 0
 
 
 class Hub:
@@ -70,6 +71,7 @@ class Hub:
         behave: what goes wrong.
         requests: all that were answered so far.
         token: if set, requests without it are refused.
+        address: where it is served.
     """
 
     def __init__(self, folder: Path | None = None, model: str = "acme/tiny"):
@@ -77,6 +79,7 @@ class Hub:
         self.behave = Behaviour()
         self.requests: list[Request] = []
         self.token: str | None = None
+        self.address = ""
         if folder is not None:
             self.add(model, folder)
         self._lock = threading.Lock()
@@ -100,18 +103,15 @@ class Hub:
         sent = [r for r in self.requests if r.method == "GET" and not self.is_listing(r.path)]
         return sum(r.sent for r in sent if unquote(r.path).split("?ref")[0].endswith(end))
 
-    def note(self, request: Request) -> None:
+    def note(self, request: Request) -> Request:
         with self._lock:
             self.requests.append(request)
+        return request
 
-    def takes(self, counts: dict[str, int], path: str) -> bool:
-        """Whether a fault that happens so many times happens now."""
+    def next_of(self, faults: dict[str, list], path: str) -> list:
+        """The fault that happens now, taken out of those that are to happen one after the other; [] for none."""
         with self._lock:
-            for end, left in counts.items():
-                if path.endswith(end) and left > 0:
-                    counts[end] = left - 1
-                    return True
-        return False
+            return next(([left.pop(0)] for end, left in faults.items() if path.endswith(end) and left), [])
 
 
 @dataclass
@@ -219,6 +219,7 @@ class AIStudioServer(Hub):
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body are two packets: the second would wait for an answer
 
         def log_message(self, *args: object) -> None:
             """Quiet."""
@@ -230,13 +231,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._respond(with_body=True)
 
         def _respond(self, with_body: bool) -> None:
-            self.sent = 0
+            # noted before anything is sent: the client may ask what was noted as soon as it has its answer
+            self.request_noted = hub.note(Request(self.command, self.path, dict(self.headers)))
             try:
                 self._serve(with_body)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True  # the client went away
-            finally:
-                hub.note(Request(self.command, self.path, dict(self.headers), self.sent))
 
         def _serve(self, with_body: bool) -> None:
             split = urlsplit(self.path)
@@ -262,10 +262,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if hub.token is not None and hub.token not in given:
                 self._whole(Answer(401), True)
                 return True
-            for end, codes in hub.behave.busy.items():
-                if name.endswith(end) and codes:
-                    self._whole(Answer(codes.pop(0), b"", {"Retry-After": hub.behave.retry_after}), True)
-                    return True
+            for code in hub.next_of(hub.behave.busy, name):
+                self._whole(Answer(code, b"", {"Retry-After": hub.behave.retry_after}), True)
+                return True
             return False
 
         def _whole(self, answer: Answer, with_body: bool) -> None:
@@ -279,7 +278,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _file(self, answer: Answer, name: str, with_body: bool) -> None:
             behave, body, mark = hub.behave, answer.body, answer.headers.get("ETag")
-            if with_body and hub.takes(behave.corrupt, name):
+            if behave.opaque and mark:
+                mark = f'"version-{mark[-9:-1]}"'
+            if with_body and any(hub.next_of(behave.corrupt, name)):
                 body = bytes(byte ^ 255 for byte in body)
             start, span = 0, re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             same = self.headers.get("If-Range", mark) == mark
@@ -299,20 +300,20 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if not with_body:
                 return
-            if hub.takes(behave.cut, name):
-                part = part[: len(part) // 2 if behave.cut_after is None else behave.cut_after]
-                lie = 1
+            for after in hub.next_of(behave.cut, name):
+                part, lie = part[: len(part) // 2 if after is None else after], 1
             self._send(part)
             if lie:
                 self.close_connection = True
 
         def _send(self, body: bytes) -> None:
-            for at in range(0, len(body), 1 << 14):
+            for at in range(0, len(body), PIECE):
                 if hub.behave.delay:
                     time.sleep(hub.behave.delay)
-                self.wfile.write(body[at : at + (1 << 14)])
+                piece = body[at : at + PIECE]
+                self.request_noted.sent += len(piece)
+                self.wfile.write(piece)
                 self.wfile.flush()
-                self.sent += len(body[at : at + (1 << 14)])
 
     return Handler
 

@@ -1,0 +1,348 @@
+"""Bad networks: what arrives is whole and right, or an error says what was wrong and the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import time
+from collections import namedtuple
+
+import pytest
+
+from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.io import web
+from ppdiffusers.io.needs import NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.snapshot import CHECKSUMS, MANIFEST, PARTIAL
+from ppdiffusers.io.source import resolve_folder
+from ppdiffusers.io.sources.base import SourceOptions
+from tests.io.hub.conftest import NEEDED, files_under
+from tests.io.hub.servers import PIECE, PROTOCOLS
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+UNET = NeedNetwork(("diffusion_pytorch_model",))
+GIVES_UP = [0] * 5  # bodies without a byte: more in a row than the client tries
+
+
+def get_unet(source: str, **options) -> bytes:
+    """The bytes of the network's weights, after they went through the hub."""
+    found = resolve_folder("acme/tiny", "unet", UNET, SourceOptions(source=source, **options))
+    return (found / WEIGHTS).read_bytes()
+
+
+@pytest.fixture
+def weights(folder) -> bytes:
+    return (folder / "unet" / WEIGHTS).read_bytes()
+
+
+# -- the connection breaks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_a_connection_that_is_cut_is_gone_on_with(source, hub_of, folder, weights):
+    hub = hub_of(source, folder)
+    hub.behave.cut = {WEIGHTS: [None, 0, None, PIECE]}
+    assert get_unet(source) == weights
+    assert hub.behave.cut == {WEIGHTS: []}
+    assert len(weights) <= hub.bytes_sent(WEIGHTS) < len(weights) + 2 * PIECE, "at most a piece twice per interruption"
+
+
+def test_without_marks_and_checksums_all_is_sent_again(hub_of, folder, weights):
+    """Whether both pieces were of the same file could not be told."""
+    hub = hub_of("paddlenlp", folder)
+    hub.behave.no_marks, hub.behave.cut = True, {WEIGHTS: [1000, 2000]}
+    assert get_unet("paddlenlp") == weights
+    assert hub.bytes_sent(WEIGHTS) == 1000 + 2000 + len(weights)
+
+
+def test_a_server_that_ignores_ranges_does_not_spoil_the_file(hub_of, folder, weights):
+    hub = hub_of("paddlenlp", folder)
+    hub.behave.ignore_range, hub.behave.cut = True, {WEIGHTS: [1000, 2000]}
+    assert get_unet("paddlenlp") == weights
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_what_an_interrupted_run_got_is_not_fetched_again(source, hub_of, folder, weights, tmp_path):
+    hub = hub_of(source, folder)
+    hub.behave.cut = {WEIGHTS: [3 * PIECE, *GIVES_UP]}
+    with pytest.raises(SourceError, match="broke again and again.* after 49152 ") as error:
+        get_unet(source)
+    assert "run the same again" in str(error.value)
+    assert not list(tmp_path.glob(f"cache/**/{WEIGHTS}")), "half a file never has the name of the whole"
+    hub.requests.clear()
+    hub.behave.cut.clear()
+    assert get_unet(source) == weights
+    assert hub.bytes_sent(WEIGHTS) == len(weights) - 3 * PIECE
+    assert hub.bytes_sent("unet/config.json") == 0, "whole files of the first run stay"
+    assert not list(tmp_path.glob(f"cache/**/{PARTIAL}"))
+
+
+def test_resume_download_can_be_switched_off(hub_of, folder, weights):
+    hub = hub_of("hf", folder)
+    hub.behave.cut = {WEIGHTS: [3 * PIECE, *GIVES_UP]}
+    with pytest.raises(SourceError):
+        get_unet("hf")
+    hub.requests.clear()
+    hub.behave.cut.clear()
+    assert get_unet("hf", resume_download=False) == weights
+    assert hub.bytes_sent(WEIGHTS) == len(weights)
+
+
+@pytest.mark.parametrize("opaque", [False, True], ids=["a checksum", "only a mark of the version"])
+def test_a_file_that_changes_between_two_runs_starts_anew(opaque, hub_of, folder, weights):
+    hub = hub_of("paddlenlp", folder)
+    hub.behave.opaque, hub.behave.cut = opaque, {WEIGHTS: [3 * PIECE, *GIVES_UP]}
+    with pytest.raises(SourceError):
+        get_unet("paddlenlp")
+    hub.behave.cut.clear()
+    hub.files["acme/tiny"][f"unet/{WEIGHTS}"] = weights[::-1]
+    assert get_unet("paddlenlp") == weights[::-1]
+
+
+# -- what arrives is wrong ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_wrong_content_is_fetched_once_more_and_then_refused(source, hub_of, folder, weights, tmp_path):
+    hub = hub_of(source, folder)
+    hub.behave.corrupt = {WEIGHTS: [True]}
+    assert get_unet(source) == weights
+    assert hub.bytes_sent(WEIGHTS) == 2 * len(weights)
+    hub.behave.corrupt = {WEIGHTS: [True] * 9}
+    with pytest.raises(SourceError, match="not the file that the source names.* is .*, expected"):
+        get_unet(source, cache_dir=tmp_path / "other")
+    assert not list(tmp_path.glob(f"other/**/{WEIGHTS}"))
+
+
+@pytest.mark.parametrize("name", ["tokenizer/vocab.json", "scheduler/scheduler_config.json"])
+def test_small_files_are_checked_too(name, hub_of, folder):
+    hub = hub_of("hf", folder)  # as objects of git
+    hub.behave.corrupt = {name: [True] * 9}
+    with pytest.raises(SourceError, match=rf"{name}: What arrives is not the file.*git-sha1"):
+        resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+
+
+def test_a_body_that_ends_before_its_length(hub_of, folder):
+    hub = hub_of("paddlenlp", folder)
+    hub.behave.lie = {WEIGHTS}
+    with pytest.raises(SourceError, match=WEIGHTS):
+        get_unet("paddlenlp")
+
+
+def test_a_body_that_is_longer_than_the_source_says(hub_of, folder, tmp_path):
+    hub = hub_of("hf", folder)
+    hub.behave.longer = {WEIGHTS}
+    with pytest.raises(SourceError, match="sends 199944 bytes, expected 199936"):
+        get_unet("hf")
+    assert not list(tmp_path.glob(f"cache/**/{WEIGHTS}"))
+
+
+def test_all_files_that_fail_are_in_one_error(hub_of, folder):
+    hub = hub_of("hf", folder)
+    names = ("text_encoder/model.safetensors", f"unet/{WEIGHTS}")
+    hub.behave.missing = set(names)
+    hub.behave.delay = 0.05  # both are under way when the first answer comes
+    with pytest.raises(SourceError, match="files could not be fetched") as error:
+        resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+    assert any(f"{name}: The server refused. 404" in str(error.value) for name in names)
+
+
+# -- the server is slow, busy, elsewhere, or lacks files ------------------------------------------------------------
+
+
+def test_a_slow_server_is_waited_for(hub_of, folder, weights, monkeypatch):
+    """Each piece comes in time, the whole takes longer than the timeout."""
+    monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "0.5")
+    hub = hub_of("paddlenlp", folder)
+    hub.behave.delay = 0.1  # 13 pieces
+    start = time.monotonic()
+    assert get_unet("paddlenlp") == weights
+    assert time.monotonic() - start > 1.0
+    assert hub.bytes_sent(WEIGHTS) == len(weights)
+
+
+def test_a_silent_server_is_given_up(hub_of, folder, monkeypatch):
+    monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "0.1")
+    hub = hub_of("paddlenlp", folder)
+    hub.behave.delay = 3.0
+    start = time.monotonic()
+    with pytest.raises(SourceError, match="broke again and again"):
+        get_unet("paddlenlp")
+    assert time.monotonic() - start < 3.0
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_a_busy_server_is_asked_again(source, hub_of, folder, weights):
+    hub = hub_of(source, folder)
+    hub.behave.busy = {WEIGHTS: [429, 503], "config.json": [502], "/repo/files": [429], "revision/main": [503]}
+    assert get_unet(source) == weights
+
+
+def test_a_busy_server_says_how_long_to_wait(hub_of, folder, monkeypatch):
+    waits = []
+    monkeypatch.setattr(web.time, "sleep", waits.append)
+    hub = hub_of("hf", folder)
+    hub.behave.busy, hub.behave.retry_after = {"revision/main": [429, 503]}, "7"
+    get_unet("hf")
+    assert waits.count(7.0) == 2
+    hub.behave.busy, hub.behave.retry_after = {f"unet/{WEIGHTS}": [429]}, "86400"
+    get_unet("hf", force_download=True)
+    assert max(waits) == web.LONGEST_WAIT, "an hour is too long to be silent"
+
+
+def test_a_server_that_stays_busy_is_given_up(hub_of, folder):
+    hub = hub_of("hf", folder)
+    hub.behave.busy = {"revision/main": [503] * 99}
+    with pytest.raises(SourceError, match="503"):
+        get_unet("hf")
+    assert len(hub.requests) == 1 + len(web.RETRY_WAITS)
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_redirects_are_followed(source, hub_of, folder, weights):
+    hub = hub_of(source, folder)
+    hub.behave.redirect, hub.behave.cut = True, {WEIGHTS: [None]}
+    assert get_unet(source) == weights
+    assert any(request.path.startswith("/cdn/") for request in hub.requests)
+
+
+def test_a_token_does_not_follow_to_another_host(hub_of, folder, weights):
+    hub, elsewhere = hub_of("hf", folder), hub_of("aistudio", folder)
+    hub.token = "s3cret"
+    usual = hub.answer
+    host = elsewhere.address.replace("127.0.0.1", "localhost")
+    target = f"{host}/api/v1/repos/acme/tiny/media/unet/{WEIGHTS}"
+
+    def answer(method, path, query):
+        given = usual(method, path, query)
+        return type(given)(302, b"", {"Location": target}) if path.endswith(WEIGHTS) else given
+
+    hub.answer = answer
+    assert get_unet("hf", token="s3cret") == weights
+    assert len(elsewhere.requests) == 1
+    assert "Authorization" not in elsewhere.requests[0].headers
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_files_that_are_not_there(source, hub_of, folder):
+    """A tokenizer may lack settings; words it needs."""
+    (folder / "tokenizer/tokenizer_config.json").unlink()
+    hub = hub_of(source, folder)
+    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source=source))
+    assert set(files_under(found)) == NEEDED - {"tokenizer/tokenizer_config.json"}
+    del hub.files["acme/tiny"]["tokenizer/merges.txt"], hub.files["acme/tiny"]["scheduler/scheduler_config.json"]
+    with pytest.raises(SourceError) as error:
+        options = SourceOptions(source=source, force_download=True)
+        resolve_folder("acme/tiny", needs=NeedPipeline(), options=options)
+    for problem in ("tokenizer: no vocab.json and merges.txt or", "scheduler: no scheduler_config.json"):
+        assert problem in str(error.value)
+    assert set(files_under(found)) == NEEDED - {"tokenizer/tokenizer_config.json"}, "what was there stays"
+
+
+# -- what lies in the cache -----------------------------------------------------------------------------------------
+
+
+def test_files_are_fetched_side_by_side(hub_of, folder, monkeypatch):
+    names = [f"part{n}.bin" for n in range(4)]
+    for name in names:
+        (folder / name).write_bytes(b"x" * 5000)
+    hub = hub_of("hf", folder)
+    together = threading.Barrier(4, timeout=20)
+    usual = hub.answer
+
+    def answer(method, path, query):
+        if path.endswith(".bin"):
+            together.wait()  # goes on when four requests are here at once
+        return usual(method, path, query)
+
+    hub.answer = answer
+    needs = NeedFiles(tuple(names))
+    found = resolve_folder("acme/tiny", needs=needs, options=SourceOptions(source="hf"))
+    assert len(files_under(found)) == 4
+    monkeypatch.setenv("PPDIFFUSERS_DOWNLOAD_WORKERS", "0")
+    with pytest.raises(InputError, match="PPDIFFUSERS_DOWNLOAD_WORKERS"):
+        resolve_folder("acme/tiny", needs=needs, options=SourceOptions(source="hf", force_download=True))
+
+
+def test_force_download_replaces_what_is_there_when_the_new_is_whole(hub_of, folder, weights):
+    hub = hub_of("hf", folder)
+    assert get_unet("hf") == weights
+    hub.files["acme/tiny"][f"unet/{WEIGHTS}"] = weights[::-1]
+    assert get_unet("hf") == weights
+    hub.behave.cut = {WEIGHTS: [0] * 9}
+    with pytest.raises(SourceError):
+        get_unet("hf", force_download=True)
+    assert get_unet("hf") == weights
+    hub.behave.cut.clear()
+    assert get_unet("hf", force_download=True) == weights[::-1]
+    assert get_unet("hf") == weights[::-1]
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"short")])
+def test_a_cached_file_that_is_gone_or_short_is_fetched_again(damage, hub_of, folder, weights):
+    hub_of("hf", folder)
+    found = resolve_folder("acme/tiny", "unet", UNET, SourceOptions(source="hf"))
+    damage(found / WEIGHTS)
+    assert get_unet("hf") == weights
+
+
+def test_the_manifest_says_what_was_fetched_and_sha256sum_can_check_it(hub_of, folder):
+    import hashlib
+
+    hub = hub_of("paddlenlp", folder)
+    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="paddlenlp"))
+    manifest = json.loads((found / MANIFEST).read_text("utf-8"))
+    assert (manifest["source"], manifest["model"]) == ("paddlenlp", "acme/tiny")
+    assert set(manifest["files"]) == NEEDED
+    assert all(entry["url"].startswith(hub.address) for entry in manifest["files"].values())
+    for line in (found / CHECKSUMS).read_text("utf-8").splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((found / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_damaged_manifest_is_an_error_that_says_so(hub_of, folder):
+    hub_of("hf", folder)
+    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+    (found / MANIFEST).write_text('{"files": 3}')
+    with pytest.raises(SourceError, match="manifest of this folder is damaged"):
+        resolve_folder("acme/tiny", needs=NeedPipeline())
+
+
+def test_a_full_disk_is_noticed_before_anything_is_fetched(hub_of, folder, monkeypatch):
+    hub = hub_of("hf", folder)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(SourceError, match="(?s)disk is too full.*free bytes; there are 1000"):
+        get_unet("hf")
+    assert hub.fetched() == []
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1"])
+def test_a_timeout_that_is_none(value, hub_of, folder, monkeypatch):
+    hub_of("hf", folder)
+    monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", value)
+    with pytest.raises(InputError, match="PPDIFFUSERS_TIMEOUT"):
+        get_unet("hf")
+
+
+# -- the bar --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["hf", "aistudio"])
+def test_the_bar_shows_the_bytes_of_all_files(source, hub_of, folder, capsys):
+    hub = hub_of(source, folder)
+    hub.behave.cut, hub.behave.corrupt = {WEIGHTS: [1000]}, {"vocab.json": [True]}
+    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source=source, progress=True))
+    total = sum(len(content) for content in files_under(found).values())
+    last = re.findall(r"acme/tiny: 100%.*?\| ([\d.]+)k/([\d.]+)k", capsys.readouterr().err)[-1]
+    assert last == (f"{total / 1024:.0f}",) * 2
+
+
+@pytest.mark.parametrize("how", ["environment", "option"])
+def test_the_bar_can_be_switched_off(how, hub_of, folder, monkeypatch, capsys):
+    hub_of("hf", folder)
+    if how == "environment":
+        monkeypatch.setenv("PPDIFFUSERS_DISABLE_PROGRESS_BARS", "1")
+    get_unet("hf", progress=None if how == "environment" else False)
+    assert capsys.readouterr().err == ""
