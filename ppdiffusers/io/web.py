@@ -106,7 +106,7 @@ class Web:
                     method,
                     url,
                     headers=dict(headers),
-                    stream=True,
+                    stream=method != "HEAD",  # with nothing left to read, the connection is used again
                     allow_redirects=True,
                     timeout=(min(10.0, timeout()), timeout()),
                     proxies=self.proxies or None,
