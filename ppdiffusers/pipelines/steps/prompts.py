@@ -173,6 +173,19 @@ def encode_texts(
 ) -> paddle.Tensor:
     """The text encoder's last hidden states of padded texts: [B, max_length, D]."""
     _need_encoder(tokenizer, text_encoder)
+    ids, mask = tokenize(tokenizer, texts, max_length, tell_truncation)
+    return _last_hidden(text_encoder, ids, mask, clip_skip)
+
+
+def tokenize(
+    tokenizer: Any, texts: list[str], max_length: int | None = None, tell_truncation: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of padded and truncated texts, and their attention mask: [B, max_length] each.
+
+    Args:
+        max_length: by default as many as the text encoder reads.
+        tell_truncation: warn of what did not fit.
+    """
     limit = max_length or tokenizer.model_max_length
     # numpy is what every tokenizer gives: ours, transformers' and paddlenlp's
     tokens = tokenizer(
@@ -186,7 +199,14 @@ def encode_texts(
     ids = np.asarray(tokens["input_ids"])  # [B, L]
     if tell_truncation:
         _tell_truncation(tokenizer, texts, ids)
-    return _last_hidden(text_encoder, ids, np.asarray(tokens["attention_mask"]), clip_skip)
+    return ids, np.asarray(tokens["attention_mask"])
+
+
+def run_text_encoder(text_encoder: paddle.nn.Layer, ids: np.ndarray, mask: np.ndarray, **options: Any) -> Any:
+    """What the text encoder gives for ids [B, L]; the mask is for those encoders whose configuration asks for it."""
+    masked = bool(getattr(text_encoder.config, "use_attention_mask", None))
+    attention_mask = paddle.to_tensor(mask) if masked else None
+    return text_encoder(paddle.to_tensor(ids.astype(np.int64)), attention_mask=attention_mask, **options)
 
 
 def _need_encoder(tokenizer: Any, text_encoder: paddle.nn.Layer) -> None:
@@ -201,13 +221,9 @@ def _last_hidden(
     text_encoder: paddle.nn.Layer, ids: np.ndarray, mask: np.ndarray, clip_skip: int | None
 ) -> paddle.Tensor:
     """Token ids and attention mask [B, L] -> the last hidden states [B, L, D], or earlier ones."""
-    masked = bool(getattr(text_encoder.config, "use_attention_mask", None))
-    attention_mask = paddle.to_tensor(mask) if masked else None
-    inputs = paddle.to_tensor(ids.astype(np.int64))
     if clip_skip is None:
-        return text_encoder(inputs, attention_mask=attention_mask)[0]
-    output = text_encoder(inputs, attention_mask=attention_mask, output_hidden_states=True, return_dict=True)
-    hidden = output.hidden_states
+        return run_text_encoder(text_encoder, ids, mask)[0]
+    hidden = run_text_encoder(text_encoder, ids, mask, output_hidden_states=True, return_dict=True).hidden_states
     if not 0 <= clip_skip < len(hidden):
         raise InputError(
             f"clip_skip={clip_skip} asks for more layers than the text encoder has.",

@@ -19,31 +19,11 @@ from ppdiffusers.pipelines.steps.run import FiniteWatch, step_kwargs
 from ppdiffusers.pipelines.steps.safety import run_safety_checker
 
 
-class LatentPipelineMixin:
-    """What every latent diffusion pipeline with a safety checker has: the VAE's scale, decoding, the settings of a run.
+class LatentsMixin:
+    """Between noise, latents and pictures: what every latent diffusion pipeline has.
 
     It stands before `DiffusionPipeline` among the base classes.
     """
-
-    _guidance_scale = 1.0
-    _guidance_rescale = 0.0
-    _clip_skip: int | None = None
-    _cross_attention_kwargs: dict[str, Any] | None = None
-    _num_timesteps = 0
-
-    def _set_up(self, requires_safety_checker: bool, **components: Any) -> None:
-        """Register the components, mended where old folders are wrong, and make the picture processor."""
-        mend_scheduler(components["scheduler"])
-        mend_unet(components["unet"])
-        if components["safety_checker"] is None and requires_safety_checker:
-            tell_no_safety_checker(self)
-        if components["safety_checker"] is not None and components["feature_extractor"] is None:
-            raise InputError(
-                "The safety checker needs a feature extractor, and there is none.",
-                remedy="pass `feature_extractor=CLIPImageProcessor(...)`, or `safety_checker=None`.",
-            )
-        self._register(**components)
-        self.register_to_config(requires_safety_checker=requires_safety_checker)
 
     def _register(self, resample: str = "lanczos", **components: Any) -> None:
         """Register the components and make the picture processor."""
@@ -52,18 +32,6 @@ class LatentPipelineMixin:
         # each level of the VAE but the last halves the picture's sides
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, resample=resample)
-
-    def _begin(
-        self,
-        guidance_scale: float,
-        guidance_rescale: float = 0.0,
-        clip_skip: int | None = None,
-        cross_attention_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Note the settings of this run, for callbacks."""
-        self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
-        self._clip_skip, self._cross_attention_kwargs = clip_skip, cross_attention_kwargs
-        self._interrupt = False
 
     # -- the steps one by one: the same names as in diffusers, so that code that calls or overrides them works ------
 
@@ -86,13 +54,49 @@ class LatentPipelineMixin:
         """What the scheduler's step takes besides its three tensors."""
         return step_kwargs(self.scheduler, generator, eta)
 
-    def run_safety_checker(self, image: Any, device: Any, dtype: Any) -> tuple[Any, list[bool] | None]:
-        """Pictures, flagged ones black, and their flags (None without a safety checker)."""
-        return run_safety_checker(self.safety_checker, self.feature_extractor, self.image_processor, image, dtype)
-
     def decode_latents(self, latents: paddle.Tensor) -> np.ndarray:
         """Latents [B, C, h, w] -> float32 pictures [B, H, W, 3] in [0, 1]."""
         return self.image_processor.postprocess(decode_latents(self.vae, latents), "np")
+
+
+class LatentPipelineMixin(LatentsMixin):
+    """What those with a safety checker have beside: judging, the settings of a run."""
+
+    _guidance_scale = 1.0
+    _guidance_rescale = 0.0
+    _clip_skip: int | None = None
+    _cross_attention_kwargs: dict[str, Any] | None = None
+    _num_timesteps = 0
+
+    def _set_up(self, requires_safety_checker: bool, **components: Any) -> None:
+        """Register the components, mended where old folders are wrong, and make the picture processor."""
+        mend_scheduler(components["scheduler"])
+        mend_unet(components["unet"])
+        if components["safety_checker"] is None and requires_safety_checker:
+            tell_no_safety_checker(self)
+        if components["safety_checker"] is not None and components["feature_extractor"] is None:
+            raise InputError(
+                "The safety checker needs a feature extractor, and there is none.",
+                remedy="pass `feature_extractor=CLIPImageProcessor(...)`, or `safety_checker=None`.",
+            )
+        self._register(**components)
+        self.register_to_config(requires_safety_checker=requires_safety_checker)
+
+    def _begin(
+        self,
+        guidance_scale: float,
+        guidance_rescale: float = 0.0,
+        clip_skip: int | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Note the settings of this run, for callbacks."""
+        self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
+        self._clip_skip, self._cross_attention_kwargs = clip_skip, cross_attention_kwargs
+        self._interrupt = False
+
+    def run_safety_checker(self, image: Any, device: Any, dtype: Any) -> tuple[Any, list[bool] | None]:
+        """Pictures, flagged ones black, and their flags (None without a safety checker)."""
+        return run_safety_checker(self.safety_checker, self.feature_extractor, self.image_processor, image, dtype)
 
     def _pictures(
         self, latents: paddle.Tensor, output_type: str, dtype: Any, watch: FiniteWatch
@@ -250,10 +254,36 @@ class TextGuidedMixin(LatentPipelineMixin):
         long_prompts: str,
     ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
         """What the UNet attends to, [2B, L, D] with guidance, what to keep away from first; and that part alone."""
+        prompt_embeds, negative_prompt_embeds = self._embed_each(
+            prompt,
+            num_images_per_prompt,
+            negative_prompt,
+            prompt_embeds,
+            negative_prompt_embeds,
+            clip_skip,
+            prompt_syntax,
+            long_prompts,
+        )  # [B, L, D] each
+        if self.do_classifier_free_guidance:
+            return paddle.concat([negative_prompt_embeds, prompt_embeds]), negative_prompt_embeds
+        return prompt_embeds, negative_prompt_embeds
+
+    def _embed_each(
+        self,
+        prompt: str | list[str] | None,
+        num_images_per_prompt: int,
+        negative_prompt: str | list[str] | None,
+        prompt_embeds: paddle.Tensor | None,
+        negative_prompt_embeds: paddle.Tensor | None,
+        clip_skip: int | None,
+        prompt_syntax: str,
+        long_prompts: str,
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """The prompts, and what to keep away from (None without guidance), [B, L, D] each."""
         # an override that is written for diffusers knows no syntax
         asked = {"prompt_syntax": prompt_syntax, "long_prompts": long_prompts}
         settings = {name: value for name, value in asked.items() if value not in ("plain", "split")}
-        prompt_embeds, negative_prompt_embeds = self.encode_prompt(
+        return self.encode_prompt(
             prompt,
             self.device,
             num_images_per_prompt,
@@ -263,10 +293,7 @@ class TextGuidedMixin(LatentPipelineMixin):
             negative_prompt_embeds=negative_prompt_embeds,
             clip_skip=clip_skip,
             **settings,
-        )  # [B, L, D] each
-        if self.do_classifier_free_guidance:
-            return paddle.concat([negative_prompt_embeds, prompt_embeds]), negative_prompt_embeds
-        return prompt_embeds, negative_prompt_embeds
+        )
 
     def get_guidance_scale_embedding(
         self, w: paddle.Tensor, embedding_dim: int = 512, dtype: Any = "float32"
@@ -281,3 +308,32 @@ class TextGuidedMixin(LatentPipelineMixin):
             return None
         w = paddle.full([batch_size], self.guidance_scale - 1, dtype="float32")
         return self.get_guidance_scale_embedding(w, embedding_dim).astype(dtype)
+
+
+class TextGuidedAloneMixin(TextGuidedMixin):
+    """The same without a place for an image encoder, as in the pipelines that are older than it."""
+
+    _optional_components = ("safety_checker", "feature_extractor")
+
+    def __init__(
+        self,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        unet: Any,
+        scheduler: Any,
+        safety_checker: Any,
+        feature_extractor: Any,
+        requires_safety_checker: bool = True,
+    ):
+        super(TextGuidedMixin, self).__init__()
+        self._set_up(
+            requires_safety_checker,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
+        )
