@@ -148,10 +148,11 @@ def test_what_lightning_writes_beside_the_weights(tmp_path, monkeypatch):
     named = {"pytorch_lightning.callbacks.model_checkpoint": "ModelCheckpoint", "omegaconf.dictconfig": "DictConfig"}
     made = {}
     for module_name, name in named.items():
-        module = types.ModuleType(module_name)
         made[name] = type(name, (), {"__module__": module_name})
-        setattr(module, name, made[name])
-        monkeypatch.setitem(sys.modules, module_name, module)
+        parts = module_name.split(".")
+        for end in range(1, len(parts) + 1):
+            monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(".".join(parts[:end])))
+        setattr(sys.modules[module_name], name, made[name])
     config = made["DictConfig"]()
     config.content = {"lr": 1e-4, "type": typing.Any}
     weights = {"w": torch.randn(3)}
