@@ -40,6 +40,10 @@ _IN_PIPELINES = {
     "SafeStableDiffusionSafetyChecker": ("stable_diffusion_safe", "safety_checker"),
     "RobertaSeriesModelWithTransformation": ("alt_diffusion", "modeling_roberta_series"),
 }
+# Pipelines that diffusers has retired: it finds the classes in their folders by this module alone.
+_RETIRED = {
+    "LearnedClassifierFreeSamplingEmbeddings": "diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion",
+}
 # Names that paddlenlp lacks -> what does the same there.
 _PADDLENLP_NAMES = {
     "BertTokenizerFast": "BertTokenizer",
@@ -207,7 +211,7 @@ def render_entry(class_name: str | None, world: str) -> list[str | None]:
     if known.library in ("diffusers", "transformers"):
         library = _LIBRARIES[world][known.library]
         return [library, _PADDLENLP_NAMES.get(class_name, class_name) if "paddlenlp" in library else class_name]
-    return [known.library, class_name]
+    return [_RETIRED.get(class_name, known.library) if world == "diffusers" else known.library, class_name]
 
 
 _LIBRARIES = {

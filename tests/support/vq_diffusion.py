@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import diffusers
@@ -50,5 +51,15 @@ def tiny_vq_diffusion(tmp_path: Path, learnable: bool = True) -> Path:
             LearnedClassifierFreeSamplingEmbeddings(learnable, **embeddings)
         ),
     )
-    pipeline.save_pretrained(tmp_path / "vq-diffusion")
-    return tmp_path / "vq-diffusion"
+    folder = tmp_path / "vq-diffusion"
+    pipeline.save_pretrained(folder)
+    set_library(folder, LearnedClassifierFreeSamplingEmbeddings.__module__)
+    return folder
+
+
+def set_library(folder: Path, library: str) -> None:
+    """What `model_index.json` says the embeddings' class is in; diffusers cannot load what it writes itself."""
+    file = folder / "model_index.json"
+    index = json.loads(file.read_text("utf-8"))
+    index["learned_classifier_free_sampling_embeddings"][0] = library
+    file.write_text(json.dumps(index), "utf-8")

@@ -11,7 +11,7 @@ from ppdiffusers.models.modeling_utils import ModelMixin
 
 
 class LearnedClassifierFreeSamplingEmbeddings(ModelMixin):
-    """`embeddings`: [length, hidden_size], or None where the empty text's own embedding is used.
+    """`embeddings`: [length, hidden_size], or [0] where the empty text's own embedding is used.
 
     Args:
         learnable: whether there are any.
@@ -21,14 +21,12 @@ class LearnedClassifierFreeSamplingEmbeddings(ModelMixin):
     @register_to_config
     def __init__(self, learnable: bool, hidden_size: int | None = None, length: int | None = None):
         super().__init__()
-        self.learnable, self.embeddings = learnable, None
-        if learnable:
-            missing = [name for name in ("hidden_size", "length") if self.config[name] is None]
-            if missing:
-                raise ConfigError(f"Learned embeddings need {' and '.join(missing)}.")
-            self.embeddings = self.create_parameter(
-                [length, hidden_size], default_initializer=nn.initializer.Constant()
-            )
+        missing = [name for name in ("hidden_size", "length") if self.config[name] is None]
+        if learnable and missing:
+            raise ConfigError(f"Learned embeddings need {' and '.join(missing)}.")
+        self.learnable = learnable
+        shape = [length, hidden_size] if learnable else [0]  # published weights hold an empty tensor then
+        self.embeddings = self.create_parameter(shape, default_initializer=nn.initializer.Constant())
 
     def forward(self, batch_size: int) -> paddle.Tensor:
         """The embeddings once for each text: [batch_size, length, hidden_size]."""

@@ -97,7 +97,9 @@ class VQDiffusionPipeline(DiffusionPipeline):
                 truncation_rate=truncation_rate,
             ),
             checks.check_callbacks(None, None, (), callback, callback_steps),
+            checks.check_generators_of(generator, checks.batch_of(prompt, None), num_images_per_prompt),
             self._check_codes(latents, checks.batch_of(prompt, None), num_images_per_prompt),
+            self._check_counts(),
         )
         generator, guided = as_generator(generator), guidance_scale > 1.0
         prompt_embeds = self._encode_prompt(prompt, num_images_per_prompt, guided)  # [2B or B, L, D]
@@ -157,6 +159,17 @@ class VQDiffusionPipeline(DiffusionPipeline):
         image = self.vqvae.decode(self.vqvae.quantize.get_codebook_entry(codes, grid), force_not_quantize=True).sample
         watch.note("the VAE's decoder", image)
         return image
+
+    def _check_counts(self) -> list[str]:
+        """All components mean the same codes; the autoencoder knows no mask."""
+        counts = {
+            "the transformer's `num_vector_embeds`": self.transformer.num_vector_embeds,
+            "the scheduler's `num_vec_classes`": self.scheduler.config.num_vec_classes,
+            "the autoencoder's `num_vq_embeddings` and the mask": self.vqvae.config.num_vq_embeddings + 1,
+        }
+        if len(set(counts.values())) == 1:
+            return []
+        return ["the components count different codes: " + ", ".join(f"{name}: {n}" for name, n in counts.items())]
 
     def _check_codes(self, latents: Any, prompts: int | None, each: Any) -> list[str]:
         codes = self.transformer.num_vector_embeds

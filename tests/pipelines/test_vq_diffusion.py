@@ -1,0 +1,236 @@
+"""VQ-Diffusion against diffusers, live: every step, the picture, truncation, learned embeddings, conversion.
+
+A step draws codes, and a draw near a tie may fall either way on another machine: whole runs are compared step by step,
+each from the original's codes.
+"""
+
+import diffusers
+import numpy as np
+import paddle
+import pytest
+import torch
+
+from ppdiffusers import DiffusionPipeline, VQDiffusionPipeline, VQDiffusionScheduler
+from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.pipelines.vq_diffusion.learned_embeddings import LearnedClassifierFreeSamplingEmbeddings
+from tests.pipelines.support import PROMPTS, assert_pictures_agree, generators, load_both
+from tests.support.parity import assert_close
+from tests.support.round_trip import saved_both_ways, there_and_back
+from tests.support.vq_diffusion import CODES, SIDE, set_library, tiny_vq_diffusion
+
+MASK, PIXELS = CODES, SIDE * SIDE
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["learned", "empty text"])
+def folder(request, tmp_path_factory):
+    return tiny_vq_diffusion(tmp_path_factory.mktemp("vq"), learnable=request.param)
+
+
+@pytest.fixture(scope="module")
+def learned_folder(tmp_path_factory):
+    return tiny_vq_diffusion(tmp_path_factory.mktemp("vq"))
+
+
+@pytest.fixture
+def both(folder):
+    return load_both(folder)
+
+
+@pytest.fixture
+def learned(learned_folder):
+    return load_both(learned_folder)
+
+
+class Recorded:
+    """What a pipeline's scheduler is given and gives: log p(x_0) and codes of every step.
+
+    Args:
+        follow: codes to go on with after each step, in place of those that were drawn.
+    """
+
+    def __init__(self, pipeline, follow=None):
+        self.log_p, self.codes, self.follow = [], [], follow
+        self._step = pipeline.scheduler.step
+        pipeline.scheduler.step = self.step
+
+    def step(self, model_output, *args, **kwargs):
+        output = self._step(model_output, *args, **kwargs)
+        self.log_p.append(model_output.numpy())
+        self.codes.append(output.prev_sample.numpy())
+        if self.follow is not None:
+            output.prev_sample = paddle.to_tensor(self.follow[len(self.codes) - 1])
+        return output
+
+
+def compare_steps(ours, theirs, seed=3, **settings):
+    """Run both, ours from the original's codes at every step; returns (ours, theirs), pictures [B, H, W, 3]."""
+    mine, reference = generators(seed)
+    expected = Recorded(theirs)
+    their_pictures = theirs(generator=reference, output_type="np", **settings).images
+    found = Recorded(ours, follow=expected.codes)
+    our_pictures = ours(generator=mine, output_type="np", **settings).images
+    assert len(found.codes) == len(expected.codes) == settings["num_inference_steps"]
+    for step, (log_p, reference_log_p) in enumerate(zip(found.log_p, expected.log_p, strict=True)):
+        assert_close(log_p, reference_log_p, what=f"log p(x_0) in step {step}")
+    drawn, reference_drawn = np.stack(found.codes), np.stack(expected.codes)
+    assert (drawn == reference_drawn).mean() > 0.998
+    assert len(np.unique(reference_drawn)) > CODES // 2  # the draws differ
+    return our_pictures, their_pictures
+
+
+# -- the loop ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guidance_scale", [5.0, 1.0])
+def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
+    ours, theirs = both
+    pictures = compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=22, guidance_scale=guidance_scale)
+    assert_pictures_agree(*pictures)
+    assert pictures[0].shape == (2, 2 * SIDE, 2 * SIDE, 3)
+    assert isinstance(ours, VQDiffusionPipeline)
+
+
+def test_all_steps_and_several_pictures(learned):
+    """Where alpha is nearly 1, at the end of 100 steps, and the order of the pictures of several prompts."""
+    pictures = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=100, num_images_per_prompt=2)
+    assert_pictures_agree(*pictures)
+    assert pictures[0].shape[0] == 4
+
+
+def test_given_codes(learned):
+    """Tensors and arrays, of any width of integers."""
+    codes = np.random.default_rng(1).integers(0, CODES + 1, (2, PIXELS))
+    codes[:, ::2] = MASK
+    ours, theirs = learned
+    settings = {"prompt": PROMPTS, "num_inference_steps": 1}
+    expected, found = Recorded(theirs), Recorded(ours)
+    theirs(latents=torch.from_numpy(codes), generator=generators()[1], **settings)
+    for given in (codes, paddle.to_tensor(codes), codes.astype(np.int32)):
+        ours(latents=given, generator=generators()[0], **settings)
+        assert_close(found.log_p[-1], expected.log_p[0])
+        assert (found.codes[-1] == expected.codes[0]).mean() > 0.95
+
+
+def test_truncated_steps(learned):
+    """The likelier codes alone are drawn; where the sum is at the border, machines may differ by a code."""
+    ours, theirs = learned
+    expected = Recorded(theirs)
+    settings = {"prompt": PROMPTS, "num_inference_steps": 4, "truncation_rate": 0.8}
+    theirs(generator=generators()[1], **settings)
+    found = Recorded(ours, follow=expected.codes)
+    ours(generator=generators()[0], **settings)
+    kept, reference_kept = (np.stack(side.log_p) > -70 for side in (found, expected))
+    assert (kept == reference_kept).mean() > 0.998
+    assert 0.05 < reference_kept.mean() < 0.95
+    assert_close(np.where(kept & reference_kept, found.log_p, 0), np.where(kept & reference_kept, expected.log_p, 0))
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.86, 0.3, 1e-6, 0.0])
+def test_truncation(learned, rate):
+    ours, theirs = learned
+    scores = np.random.default_rng(0).standard_normal((2, CODES, 7)).astype(np.float32) * 3
+    log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    mine = ours.truncate(paddle.to_tensor(log_p), rate).numpy()
+    np.testing.assert_array_equal(mine, theirs.truncate(torch.from_numpy(log_p), rate).numpy())
+    assert (np.isfinite(mine).sum(axis=1) >= 1).all()
+
+
+def test_truncation_by_hand(learned):
+    p = np.array([0.1, 0.4, 0.05, 0.3, 0.15], dtype=np.float32).reshape(1, 5, 1)
+    for rate, kept in ((0.75, [1, 3, 4]), (0.69, [1, 3]), (0.1, [1]), (0.86, [0, 1, 3, 4])):
+        found = learned[0].truncate(paddle.to_tensor(np.log(p)), rate).numpy()
+        assert np.flatnonzero(np.isfinite(found)).tolist() == kept
+
+
+def test_a_generator_for_each_picture(learned):
+    """Each picture of a batch is the one that its own generator draws alone."""
+    ours, _ = learned
+    settings = {"num_inference_steps": 3, "output_type": "latent"}
+    together = ours(PROMPTS, generator=[4, 9], **settings).images
+    for row, (prompt, seed) in enumerate(zip(PROMPTS, (4, 9), strict=True)):
+        assert (ours(prompt, generator=seed, **settings).images[0] == together[row]).astype("float32").mean() > 0.9
+
+
+def test_forms_of_the_result_and_callbacks(learned):
+    ours, theirs = learned
+    seen, expected = [], []
+    settings = {"prompt": PROMPTS[0], "num_inference_steps": 5, "callback_steps": 2}
+    images = ours(generator=1, callback=lambda i, t, codes: seen.append((i, int(t), codes.shape)), **settings).images
+    theirs(generator=generators(1)[1], callback=lambda i, t, c: expected.append((i, int(t), list(c.shape))), **settings)
+    assert seen == expected == [(0, 4, [1, PIXELS]), (2, 2, [1, PIXELS]), (4, 0, [1, PIXELS])]
+    assert images[0].size == (2 * SIDE, 2 * SIDE)
+    codes = ours(PROMPTS[0], num_inference_steps=2, output_type="latent", return_dict=False)[0]
+    assert codes.shape == [1, PIXELS] and int(codes.min()) >= 0 and int(codes.max()) < CODES
+
+
+def test_a_long_prompt_is_cut_and_said(learned, caplog):
+    """The original fails on it: its positions end at 77 tokens."""
+    ours, _ = learned
+    long = " ".join(["circle"] * 90)
+    ours(long, num_inference_steps=1)
+    assert "cut off" in caplog.text
+
+
+# -- bad input --------------------------------------------------------------------------------------------------
+
+
+def test_bad_calls_list_every_problem(learned):
+    ours, _ = learned
+    with pytest.raises(InputError) as caught:
+        ours(3, 0, truncation_rate=float("nan"), output_type="jpeg", callback=1, callback_steps=0)
+    for word in ("`prompt`", "num_inference_steps", "truncation_rate", "output_type", "`callback`", "callback_steps"):
+        assert word in str(caught.value)
+    codes = np.full((1, PIXELS), MASK)
+    for wrong in (codes + 1, codes - CODES - 1, codes.astype(np.float32)):
+        with pytest.raises(InputError, match=f"from 0 to {MASK}"):
+            ours("a", latents=wrong)
+    with pytest.raises(InputError, match=rf"\(2, {PIXELS}\)"):
+        ours(PROMPTS, latents=codes)
+    with pytest.raises(InputError, match="3 generators for 2"):
+        ours(PROMPTS, generator=[1, 2, 3])
+    with pytest.raises(InputError, match="101"):
+        ours("a", num_inference_steps=101)
+
+
+def test_components_that_count_other_codes(learned):
+    ours, _ = learned
+    ours.scheduler = VQDiffusionScheduler(num_vec_classes=CODES)  # the mask was forgotten
+    with pytest.raises(InputError, match=f"`num_vec_classes`: {CODES},"):
+        ours("a")
+
+
+def test_learned_embeddings_need_their_size():
+    with pytest.raises(ConfigError, match="hidden_size and length"):
+        LearnedClassifierFreeSamplingEmbeddings(learnable=True)
+    with pytest.raises(ConfigError, match="need length"):
+        LearnedClassifierFreeSamplingEmbeddings(learnable=True, hidden_size=8)
+
+
+def test_learned_embeddings_matter(learned):
+    ours, _ = learned
+    first = Recorded(ours)
+    ours("a", num_inference_steps=1, generator=0)
+    zeros = paddle.zeros_like(ours.learned_classifier_free_sampling_embeddings.embeddings)
+    ours.learned_classifier_free_sampling_embeddings.embeddings.set_value(zeros)
+    ours("a", num_inference_steps=1, generator=0)
+    assert np.abs(first.log_p[0] - first.log_p[1]).max() > 1e-3
+
+
+# -- conversion -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["vq_diffusion", "diffusers", "deprecated", "diffusers.pipelines.vq_diffusion"])
+def test_every_form_of_the_index(tmp_path, library):
+    folder = tiny_vq_diffusion(tmp_path)
+    set_library(folder, library)
+    ours = DiffusionPipeline.from_pretrained(folder)
+    assert isinstance(ours.learned_classifier_free_sampling_embeddings, LearnedClassifierFreeSamplingEmbeddings)
+
+
+def test_converted_there_and_back(folder, tmp_path):
+    paddle_folder, torch_folder = there_and_back(folder, tmp_path)
+    ours = DiffusionPipeline.from_pretrained(paddle_folder)
+    for saved in (torch_folder, saved_both_ways(ours, tmp_path)[1]):
+        ours = DiffusionPipeline.from_pretrained(tmp_path / "saved" if saved != torch_folder else paddle_folder)
+        theirs = diffusers.VQDiffusionPipeline.from_pretrained(saved)
+        assert_pictures_agree(*compare_steps(ours, theirs, prompt=PROMPTS[0], num_inference_steps=3))
