@@ -1,0 +1,27 @@
+"""DDPM 的小模型；DDIM、PNDM、VP SDE、RePaint 用的是同一种网络。"""
+
+from pathlib import Path
+
+from ppdiffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from tiny import parts
+
+
+def unet(**settings) -> UNet2DModel:
+    return UNet2DModel(
+        **{
+            "sample_size": 32,
+            "layers_per_block": 1,
+            "block_out_channels": [16, 32],
+            "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+            "norm_num_groups": 8,
+            **settings,
+        }
+    )
+
+
+def make(folder: Path, **settings) -> Path:
+    """把小模型存到 `folder`，返回它；`settings` 改动 UNet。"""
+    parts.seed()
+    DDPMPipeline(unet=unet(**settings), scheduler=DDPMScheduler()).save_pretrained(folder)
+    return folder
