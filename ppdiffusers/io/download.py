@@ -63,6 +63,7 @@ def fetch_files(
             was fetched whole is there; the rest is gone on with next time.
         SourceError: the disk is too full.
     """
+    snapshot.sweep()
     wanted = [file for file in files if not _is_there(file, snapshot)]
     partial = snapshot.folder / PARTIAL
     if not resume:

@@ -105,6 +105,12 @@ class Snapshot:
             lines = [f"{record.sha256}  {path}\n" for path, record in sorted(self.files.items())]
             staging.write_text("".join(lines), encoding="utf-8")
 
+    def sweep(self) -> None:
+        """Remove what a process that was killed while it wrote manifest or checksums left beside them."""
+        for name in BOOKKEEPING:
+            for path in self.folder.glob(f".{name}.*.part"):
+                path.unlink(missing_ok=True)
+
     def damaged(self, progress: Callable[[int], None] = lambda count: None) -> list[str]:
         """Read every file again: those that are missing or have other content, and how."""
         problems = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers.io.needs import NeedPipeline
-from ppdiffusers.io.snapshot import PARTIAL
+from ppdiffusers.io.snapshot import MANIFEST, PARTIAL
 from ppdiffusers.io.source import resolve_folder
 from ppdiffusers.io.sources.base import SourceOptions
 from tests.io.hub.conftest import NEEDED, files_under
@@ -98,6 +98,9 @@ def test_a_run_goes_on_where_a_process_was_killed(how, start, hub_of, folder, tm
     victim.wait(30)
     assert victim.returncode != 0
     assert not list(tmp_path.glob(f"cache/**/{WEIGHTS}"))
+    if how == signal.SIGKILL:  # as if it had been in the middle of its bookkeeping too
+        (part,) = tmp_path.glob(parts)
+        (part.parents[1] / f".{MANIFEST}.abc.part").write_text("{")
     (part,) = tmp_path.glob(parts)
     arrived = part.stat().st_size
     hub.requests.clear()
