@@ -13,6 +13,7 @@ import torch
 
 import ppdiffusers
 from ppdiffusers import TorchGenerator
+from tests.support.round_trip import saved_both_ways, there_and_back
 
 # name -> settings of the published SD folders that this scheduler reads and PNDM's configuration lacks
 SCHEDULERS = {
@@ -99,3 +100,22 @@ def assert_levels_agree(ours: np.ndarray, theirs: np.ndarray, different: float =
 def share_of_other_levels(one: np.ndarray, other: np.ndarray) -> float:
     """How many of the 8-bit levels of two arrays in [0, 1] differ."""
     return float(((one * 255).round() != (other * 255).round()).mean())
+
+
+def assert_same_there_and_back(folder: Path, tmp_path: Path, **call: Any) -> None:
+    """Convert diffusers' folder to Paddle and back, and save it both ways: `call` gives the same picture everywhere.
+
+    diffusers loads what goes back as the class that the folder names.
+    """
+    paddle_folder, torch_folder = there_and_back(folder, tmp_path)
+    ours = ppdiffusers.DiffusionPipeline.from_pretrained(paddle_folder)
+    saved, saved_for_torch = saved_both_ways(ours, tmp_path)
+    again = ppdiffusers.DiffusionPipeline.from_pretrained(saved)
+    assert type(again) is type(ours)
+    for mine, back in ((ours, torch_folder), (again, saved_for_torch)):
+        theirs = diffusers.DiffusionPipeline.from_pretrained(back)
+        assert type(theirs).__name__ == type(ours).__name__
+        for pipeline in (mine, theirs):
+            pipeline.set_progress_bar_config(disable=True)
+        results = call_both(mine, theirs, seed=3, output_type="np", **call)
+        assert_pictures_agree(results[0].images, results[1].images)

@@ -13,6 +13,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -231,6 +232,23 @@ def tiny_stable_diffusion(
     )
     _save(pipeline, folder, dtype, safe_serialization, file_variant, max_shard_size)
     return folder
+
+
+def tiny_stable_diffusion_as(
+    tmp_path: Path, pipeline_class: type, *, in_channels: int = 4, seed: int = 0, **settings: Any
+) -> Path:
+    """Save such a folder for another of diffusers' classes, with a UNet of `in_channels`, and return it.
+
+    Args:
+        settings: those of `tiny_stable_diffusion`.
+    """
+    folder = tiny_stable_diffusion(tmp_path, seed=seed, **settings)
+    config = {k: v for k, v in tiny_unet(settings.get("variant", "sd1")).config.items() if not k.startswith("_")}
+    unet = randomize(diffusers.UNet2DConditionModel(**{**config, "in_channels": in_channels}), seed + 2)
+    pipeline = pipeline_class.from_pretrained(folder, unet=unet)
+    target = Path(tmp_path) / pipeline_class.__name__
+    pipeline.save_pretrained(target)
+    return target
 
 
 def tiny_ddpm(

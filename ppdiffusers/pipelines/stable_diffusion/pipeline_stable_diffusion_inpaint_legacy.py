@@ -22,35 +22,12 @@ from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.images import encode_image
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.run import Loop, inference, last_timesteps, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.steps.text_guided import TextGuidedAloneMixin
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 
-class StableDiffusionInpaintPipelineLegacy(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures whose masked part is painted anew; the components are those of `TextGuidedMixin`."""
-
-    def __init__(
-        self,
-        vae: Any,
-        text_encoder: Any,
-        tokenizer: Any,
-        unet: Any,
-        scheduler: Any,
-        safety_checker: Any,
-        feature_extractor: Any,
-        requires_safety_checker: bool = True,
-    ):
-        DiffusionPipeline.__init__(self)
-        self._set_up(
-            requires_safety_checker,
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            scheduler=scheduler,
-            safety_checker=safety_checker,
-            feature_extractor=feature_extractor,
-        )
+class StableDiffusionInpaintPipelineLegacy(TextGuidedAloneMixin, DiffusionPipeline, StableDiffusionMixin):
+    """Pictures whose masked part is painted anew; the components are those of `TextGuidedAloneMixin`."""
 
     @inference
     def __call__(
