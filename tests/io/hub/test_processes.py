@@ -92,7 +92,7 @@ def test_a_run_goes_on_where_a_process_was_killed(how, start, hub_of, folder, tm
     hub.behave.delay = 0.1
     victim = start()
     go(victim)
-    parts = f"cache/**/{PARTIAL}/unet--*.part"
+    parts = f"cache/**/{PARTIAL}/{WEIGHTS.replace('/', '--')}.part"
     wait_until(lambda: any(part.stat().st_size for part in tmp_path.glob(parts)))
     victim.send_signal(how)
     victim.wait(30)
