@@ -32,6 +32,8 @@ _WORTH_SECONDS = 0.5
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_GB = 3.0, 4.0
 # In "auto", how many more calls like the last one are expected.
 _EXPECTED_CALLS = 4
+# What tracing, compiling and comparing raise (Paddle: AssertionError for what a program cannot do).
+_REASONS_TO_STAY_EAGER = (PPDiffusersError, ValueError, RuntimeError, TypeError, LookupError, AssertionError)
 # Arguments whose numbers change from call to call: they become tensors, so that one program serves all.
 _CHANGING = ("timestep", "timesteps")
 
@@ -232,7 +234,7 @@ class CompiledMethod:
                 found = self._check(program(tensors), expected)
                 about = f"{type(shared.layer).__name__}.{self._name} agrees with eager mode: {found:.1e}"
                 cache.find_or_make(proof, about, lambda folder: None)
-        except (PPDiffusersError, ValueError, RuntimeError, TypeError, LookupError) as error:
+        except _REASONS_TO_STAY_EAGER as error:
             logger.warning(
                 "%s.%s is not compiled for these arguments, and computes in eager mode: %s",
                 type(shared.layer).__name__,

@@ -34,7 +34,7 @@ def _core_of(cpu: int) -> str:
 def prepare() -> None:
     """Before Paddle is imported: let it use all cores, unless the user has said how many."""
     if "paddle" not in sys.modules:
-        os.environ.setdefault(_VARIABLE, str(physical_cores()))
+        os.environ[_VARIABLE] = str(get_num_threads())  # Paddle reads one number only
 
 
 def set_num_threads(count: int) -> None:

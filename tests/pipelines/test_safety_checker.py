@@ -43,15 +43,16 @@ def test_flags_and_black_pictures(checkers):
     np.testing.assert_array_equal(np.stack(listed), reference.numpy())
 
 
-def test_scores_are_cosines_minus_thresholds(checkers):
+def test_cosines(checkers):
     ours, theirs = checkers
     pixels = noise((5, 3, 32, 32), "pixels")
     with torch.no_grad():
         embeds = theirs.visual_projection(theirs.vision_model(torch.from_numpy(pixels))[1]).numpy()
-    scores = ours._scores(paddle.to_tensor(embeds), ours.concept_embeds, ours.concept_embeds_weights)
-    concepts = theirs.concept_embeds.detach().numpy()
-    cosines = embeds @ concepts.T / np.linalg.norm(embeds, axis=1)[:, None] / np.linalg.norm(concepts, axis=1)
-    np.testing.assert_allclose(scores, cosines - theirs.concept_embeds_weights.detach().numpy(), atol=1e-5)
+    special, concepts = ours.cosines(paddle.to_tensor(pixels))
+    for found, vectors in ((special, theirs.special_care_embeds), (concepts, theirs.concept_embeds)):
+        vectors = vectors.detach().numpy()
+        wanted = embeds @ vectors.T / np.linalg.norm(embeds, axis=1)[:, None] / np.linalg.norm(vectors, axis=1)
+        np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
 
 
 def test_special_care_makes_all_thresholds_stricter(tmp_path):

@@ -6,9 +6,6 @@ import numpy as np
 import paddle
 
 from ppdiffusers.pipelines.steps.concept_checker import ConceptChecker
-from ppdiffusers.utils.logging import get_logger
-
-logger = get_logger(__name__)
 
 
 class StableDiffusionSafetyChecker(ConceptChecker):
@@ -27,12 +24,6 @@ class StableDiffusionSafetyChecker(ConceptChecker):
             The pictures, flagged ones all zero, and a flag for each.
         """
         flags = self.judge(clip_input)
-        if any(flags):
-            logger.warning(
-                "The safety checker flagged %d of %d pictures: these are returned black. Try another prompt or seed.",
-                sum(flags),
-                len(flags),
-            )
         return _black_where(flags, images), flags
 
 

@@ -8,6 +8,9 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.transformers import CLIPConfig, CLIPVisionModel, PretrainedModel
+from ppdiffusers.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 CONCEPTS, SPECIAL_CARE = 17, 3
 # How much stricter all thresholds are for a picture that needs special care.
@@ -22,6 +25,8 @@ class ConceptChecker(PretrainedModel):
     """
 
     config_class = CLIPConfig
+    # What a compiled program computes; the flags are decided from it in numpy.
+    compiled_methods = ("cosines",)
 
     def __init__(self, config: CLIPConfig):
         super().__init__(config)
@@ -41,16 +46,28 @@ class ConceptChecker(PretrainedModel):
     @paddle.no_grad()
     def judge(self, clip_input: paddle.Tensor) -> list[bool]:
         """A flag for each picture; `clip_input` is what the image tower reads, [B, 3, h, w]."""
-        pooled = self.vision_model(clip_input)[1]  # [B, hidden_size]
-        embeds = self.visual_projection(pooled)  # [B, projection_dim]
-        special = self._scores(embeds, self.special_care_embeds, self.special_care_embeds_weights)  # [B, 3]
+        special, concepts = self.cosines(clip_input)  # [B, 3], [B, 17]
+        special = _above(special, self.special_care_embeds_weights)
         needs_care = (special.round(3) > 0).any(axis=1, keepdims=True)  # [B, 1]
-        scores = self._scores(embeds, self.concept_embeds, self.concept_embeds_weights)  # [B, 17]
-        scores = scores + np.where(needs_care, STRICTER, 0.0)
-        return [bool(flag) for flag in (scores.round(3) > 0).any(axis=1)]
+        scores = _above(concepts, self.concept_embeds_weights) + np.where(needs_care, STRICTER, 0.0)
+        flags = [bool(flag) for flag in (scores.round(3) > 0).any(axis=1)]
+        if any(flags):
+            logger.warning(
+                "The safety checker flagged %d of %d pictures: these are returned black. Try another prompt or seed.",
+                sum(flags),
+                len(flags),
+            )
+        return flags
 
-    @staticmethod
-    def _scores(embeds: paddle.Tensor, concepts: paddle.Tensor, thresholds: paddle.Tensor) -> np.ndarray:
-        """Cosines minus thresholds: [B, concepts]."""
-        cosines = paddle.matmul(F.normalize(embeds), F.normalize(concepts), transpose_y=True)
-        return cosines.astype("float32").numpy() - thresholds.astype("float32").numpy().astype(np.float64)
+    def cosines(self, clip_input: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Cosines of the pictures with the concepts of special care, [B, 3], and with the others, [B, 17]."""
+        embeds = F.normalize(self.visual_projection(self.vision_model(clip_input)[1]))  # [B, projection_dim]
+        return tuple(
+            paddle.matmul(embeds, F.normalize(concepts), transpose_y=True)
+            for concepts in (self.special_care_embeds, self.concept_embeds)
+        )
+
+
+def _above(cosines: paddle.Tensor, thresholds: paddle.Tensor) -> np.ndarray:
+    """How far cosines [B, N] are above the thresholds [N], in float64."""
+    return cosines.astype("float32").numpy() - thresholds.astype("float32").numpy().astype(np.float64)

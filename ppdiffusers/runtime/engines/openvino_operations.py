@@ -242,6 +242,15 @@ def _reduce(t, op):
     return [reduce(t.node(op, 0), _axes(t, op, t.array(op, 1).tolist()), op.attributes["keepdim"])]
 
 
+@_does("p_norm")
+def _p_norm(t, op):
+    reduce = {1.0: ops.reduce_l1, 2.0: ops.reduce_l2}.get(op.attributes["porder"])
+    if reduce is None:
+        t.refuse(f"p_norm of order {op.attributes['porder']}")
+        reduce = ops.reduce_l2
+    return [reduce(t.node(op, 0), _axes(t, op, [op.attributes["axis"]]), op.attributes["keepdim"])]
+
+
 def _axes(t, op, axes):
     rank = len(t.shape_of_input(op, 0))
     return ops.constant(np.asarray([axis % rank for axis in axes] or range(rank), np.int64))

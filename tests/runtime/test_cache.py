@@ -1,0 +1,201 @@
+"""Programs on disk: made once, by one process at a time, rebuilt when they are damaged or stale, and not too many."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import paddle
+import pytest
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.runtime import cache, compile
+from tests.runtime.support import BACKENDS, program_cache, relative_distance, tiny_unet, unet_inputs
+
+__all__ = ["program_cache"]
+ROOT = Path(__file__).parents[2]
+
+
+def writer(text: str, made: list[str] | None = None):
+    """Fills an entry with one file, and notes that it was asked to."""
+
+    def make(folder: Path) -> None:
+        (folder / "data").write_text(text)
+        if made is not None:
+            made.append(text)
+
+    return make
+
+
+def compiled_result(backend: str, changes=lambda unet: None) -> paddle.Tensor:
+    """What a newly made tiny UNet gives from its program alone."""
+    unet = tiny_unet()
+    changes(unet)
+    compile(unet, backend=backend)
+    with paddle.no_grad():
+        unet(*unet_inputs())
+        return unet(*unet_inputs()).sample
+
+
+def test_an_entry_is_made_once(program_cache):
+    made = []
+    first = cache.find_or_make("a", "an entry", writer("text", made))
+    assert cache.find_or_make("a", "an entry", writer("text", made)) == first
+    assert made == ["text"] and (first / "data").read_text() == "text"
+    assert cache.is_there("a") and not cache.is_there("b")
+    assert [entry.about for entry in cache.list_programs()] == ["an entry"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "data").write_text("TEXT"),
+        lambda folder: (folder / "data").write_text("tex"),
+        lambda folder: (folder / "data").unlink(),
+        lambda folder: (folder / cache.ENTRY).write_text("{"),
+        lambda folder: (folder / cache.ENTRY).unlink(),
+    ],
+    ids=["other content", "cut off", "file missing", "description cut off", "description missing"],
+)
+def test_a_damaged_entry_is_named_and_made_again(damage, program_cache):
+    folder = cache.find_or_make("a", "an entry", writer("text"))
+    damage(folder)
+    assert not cache.is_there("a")
+    assert list(cache.verify_programs()) == ["a"]
+    made = []
+    assert (cache.find_or_make("a", "an entry", writer("text", made)) / "data").read_text() == "text"
+    assert made == ["text"] and cache.verify_programs() == {}
+
+
+def test_an_interrupted_maker_leaves_nothing(program_cache):
+    def fails(folder):
+        (folder / "data").write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        cache.find_or_make("a", "an entry", fails)
+    assert not cache.is_there("a") and cache.list_programs() == []
+    assert [path.name for path in program_cache.iterdir() if path.name != ".locks"] == []
+
+
+def test_the_limit_removes_what_was_used_longest_ago(program_cache, monkeypatch):
+    monkeypatch.setenv("PPDIFFUSERS_PROGRAM_CACHE_GB", str(3500 / 2**30))
+    for age, name in enumerate("abc"):
+        folder = cache.find_or_make(name, name, writer("x" * 1000))
+        os.utime(folder / cache.ENTRY, (1e9 + age, 1e9 + age))
+    cache.find_or_make("a", "a", writer("x"))  # used again
+    cache.find_or_make("d", "d", writer("x" * 1000))
+    assert {entry.name for entry in cache.list_programs()} == {"a", "c", "d"}
+
+
+def test_the_newest_entry_stays_although_it_is_too_large(program_cache, monkeypatch):
+    monkeypatch.setenv("PPDIFFUSERS_PROGRAM_CACHE_GB", "0")
+    assert (cache.find_or_make("a", "a", writer("x" * 1000)) / "data").is_file()
+    cache.find_or_make("b", "b", writer("x" * 1000))
+    assert [entry.name for entry in cache.list_programs()] == ["b"]
+
+
+def test_removing(program_cache):
+    assert cache.remove_programs() == []
+    for name in "abc":
+        cache.find_or_make(name, name, writer(name))
+    with pytest.raises(InputError, match="nonsense"):
+        cache.remove_programs(["a", "nonsense"])
+    assert cache.remove_programs(["a"]) == ["a"]
+    assert sorted(cache.remove_programs()) == ["b", "c"]
+    assert cache.list_programs() == []
+
+
+def test_a_limit_that_is_no_number_is_named(program_cache, monkeypatch):
+    monkeypatch.setenv("PPDIFFUSERS_PROGRAM_CACHE_GB", "much")
+    with pytest.raises(InputError, match="PPDIFFUSERS_PROGRAM_CACHE_GB.*much"):
+        cache.size_limit()
+
+
+def test_the_key_depends_on_every_part_and_on_the_code(monkeypatch):
+    key = cache.content_key(weights="w", form="f")
+    assert key == cache.content_key(form="f", weights="w")
+    assert len({key, cache.content_key(weights="v", form="f"), cache.content_key(weights="w", form="g")}) == 3
+    monkeypatch.setattr(cache, "code_hash", lambda: "other code")
+    assert cache.content_key(weights="w", form="f") != key
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_next_network_with_these_weights_uses_the_programs(backend, program_cache, monkeypatch):
+    wanted = compiled_result(backend)
+    before = {entry.name for entry in cache.list_programs()}
+    monkeypatch.setattr("ppdiffusers.runtime.program.trace", None)
+    assert relative_distance(compiled_result(backend), wanted) <= 1e-6
+    assert {entry.name for entry in cache.list_programs()} == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_damaged_programs_and_weights_are_rebuilt(backend, program_cache):
+    wanted = compiled_result(backend)
+    for path in program_cache.glob("*/*"):
+        raw = bytearray(path.read_bytes())
+        if path.name != cache.ENTRY and raw:
+            raw[len(raw) // 2] ^= 1
+            path.write_bytes(raw)
+    assert len(cache.verify_programs()) == 2  # the program and the weights
+    assert relative_distance(compiled_result(backend), wanted) <= 1e-6
+    assert cache.verify_programs() == {}
+
+
+def test_other_weights_have_programs_of_their_own(program_cache):
+    def change(unet):
+        unet.conv_out.bias.set_value(unet.conv_out.bias + 1)
+
+    first, second = compiled_result("onednn"), compiled_result("onednn", change)
+    assert relative_distance(first + 1, second) <= 1e-4
+    assert relative_distance(compiled_result("onednn"), first) <= 1e-6
+
+
+def test_two_processes_at_once(program_cache):
+    """Both get the right numbers, and each entry was written once or twice with equal content."""
+    code = textwrap.dedent(
+        """
+        import numpy as np, paddle, sys
+        from ppdiffusers.runtime import compile
+        from tests.runtime.support import tiny_unet, unet_inputs
+        unet = tiny_unet()
+        with paddle.no_grad():
+            wanted = unet(*unet_inputs()).sample
+            compile(unet, backend="onednn")
+            for _ in range(2):
+                found = unet(*unet_inputs()).sample
+                assert float((found - wanted).abs().max() / wanted.abs().max()) <= 1e-4
+        assert unet.forward._programs
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in running:
+        assert process.wait(timeout=240) == 0, process.stderr.read()
+    assert cache.verify_programs() == {}
+    kinds = sorted(path.name.partition("-")[0] for path in program_cache.iterdir() if path.name[0] != ".")
+    assert kinds == ["program", "verified", "weights"]
+    assert not [path for path in program_cache.iterdir() if path.name.endswith(".part")]
+
+
+def test_weights_lie_in_memory_once(program_cache):
+    """While it is compiled, the network reads its weights from the mapped file of the cache."""
+    unet = tiny_unet()
+    compile(unet, backend="onednn")
+    with paddle.no_grad():
+        unet(*unet_inputs())
+    (weights,) = program_cache.glob("weights-*/weights.bin")
+    ranges = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if line.endswith(str(weights)):
+            start, end = line.split()[0].split("-")
+            ranges.append((int(start, 16), int(end, 16)))
+    table = json.loads((weights.parent / "weights.json").read_text())
+    for name, parameter in unet.named_parameters():
+        assert any(start <= parameter.data_ptr() < end for start, end in ranges), name
+        assert name in table

@@ -1,0 +1,86 @@
+"""How many threads compute: all physical cores, unless somebody says otherwise."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.runtime import set_num_threads
+from ppdiffusers.runtime.threads import physical_cores
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str, **variables: str | None) -> list[str]:
+    """What a new interpreter prints, one item per line."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **{k: v for k, v in variables.items() if v is not None}}
+    for name, value in variables.items():
+        if value is None:
+            environment.pop(name, None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+REPORT = """
+import os
+{before}
+import ppdiffusers
+{between}
+import paddle
+print(ppdiffusers.get_num_threads(), os.environ["OMP_NUM_THREADS"])
+"""
+
+
+def test_all_physical_cores_although_paddle_would_take_one():
+    count = str(physical_cores())
+    assert run(REPORT.format(before="", between=""), OMP_NUM_THREADS=None) == [count, count]
+
+
+def test_the_variable_is_respected():
+    assert run(REPORT.format(before="", between=""), OMP_NUM_THREADS="3") == ["3", "3"]
+    assert run(REPORT.format(before="", between=""), OMP_NUM_THREADS="2,1") == ["2", "2"]
+
+
+def test_set_num_threads_wins_before_and_after_paddle():
+    assert run(REPORT.format(before="", between="ppdiffusers.set_num_threads(2)"), OMP_NUM_THREADS="3") == ["2", "2"]
+    code = REPORT.format(before="import paddle", between="ppdiffusers.set_num_threads(5)")
+    assert run(code, OMP_NUM_THREADS=None) == ["5", "5"]
+
+
+def test_work_is_done_by_that_many_threads():
+    """A matrix product in Paddle's own kernels has three threads more when it may use four."""
+    code = """
+import os
+import ppdiffusers
+ppdiffusers.set_num_threads({count})
+import paddle
+x = paddle.ones([1200, 1200])
+(x @ x).numpy()
+print(len(os.listdir("/proc/self/task")))
+"""
+    (one,), (four,) = (run(code.format(count=count), OMP_NUM_THREADS=None) for count in (1, 4))
+    assert int(four) - int(one) >= 3
+
+
+def test_torch_beside_it_keeps_its_threads():
+    """Neither import order takes the other's threads away."""
+    code = """
+import {first}
+import {second}
+import paddle, torch
+print(torch.get_num_threads(), ppdiffusers.get_num_threads())
+"""
+    count = str(physical_cores())
+    for first, second in (("torch", "ppdiffusers"), ("ppdiffusers", "torch")):
+        found = run(code.format(first=first, second=second), OMP_NUM_THREADS=None, MKL_NUM_THREADS=None)
+        assert found == [count, count], (first, second)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, "4", True, None])
+def test_a_count_that_is_none(count):
+    with pytest.raises(InputError, match="number of threads"):
+        set_num_threads(count)
