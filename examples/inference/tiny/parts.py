@@ -4,7 +4,7 @@ from pathlib import Path
 
 import paddle
 
-from ppdiffusers import AutoencoderKL, UNet2DConditionModel
+from ppdiffusers import AutoencoderKL, UNet2DConditionModel, VQModel
 from ppdiffusers.transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -79,6 +79,21 @@ def vae(**settings) -> AutoencoderKL:
             "block_out_channels": [8, 8, 16, 16],
             "layers_per_block": 1,
             "norm_num_groups": 4,
+            "sample_size": SIDE,
+            **settings,
+        }
+    )
+
+
+def vq_model(**settings) -> VQModel:
+    """带码本的自编码器，三级：边长缩小到四分之一。"""
+    return VQModel(
+        **{
+            "down_block_types": ["DownEncoderBlock2D"] * 3,
+            "up_block_types": ["UpDecoderBlock2D"] * 3,
+            "block_out_channels": [8, 16, 16],
+            "norm_num_groups": 4,
+            "num_vq_embeddings": 64,
             "sample_size": SIDE,
             **settings,
         }

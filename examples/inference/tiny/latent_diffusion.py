@@ -1,0 +1,60 @@
+"""Latent Diffusion 的小模型：文生图（LDMBert 读文本），以及四倍放大。"""
+
+import string
+from pathlib import Path
+
+from ppdiffusers import DDIMScheduler, LDMSuperResolutionPipeline, LDMTextToImagePipeline, UNet2DModel
+from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertConfig, LDMBertModel
+from ppdiffusers.transformers import BertTokenizer
+from tiny import parts
+
+
+def make(folder: Path) -> Path:
+    """把文生图的小模型存到 `folder`，返回它。"""
+    parts.seed()
+    vocabulary = tokenizer(folder)
+    config = LDMBertConfig(
+        vocab_size=len(vocabulary),
+        d_model=parts.WIDTH,
+        encoder_layers=2,
+        encoder_ffn_dim=64,
+        encoder_attention_heads=4,
+        head_dim=8,
+    )
+    LDMTextToImagePipeline(
+        vqvae=parts.vae(), bert=LDMBertModel(config), tokenizer=vocabulary, unet=parts.unet(), scheduler=scheduler()
+    ).save_pretrained(folder)
+    return folder
+
+
+def make_super_resolution(folder: Path) -> Path:
+    """把四倍放大的小模型存到 `folder`，返回它。"""
+    parts.seed()
+    unet = UNet2DModel(
+        sample_size=32,
+        in_channels=6,  # 潜变量和小图，各 3 个通道
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=[16, 32],
+        down_block_types=["DownBlock2D", "AttnDownBlock2D"],
+        up_block_types=["AttnUpBlock2D", "UpBlock2D"],
+        norm_num_groups=8,
+    )
+    LDMSuperResolutionPipeline(vqvae=parts.vq_model(), unet=unet, scheduler=scheduler()).save_pretrained(folder)
+    return folder
+
+
+def tokenizer(folder: Path) -> BertTokenizer:
+    """英文 WordPiece 小词表：字母、词中的字母和标点。"""
+    letters = string.ascii_lowercase + string.digits
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation, *letters]
+    tokens += [f"##{letter}" for letter in letters]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "vocab.txt"
+    file.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    return BertTokenizer(file, model_max_length=77)
+
+
+def scheduler() -> DDIMScheduler:
+    """已发布的潜扩散模型所用的噪声表。"""
+    return DDIMScheduler(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False)
