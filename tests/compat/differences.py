@@ -26,6 +26,15 @@ PARAMETERS: dict[str, str] = {
     "CLIPModel.forward(return_loss)": "the contrastive loss is training's business",
     "CLIPModel.forward(output_attentions)": "the towers' outputs hold them",
     "CLIPModel.forward(output_hidden_states)": "the towers' outputs hold them",
+    **dict.fromkeys(
+        (
+            "XLMRobertaModel.__init__(add_pooling_layer)",
+            *(f"XLMRobertaModel.forward({name})" for name in ("head_mask", "inputs_embeds", "encoder_hidden_states")),
+            *(f"XLMRobertaModel.forward({name})" for name in ("encoder_attention_mask", "past_key_values")),
+            *(f"XLMRobertaModel.forward({name})" for name in ("use_cache", "cache_position")),
+        ),
+        "it encodes AltDiffusion's prompts; decoding, caches and pruned heads have no use there",
+    ),
     "*.pad(verbose)": "nothing is printed",
     "*.pad(return_attention_mask)": "the mask is always there",
     "Transformer2DModel.forward(added_cond_kwargs)": "for networks over patches, which have a class of their own",

@@ -16,7 +16,10 @@ from ppdiffusers.pipelines.steps.images import decode_latents
 from ppdiffusers.pipelines.steps.prompts import encode_texts
 from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.utils.torch_utils import as_generator
+
+logger = get_logger(__name__)
 
 SAFETY_CONCEPT = (
     "an image showing hate, harassment, violence, suffering, humiliation, harm, suicide, sexual, nudity, bodily "
@@ -75,12 +78,18 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         Raises:
             InputError: arguments that do not fit; all of them are listed.
         """
-        height, width = self._size(height, width, latents)
+        own = self._size(None, None, latents)
+        height, width = height or own[0], width or own[1]
         channels = self.unet.config.in_channels
-        checks.refuse(
-            self,
-            checks.check_prompts(prompt, None, negative_prompt, None),
-            checks.check_size(height, width),
+        self.check_inputs(
+            prompt,
+            height,
+            width,
+            callback_steps,
+            negative_prompt,
+            None,
+            None,
+            None,
             checks.check_sampling(
                 self.scheduler,
                 num_inference_steps,
@@ -95,7 +104,7 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
                 sld_mom_beta=sld_mom_beta,
             ),
             checks.check_no_ip_adapter(ip_adapter_image, None),
-            checks.check_callbacks(None, None, (), callback, callback_steps),
+            checks.check_callbacks(None, None, (), callback, None),
             checks.check_noise(
                 latents,
                 generator,
@@ -110,6 +119,8 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         generator = as_generator(generator)
         self._begin(guidance_scale)
         safe = sld_guidance_scale > 1 and self.do_classifier_free_guidance
+        if not safe:
+            logger.warning("Safety guidance is off: it needs `guidance_scale` and `sld_guidance_scale` above 1.")
 
         # 1. what to keep away from, the prompt, and the concept
         prompt_embeds, negative_prompt_embeds = self.encode_prompt(
@@ -133,6 +144,7 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         # 3. denoise
         momentum = paddle.zeros_like(latents)  # nu
         loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop.watch.note("the text encoder", embeds)
         for i, t in loop.steps():
             model_input = self.scheduler.scale_model_input(paddle.concat([latents] * len(parts)), t)
             noise_pred = self.unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0]
@@ -151,11 +163,60 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
             (latents,) = loop.end_step(i, t, latents=latents)
 
         # 4. decode, judge
-        image, has_nsfw_concept, unsafe = self._judged(latents, output_type, embeds.dtype, loop.watch)
+        if output_type == "latent":
+            image, has_nsfw_concept, unsafe = latents, None, None
+        else:
+            image = decode_latents(self.vae, latents, loop.watch)  # [B, 3, H, W]
+            image, has_nsfw_concept, unsafe = self.run_safety_checker(image, self.device, embeds.dtype, safe)
+        loop.watch.warn()
+        image = self.image_processor.postprocess(image, output_type)
+        unsafe = None if unsafe is None else self.image_processor.postprocess(unsafe, output_type)
         concept = self.safety_concept if safe else None
         if not return_dict:
             return image, has_nsfw_concept, concept, unsafe
         return StableDiffusionSafePipelineOutput(image, has_nsfw_concept, unsafe, concept)
+
+    def check_inputs(
+        self,
+        prompt: Any,
+        height: Any,
+        width: Any,
+        callback_steps: Any,
+        negative_prompt: Any = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
+        callback_on_step_end_tensor_inputs: Any = None,
+        *more_findings: list[str],
+    ) -> None:
+        """Raise one InputError that lists everything wrong with the arguments."""
+        checks.refuse(
+            self,
+            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
+            checks.check_size(height, width),
+            checks.check_callbacks(
+                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
+            ),
+            *more_findings,
+        )
+
+    def run_safety_checker(
+        self, image: paddle.Tensor | np.ndarray, device: Any, dtype: Any, enable_safety_guidance: bool
+    ) -> tuple[Any, list[bool] | None, Any]:
+        """(pictures, flagged ones black; flags; flagged pictures as they were, the others black).
+
+        Without a safety checker the last two are None. `device` and `enable_safety_guidance` have no effect.
+
+        Args:
+            image: [B, 3, H, W] in [-1, 1], or an array [B, H, W, 3] in [0, 1].
+        """
+        _, flags = super().run_safety_checker(image, device, dtype)
+        if flags is None:
+            return image, None, None
+        flagged = np.reshape(flags, (-1, 1, 1, 1))
+        if isinstance(image, np.ndarray):
+            return np.where(flagged, 0, image), flags, np.where(flagged, image, 0)
+        flagged, black = paddle.to_tensor(flagged), paddle.full_like(image, -1)
+        return paddle.where(flagged, black, image), flags, paddle.where(flagged, image, black)
 
     def _concept(self, prompt_embeds: paddle.Tensor) -> paddle.Tensor:
         """The concept's embedding for each picture, [B, L, D]; it is repeated where long prompts made L longer."""
@@ -163,25 +224,6 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         limit = min(length, self.tokenizer.model_max_length)
         encoded = encode_texts(self.tokenizer, self.text_encoder, [self.safety_concept], max_length=limit)
         return encoded.astype(prompt_embeds.dtype).tile([batch, length // limit, 1])
-
-    def _judged(self, latents: paddle.Tensor, output_type: str, dtype: Any, watch: Any) -> tuple[Any, Any, Any]:
-        """(pictures, flags, flagged pictures as they were) of latents [B, C, h, w]."""
-        if output_type == "latent":
-            watch.warn()
-            return latents, None, None
-        image = decode_latents(self.vae, latents, watch)  # [B, 3, H, W]
-        watch.warn()
-        if self.safety_checker is None:
-            return self.image_processor.postprocess(image, output_type), None, None
-        image, flags = self.run_safety_checker(image, self.device, dtype)
-        shown = (image / 2 + 0.5).clip(0, 1)  # in [0, 1], where black is zero
-        flagged = paddle.to_tensor(flags).astype(shown.dtype).reshape([-1, 1, 1, 1])  # [B, 1, 1, 1]
-        as_it_is = [False] * len(flags)
-        seen, unsafe = (
-            self.image_processor.postprocess(part, output_type, as_it_is)
-            for part in (shown * (1 - flagged), shown * flagged)
-        )
-        return seen, flags, unsafe
 
 
 def safety_scale(difference: paddle.Tensor, scale: float, threshold: float) -> paddle.Tensor:
