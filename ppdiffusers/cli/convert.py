@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pretrained_model_name_or_path",
         required=True,
         metavar="SRC",
-        help="folder of a pipeline (with model_index.json) or of one component (with its config.json)",
+        help="folder of a pipeline (with model_index.json) or of one component (with its config.json), or the name of "
+        "a model on a hub",
     )
     parser.add_argument("--output_path", required=True, metavar="DST", help="folder to write; it must not exist yet")
     parser.add_argument(
@@ -68,7 +69,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
     to = arguments.to
     if to is None:
-        to = detect_direction(arguments.pretrained_model_name_or_path)
+        to = detect_direction(arguments.pretrained_model_name_or_path, arguments.variant)
         print(f"{arguments.pretrained_model_name_or_path}: converting to {to}")
     report = convert_folder(
         arguments.pretrained_model_name_or_path,

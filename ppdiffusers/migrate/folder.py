@@ -18,6 +18,7 @@ from ppdiffusers.convert.model_index import INDEX_NAME
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError
 from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.tensors import LazyTensor
+from ppdiffusers.io.needs import NeedAll
 from ppdiffusers.io.source import resolve_folder
 from ppdiffusers.io.weights import write_pdparams, write_safetensors
 from ppdiffusers.migrate.paths import check_paths
@@ -49,7 +50,7 @@ def convert_diffusers_to_paddle(
     """Convert a diffusers folder (PyTorch weights) for Paddle; PyTorch is not needed.
 
     Args:
-        pretrained_model_name_or_path: folder of a pipeline, or of one component.
+        pretrained_model_name_or_path: folder of a pipeline or of one component, or the name of a model on a hub.
         output_path: folder to write. It appears when everything is written, or not at all.
         dtype: "float32", "float16" or "bfloat16" casts floating tensors; None keeps every tensor exactly.
         format: "pdparams" (default) or "safetensors".
@@ -122,7 +123,7 @@ def convert_folder(
 ) -> ConversionReport:
     """Convert a folder to the framework `to`, "paddle" or "diffusers"; see `convert_diffusers_to_paddle`."""
     options = _checked_options(to, dtype, format, layout, variant)
-    source, output = check_paths(source, output, overwrite)
+    source, output = check_paths(source, output, overwrite, variant)
     if verify:
         need_frameworks()  # before the work, not after it
     with _readable_os_errors(output):
@@ -139,14 +140,14 @@ def convert_folder(
     return ConversionReport(source, output, to, written, copied, plan.left_out)
 
 
-def detect_direction(source: str | os.PathLike) -> str:
-    """The framework that `source` is not for: "paddle" or "diffusers".
+def detect_direction(source: str | os.PathLike, variant: str | None = None) -> str:
+    """The framework that `source`, a folder or a model's name, is not for: "paddle" or "diffusers".
 
     Raises:
         SourceError: there is no such folder.
         ConversionError: it holds weights of both frameworks, or none and nothing that tells whose it is.
     """
-    folder = resolve_folder(source)
+    folder = resolve_folder(source, needs=NeedAll(variant))
     found = frameworks_in([folder, *(path for path in folder.iterdir() if path.is_dir())])
     if not found:
         ours = any("_ppdiffusers_version" in path.read_text("utf-8") for path in folder.rglob("*config.json"))

@@ -6,17 +6,20 @@ import os
 from pathlib import Path
 
 from ppdiffusers.core.errors import ConversionError
+from ppdiffusers.io.needs import NeedAll
 from ppdiffusers.io.source import resolve_folder
 
 
-def check_paths(source: str | os.PathLike, output: str | os.PathLike, overwrite: bool) -> tuple[Path, Path]:
-    """Both as absolute paths.
+def check_paths(
+    source: str | os.PathLike, output: str | os.PathLike, overwrite: bool, variant: str | None = None
+) -> tuple[Path, Path]:
+    """Both as absolute paths; a source that is the name of a model is fetched, the weights of `variant` if it is given.
 
     Raises:
         SourceError: there is no such source.
         ConversionError: the output exists and may not be replaced, or one folder lies in the other.
     """
-    source = resolve_folder(source).resolve()
+    source = resolve_folder(source, needs=NeedAll(variant)).resolve()
     output = Path(output).expanduser().resolve()
     if source == output or source in output.parents or output in source.parents:
         raise ConversionError(

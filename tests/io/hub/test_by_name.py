@@ -1,0 +1,107 @@
+"""Everything that `from_pretrained` loads from a folder it loads from a hub too, as diffusers wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ppdiffusers
+from ppdiffusers import convert_diffusers_to_paddle
+from ppdiffusers.cli.main import main
+from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from tests.io.hub.conftest import files_under
+from tests.io.hub.servers import PROTOCOLS
+from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
+
+
+@pytest.fixture
+def torch_folder(tmp_path) -> Path:
+    return tiny_stable_diffusion(tmp_path)
+
+
+def same_weights(one, other) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(np.array_equal(first[k].numpy(), second[k].numpy()) for k in first)
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_a_pipeline_in_pytorchs_format(source, hub_of, tmp_path):
+    folder = tiny_ddpm(tmp_path)
+    hub_of(source, folder)
+    pipe = ppdiffusers.DiffusionPipeline.from_pretrained("acme/tiny")
+    assert type(pipe) is ppdiffusers.DDPMPipeline
+    local = ppdiffusers.DDPMPipeline.from_pretrained(folder)
+    assert same_weights(pipe.unet, local.unet)
+    calls = {"num_inference_steps": 2, "output_type": "np", "generator": 0}
+    assert np.array_equal(pipe(**calls).images, local(**calls).images)
+
+
+def test_each_kind_of_component(hub_of, torch_folder):
+    hub_of("hf", torch_folder)
+    networks = {
+        "unet": ppdiffusers.UNet2DConditionModel,
+        "vae": ppdiffusers.AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "safety_checker": StableDiffusionSafetyChecker,
+    }
+    for name, cls in networks.items():
+        loaded = cls.from_pretrained("acme/tiny", subfolder=name, source="hf")
+        assert same_weights(loaded, cls.from_pretrained(torch_folder, subfolder=name)), name
+    tokenizer = CLIPTokenizer.from_pretrained("acme/tiny", subfolder="tokenizer")
+    text = "a red circle"
+    assert tokenizer(text).input_ids == CLIPTokenizer.from_pretrained(torch_folder / "tokenizer")(text).input_ids
+    processor = CLIPImageProcessor.from_pretrained("acme/tiny", subfolder="feature_extractor")
+    assert processor.size == CLIPImageProcessor.from_pretrained(torch_folder / "feature_extractor").size
+    scheduler = ppdiffusers.PNDMScheduler.from_pretrained("acme/tiny", subfolder="scheduler")
+    assert scheduler.config.skip_prk_steps is True
+    config = CLIPTextConfig.from_pretrained("acme/tiny", subfolder="text_encoder")
+    assert config == CLIPTextConfig.from_pretrained(torch_folder / "text_encoder")
+
+
+def test_a_pipeline_that_is_given_components_does_not_fetch_them(hub_of, torch_folder):
+    hub = hub_of("hf", torch_folder)
+    unet = ppdiffusers.UNet2DConditionModel.from_pretrained(torch_folder, subfolder="unet")
+    pipe = ppdiffusers.StableDiffusionPipeline.from_pretrained(
+        "acme/tiny", unet=unet, safety_checker=None, requires_safety_checker=False
+    )
+    assert pipe.unet is unet
+    assert not [path for path in hub.fetched() if "/unet/" in path or "/safety_checker/" in path]
+
+
+def test_the_old_flags_load(hub_of, tmp_path):
+    hub_of("hf", tiny_ddpm(tmp_path))
+    hub_of("aistudio", tiny_ddpm(tmp_path), "acme/other")
+    flags = {"from_diffusers": True, "resume_download": True}
+    assert ppdiffusers.DDPMPipeline.from_pretrained("acme/tiny", from_hf_hub=True, **flags)
+    assert ppdiffusers.DDPMPipeline.from_pretrained("acme/other", from_aistudio=True, **flags)
+    with pytest.raises(SourceError, match="AI Studio"):
+        ppdiffusers.DDPMPipeline.from_pretrained("acme/tiny", from_aistudio=True)
+    with pytest.raises(InputError, match="no source 'hfx'"):
+        ppdiffusers.DDPMPipeline.from_pretrained("acme/tiny", source="hfx")
+
+
+def test_a_wrong_argument_is_refused_before_anything_is_fetched(hub_of, tmp_path):
+    hub = hub_of("hf", tiny_ddpm(tmp_path))
+    with pytest.raises(InputError, match="unett"):
+        ppdiffusers.DDPMPipeline.from_pretrained("acme/tiny", unett=None)
+    assert not hub.requests
+
+
+def test_converting_by_name(hub_of, tmp_path):
+    folder = tiny_ddpm(tmp_path)
+    (folder / "unet/diffusion_pytorch_model.safetensors").rename(
+        folder / "unet/diffusion_pytorch_model.fp16.safetensors"
+    )
+    hub_of("hf", folder)
+    convert_diffusers_to_paddle("acme/tiny", tmp_path / "one", variant="fp16", progress=False)
+    arguments = ["--pretrained_model_name_or_path", "acme/tiny", "--output_path", str(tmp_path / "two")]
+    assert main(["convert", *arguments, "--variant", "fp16", "--quiet"]) == 0
+    converted = files_under(tmp_path / "one")
+    assert converted == files_under(tmp_path / "two")
+    names = ("model_index.json", "unet/config.json", "unet/model_state.pdparams", "scheduler/scheduler_config.json")
+    assert set(converted) == set(names)
+    assert ppdiffusers.DDPMPipeline.from_pretrained(tmp_path / "one")
