@@ -90,8 +90,7 @@ def fir_filter(x: paddle.Tensor, gain: float, up: int, down: int, pad: tuple[int
 def _insert_zeros(x: paddle.Tensor, up: int) -> paddle.Tensor:
     """[R, 1, H, W] -> [R, 1, up*H, up*W], every pixel followed by `up - 1` zeros along both axes."""
     rows, _, height, width = x.shape
-    spread = paddle.zeros([rows, 1, height, up, width, up], dtype=x.dtype)
-    spread[:, :, :, 0, :, 0] = x
+    spread = F.pad(x.reshape([rows, height, 1, width, 1]), [0, up - 1, 0, 0, 0, up - 1])  # [R, H, up, W, up]
     return spread.reshape([rows, 1, height * up, width * up])
 
 

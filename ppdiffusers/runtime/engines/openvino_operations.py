@@ -147,10 +147,11 @@ def _gelu(t, op):
     return [ops.gelu(t.node(op, 0), "tanh" if op.attributes["approximate"] else "erf")]
 
 
-@_does("softmax")
+@_does("softmax", "log_softmax")
 def _softmax(t, op):
     x = t.node(op, 0)
-    return [ops.softmax(x, op.attributes["axis"] % len(x.get_partial_shape()))]
+    softmax = ops.log_softmax if "log" in op.kind else ops.softmax
+    return [softmax(x, op.attributes["axis"] % len(x.get_partial_shape()))]
 
 
 @_does("dropout")

@@ -1,0 +1,51 @@
+"""Every kind of network that the library has is compiled by each engine, and none of them falls back to eager mode."""
+
+import importlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from ppdiffusers import DiffusionPipeline
+from ppdiffusers.migrate import probes
+from ppdiffusers.runtime import compile, is_compiled
+from ppdiffusers.runtime.verify import distance
+from tests.runtime.support import BACKENDS, program_cache, with_random_weights
+
+__all__ = ["program_cache"]
+SCRIPTS = Path(__file__).parents[2] / "examples" / "inference"
+CHECKPOINTS = sorted(p.stem for p in (SCRIPTS / "tiny").glob("*.py") if p.stem not in ("__init__", "parts"))
+# No networks: a table of numbers; and what is called piece by piece, never whole.
+NOT_CALLED = ("LearnedClassifierFreeSamplingEmbeddings",)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_every_network_of_the_tiny_checkpoints(checkpoint, backend, program_cache, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING, logger="ppdiffusers")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    folder = importlib.import_module(f"tiny.{checkpoint}").make(tmp_path / "checkpoint")
+    pipe = DiffusionPipeline.from_pretrained(folder, compile="off")
+    layers = {name: part for name, part in pipe.components.items() if isinstance(part, paddle.nn.Layer)}
+    layers = {name: part for name, part in layers.items() if type(part).__name__ not in NOT_CALLED}
+    assert layers
+    for name, layer in layers.items():
+        with_random_weights(layer)
+        config = layer.config if isinstance(layer.config, Mapping) else layer.config.to_dict()
+
+        def probe(layer=layer, config=config):
+            run = probes.MODELS[type(layer).__name__]
+            with paddle.no_grad():
+                outputs = run(layer, config, np.random.default_rng(0), paddle.to_tensor)
+            return {key: value for key, value in outputs.items() if isinstance(value, paddle.Tensor)}
+
+        wanted = probe()
+        compile(layer, backend=backend)
+        assert is_compiled(layer)
+        for _ in range(2):
+            assert distance(probe(), wanted) <= 1e-4, name
+    assert not [r.getMessage() for r in caplog.records if "is not compiled" in r.getMessage()]
+    assert list(program_cache.glob("program-*"))
