@@ -35,6 +35,8 @@ PARAMETERS: dict[str, str] = {
         ),
         "it encodes AltDiffusion's prompts; decoding, caches and pruned heads have no use there",
     ),
+    "DPTForDepthEstimation.forward(head_mask)": "pruning heads has no use here",
+    "DPTForDepthEstimation.forward(labels)": "the original refuses them too: training is not its business",
     "*.pad(verbose)": "nothing is printed",
     "*.pad(return_attention_mask)": "the mask is always there",
     "Transformer2DModel.forward(added_cond_kwargs)": "for networks over patches, which have a class of their own",
@@ -62,6 +64,8 @@ DEFAULTS: dict[str, str] = {
 METHODS: dict[str, str] = {
     "KarrasVeScheduler.add_noise": "the original's only raises; add_noise_to_input is the algorithm's own",
     "CLIPModel.get_input_embeddings": "two towers: which one's is not said; each tower has its own",
+    "DPTImageProcessor.resize": "one step of `preprocess`, not a tool of its own",
+    "DPTFeatureExtractor.resize": "one step of `preprocess`, not a tool of its own",
     "CLIPImageProcessor.resize": "one step of `preprocess`, not a tool of its own",
     "CLIPFeatureExtractor.resize": "one step of `preprocess`, not a tool of its own",
 }

@@ -1,0 +1,1 @@
+"""DPT: dense prediction transformers, which estimate depth."""

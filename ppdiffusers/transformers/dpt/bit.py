@@ -1,0 +1,184 @@
+"""BiT, a ResNet with group normalisation and standardised weights (Kolesnikov et al., "Big Transfer", arXiv
+1912.11370), as the hybrid vision transformer's backbone; names and keys as in the original library."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from ppdiffusers.transformers.dpt.configuration import BitConfig
+from ppdiffusers.transformers.layers import get_activation
+
+STANDARDISED = 1e-8  # added to the weights' variance
+
+
+def check_bit(config: BitConfig) -> list[str]:
+    """What of a configuration cannot be built here, as sentences."""
+    stages = len(config.depths)
+    known = {
+        "layer_type": ("bottleneck",),
+        "output_stride": (32,),
+        "global_padding": (None, "same", "valid", "SAME", "VALID"),
+    }
+    problems = [f"{key} = {config.get(key)!r}" for key, values in known.items() if config.get(key) not in values]
+    if stages > 4:
+        problems.append(f"{stages} stages, where 4 reach the output stride")
+    names = [f"stage{n + 1}" for n in range(stages)]
+    features = config.out_features or []
+    if len(features) != 3 or not set(features) <= set(names):
+        problems.append(f"out_features = {config.out_features!r}: three of {', '.join(names)} are needed")
+    return [f"backbone_config: {problem}" for problem in problems]
+
+
+def stage_widths(config: BitConfig) -> list[int]:
+    """Channels that each stage gives."""
+    return [_to_multiple_of_8(width * config.width_factor) for width, _ in zip(config.hidden_sizes, config.depths)]
+
+
+def _to_multiple_of_8(value: float) -> int:
+    """The nearest multiple of 8, or the next one where that would be less than nine tenths."""
+    rounded = max(8, int(value + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * value else rounded
+
+
+def pad_same(x: paddle.Tensor, kernel: int, stride: int) -> paddle.Tensor:
+    """Zeros around [B, C, H, W], so that a kernel gives ceil(H / stride) x ceil(W / stride); an odd one at the end."""
+    missing = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]]
+    if not any(missing):
+        return x
+    (top, left), (down, across) = ((m // 2 for m in missing), (m - m // 2 for m in missing))
+    return F.pad(x, [left, across, top, down])
+
+
+class WeightStandardizedConv2d(nn.Conv2D):
+    """A convolution whose kernels are brought to mean 0 and variance 1 first (Qiao et al., arXiv 1903.10520)."""
+
+    def __init__(self, config: BitConfig, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
+        padding = (config.global_padding or "").upper()
+        self.same = padding == "SAME"
+        around = 0 if padding else (stride - 1 + kernel_size - 1) // 2
+        super().__init__(in_channels, out_channels, kernel_size, stride, around, bias_attr=False)
+        self.kernel, self.step, self.around = kernel_size, stride, around
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.same:
+            x = pad_same(x, self.kernel, self.step)
+        mean = self.weight.mean(axis=[1, 2, 3], keepdim=True)  # [O, 1, 1, 1]
+        centred = self.weight - mean
+        variance = (centred * centred).mean(axis=[1, 2, 3], keepdim=True)
+        return F.conv2d(x, centred * paddle.rsqrt(variance + STANDARDISED), None, self.step, self.around)
+
+
+class BitGroupNormActivation(nn.GroupNorm):
+    """Group normalisation, then the activation unless it is switched off."""
+
+    def __init__(self, config: BitConfig, num_channels: int, apply_activation: bool = True):
+        super().__init__(config.num_groups, num_channels, epsilon=1e-5)
+        self.activation = get_activation(config.hidden_act) if apply_activation else None
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = super().forward(x)
+        return x if self.activation is None else self.activation(x)
+
+
+class BitEmbeddings(nn.Layer):
+    """A large convolution and a pooling: a quarter of the picture's sides."""
+
+    def __init__(self, config: BitConfig):
+        super().__init__()
+        self.convolution = WeightStandardizedConv2d(config, config.num_channels, config.embedding_size, 7, 2)
+        self.norm = BitGroupNormActivation(config, config.embedding_size)
+        self.frame = not self.convolution.same
+        self.dynamic_padding = config.embedding_dynamic_padding
+
+    def forward(self, pixel_values: paddle.Tensor) -> paddle.Tensor:  # [B, 3, H, W]
+        x = self.convolution(pixel_values)
+        x = self.norm(F.pad(x, [1, 1, 1, 1]) if self.frame else x)
+        return F.max_pool2d(pad_same(x, 3, 2) if self.dynamic_padding else x, 3, 2)
+
+
+class BitDownsampleConv(nn.Layer):
+    def __init__(self, config: BitConfig, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.conv = WeightStandardizedConv2d(config, in_channels, out_channels, 1, stride)
+        self.norm = BitGroupNormActivation(config, out_channels, apply_activation=False)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.norm(self.conv(x))
+
+
+class BitBottleneckLayer(nn.Layer):
+    """1x1 down to a quarter of the channels, 3x3, 1x1 up again; plus the input."""
+
+    def __init__(self, config: BitConfig, in_channels: int, out_channels: int, stride: int, first: bool):
+        super().__init__()
+        inner = _to_multiple_of_8(out_channels * 0.25)
+        self.downsample = BitDownsampleConv(config, in_channels, out_channels, stride) if first else None
+        self.conv1 = WeightStandardizedConv2d(config, in_channels, inner, 1)
+        self.norm1 = BitGroupNormActivation(config, inner)
+        self.conv2 = WeightStandardizedConv2d(config, inner, inner, 3, stride)
+        self.norm2 = BitGroupNormActivation(config, inner)
+        self.conv3 = WeightStandardizedConv2d(config, inner, out_channels, 1)
+        self.norm3 = BitGroupNormActivation(config, out_channels, apply_activation=False)
+        self.activation = get_activation(config.hidden_act)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.norm1(self.conv1(x))
+        x = self.norm2(self.conv2(x))
+        return self.activation(self.norm3(self.conv3(x)) + shortcut)
+
+
+class BitStage(nn.Layer):
+    def __init__(self, config: BitConfig, in_channels: int, out_channels: int, stride: int, depth: int):
+        super().__init__()
+        layers = [BitBottleneckLayer(config, in_channels, out_channels, stride, first=True)]
+        layers += [BitBottleneckLayer(config, out_channels, out_channels, 1, first=False) for _ in range(depth - 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.layers(x)
+
+
+class BitEncoder(nn.Layer):
+    def __init__(self, config: BitConfig):
+        super().__init__()
+        widths = stage_widths(config)
+        self.stages = nn.LayerList(
+            [
+                BitStage(config, before, width, 1 if n == 0 else 2, depth)
+                for n, (before, width, depth) in enumerate(zip([config.embedding_size, *widths], widths, config.depths))
+            ]
+        )
+
+    def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
+        """What each stage gives."""
+        found = []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
+
+
+class BitModel(nn.Layer):
+    def __init__(self, config: BitConfig):
+        super().__init__()
+        self.embedder = BitEmbeddings(config)
+        self.encoder = BitEncoder(config)
+
+    def forward(self, pixel_values: paddle.Tensor) -> list[paddle.Tensor]:
+        return self.encoder(self.embedder(pixel_values))
+
+
+class BitBackbone(nn.Layer):
+    """Features of the stages that `out_features` names: [B, C, H / 4, W / 4], [B, C, H / 8, W / 8], ..."""
+
+    def __init__(self, config: BitConfig):
+        super().__init__()
+        self.wanted = [n for n in range(len(config.depths)) if f"stage{n + 1}" in config.out_features]
+        self.bit = BitModel(config)
+
+    def forward(self, pixel_values: paddle.Tensor) -> list[paddle.Tensor]:
+        found = self.bit(pixel_values)
+        return [found[n] for n in self.wanted]
