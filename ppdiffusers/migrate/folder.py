@@ -122,22 +122,28 @@ def convert_folder(
     progress: bool = True,
 ) -> ConversionReport:
     """Convert a folder to the framework `to`, "paddle" or "diffusers"; see `convert_diffusers_to_paddle`."""
-    options = _checked_options(to, dtype, format, layout, variant)
+    options = checked_options(to, dtype, format, layout, variant)
     source, output = check_paths(source, output, overwrite, variant)
     if verify:
         need_frameworks()  # before the work, not after it
-    with _readable_os_errors(output):
-        plan = make_plan(source, options)
-        check_room(plan, output)
-        with replace_folder(output) as staging:
-            with tqdm(total=plan.nbytes, unit="B", unit_scale=True, disable=not progress, desc="writing") as bar:
-                written = [_write_component(component, staging, options, bar) for component in plan.components]
-            _write_root(plan, staging)
-            if verify:
-                distances = _verify(plan, staging, options)
-                written = [replace(report, distance=distances[report.name]) for report in written]
+    with readable_os_errors(output):
+        return write_plan(make_plan(source, options), source, output, options, verify=verify, progress=progress)
+
+
+def write_plan(
+    plan: Plan, source: Path, output: Path, options: Options, *, verify: bool, progress: bool
+) -> ConversionReport:
+    """Write the folder that `plan` describes, whole or not at all, and verify it if asked."""
+    check_room(plan, output)
+    with replace_folder(output) as staging:
+        with tqdm(total=plan.nbytes, unit="B", unit_scale=True, disable=not progress, desc="writing") as bar:
+            written = [_write_component(component, staging, options, bar) for component in plan.components]
+        _write_root(plan, staging)
+        if verify:
+            distances = _verify(plan, staging, options)
+            written = [replace(report, distance=distances[report.name]) for report in written]
     copied = [path.relative_to(source).as_posix() for path in plan.files]
-    return ConversionReport(source, output, to, written, copied, plan.left_out)
+    return ConversionReport(source, output, options.to, written, copied, plan.left_out)
 
 
 def detect_direction(source: str | os.PathLike, variant: str | None = None) -> str:
@@ -218,7 +224,14 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 # -- checks -------------------------------------------------------------------------------------------------------
 
 
-def _checked_options(to: str, dtype: str | None, format: str | None, layout: str, variant: str | None) -> Options:
+def checked_options(
+    to: str, dtype: str | None, format: str | None, layout: str = "transformers", variant: str | None = None
+) -> Options:
+    """The options of a conversion.
+
+    Raises:
+        InputError: a value is not known, or two do not go together; all of them are listed.
+    """
     given = {"to": to, "dtype": dtype, "format": format, "layout": layout}
     problems = [
         f"{name}={value!r}; known are {', '.join(str(choice) for choice in _CHOICES[name])}"
@@ -262,7 +275,8 @@ def _verify(plan: Plan, staging: Path, options: Options) -> dict[str, float]:
 
 
 @contextmanager
-def _readable_os_errors(output: Path) -> Iterator[None]:
+def readable_os_errors(output: Path) -> Iterator[None]:
+    """Turn what the system says of files and disks into a ConversionError."""
     try:
         yield
     except PPDiffusersError:

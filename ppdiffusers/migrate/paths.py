@@ -20,6 +20,15 @@ def check_paths(
         ConversionError: the output exists and may not be replaced, or one folder lies in the other.
     """
     source = resolve_folder(source, needs=NeedAll(variant)).resolve()
+    return source, check_output(source, output, overwrite)
+
+
+def check_output(source: Path, output: str | os.PathLike, overwrite: bool) -> Path:
+    """The output as an absolute path; `source` is one already, of a folder or a file.
+
+    Raises:
+        ConversionError: the output exists and may not be replaced, or one lies in the other.
+    """
     output = Path(output).expanduser().resolve()
     if source == output or source in output.parents or output in source.parents:
         raise ConversionError(
@@ -36,4 +45,4 @@ def check_paths(
             where=output,
             remedy="choose another one, or give --overwrite (Python: overwrite=True) to replace it.",
         )
-    return source, output
+    return output
