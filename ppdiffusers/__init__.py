@@ -85,6 +85,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "pipelines.stable_diffusion_safe.pipeline_stable_diffusion_safe": ("StableDiffusionPipelineSafe",),
     "pipelines.stable_diffusion_safe.safety_config": ("SafetyConfig",),
     "pipelines.alt_diffusion.pipeline_alt_diffusion": ("AltDiffusionPipeline",),
+    "pipelines.alt_diffusion.pipeline_alt_diffusion_img2img": ("AltDiffusionImg2ImgPipeline",),
     "pipelines.stable_diffusion.safety_checker": ("StableDiffusionSafetyChecker",),
     "image_processor": ("VaeImageProcessor",),
     "pipelines.latent_diffusion.pipeline_latent_diffusion": ("LDMTextToImagePipeline",),

@@ -6,17 +6,21 @@ import shutil
 import diffusers
 import numpy as np
 import pytest
+import torch
 import transformers
 from diffusers.pipelines.deprecated.alt_diffusion import modeling_roberta_series as theirs_series
 from diffusers.pipelines.deprecated.alt_diffusion.pipeline_alt_diffusion import AltDiffusionPipeline as TheirPipeline
+from diffusers.pipelines.deprecated.alt_diffusion.pipeline_alt_diffusion_img2img import (
+    AltDiffusionImg2ImgPipeline as TheirImg2ImgPipeline,
+)
 
 import ppdiffusers
 from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import ConfigError, InputError
 from tests.migrate.support import torch_bits
-from tests.pipelines.support import assert_pictures_agree, call_both, set_schedulers
+from tests.pipelines.support import assert_pictures_agree, call_both, generators, picture, set_schedulers
 from tests.support.checkpoints import scheduler_named, tiny_feature_extractor, tiny_safety_checker, tiny_unet, tiny_vae
-from tests.support.parity import randomize
+from tests.support.parity import assert_close, randomize
 from tests.support.xlm_roberta import tiny_xlm_roberta_tokenizer
 
 PROMPTS = ["黑暗精灵公主，非常详细，幻想", "an oil painting of two cats"]
@@ -85,6 +89,92 @@ def test_without_guidance_and_several_pictures(pair):
         output_type="np",
     )  # fmt: skip
     assert_pictures_agree(mine.images, reference.images)
+
+
+def test_one_side_alone(pair):
+    set_schedulers(*pair, "DDIMScheduler")
+    for size in ({"height": 24}, {"width": 40}):
+        mine, reference = call_both(
+            *pair, seed=3, prompt="猫", negative_prompt="", num_inference_steps=3, output_type="np", **size
+        )
+        assert_pictures_agree(mine.images, reference.images)
+
+
+def test_long_prompts_are_split(pair):
+    """The original cuts them, and so do we when asked."""
+    set_schedulers(*pair, "DDIMScheduler")
+    ours, theirs = pair
+    long = "一只猫，两只狗，" * 30
+    cut, _ = ours.encode_prompt(long, ours.device, 1, False, long_prompts="truncate")
+    with torch.no_grad():
+        expected, _ = theirs.encode_prompt(long, theirs.device, 1, False)
+    assert_close(cut, expected)
+    whole, empty = ours.encode_prompt(long, ours.device, 1, True)
+    assert whole.shape[1] == empty.shape[1] > 77
+    np.testing.assert_allclose(whole[:, :76].numpy(), cut[:, :76].numpy(), atol=1e-4)
+
+
+# -- picture to picture -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def img2img(pair):
+    """Both made from the text to picture pipelines: the components are shared."""
+    ours, theirs = pair
+    mine = ppdiffusers.AltDiffusionImg2ImgPipeline.from_pipe(ours)
+    reference = TheirImg2ImgPipeline(**theirs.components)
+    for made, source in ((mine, ours), (reference, theirs)):
+        made.set_progress_bar_config(disable=True)
+        made.published = source.published
+        assert made.unet is source.unet
+    set_schedulers(mine, reference, "DDIMScheduler")
+    return mine, reference
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"]
+)
+def test_pictures_to_pictures(img2img, scheduler):
+    set_schedulers(*img2img, scheduler)
+    mine, reference = call_both(
+        *img2img, seed=3, prompt=PROMPTS, negative_prompt=["模糊", ""], image=picture(41, 33), strength=0.7,
+        num_inference_steps=30, output_type="np",
+    )  # fmt: skip
+    assert mine.images.shape == (2, 32, 40, 3)
+    assert_pictures_agree(mine.images, reference.images)
+    assert mine.nsfw_content_detected == reference.nsfw_content_detected
+
+
+def test_several_pictures(img2img):
+    mine, reference = generators(5, count=4)
+    settings = {
+        "prompt": PROMPTS, "image": [picture(32, 24), picture(32, 24, 1)] * 2, "num_images_per_prompt": 2,
+        "guidance_scale": 1.0, "eta": 0.5, "num_inference_steps": 8, "output_type": "np",
+    }  # fmt: skip
+    pictures = img2img[0](generator=mine, **settings).images
+    assert_pictures_agree(pictures, img2img[1](generator=reference, **settings).images)
+
+
+def test_picture_to_picture_bad_input(img2img):
+    with pytest.raises(InputError, match="`image` is needed"):
+        img2img[0]("猫", num_inference_steps=1)
+    with pytest.raises(InputError, match="`strength` must lie between 0 and 1"):
+        img2img[0]("猫", picture(16, 16), strength=2.0)
+
+
+def test_a_folder_of_pictures_to_pictures(img2img, tmp_path):
+    ours, theirs = img2img
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = load(tmp_path / "theirs")
+    assert type(again) is ppdiffusers.AltDiffusionImg2ImgPipeline
+    settings = {"prompt": "猫", "image": picture(32, 24), "num_inference_steps": 5, "output_type": "np"}
+    mine, reference = call_both(again, theirs, seed=3, **settings)
+    assert_pictures_agree(mine.images, reference.images)
+    again.save_pretrained(tmp_path / "ours")
+    np.testing.assert_array_equal(load(tmp_path / "ours")(generator=3, **settings).images, mine.images)
+
+
+# -- the text encoder, folders, conversion ------------------------------------------------------------------------
 
 
 def test_the_prompt_matters_and_padding_does_not(pair):

@@ -78,8 +78,7 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         Raises:
             InputError: arguments that do not fit; all of them are listed.
         """
-        own = self._size(None, None, latents)
-        height, width = height or own[0], width or own[1]
+        height, width = self._size_of_each(height, width, latents)
         channels = self.unet.config.in_channels
         self.check_inputs(
             prompt,

@@ -120,9 +120,15 @@ class LatentPipelineMixin(LatentsMixin):
         return StableDiffusionPipelineOutput(images=image, nsfw_content_detected=has_nsfw_concept)
 
     def _size(self, height: int | None, width: int | None, latents: Any = None) -> tuple[int, int]:
-        """Pixels asked for, or those of the given latents, or what the UNet was trained for."""
-        if height and width:
-            return height, width
+        """Pixels asked for, both sides, or those of the given latents, or what the UNet was trained for."""
+        return (height, width) if height and width else self._own_size(latents)
+
+    def _size_of_each(self, height: int | None, width: int | None, latents: Any = None) -> tuple[int, int]:
+        """The same, in pipelines where one side may be given alone."""
+        own = self._own_size(latents)
+        return height or own[0], width or own[1]
+
+    def _own_size(self, latents: Any) -> tuple[int, int]:
         if getattr(latents, "ndim", 0) == 4:
             return latents.shape[2] * self.vae_scale_factor, latents.shape[3] * self.vae_scale_factor
         side = self.unet.config.sample_size
