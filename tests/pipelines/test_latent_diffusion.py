@@ -10,7 +10,14 @@ import torch
 from ppdiffusers import DiffusionPipeline, LDMSuperResolutionPipeline, LDMTextToImagePipeline
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel
-from tests.pipelines.support import assert_levels_agree, assert_pictures_agree, call_both, generators, load_both
+from tests.pipelines.support import (
+    assert_levels_agree,
+    assert_pictures_agree,
+    call_both,
+    generators,
+    load_both,
+    set_schedulers,
+)
 from tests.support.latent_diffusion import tiny_latent_diffusion, tiny_ldmbert, tiny_super_resolution
 from tests.support.parity import assert_close, noise
 from tests.support.round_trip import saved_both_ways, there_and_back
@@ -101,6 +108,28 @@ def test_fresh_noise_in_each_step(both):
     assert_pictures_agree(ours(latents=latents, generator=5, **settings).images, reference)
 
 
+@pytest.mark.parametrize("name", ["PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler"])
+def test_other_schedulers(both, name):
+    """The original scales neither the noise nor the network's input, which LMS and Euler need: here it is helped."""
+    ours, theirs = both
+    set_schedulers(ours, theirs, name, clip_sample=False)
+    theirs.unet.register_forward_pre_hook(lambda _, args: (theirs.scheduler.scale_model_input(*args), *args[1:]))
+    settings = {"prompt": PROMPTS, "num_inference_steps": 20, "guidance_scale": 2.0, "output_type": "np"}
+    latents = noise((2, 4, 8, 8))
+    theirs.scheduler.set_timesteps(20)
+    scaled = torch.from_numpy(latents) * theirs.scheduler.init_noise_sigma
+    reference = theirs(latents=scaled, **settings)
+    assert_pictures_agree(ours(latents=latents, **settings).images, reference.images)
+
+
+def test_a_long_prompt_is_cut_and_said(both, caplog):
+    ours, theirs = both
+    settings = {"prompt": "red " * 90 + "blue circle", "num_inference_steps": 2, "output_type": "np"}
+    mine, reference = call_both(ours, theirs, seed=1, **settings)
+    assert_pictures_agree(mine.images, reference.images)
+    assert "77 tokens" in caplog.text and "blue circle" in caplog.text
+
+
 def test_a_generator_for_each_picture(both):
     ours, theirs = both
     mine, reference = generators(5, count=2)
@@ -132,6 +161,13 @@ def test_converted_there_and_back(folder, tmp_path):
     np.testing.assert_array_equal(again(generator=2, **settings).images, ours(generator=2, **settings).images)
 
 
+def test_nan_is_said(both, caplog):
+    ours, _ = both
+    ours.vqvae.post_quant_conv.bias.set_value(paddle.full_like(ours.vqvae.post_quant_conv.bias, float("nan")))
+    ours(PROMPTS[0], num_inference_steps=2)
+    assert "first appeared in: the VAE's decoder" in caplog.text
+
+
 # -- super-resolution -------------------------------------------------------------------------------------------
 
 
@@ -161,6 +197,15 @@ def test_super_resolution(both_large):
     assert isinstance(ours, LDMSuperResolutionPipeline)
 
 
+@pytest.mark.parametrize("name", ["PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler"])
+def test_super_resolution_by_other_schedulers(both_large, name):
+    ours, theirs = both_large
+    set_schedulers(ours, theirs, name, clip_sample=False)
+    seen, expected = latents_of(ours), latents_of(theirs)
+    call_both(ours, theirs, seed=3, image=noise((1, 3, 8, 12)).clip(-1, 1), num_inference_steps=20)
+    assert_close(seen[0], expected[0], 2e-3)
+
+
 def test_super_resolution_of_a_pil_picture(both_large):
     """Sides are rounded down to multiples of 32, by Lanczos; noise comes from one stream."""
     ours, theirs = both_large
@@ -174,6 +219,13 @@ def test_super_resolution_of_a_pil_picture(both_large):
     assert_close(seen[0], expected[0], 1e-4)
 
 
+def test_super_resolution_nan_is_said(both_large, caplog):
+    ours, _ = both_large
+    ours.unet.conv_in.bias.set_value(paddle.full_like(ours.unet.conv_in.bias, float("nan")))
+    ours(noise((1, 3, 8, 8)), num_inference_steps=2)
+    assert "first appeared in: denoising at timestep 501" in caplog.text
+
+
 def test_super_resolution_bad_calls(both_large):
     ours, _ = both_large
     with pytest.raises(InputError) as caught:
@@ -184,6 +236,8 @@ def test_super_resolution_bad_calls(both_large):
         ours(PIL.Image.new("RGB", (31, 64)))
     with pytest.raises(InputError, match="`image` must be of shape"):
         ours(noise((1, 4, 8, 8)))
+    with pytest.raises(InputError, match="multiples of 2, not \\(7, 10\\)"):
+        ours(noise((1, 3, 7, 10)))
 
 
 def test_super_resolution_converted_there_and_back(large_folder, tmp_path):

@@ -171,6 +171,32 @@ def test_a_long_prompt_is_cut_and_said(learned, caplog):
     assert "cut off" in caplog.text
 
 
+def test_half_precision_decode_that_overflows_is_done_again(learned, monkeypatch, caplog):
+    """16-bit convolutions do not run on a CPU: the decode is played by one that overflows."""
+    ours, _ = learned
+    settings = {"prompt": PROMPTS[0], "num_inference_steps": 2, "generator": 0, "output_type": "np"}
+    expected = ours(**settings).images
+    decode = ours.vqvae.decode
+
+    def overflowing(z, *args, **kwargs):
+        if z.dtype == paddle.bfloat16:
+            return (paddle.full([1, 3, 2 * SIDE, 2 * SIDE], float("inf"), dtype="bfloat16"),)
+        return decode(z, *args, **kwargs)
+
+    monkeypatch.setattr(ours.vqvae, "decode", overflowing)
+    ours.vqvae.to(dtype="bfloat16")
+    found = ours(**settings).images
+    assert "overflows in bfloat16" in caplog.text and "NaN" not in caplog.text
+    assert np.abs(found - expected).max() < 0.1
+
+
+def test_nan_is_said(learned, caplog):
+    ours, _ = learned
+    ours.transformer.out.bias.set_value(paddle.full_like(ours.transformer.out.bias, float("nan")))
+    ours("a", num_inference_steps=2)
+    assert "first appeared in: denoising at timestep 1" in caplog.text
+
+
 # -- bad input --------------------------------------------------------------------------------------------------
 
 

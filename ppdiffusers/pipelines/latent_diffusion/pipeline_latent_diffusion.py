@@ -30,7 +30,8 @@ class LDMTextToImagePipeline(DiffusionPipeline):
         bert: an `LDMBertModel`.
         tokenizer: a `BertTokenizer`.
         unet: a `UNet2DConditionModel` that predicts the noise in the latents.
-        scheduler: `DDIMScheduler` or another whose step takes the same arguments.
+        scheduler: `DDIMScheduler` or another one (the original neither scales the first noise nor the network's input,
+            which Euler and LMS need; this pipeline does).
     """
 
     def __init__(self, vqvae: Any, bert: LDMBertModel, tokenizer: Any, unet: Any, scheduler: Any):
@@ -90,7 +91,7 @@ class LDMTextToImagePipeline(DiffusionPipeline):
 
         # 1. the texts; with guidance, nothing said comes first in the batch
         texts = [""] * len(prompt) + prompt if guided else prompt
-        prompt_embeds = encode_texts(self.tokenizer, self.bert, texts, TOKENS)  # [2B or B, 77, D]
+        prompt_embeds = encode_texts(self.tokenizer, self.bert, texts, TOKENS, tell_truncation=True)  # [2B or B, 77, D]
 
         # 2. the steps, and the noise to start from
         self.scheduler.set_timesteps(num_inference_steps)

@@ -11,6 +11,7 @@ import PIL.Image
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.steps import checks
+from ppdiffusers.pipelines.steps.images import decode
 from ppdiffusers.pipelines.steps.latents import first_latents
 from ppdiffusers.pipelines.steps.prompts import dtype_of
 from ppdiffusers.pipelines.steps.run import FiniteWatch, inference, step_kwargs
@@ -60,10 +61,11 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         Raises:
             InputError: arguments that do not fit; all of them are listed.
         """
-        channels = self.unet.config.in_channels // 2
+        config = self.unet.config
+        channels = config.in_channels // 2
         checks.refuse(
             self,
-            _check_image(image, self.unet.config.in_channels - channels),
+            _check_image(image, config.in_channels - channels, 2 ** (len(config.block_out_channels) - 1)),
             checks.check_sampling(self.scheduler, num_inference_steps, 1, output_type, eta=eta),
             checks.check_generator(generator, 1 if isinstance(image, PIL.Image.Image) else len(np.atleast_1d(image))),
         )
@@ -71,8 +73,8 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         dtype = dtype_of(self.unet)
         image = self._prepare(image).astype(dtype)  # [B, 3, h, w]
         shape = (image.shape[0], channels, *image.shape[2:])
-        latents = first_latents(shape, self.scheduler.init_noise_sigma, dtype, generator)
         self.scheduler.set_timesteps(num_inference_steps)
+        latents = first_latents(shape, self.scheduler.init_noise_sigma, dtype, generator)
         extra_step_kwargs = step_kwargs(self.scheduler, generator, eta)
 
         watch = FiniteWatch()
@@ -83,8 +85,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
             watch.note(f"denoising at timestep {t}", latents)
 
         if output_type != "latent":  # these latents are not scaled
-            latents = self.vqvae.decode(latents.astype(dtype_of(self.vqvae))).sample  # [B, 3, 4h, 4w]
-            watch.note("the VAE's decoder", latents)
+            latents = decode(self.vqvae, latents, watch)  # [B, 3, 4h, 4w]
         watch.warn()
         images = self.image_processor.postprocess(latents, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
@@ -95,10 +96,14 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         return paddle.to_tensor(image) if isinstance(image, np.ndarray) else image
 
 
-def _check_image(image: Any, channels: int) -> list[str]:
-    """A PIL picture of at least 32 x 32, or a batch without NaN."""
+def _check_image(image: Any, channels: int, multiple: int) -> list[str]:
+    """A PIL picture of at least 32 x 32, or a batch without NaN whose sides are multiples of `multiple`."""
     if isinstance(image, PIL.Image.Image):
         return [] if min(image.size) >= _MULTIPLE else [f"`image` must be at least 32 x 32 pixels, not {image.size}"]
     problems = checks.check_latents(image, (None, channels, None, None))
     problems = [problem.replace("`latents`", "`image`") for problem in problems]
-    return problems if image is not None else ["`image` is needed: a PIL picture, or a batch of pictures in [-1, 1]"]
+    if image is None:
+        problems.append("`image` is needed: a PIL picture, or a batch of pictures in [-1, 1]")
+    elif not problems and (image.shape[2] % multiple or image.shape[3] % multiple):
+        problems.append(f"`image` must have sides that are multiples of {multiple}, not {tuple(image.shape[2:])}")
+    return problems

@@ -17,15 +17,24 @@ logger = get_logger(__name__)
 
 
 def decode_latents(vae: paddle.nn.Layer, latents: paddle.Tensor, watch: FiniteWatch | None = None) -> paddle.Tensor:
-    """Latents [B, C, h, w] -> pictures [B, 3, H, W], about in [-1, 1].
+    """Latents as the UNet knows them [B, C, h, w] -> pictures [B, 3, H, W], about in [-1, 1]; see `decode`."""
+    return decode(vae, latents / vae.config.scaling_factor, watch)
+
+
+def decode(
+    vae: paddle.nn.Layer, latents: paddle.Tensor, watch: FiniteWatch | None = None, **settings: Any
+) -> paddle.Tensor:
+    """Latents as the autoencoder knows them [B, C, h, w] -> pictures [B, 3, H, W], about in [-1, 1].
 
     A VAE in half precision may overflow: such a decode is done again in float32, with a warning.
 
     Args:
         watch: is told of the result.
+        settings: for `vae.decode`.
     """
-    latents = latents / vae.config.scaling_factor
-    image = _in_float32_if_it_overflows(vae, lambda z: vae.decode(z, return_dict=False)[0], latents, "decoding")
+    image = _in_float32_if_it_overflows(
+        vae, lambda z: vae.decode(z, return_dict=False, **settings)[0], latents, "decoding"
+    )
     if watch is not None:
         watch.note("the VAE's decoder", image)
     return image

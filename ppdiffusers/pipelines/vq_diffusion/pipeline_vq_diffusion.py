@@ -12,6 +12,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.guidance import guide
+from ppdiffusers.pipelines.steps.images import decode
 from ppdiffusers.pipelines.steps.prompts import encode_texts
 from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
 from ppdiffusers.pipelines.vq_diffusion.learned_embeddings import LearnedClassifierFreeSamplingEmbeddings
@@ -107,7 +108,9 @@ class VQDiffusionPipeline(DiffusionPipeline):
         mask = self.transformer.num_vector_embeds - 1
         if latents is None:
             latents = paddle.full([batch_size, self.transformer.num_latent_pixels], mask, dtype="int64")
-        sample = paddle.to_tensor(latents).astype("int64")  # x_T, [B, N]
+        elif isinstance(latents, np.ndarray):
+            latents = paddle.to_tensor(latents)
+        sample = latents.astype("int64")  # x_T, [B, N]
         self.scheduler.set_timesteps(num_inference_steps)
 
         watch = FiniteWatch()
@@ -156,9 +159,8 @@ class VQDiffusionPipeline(DiffusionPipeline):
     def _decode(self, codes: paddle.Tensor, watch: FiniteWatch) -> paddle.Tensor:
         """Codes [B, N] to pictures [B, 3, H, W]."""
         grid = (codes.shape[0], self.transformer.height, self.transformer.width, self.vqvae.config.vq_embed_dim)
-        image = self.vqvae.decode(self.vqvae.quantize.get_codebook_entry(codes, grid), force_not_quantize=True).sample
-        watch.note("the VAE's decoder", image)
-        return image
+        entries = self.vqvae.quantize.get_codebook_entry(codes, grid)  # [B, D, h, w]
+        return decode(self.vqvae, entries, watch, force_not_quantize=True)
 
     def _check_counts(self) -> list[str]:
         """All components mean the same codes; the autoencoder knows no mask."""
