@@ -8,6 +8,7 @@ from PIL import Image
 
 WINDOW = 512  # 一次傅里叶变换的采样数
 HOP = 128  # 相邻两次之间的采样数
+SIZE = (1024, 514)  # 频谱图的宽和高（像素）
 FLOOR = -80  # 频谱图里最暗的分贝数，最亮为 0
 
 # 频谱图的颜色，由静到响：黑、紫、橙、白
@@ -40,4 +41,4 @@ def spectrogram(audio: np.ndarray) -> Image.Image:
     shade = 1 - np.clip(loudness(audio), FLOOR, 0) / FLOOR  # [频率, 时刻]，0 到 1
     stops = np.linspace(0, 1, len(COLOURS))
     pixels = np.stack([np.interp(shade, stops, channel) for channel in COLOURS.T], axis=-1)
-    return Image.fromarray(pixels[::-1].round().astype(np.uint8))
+    return Image.fromarray(pixels[::-1].round().astype(np.uint8)).resize(SIZE, Image.Resampling.NEAREST)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ppdiffusers.convert.model_index import INDEX_NAME, Component, parse_model_index
+from ppdiffusers.convert.model_index import INDEX_NAME, Component, KnownClass, parse_model_index
 from ppdiffusers.core.errors import ConfigError, SourceError
 from ppdiffusers.io.names import check_file_name
 from ppdiffusers.io.sources.base import OpenModel, RemoteFile
@@ -33,6 +34,16 @@ SMALL_FILES = (*MODEL_CONFIGS, *SCHEDULER_FILES, *IMAGE_PROCESSOR_FILES, *TOKENI
 # What PyTorch's side calls its weights; a folder has files of one of them.
 _STEMS = {"diffusers": ("diffusion_pytorch_model",), "transformers": ("model", "pytorch_model")}
 ALL_STEMS = tuple(stem for stems in _STEMS.values() for stem in stems)
+
+
+def beside_index(known: KnownClass) -> str | None:
+    """The configuration by which a component is known that lies beside `model_index.json`, without a folder of its own.
+
+    That is how the first unconditional models were published: one UNet, one scheduler. None: such are never there.
+    """
+    if known.name == "UNet2DModel":
+        return MODEL_CONFIGS[0]
+    return SCHEDULER_FILES[0] if "Scheduler" in known.name else None
 
 
 class Needs(Protocol):
@@ -119,12 +130,23 @@ class NeedPipeline:
         files, problems = [index_file], []
         for component in wanted:
             try:
-                files += self._of(component).select(model, _inside(folder, component.name))
+                files += self._select(component, model, folder)
             except SourceError as error:
                 problems += error.problems or [error.what]
         if problems:
             raise SourceError("The model is not complete there.", where=model.where, problems=problems)
         return files
+
+    def _select(self, component: Component, model: OpenModel, folder: str) -> list[RemoteFile]:
+        """The component's files: in its folder, or beside the index as models of 2022 have them."""
+        needs = self._of(component)
+        try:
+            return needs.select(model, _inside(folder, component.name))
+        except SourceError:
+            if beside_index(component.known) is not None:
+                with suppress(SourceError):  # what is told is that its own folder lacks them
+                    return needs.select(model, folder)
+            raise
 
     def _of(self, component: Component) -> Needs:
         if component.known.has_weights:

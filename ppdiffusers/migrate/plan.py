@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +19,7 @@ from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.pretrained import load_config_from, tensors_for
+from ppdiffusers.io.sources.local import component_folder
 from ppdiffusers.migrate.configs import config_for_diffusers, config_for_paddle, index_for
 from ppdiffusers.migrate.weight_files import find_weights, is_weights_file
 
@@ -109,20 +110,25 @@ def make_plan(source: Path, options: Options) -> Plan:
     if (source / INDEX_NAME).is_file():
         index = parse_model_index(source / INDEX_NAME)
         found = {name: entry.known for name, entry in index.components.items() if entry.known is not None}
+        folders = {name: component_folder(source, name, known) for name, known in found.items()}
         plan.index = index_for(index, options.to, options.layout)
-        skipped = {INDEX_NAME, *found}
-        for path in _visible(source):
-            if path.name not in skipped:
-                _copy_or_leave(path, plan.files, plan, source)
     else:
         found = {SINGLE: _lone_class(source)}
+        folders = {SINGLE: source}
+    beside: set[str] = set()  # files of components that have no folder of their own
     for name, known in found.items():
         try:
-            component = Component(name, known.name, import_class(known.name), source / name)
-            _plan_component(component, options, plan, source)
+            component = Component(name, known.name, import_class(known.name), folders[name])
+            used = _plan_component(component, options)
+            if component.source == source and plan.index is not None:
+                beside |= used
+            else:
+                _plan_files(component.source, used, component.files, plan, source)
             plan.components.append(component)
         except PPDiffusersError as error:
             problems.append(f"{name if name != SINGLE else known.name}: {error}".replace("\n", "\n    "))
+    if plan.index is not None:
+        _plan_files(source, {INDEX_NAME, *found, *beside}, plan.files, plan, source)
     if problems:
         raise ConversionError(
             f"{len(problems)} of {len(found)} components cannot be converted.",
@@ -149,7 +155,8 @@ def check_room(plan: Plan, output: Path) -> None:
 # -- components ---------------------------------------------------------------------------------------------------
 
 
-def _plan_component(component: Component, options: Options, plan: Plan, root: Path) -> None:
+def _plan_component(component: Component, options: Options) -> set[str]:
+    """Fill in all but the files to copy; gives the names of those that need no copying."""
     if not component.source.is_dir():
         raise ConversionError("The folder that the index names is missing.", where=component.source)
     read: set[Path] = set()
@@ -162,9 +169,14 @@ def _plan_component(component: Component, options: Options, plan: Plan, root: Pa
     else:
         component.cls.from_pretrained(component.source)  # raises when files are missing or damaged
     written = {INDEX_NAME, *component.config, *(("model_config.json",) if component.tensors is not None else ())}
-    for path in _visible(component.source):
-        if path.name not in written and path not in read:
-            _copy_or_leave(path, component.files, plan, root)
+    return {path.name for path in read} | written
+
+
+def _plan_files(folder: Path, used: Collection[str], files: list[Path], plan: Plan, root: Path) -> None:
+    """Copy or leave out what lies in `folder` and is not `used`."""
+    for path in _visible(folder):
+        if path.name not in used:
+            _copy_or_leave(path, files, plan, root)
 
 
 def _plan_model(component: Component, options: Options) -> set[Path]:

@@ -33,6 +33,7 @@ from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.needs import NeedPipeline
 from ppdiffusers.io.source import resolve_folder, take_source_options
+from ppdiffusers.io.sources.local import component_folder
 from ppdiffusers.pipelines.steps.device import move_layer, parse_device_and_dtype
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 from ppdiffusers.runtime.export import export_programs
@@ -468,7 +469,7 @@ def _refuse_missing_components(cls: type, index: ModelIndex, folder: Path, given
             continue
         if name not in index.components and defaults[name].default is inspect.Parameter.empty:
             problems.append(f"{name}: {INDEX_NAME} does not name it")
-        elif name in index.components and index.components[name].known and not (folder / name).is_dir():
+        elif name in index.components and index.components[name].known and not _folder_of(index, name, folder).is_dir():
             problems.append(f"{name}: the folder {name}/ is not there")
     if problems:
         raise ConfigError(
@@ -479,13 +480,17 @@ def _refuse_missing_components(cls: type, index: ModelIndex, folder: Path, given
         )
 
 
+def _folder_of(index: ModelIndex, name: str, folder: Path) -> Path:
+    return component_folder(folder, name, index.components[name].known)
+
+
 def _load_component(index: ModelIndex, name: str, folder: Path, options: Mapping[str, Any]) -> Any:
     entry = index.components.get(name)
     if entry is None or entry.known is None:
         return None
     module, _, class_name = entry.known.path.rpartition(".")
     cls = getattr(importlib.import_module(module), class_name)
-    return cls.from_pretrained(folder / name, **(options if entry.known.has_weights else {}))
+    return cls.from_pretrained(_folder_of(index, name, folder), **(options if entry.known.has_weights else {}))
 
 
 # -- saving -----------------------------------------------------------------------------------------------------------

@@ -74,13 +74,11 @@ def test_another_scheduler(both):
     assert_sounds_agree(mine.audios, reference.audios)
 
 
-def test_converted_both_ways(both, folder, tmp_path):
+def test_converted_both_ways(folder, tmp_path):
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     paddle_again = DiffusionPipeline.from_pretrained(paddle_folder)
     torch_again = diffusers.DiffusionPipeline.from_pretrained(torch_folder)
     mine, reference = call_both(paddle_again, torch_again, seed=2, num_inference_steps=4)
-    expected = both[1](generator=generators(2)[1], num_inference_steps=4).audios
-    np.testing.assert_array_equal(reference.audios, expected)
     assert_sounds_agree(mine.audios, reference.audios)
 
 

@@ -124,12 +124,11 @@ def test_output_types(both):
     np.testing.assert_array_equal(tensor.numpy().transpose(0, 2, 3, 1), array)
 
 
-def test_converted_both_ways(both, folder, tmp_path):
+def test_converted_both_ways(folder, tmp_path):
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     paddle_again = DiffusionPipeline.from_pretrained(paddle_folder)
     torch_again = diffusers.DiffusionPipeline.from_pretrained(torch_folder)
     mine, reference = call_both(paddle_again, torch_again, seed=2, **SHORT)
-    np.testing.assert_array_equal(reference.images, both[1](generator=generators(2)[1], **SHORT).images)
     assert_pictures_agree(mine.images, reference.images)
 
 

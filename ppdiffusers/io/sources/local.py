@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ppdiffusers.convert.model_index import KnownClass
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.io.needs import beside_index
 
 
 def subfolder_of(base: Path, subfolder: str | None) -> Path:
@@ -23,3 +25,9 @@ def subfolder_of(base: Path, subfolder: str | None) -> Path:
             remedy="check `subfolder`.",
         )
     return folder
+
+
+def component_folder(base: Path, name: str, known: KnownClass) -> Path:
+    """Where a pipeline's component lies: in the folder of its name, or beside the index as models of 2022 have it."""
+    own, config = base / name, beside_index(known)
+    return base if config is not None and not own.is_dir() and (base / config).is_file() else own

@@ -34,6 +34,24 @@ def test_a_pipeline_is_fetched_and_nothing_that_it_does_not_need(source, hub_of,
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
+def test_models_of_2022_have_everything_beside_their_index(source, hub_of, tmp_path):
+    index = b'{"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"], '
+    index += b'"scheduler": ["diffusers", "DDPMScheduler"]}'
+    contents = {
+        "model_index.json": index,
+        "config.json": b'{"_class_name": "UNet2DModel"}',
+        "diffusion_pytorch_model.bin": b"pickle" * 1000,
+        "scheduler_config.json": b'{"_class_name": "DDPMScheduler"}',
+    }
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for name, content in {**contents, "README.md": b"# A model", "images.zip": b"pictures"}.items():
+        (folder / name).write_bytes(content)
+    hub_of(source, folder)
+    assert files_under(resolve_folder("acme/tiny", needs=PIPELINE)) == contents
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
 def test_the_variant_that_is_asked_for_and_no_other(source, hub_of, folder):
     hub_of(source, folder)
     found = files_under(resolve_folder("acme/tiny", needs=NeedPipeline(variant="fp16")))
