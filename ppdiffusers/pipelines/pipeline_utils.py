@@ -311,7 +311,8 @@ class DiffusionPipeline(ConfigMixin):
 
         Args:
             dtype: what the programs compute in: "float32" (default) or "bfloat16".
-            backend: "openvino", "onednn" or "gpu"; by default the fastest one that is installed.
+            backend: on a CPU "openvino" or "onednn", by default the first of them that is installed; on a GPU "gpu"
+                (the default), "cinn" or "tensorrt".
             mode: "on"; "auto", which pipelines start with: on a CPU, when a network's calls take so long that
                 compiling pays; "off": eager mode.
 

@@ -51,7 +51,8 @@ def compile(layer: nn.Layer, dtype: Any = None, backend: str | None = None, mode
         layer: a network of ours; it is returned.
         dtype: what the engine computes in: "float32" (default; results within 1e-4 of eager mode's largest value)
             or "bfloat16" (within 5e-2, where the processor has it).
-        backend: "openvino", "onednn" or "gpu"; by default the fastest one that is installed.
+        backend: on a CPU "openvino" or "onednn", by default the first of them that is installed; on a GPU "gpu"
+                (the default), "cinn" or "tensorrt".
         mode: "on", or "auto": compile when a call takes so long that compiling pays.
 
     Raises:

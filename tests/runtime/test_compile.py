@@ -8,9 +8,10 @@ import paddle
 import pytest
 
 from ppdiffusers import UNet2DModel
-from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.errors import InputError, MissingDependencyError
 from ppdiffusers.runtime import compile, decompile, is_compiled
 from ppdiffusers.runtime.compiling import CompiledMethod, Program
+from ppdiffusers.runtime.engines import ENGINES
 from tests.runtime.support import (
     BACKENDS,
     program_cache,
@@ -239,12 +240,15 @@ def test_auto_compiles_only_what_takes_long(program_cache, monkeypatch):
 
 def test_bad_arguments_are_named():
     unet = tiny_unet()
-    for arguments, word in (({"backend": "tpu"}, "tpu"), ({"mode": "always"}, "always"), ({"backend": "gpu"}, "cpu")):
+    for_gpus = [({"backend": name}, f"{name}.*cpu") for name in ("gpu", "cinn", "tensorrt")]
+    for arguments, word in (({"backend": "tpu"}, "tpu"), ({"mode": "always"}, "always"), *for_gpus):
         with pytest.raises(InputError, match=word):
             compile(unet, **arguments)
     with pytest.raises(InputError, match="float16"):
         compile(unet, dtype="float16")
     assert not is_compiled(unet)
+    with pytest.raises(MissingDependencyError, match="pip install tensorrt"):
+        ENGINES["tensorrt"]("float32", "gpu:0")
 
 
 def test_bfloat16_within_its_tolerance(program_cache):

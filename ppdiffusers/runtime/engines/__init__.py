@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -127,7 +128,39 @@ class Gpu(OneDnn):
         return True
 
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OneDnn, Gpu)}
+class Cinn(Gpu):
+    """Paddle Inference on a GPU, its programs compiled by Paddle's own compiler CINN."""
+
+    name = "cinn"
+
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
+        from ppdiffusers.runtime.engines.inference import InferenceRunner
+
+        return InferenceRunner(folder, self.dtype, get_num_threads(), self.device, cinn=True)
+
+
+class TensorRt(Gpu):
+    """Paddle Inference on a GPU, with the parts of the program that TensorRT knows run by TensorRT."""
+
+    name = "tensorrt"
+
+    def __init__(self, dtype: str, device: str = "cpu"):
+        need("tensorrt", "for the backend 'tensorrt'")
+        super().__init__(dtype, device)
+
+    def identity(self) -> list:
+        return [*super().identity(), version("tensorrt")]
+
+    def write_traced(self, traced: Any, folder: Path) -> None:
+        from ppdiffusers.runtime.engines.tensorrt import convert_program
+
+        inputs = [traced.graph.types[value] for value in traced.graph.inputs]
+        with tempfile.TemporaryDirectory() as plain:
+            super().write_traced(traced, Path(plain))
+            convert_program(Path(plain), inputs, self.dtype, folder)
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OneDnn, Gpu, Cinn, TensorRt)}
 
 
 def choose_engine(backend: str | None, dtype: Any, device: str) -> Engine:

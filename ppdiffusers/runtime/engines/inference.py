@@ -17,9 +17,12 @@ def save_program(traced: Any, folder: Path) -> None:
 
 
 class InferenceRunner:
-    """A program folder run by Paddle Inference: lists of tensors in, lists of tensors out."""
+    """A program folder run by Paddle Inference: lists of tensors in, lists of tensors out.
 
-    def __init__(self, folder: Path, dtype: str, threads: int, device: str = "cpu"):
+    `cinn`: on a GPU, let Paddle's compiler make the kernels.
+    """
+
+    def __init__(self, folder: Path, dtype: str, threads: int, device: str = "cpu", cinn: bool = False):
         from paddle import inference
 
         config = inference.Config(str(folder / MODEL), str(folder / WEIGHTS))
@@ -33,6 +36,8 @@ class InferenceRunner:
             precision = {"float32": "Float32", "bfloat16": "Bfloat16", "float16": "Half"}[dtype]
             number = int(device.partition(":")[2] or 0)
             config.enable_use_gpu(256, number, getattr(inference.PrecisionType, precision))
+            if cinn:
+                config.enable_cinn()
         self._predictor = inference.create_predictor(config)
 
     def __call__(self, tensors: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
