@@ -6,10 +6,12 @@ import paddle
 import PIL.Image
 import pytest
 import torch
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig as TheirConfig
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel as TheirModel
 
 from ppdiffusers import DiffusionPipeline, LDMSuperResolutionPipeline, LDMTextToImagePipeline
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel
+from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertConfig, LDMBertModel
 from tests.pipelines.support import (
     assert_levels_agree,
     assert_pictures_agree,
@@ -76,6 +78,20 @@ def test_ldmbert(tmp_path, head_dim):
         ours(paddle.zeros([1, 78], dtype="int64"))
     with pytest.raises(InputError, match="input_ids is None"):
         ours()
+
+
+def test_ldmbert_is_the_published_one_by_default():
+    """CompVis/ldm-text2im-large-256 says what the defaults say."""
+    mine, reference = LDMBertConfig(), TheirConfig()
+    assert {key: getattr(reference, key) for key in LDMBertConfig.defaults} == LDMBertConfig.defaults
+    with paddle.LazyGuard():
+        ours = LDMBertModel(mine)
+    with torch.device("meta"):
+        theirs = TheirModel(reference)
+    shapes = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
+    linear = {f"{name}.weight" for name, module in theirs.named_modules() if isinstance(module, torch.nn.Linear)}
+    shapes |= {key: shapes[key][::-1] for key in linear}
+    assert {key: tuple(value.shape) for key, value in ours.state_dict().items()} == shapes
 
 
 # -- text to picture --------------------------------------------------------------------------------------------
