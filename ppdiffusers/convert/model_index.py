@@ -30,6 +30,7 @@ _TRANSFORMERS = """
     BertTokenizer BertTokenizerFast
     CLIPTextModel CLIPTextModelWithProjection CLIPVisionModel CLIPVisionModelWithProjection
     XLMRobertaModel XLMRobertaTokenizer XLMRobertaTokenizerFast
+    DPTForDepthEstimation DPTImageProcessor DPTFeatureExtractor DPTImageProcessorFast=DPTImageProcessor
     CLIPTokenizer CLIPTokenizerFast CLIPImageProcessor CLIPFeatureExtractor CLIPImageProcessorFast=CLIPImageProcessor
 """
 # Classes that live in a pipeline's own folder: class -> (folder, file).
@@ -49,11 +50,13 @@ _PADDLENLP_NAMES = {
     "BertTokenizerFast": "BertTokenizer",
     "CLIPTokenizerFast": "CLIPTokenizer",
     "CLIPImageProcessorFast": "CLIPImageProcessor",
+    "DPTImageProcessorFast": "DPTImageProcessor",
 }
 # Classes that hold weights; the others are configurations and vocabularies.
 NETWORKS = frozenset(
     ("Transformer2DModel", "LDMBertModel", "LearnedClassifierFreeSamplingEmbeddings")
     + ("UNet1DModel", "UNet2DModel", "UNet2DConditionModel", "AutoencoderKL", "VQModel", "StableDiffusionSafetyChecker")
+    + ("DPTForDepthEstimation",)
     + ("XLMRobertaModel", "RobertaSeriesModelWithTransformation", "SafeStableDiffusionSafetyChecker")
     + ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModel", "CLIPVisionModelWithProjection")
 )

@@ -26,6 +26,7 @@ MODEL_TYPES = {
     "CLIPModel": "clip",
     "StableDiffusionSafetyChecker": "clip",
     "SafeStableDiffusionSafetyChecker": "clip",
+    "DPTForDepthEstimation": "dpt",
     "LDMBertModel": "ldmbert",
     "XLMRobertaModel": "xlm-roberta",
     "RobertaSeriesModelWithTransformation": "xlm-roberta",

@@ -145,6 +145,14 @@ def vision_encoder(model: Any, config: Mapping[str, Any], rng: np.random.Generat
     return {name: value for name, value in found.items() if value is not None}
 
 
+def depth_estimator(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """`DPTForDepthEstimation`: the last hidden states and the depth."""
+    pixels = tensor(_pixels(config, rng))
+    output = model(pixels, output_hidden_states=True)
+    # random weights may give the last ReLU nothing but zeros: the depth alone would show little
+    return {"hidden_states": output.hidden_states[-1], "predicted_depth": output.predicted_depth}
+
+
 def safety_checker(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
     """The image embedding that is compared with the concepts, and the concepts themselves."""
     pooled = model.vision_model(tensor(_pixels(config["vision_config"], rng)))[1]  # [B, D]
@@ -248,6 +256,7 @@ MODELS: dict[str, Callable[..., Outputs]] = {
     "CLIPVisionModelWithProjection": vision_encoder,
     "StableDiffusionSafetyChecker": safety_checker,
     "SafeStableDiffusionSafetyChecker": safety_checker,
+    "DPTForDepthEstimation": depth_estimator,
     "XLMRobertaModel": masked_text_encoder,
     "RobertaSeriesModelWithTransformation": masked_text_encoder,
 }
@@ -255,7 +264,7 @@ TOKENIZERS = (
     *("BertTokenizer", "BertTokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast"),
     *("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),
 )
-IMAGE_PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor")
+IMAGE_PROCESSORS = ("CLIPImageProcessor", "CLIPFeatureExtractor", "DPTImageProcessor", "DPTFeatureExtractor")
 # Schedulers that are not called like the others.
 SCHEDULERS: dict[str, Callable[..., Outputs]] = {
     "VQDiffusionScheduler": vq_diffusion,
