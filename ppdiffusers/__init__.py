@@ -93,6 +93,14 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "pipelines.vq_diffusion.pipeline_vq_diffusion": ("VQDiffusionPipeline",),
     # helpers
     # conversion of whole folders
+    "pipelines.versatile_diffusion.pipeline_versatile_diffusion": ("VersatileDiffusionPipeline",),
+    "pipelines.versatile_diffusion.pipeline_versatile_diffusion_text_to_image": (
+        "VersatileDiffusionTextToImagePipeline",
+    ),
+    "pipelines.versatile_diffusion.pipeline_versatile_diffusion_image_variation": (
+        "VersatileDiffusionImageVariationPipeline",
+    ),
+    "pipelines.versatile_diffusion.pipeline_versatile_diffusion_dual_guided": ("VersatileDiffusionDualGuidedPipeline",),
     "migrate.folder": ("convert_diffusers_to_paddle", "convert_paddle_to_diffusers"),
     "migrate.report": ("ConversionReport",),
 }

@@ -38,12 +38,14 @@ _IN_PIPELINES = {
     "LDMBertModel": ("latent_diffusion", "ldmbert"),
     "LearnedClassifierFreeSamplingEmbeddings": ("vq_diffusion", "learned_embeddings"),
     "StableDiffusionSafetyChecker": ("stable_diffusion", "safety_checker"),
+    "UNetFlatConditionModel": ("versatile_diffusion", "modeling_text_unet"),
     "SafeStableDiffusionSafetyChecker": ("stable_diffusion_safe", "safety_checker"),
     "RobertaSeriesModelWithTransformation": ("alt_diffusion", "modeling_roberta_series"),
 }
 # Pipelines that diffusers has retired: it finds the classes in their folders by this module alone.
 _RETIRED = {
     "LearnedClassifierFreeSamplingEmbeddings": "diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion",
+    "UNetFlatConditionModel": "diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet",
 }
 # Names that paddlenlp lacks -> what does the same there.
 _PADDLENLP_NAMES = {
@@ -55,6 +57,7 @@ _PADDLENLP_NAMES = {
 # Classes that hold weights; the others are configurations and vocabularies.
 NETWORKS = frozenset(
     ("Transformer2DModel", "LDMBertModel", "LearnedClassifierFreeSamplingEmbeddings")
+    + ("UNetFlatConditionModel",)
     + ("UNet1DModel", "UNet2DModel", "UNet2DConditionModel", "AutoencoderKL", "VQModel", "StableDiffusionSafetyChecker")
     + ("DPTForDepthEstimation",)
     + ("XLMRobertaModel", "RobertaSeriesModelWithTransformation", "SafeStableDiffusionSafetyChecker")

@@ -46,6 +46,8 @@ def _class_labels(config: Mapping[str, Any], rng: np.random.Generator) -> np.nda
 
 def unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
     """`UNet2DModel` and `UNet2DConditionModel`: one denoising call."""
+    if config.get("dual_cross_attention"):
+        return _layers_of_dual_unet(model, config, rng, tensor)
     side = _side(config, len(config["block_out_channels"]))
     sample = _normal(rng, BATCH, config["in_channels"], side, side)  # [B, C, H, W]
     conditions = {}
@@ -63,6 +65,46 @@ def unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor
             "time_ids": tensor(rng.integers(0, 1024, (BATCH, 6)).astype(np.float32)),
         }
     return {"sample": model(tensor(sample), 321, **conditions).sample}
+
+
+def _layers_of_dual_unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """Layer by layer: diffusers' own call of a UNet with two conditions raises a TypeError."""
+
+    def features(channels: int) -> Any:
+        return tensor(_normal(rng, BATCH, int(channels), 4, 4))
+
+    width, first = config["cross_attention_dim"], config["block_out_channels"][0]
+    times = tensor(_normal(rng, BATCH, config.get("time_embedding_dim") or 4 * first))
+    context = tensor(_normal(rng, BATCH, 77 + 7, width if isinstance(width, int) else width[0]))  # [B, S1 + S2, D]
+    blocks = {
+        f"{kind}.{n}": block for kind in ("down_blocks", "up_blocks") for n, block in enumerate(getattr(model, kind))
+    }
+    outputs = {
+        "conv_in": model.conv_in(features(config["in_channels"])),
+        "time_embedding": model.time_embedding(tensor(_normal(rng, BATCH, first))),
+        "conv_norm_out": model.conv_norm_out(features(first)),
+        "conv_out": model.conv_out(features(first)),
+    }
+    if model.mid_block is not None:
+        blocks["mid_block"] = model.mid_block
+    for name, block in blocks.items():
+        for n, resnet in enumerate(block.resnets):
+            outputs[f"{name}.resnets.{n}"] = resnet(features(resnet.conv1.weight.shape[1]), times)
+        for n, attention in enumerate(getattr(block, "attentions", ())):
+            given = features(attention.transformers[0].config["in_channels"])
+            outputs[f"{name}.attentions.{n}"] = attention(given, context, return_dict=False)[0]
+        samplers = (getattr(block, "downsamplers", None), getattr(block, "upsamplers", None))
+        for sampler in (sampler for some in samplers for sampler in some or ()):
+            outputs[f"{name}.sampler"] = sampler(features(sampler.conv.weight.shape[1]))
+    return outputs
+
+
+def flat_unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
+    """`UNetFlatConditionModel`: one denoising call, over vectors."""
+    shape = config["in_channels"]
+    shape = [shape, 4, 1] if isinstance(shape, int) else shape
+    text = tensor(_normal(rng, BATCH, 7, config["cross_attention_dim"]))  # [B, S, D]
+    return {"sample": model(tensor(_normal(rng, BATCH, *shape)), 321, encoder_hidden_states=text).sample}
 
 
 def unet_1d(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
@@ -249,6 +291,7 @@ MODELS: dict[str, Callable[..., Outputs]] = {
     "UNet2DModel": unet,
     "UNet2DConditionModel": unet,
     "AutoencoderKL": vae,
+    "UNetFlatConditionModel": flat_unet,
     "VQModel": vq_model,
     "CLIPTextModel": text_encoder,
     "CLIPTextModelWithProjection": text_encoder,

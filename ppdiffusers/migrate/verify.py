@@ -25,6 +25,7 @@ _PIPELINE_MODULES = {
     "LDMBertModel": "latent_diffusion.pipeline_latent_diffusion",
     "LearnedClassifierFreeSamplingEmbeddings": "deprecated.vq_diffusion.pipeline_vq_diffusion",
     "StableDiffusionSafetyChecker": "stable_diffusion.safety_checker",
+    "UNetFlatConditionModel": "deprecated.versatile_diffusion.modeling_text_unet",
     "SafeStableDiffusionSafetyChecker": "stable_diffusion_safe.safety_checker",
     "RobertaSeriesModelWithTransformation": "deprecated.alt_diffusion.modeling_roberta_series",
 }

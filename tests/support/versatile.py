@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import diffusers
@@ -10,14 +11,16 @@ import transformers
 from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
 from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
 
+import ppdiffusers
 from tests.support.checkpoints import (
-    scheduler_named,
     tiny_feature_extractor,
     tiny_tokenizer,
     tiny_vae,
 )
 from tests.support.parity import randomize
 
+# The form of the entry that diffusers can load: neither the published one nor the one that it writes.
+TEXT_UNET_ENTRY = [UNetFlatConditionModel.__module__, "UNetFlatConditionModel"]
 WIDTH = 32  # of the space that texts and pictures meet in
 PLAN = {
     "layers_per_block": 1,
@@ -81,8 +84,20 @@ def tiny_versatile(folder: Path, seed: int = 0) -> Path:
         image_unet=tiny_image_unet(seed + 2),
         text_unet=tiny_text_unet(seed + 3),
         vae=tiny_vae(seed + 4),
-        scheduler=scheduler_named("DDIMScheduler"),
+        # so little noise that nothing amplifies the rounding of random networks
+        scheduler=diffusers.DDIMScheduler(beta_start=1e-4, beta_end=1e-3, clip_sample=False, steps_offset=1),
     )
     target = folder / "tiny-versatile"
     pipeline.save_pretrained(target)
+    index = target / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "text_unet": TEXT_UNET_ENTRY}))
     return target
+
+
+def load_both(name: str, folder: Path) -> tuple:
+    """(ours, diffusers') pipeline of the class `name`."""
+    ours, theirs = (getattr(library, name).from_pretrained(folder) for library in (ppdiffusers, diffusers))
+    for pipeline in (ours, theirs):
+        pipeline.set_progress_bar_config(disable=True)
+    leave_out_mask_argument(theirs.image_unet)
+    return ours, theirs
