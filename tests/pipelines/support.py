@@ -83,18 +83,25 @@ def call_both(ours: Any, theirs: Any, seed: int | None = None, **kwargs: Any) ->
 def assert_pictures_agree(
     ours: np.ndarray, theirs: np.ndarray, tolerance: float = 2e-3, different: float = 1e-3
 ) -> None:
-    """Arrays in [0, 1] within the tolerance; as 8-bit pictures no level off by more than 1, 99.9 % equal."""
+    """Arrays in [0, 1] within the tolerance; as 8-bit pictures no level off by more than 1, 99.9 % equal.
+
+    The share of levels that differ is the one to be expected from the distances: how many of a few thousand levels lie
+    next to the edge where rounding turns is a matter of luck, and of the machine.
+    """
     assert ours.shape == theirs.shape
     assert theirs.std() > 0.05, "the reference is nearly one colour and shows nothing"
     assert np.isfinite(theirs).all()
-    assert np.abs(ours - theirs).max() <= tolerance
-    assert_levels_agree((ours * 255).round(), (theirs * 255).round(), different)
+    distance = np.abs(ours - theirs)
+    assert distance.max() <= tolerance
+    assert np.minimum(distance * 255, 1).mean() <= different
+    assert np.abs((ours * 255).round() - (theirs * 255).round()).max() <= 1
 
 
 def assert_levels_agree(ours: np.ndarray, theirs: np.ndarray, different: float = 1e-3) -> None:
+    """8-bit levels: none off by more than 1, 99.9 % equal; in a small picture ten may lie next to rounding's edge."""
     difference = np.abs(ours.astype(np.int32) - theirs.astype(np.int32))
     assert difference.max() <= 1
-    assert (difference != 0).mean() <= different
+    assert (difference != 0).sum() <= max(different * difference.size, 10)
 
 
 def share_of_other_levels(one: np.ndarray, other: np.ndarray) -> float:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
+from ppdiffusers.pipelines.steps.from_picture import FromPictureMixin
 from ppdiffusers.pipelines.steps.guidance import guide
-from ppdiffusers.pipelines.steps.images import first_image_latents
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.run import Loop, inference, last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import as_generator
 
 
-class StableDiffusionImg2ImgPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
+class StableDiffusionImg2ImgPipeline(FromPictureMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
     """Pictures made from a picture and a prompt; the components are those of `TextGuidedMixin`."""
 
     @inference
@@ -176,22 +175,3 @@ class StableDiffusionImg2ImgPipeline(TextGuidedMixin, DiffusionPipeline, StableD
             checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
             *more_findings,
         )
-
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
-        """The last share `strength` of the scheduler's timesteps, and how many steps that is."""
-        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
-
-    def prepare_latents(
-        self,
-        image: paddle.Tensor,
-        timestep: np.ndarray,
-        batch_size: int,
-        num_images_per_prompt: int,
-        dtype: Any,
-        device: Any,
-        generator: Any = None,
-    ) -> paddle.Tensor:
-        """Pictures [N, 3, H, W] or latents [N, C, h, w] -> latents [B, C, h, w] noised to `timestep` [B]."""
-        latents = first_image_latents(self.vae, image, batch_size * num_images_per_prompt, generator).astype(dtype)
-        noise = randn_tensor(latents.shape, generator=generator, dtype=dtype)
-        return self.scheduler.add_noise(latents, noise, timestep)

@@ -19,24 +19,24 @@ from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
+from ppdiffusers.pipelines.steps.from_picture import FromPictureMixin
 from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.images import encode_image, repeat_to
 from ppdiffusers.pipelines.steps.latents import first_latents
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.run import Loop, inference, last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 
-class StableDiffusionInpaintPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
+class StableDiffusionInpaintPipeline(FromPictureMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
     """Pictures whose masked part is painted anew; the components are those of `TextGuidedMixin`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
+    _mended_settings = ("steps_offset", "skip_prk_steps")
 
     def _set_up(self, requires_safety_checker: bool, **components: Any) -> None:
-        scheduler, unet = components["scheduler"], components["unet"]
-        if getattr(getattr(scheduler, "config", None), "skip_prk_steps", True) is False:
-            scheduler.register_to_config(skip_prk_steps=True)  # as all Stable Diffusion's are sampled
+        unet = components["unet"]
         if unet is not None and unet.config.in_channels not in (4, 9):
             raise ConfigError(
                 f"The UNet takes {unet.config.in_channels} channels and cannot inpaint.",
@@ -279,10 +279,6 @@ class StableDiffusionInpaintPipeline(TextGuidedMixin, DiffusionPipeline, StableD
             cropping,
             *more_findings,
         )
-
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
-        """The last share `strength` of the scheduler's timesteps, and how many steps that is."""
-        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
 
     def prepare_latents(
         self,

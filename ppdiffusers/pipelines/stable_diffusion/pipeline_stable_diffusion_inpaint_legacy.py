@@ -18,15 +18,15 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import RESAMPLING
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
+from ppdiffusers.pipelines.steps.from_picture import FromPictureAloneMixin
 from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.images import encode_image
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.run import Loop, inference, last_timesteps, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedAloneMixin
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 
-class StableDiffusionInpaintPipelineLegacy(TextGuidedAloneMixin, DiffusionPipeline, StableDiffusionMixin):
+class StableDiffusionInpaintPipelineLegacy(FromPictureAloneMixin, DiffusionPipeline, StableDiffusionMixin):
     """Pictures whose masked part is painted anew; the components are those of `TextGuidedAloneMixin`."""
 
     @inference
@@ -145,28 +145,6 @@ class StableDiffusionInpaintPipelineLegacy(TextGuidedAloneMixin, DiffusionPipeli
         latents = image_latents * mask + latents * (1 - mask)
         image, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
         return self._output(image, has_nsfw_concept, return_dict)
-
-    def check_inputs(
-        self,
-        prompt: Any,
-        strength: Any,
-        callback_steps: Any,
-        negative_prompt: Any = None,
-        prompt_embeds: Any = None,
-        negative_prompt_embeds: Any = None,
-        callback_on_step_end_tensor_inputs: Any = None,
-        *more_findings: list[str],
-    ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
-            self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
-            checks.check_strength(strength),
-            checks.check_callbacks(
-                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
-            ),
-            *more_findings,
-        )
 
     def prepare_latents(
         self,

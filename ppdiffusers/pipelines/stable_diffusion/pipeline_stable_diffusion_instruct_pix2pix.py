@@ -23,6 +23,7 @@ class StableDiffusionInstructPix2PixPipeline(TextGuidedMixin, DiffusionPipeline,
     """Pictures edited by instructions; the components are those of `TextGuidedMixin`, with a UNet of 8 channels."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "image_latents")
+    _mended_settings = ()
     _image_guidance_scale = 1.0
 
     @inference

@@ -65,7 +65,7 @@ def check_prompts(prompt: Any, prompt_embeds: Any, negative_prompt: Any, negativ
         problems.append("neither `prompt` nor `prompt_embeds` is given: one is needed")
     if negative_prompt is not None and negative_prompt_embeds is not None:
         problems.append("`negative_prompt` and `negative_prompt_embeds` are both given: choose one")
-    problems += _check_texts("prompt", prompt) + _check_texts("negative_prompt", negative_prompt)
+    problems += check_texts("prompt", prompt) + check_texts("negative_prompt", negative_prompt)
     problems += _check_embeds("prompt_embeds", prompt_embeds)
     problems += _check_embeds("negative_prompt_embeds", negative_prompt_embeds)
     if problems:
@@ -95,7 +95,8 @@ def batch_of(prompt: str | list[str] | None, prompt_embeds: paddle.Tensor | None
     return prompt_embeds.shape[0] if isinstance(prompt_embeds, paddle.Tensor) and prompt_embeds.ndim else None
 
 
-def _check_texts(name: str, texts: Any) -> list[str]:
+def check_texts(name: str, texts: Any) -> list[str]:
+    """A text or a list of texts; None is nobody's business here."""
     if texts is None or isinstance(texts, str):
         return []
     if not isinstance(texts, list):
@@ -208,6 +209,16 @@ def check_pictures(**pictures: Any) -> list[str]:
                 f"not {type(value).__name__}"
             )
     return problems
+
+
+def check_depth_map(depth_map: Any) -> list[str]:
+    """A tensor [pictures, height, width] without NaN, or nothing."""
+    if depth_map is None:
+        return []
+    if not isinstance(depth_map, paddle.Tensor) or depth_map.ndim != 3:
+        found = tuple(depth_map.shape) if hasattr(depth_map, "shape") else type(depth_map).__name__
+        return [f"`depth_map` must be a Paddle tensor [pictures, height, width], not {found}"]
+    return [] if _finite(depth_map) else ["`depth_map` has NaN or infinite values"]
 
 
 def check_channels(image: paddle.Tensor, wanted: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from ppdiffusers.utils.logging import get_logger
@@ -11,18 +12,18 @@ from ppdiffusers.utils.logging import get_logger
 logger = get_logger(__name__)
 
 UPSCALER_SCALING_FACTOR = 0.08333
+# Stable Diffusion was trained with timesteps that start at 1 and without clipping of x_0 (latents exceed 1), and its
+# inpainting is sampled without PNDM's Runge-Kutta steps.
+_MEANT = {"steps_offset": 1, "clip_sample": False, "skip_prk_steps": True}
 
 
-def mend_scheduler(scheduler: Any) -> None:
-    """Stable Diffusion was trained with timesteps that start at 1 and without clipping of x_0 (latents exceed 1)."""
-    if scheduler is None:
-        return
-    if getattr(scheduler.config, "steps_offset", 1) != 1:
-        _tell("scheduler", "steps_offset", scheduler.config.steps_offset, 1)
-        scheduler.register_to_config(steps_offset=1)
-    if getattr(scheduler.config, "clip_sample", False) is True:
-        _tell("scheduler", "clip_sample", True, False)
-        scheduler.register_to_config(clip_sample=False)
+def mend_scheduler(scheduler: Any, keys: Iterable[str]) -> None:
+    """Correct those of the scheduler's settings `keys` that are mistakes."""
+    for key in keys if scheduler is not None else ():
+        found = getattr(scheduler.config, key, _MEANT[key])
+        if found != _MEANT[key]:
+            _tell("scheduler", key, found, _MEANT[key])
+            scheduler.register_to_config(**{key: _MEANT[key]})
 
 
 def mend_unet(unet: Any) -> None:

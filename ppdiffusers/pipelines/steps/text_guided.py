@@ -62,6 +62,8 @@ class LatentsMixin:
 class LatentPipelineMixin(LatentsMixin):
     """What those with a safety checker have beside: judging, the settings of a run."""
 
+    # the scheduler's settings whose published mistakes this pipeline corrects: not all do, nor do diffusers'
+    _mended_settings: tuple[str, ...] = ("steps_offset", "clip_sample")
     _guidance_scale = 1.0
     _guidance_rescale = 0.0
     _clip_skip: int | None = None
@@ -70,7 +72,7 @@ class LatentPipelineMixin(LatentsMixin):
 
     def _set_up(self, requires_safety_checker: bool, **components: Any) -> None:
         """Register the components, mended where old folders are wrong, and make the picture processor."""
-        mend_scheduler(components["scheduler"])
+        mend_scheduler(components["scheduler"], self._mended_settings)
         mend_unet(components["unet"])
         if components["safety_checker"] is None and requires_safety_checker:
             tell_no_safety_checker(self)
