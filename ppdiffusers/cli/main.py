@@ -1,11 +1,11 @@
-"""`ppdiffusers <command>`: one subcommand so far, `convert`."""
+"""`ppdiffusers <command>`: one module per subcommand."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from ppdiffusers.cli import convert, export
+from ppdiffusers.cli import cache, convert, download, export
 from ppdiffusers.cli.running import run
 from ppdiffusers.version import __version__
 
@@ -17,5 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     convert.add_parser(commands)
     export.add_parser(commands)
+    download.add_parser(commands)
+    cache.add_parser(commands)
     arguments = parser.parse_args(argv)
     return run(arguments.action, arguments)

@@ -21,7 +21,8 @@ def run(action: Callable[[argparse.Namespace], None], arguments: argparse.Namesp
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted: nothing was written.", file=sys.stderr)
+        said = getattr(arguments, "interrupted", "interrupted: nothing was written.")
+        print(f"\n{said}", file=sys.stderr)
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, earlier)

@@ -136,19 +136,18 @@ def snapshot_folder(root: Path, source: str, model: str, revision: str) -> Path:
     return root / source / model.replace("/", "--") / revision.replace("/", "--")
 
 
-def snapshots(root: Path) -> list[Snapshot]:
-    """All models in a cache."""
-    found = [Snapshot.load(path.parent) for path in sorted(root.glob(f"*/*/*/{MANIFEST}"))]
-    return [snapshot for snapshot in found if snapshot is not None]
-
-
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; another process that wants it waits. It goes with the process that holds it."""
+def locked(folder: Path, lock_file: Path | None = None) -> Iterator[None]:
+    """Hold the lock of a folder; another process that wants it waits. It goes with the process that holds it.
+
+    Args:
+        lock_file: instead of one beside the folder.
+    """
     from filelock import FileLock, Timeout
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock_file = lock_file or folder.with_name(f".{folder.name}.lock")
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, MutableMapping
 from dataclasses import replace
@@ -135,14 +136,25 @@ def fetch_model(
     """Fetch files of a model into the cache, or into `folder`; gives the folder.
 
     Two processes that want the same model do not fetch it twice: the second waits for the first.
+
+    Raises:
+        FetchError: files could not be fetched, or are not what the source says; all of them are listed.
+        SourceError: `folder` holds something else, or the disk is too full.
     """
     hub = hubs_in_order(model.source)[0]
     revision = options.revision or hub.default_revision
-    target = folder or snapshot_folder(cache_root(options.cache_dir), model.source, model.model, revision)
-    with locked(target):
+    root = cache_root(options.cache_dir)
+    target = folder.expanduser().resolve() if folder else snapshot_folder(root, model.source, model.model, revision)
+    # beside a folder of the user's own nothing is left behind
+    lock_file = root / ".locks" / f"{hashlib.sha256(str(target).encode()).hexdigest()}.lock" if folder else None
+    with locked(target, lock_file):
+        if folder:
+            _refuse_filled(target, model)
         # all anew: beside what is there, which stays until the new is whole
         place = target.with_name(f"{target.name}.new") if options.force_download else target
         snapshot = Snapshot.load(place) or Snapshot(place, model.source, model.model, revision, model.commit)
+        snapshot.commit = model.commit or snapshot.commit
+        snapshot.save()  # so that whatever comes of this run, the next one knows the folder
         web = Web(options.proxies)
         fetch_files(list(files), snapshot, web, resume=options.resume_download, progress=options.progress)
         snapshot.absent |= model.asked_in_vain
@@ -150,6 +162,17 @@ def fetch_model(
         if place != target:
             move_folder_over(place, target)
     return target
+
+
+def _refuse_filled(folder: Path, model: OpenModel) -> None:
+    """A folder with files of the user's, or with another model."""
+    snapshot = Snapshot.load(folder)
+    if snapshot is None and folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir()):
+        raise SourceError(
+            "The folder is not empty.", where=folder, remedy="give a new folder, or one of an earlier download."
+        )
+    if snapshot is not None and snapshot.model != model.model:
+        raise SourceError("The folder holds another model.", where=folder, problems=[snapshot.model])
 
 
 def is_offline(options: SourceOptions | None = None) -> str | None:

@@ -1,0 +1,152 @@
+"""`ppdiffusers cache ls|rm|verify`: models and compiled programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppdiffusers.cli.main import main
+from ppdiffusers.io.snapshot import MANIFEST, PARTIAL, cache_root
+from ppdiffusers.runtime.cache import find_or_make, list_programs
+from tests.io.hub.servers import COMMIT
+
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def filled(hub_of, folder):
+    """Two models, one of them from two sources, and a compiled program."""
+    hub_of("hf", folder).add("acme/other", folder)
+    hub_of("paddlenlp", folder)
+    assert main(["download", "acme/tiny", "--quiet", "--source", "hf"]) == 0
+    assert main(["download", "acme/tiny", "--quiet", "--source", "paddlenlp"]) == 0
+    assert main(["download", "acme/other", "--quiet", "--source", "hf"]) == 0
+    find_or_make("abc123", "UNet2DModel, 2x3x16x16", lambda place: (place / "program.json").write_bytes(b"x" * 1234))
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command: exit code, output, errors."""
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["cache", *arguments])
+        return (code, *capsys.readouterr())
+
+    return command
+
+
+def models() -> set[str]:
+    root = cache_root()
+    return {path.parent.relative_to(root).as_posix() for path in root.glob(f"*/*/*/{MANIFEST}")}
+
+
+def test_an_empty_cache(run):
+    assert run("ls") == (0, f"0 entries, 0 B, in {cache_root().parent}\n", "")
+    assert run("verify")[0] == 0
+    assert run("rm", "--all")[0] == 0
+
+
+def test_ls(filled, run):
+    code, output, _ = run("ls")
+    lines = output.splitlines()
+    assert code == 0
+    assert [line.split()[:2] for line in lines[1:-1]] == [
+        ["model", "acme/other"],
+        ["model", "acme/tiny"],
+        ["model", "acme/tiny"],
+        ["program", "abc123"],
+    ]
+    assert f"hf main {COMMIT[:8]}, 9 files" in lines[1]
+    assert "paddlenlp default, 9 files" in lines[3]
+    assert "UNet2DModel, 2x3x16x16" in lines[4]
+    assert lines[-1].startswith("4 entries, ")
+
+
+def test_ls_shows_what_is_unfinished_or_damaged(filled, run, hub_of, folder):
+    hub = hub_of("hf", folder, "acme/broken")
+    hub.behave.cut = {WEIGHTS: [1 << 15, *[0] * 9]}
+    assert main(["download", "acme/broken", "--quiet", "--source", "hf"]) == 1
+    (cache_root() / "hf/acme--other/main" / MANIFEST).write_text("{")
+    output = run("ls")[1]
+    assert "32.8 KB of unfinished files" in output
+    assert "manifest of this folder is damaged" in output
+    assert run("rm", "acme/broken", "acme/other")[0] == 0
+    assert models() == {"hf/acme--tiny/main", "paddlenlp/acme--tiny/default"}
+
+
+def test_rm(filled, run):
+    code, output, _ = run("rm", "acme/tiny", "--source", "hf")
+    assert (code, models()) == (0, {"hf/acme--other/main", "paddlenlp/acme--tiny/default"})
+    assert output.startswith("removed: 1 models (") and output.endswith(", 0 programs\n")
+    assert run("rm", "acme/tiny", "abc123")[0] == 0
+    assert models() == {"hf/acme--other/main"}
+    assert not list_programs()
+    assert not (cache_root() / "paddlenlp").exists(), "empty folders go too"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("acme/tiny", "acme/none", "xyz"), "- acme/none\n  - xyz"),
+        (("acme/tiny", "--revision", "v2"), "- acme/tiny"),
+        ((), "What is to be removed"),
+        (("acme/tiny", "--all"), "What is to be removed"),
+        (("../..",), "not in the cache"),
+    ],
+)
+def test_rm_of_what_is_not_there_removes_nothing(filled, run, arguments, error):
+    before = models()
+    code, _, errors = run("rm", *arguments)
+    assert code == 1 and error in errors
+    assert models() == before and list_programs()
+
+
+def test_rm_all(filled, run):
+    assert run("rm", "--all")[0] == 0
+    assert not models() and not list_programs()
+
+
+def test_verify(filled, run):
+    code, output, errors = run("verify")
+    assert (code, errors) == (0, "")
+    assert sorted(output.splitlines()) == ["abc123: whole", "acme/other: whole", "acme/tiny: whole", "acme/tiny: whole"]
+
+
+def test_verify_finds_damage(filled, run):
+    place = cache_root() / "hf/acme--other/main"
+    (place / WEIGHTS).write_bytes((place / WEIGHTS).read_bytes()[::-1])  # of the same length
+    (place / "tokenizer/vocab.json").unlink()
+    (place / "model_index.json").write_text("{}")
+    (program,) = (cache_root().parent / "programs").glob("abc123/program.json")
+    program.write_bytes(b"y" * 1234)
+    code, output, errors = run("verify")
+    assert code == 1
+    assert "acme/other: damaged" in output and "abc123: damaged" in output and "acme/tiny: whole" in output
+    for problem in (f"{WEIGHTS}: its content has changed", "tokenizer/vocab.json: not there", "2 bytes, expected 347"):
+        assert f"acme/other: {problem}" in errors or problem in errors
+    assert "abc123: program.json: its content has changed" in errors
+    assert "what to do" in errors
+    assert run("verify", "acme/tiny")[0] == 0
+    assert run("verify", "abc123")[0] == 1
+    assert run("verify", "acme/none")[0] == 1
+
+
+def test_a_folder_without_a_manifest_cannot_be_verified(run, folder):
+    code, _, errors = run("verify", str(folder))
+    assert code == 1 and "no manifest" in errors
+
+
+def test_chinese(filled, run, monkeypatch):
+    monkeypatch.setenv("PPDIFFUSERS_LANG", "zh")
+    assert "9 个文件" in run("ls")[1]
+    assert "acme/tiny: 完好" in run("verify")[1]
+    assert run("rm", "acme/tiny")[1].startswith("已删除：2 个模型")
+
+
+def test_another_cache(filled, run, tmp_path):
+    assert main(["download", "acme/other", "--quiet", "--source", "hf", "--cache_dir", str(tmp_path / "mine")]) == 0
+    assert "acme/other" in run("ls", "--cache_dir", str(tmp_path / "mine"))[1]
+    assert run("rm", "acme/other", "--cache_dir", str(tmp_path / "mine"))[0] == 0
+    assert run("rm", "--all", "--cache_dir", str(tmp_path / "mine"))[0] == 0
+    assert "hf/acme--other/main" in models() and list_programs(), "the usual one is left alone"
+    assert not list(tmp_path.glob(f"mine/**/{PARTIAL}"))

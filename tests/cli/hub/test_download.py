@@ -1,0 +1,137 @@
+"""`ppdiffusers download`: the plan, the cache, a folder for a machine without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from ppdiffusers.cli.main import main
+from ppdiffusers.io.snapshot import CHECKSUMS, MANIFEST, cache_root
+from tests.io.hub.conftest import NEEDED, files_under
+from tests.io.hub.servers import PROTOCOLS
+
+
+def wanted(folder) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in NEEDED}
+
+
+def total(folder) -> str:
+    return f"{sum(map(len, wanted(folder).values())) / 1000:.1f} KB"
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_the_plan_has_every_file_with_size_and_address(source, hub_of, folder, capsys, tmp_path):
+    hub = hub_of(source, folder)
+    assert main(["download", "acme/tiny", "--plan", "--source", source]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = dict(re.fullmatch(r" *(\S+)  (\S+) +(http://\S+)", line).groups()[1::-1] for line in lines[1:-1])
+    assert set(rows) == NEEDED
+    sizes = {name: len(content) for name, content in wanted(folder).items()}
+    known = {name: int(size.replace(",", "")) for name, size in rows.items() if size != "?"}
+    assert known == sizes
+    assert all(hub.address in line for line in lines[1:-1])
+    assert lines[-1].startswith(f"9 files, {total(folder)}")
+    assert not any(path.endswith("safetensors") for path in hub.fetched()), "nothing but small files is read"
+    assert not cache_root().exists()
+
+
+def test_into_the_cache_and_again(hub_of, folder, capsys):
+    hub = hub_of("hf", folder)
+    assert main(["download", "acme/tiny", "--quiet"]) == 0
+    first = capsys.readouterr()
+    (path,) = cache_root().glob("hf/acme--tiny/main")
+    assert first.out == f"{path}\n"
+    assert first.err == ""
+    assert files_under(path) == wanted(folder)
+    asked = len(hub.requests)
+    assert main(["download", "acme/tiny"]) == 0
+    assert f"9 files, {total(folder)}: {path}" in capsys.readouterr().out
+    assert len(hub.requests) == asked
+
+
+def test_variants_and_parts(hub_of, folder):
+    hub_of("hf", folder)
+    assert main(["download", "acme/tiny", "--variant", "fp16", "--subfolder", "unet"]) == 0
+    (path,) = cache_root().glob("hf/acme--tiny/main")
+    assert set(files_under(path)) == {"unet/config.json", "unet/diffusion_pytorch_model.fp16.safetensors"}
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_folder_for_a_machine_without_a_network(cached, hub_of, folder, tmp_path, capsys, monkeypatch):
+    hub_of("hf", folder)
+    if cached:
+        assert main(["download", "acme/tiny"]) == 0
+        monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
+    target = tmp_path / "usb" / "tiny"
+    assert main(["download", "acme/tiny", "--to", str(target)]) == 0
+    assert files_under(target) == wanted(folder)
+    assert {path.name for path in target.parent.iterdir()} == {"tiny"}, "nothing is left beside it"
+    assert (target / MANIFEST).is_file()
+    for line in (target / CHECKSUMS).read_text("utf-8").splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((target / name).read_bytes()).hexdigest() == digest
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "--check", "--quiet", CHECKSUMS], cwd=target, check=True)
+    capsys.readouterr()
+    assert main(["cache", "verify", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}: whole\n"
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(hub_of, folder, tmp_path, capsys):
+    hub = hub_of("hf", folder)
+    hub.add("acme/other", folder)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "diary.txt").write_text("dear diary")
+    assert main(["download", "acme/tiny", "--to", str(mine)]) == 1
+    assert "not empty" in capsys.readouterr().err
+    assert main(["download", "acme/other", "--to", str(tmp_path / "other")]) == 0
+    assert main(["download", "acme/tiny", "--to", str(tmp_path / "other")]) == 1
+    assert "holds another model" in capsys.readouterr().err
+    assert [path.name for path in mine.iterdir()] == ["diary.txt"]
+
+
+def test_a_folder_that_is_not_whole_is_gone_on_with(hub_of, folder, tmp_path):
+    hub = hub_of("hf", folder)
+    hub.behave.cut = {"unet/diffusion_pytorch_model.safetensors": [1 << 15, *[0] * 9]}
+    target = str(tmp_path / "usb")
+    assert main(["download", "acme/tiny", "--to", target]) == 1
+    hub.behave.cut.clear()
+    hub.requests.clear()
+    assert main(["download", "acme/tiny", "--to", target]) == 0
+    assert files_under(tmp_path / "usb") == wanted(folder)
+    sizes = {name: len(content) for name, content in wanted(folder).items()}
+    unet = "unet/diffusion_pytorch_model.safetensors"
+    assert hub.bytes_sent(unet) == sizes[unet] - (1 << 15)
+
+
+def test_force_fetches_again(hub_of, folder):
+    hub = hub_of("hf", folder)
+    assert main(["download", "acme/tiny"]) == 0
+    hub.files["acme/tiny"]["unet/config.json"] = b'{"new": 1}'
+    assert main(["download", "acme/tiny"]) == 0
+    (path,) = cache_root().glob("hf/acme--tiny/main")
+    assert (path / "unet/config.json").read_bytes() == b"{}"
+    assert main(["download", "acme/tiny", "--force"]) == 0
+    assert (path / "unet/config.json").read_bytes() == b'{"new": 1}'
+
+
+def test_errors_say_what_was_tried(hub_of, folder, capsys):
+    hub_of("hf", folder)
+    assert main(["download", "acme/none"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "Hugging Face" in error and "404" in error
+
+
+def test_chinese(hub_of, folder, capsys, monkeypatch):
+    hub_of("hf", folder)
+    monkeypatch.setenv("PPDIFFUSERS_LANG", "zh")
+    assert main(["download", "acme/tiny", "--plan"]) == 0
+    assert f"9 个文件，共 {total(folder)}，来自 hf" in capsys.readouterr().out
+    assert main(["download", "acme/tiny"]) == 0
+    assert "个文件，共" in capsys.readouterr().out
