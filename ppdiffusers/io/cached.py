@@ -93,11 +93,12 @@ def _describe(folder: Path) -> CachedFolder:
             model, revision, commit, files = snapshot.model, snapshot.revision, snapshot.commit, len(snapshot.files)
     except SourceError as error:
         problem = error.what
-    return CachedFolder(folder, source, model, revision, commit, files, _size(folder), _size(folder / PARTIAL), problem)
+    size, unfinished = _size(folder.rglob("*")), _size((folder / PARTIAL).glob("*.part"))
+    return CachedFolder(folder, source, model, revision, commit, files, size, unfinished, problem)
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _remove_if_empty(folder: Path) -> None:
