@@ -23,7 +23,7 @@ from tests.support.checkpoints import scheduler_named, tiny_feature_extractor, t
 from tests.support.parity import assert_close, randomize
 from tests.support.xlm_roberta import tiny_xlm_roberta_tokenizer
 
-PROMPTS = ["黑暗精灵公主，非常详细，幻想", "an oil painting of two cats"]
+PROMPTS = ["月光下的竹林，水墨画，留白", "an oil painting of two cats"]
 CLASS = "RobertaSeriesModelWithTransformation"
 
 

@@ -13,7 +13,7 @@ from tests.support.checkpoints import CAPTIONS
 
 _SENTENCES = (
     *CAPTIONS,
-    "黑暗精灵公主，非常详细，幻想，数字绘画，概念艺术，敏锐的焦点",
+    "月光下的竹林，水墨画，留白，层次分明",
     "une photo d'un chat noir; ein Haus am Meer; un gato rojo; красный круг; 赤い丸; 빨간 원; دائرة حمراء",
     "the café's naïve façade costs 3.50 euros!",
 )

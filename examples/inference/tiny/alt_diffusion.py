@@ -1,0 +1,59 @@
+"""AltDiffusion 的小模型：Stable Diffusion 的结构，文本由 XLM-RoBERTa 读。"""
+
+import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ppdiffusers import AltDiffusionPipeline
+from ppdiffusers.pipelines.alt_diffusion.modeling_roberta_series import (
+    RobertaSeriesConfig,
+    RobertaSeriesModelWithTransformation,
+)
+from ppdiffusers.transformers import XLMRobertaTokenizer
+from ppdiffusers.transformers.xlm_roberta.sentencepiece_model import (
+    CONTROL,
+    NORMAL,
+    SPACE,
+    UNKNOWN,
+    SentencePieceModel,
+)
+from tiny import parts, stable_diffusion
+
+# 词表：每个字一个词元，概率相同；其余的字都是 <unk>
+CHARACTERS = SPACE + "abcdefghijklmnopqrstuvwxyz，。雪山脚下的小木屋水彩画油一只猫个红色圆形白背景草原上城堡"
+
+
+def tokenizer() -> XLMRobertaTokenizer:
+    """一个极小的 SentencePiece 模型，文件格式与已发布的相同。"""
+    score = -math.log(len(CHARACTERS))
+    own = (("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL))
+    model = SentencePieceModel((*own, *((character, score, NORMAL) for character in CHARACTERS)))
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "sentencepiece.bpe.model"
+        file.write_bytes(model.to_bytes())
+        return XLMRobertaTokenizer(file, model_max_length=77)
+
+
+def text_encoder(vocabulary: XLMRobertaTokenizer) -> RobertaSeriesModelWithTransformation:
+    config = RobertaSeriesConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=80,  # 位置从 2 数起
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        project_dim=parts.WIDTH,
+    )
+    return RobertaSeriesModelWithTransformation(config)
+
+
+def make(folder: Path) -> Path:
+    """把小模型存到 `folder`，返回它。"""
+    vocabulary = tokenizer()
+    shared = stable_diffusion.components()
+    AltDiffusionPipeline(
+        **{**shared, "tokenizer": vocabulary, "text_encoder": text_encoder(vocabulary)}
+    ).save_pretrained(folder)
+    return folder
