@@ -107,6 +107,28 @@ def test_over_pixels(tmp_path, name, size):
         assert_close(ours(x, **mine).sample, reference(tx, **theirs).sample)
 
 
+@pytest.mark.parametrize("form", ["mask", "bias"])
+@pytest.mark.parametrize("name", ["codes", "pixels"])
+def test_masks(tmp_path, name, form):
+    """Of tokens and of the text: 1 and 0, or what is added to the scores."""
+    ours, reference = twins(tmp_path, diffusers.Transformer2DModel(**{"codes": CODES, "pixels": PIXELS}[name]))
+    if name == "codes":
+        (x, tx), (text, ttext) = codes_and_text(CODES)
+    else:
+        (x, tx), (text, ttext) = both(noise((2, 24, 5, 5))), both(noise((2, 7, 20), "text"))
+    kept = [np.ones((2, 25), dtype=np.float32), np.ones((2, 7), dtype=np.float32)]
+    kept[0][0, 9:], kept[1][1, 3:] = 0, 0
+    if form == "bias":
+        kept = [(1 - mask[:, None]) * -10000 for mask in kept]
+    (mask, tmask), (text_mask, ttext_mask) = map(both, kept)
+    plain = ours(x, text, 5).sample.numpy()
+    mine = ours(x, text, 5, attention_mask=mask, encoder_attention_mask=text_mask).sample
+    with torch.no_grad():
+        masks = {"attention_mask": tmask, "encoder_attention_mask": ttext_mask}
+        assert_close(mine, reference(tx, ttext, torch.tensor(5), **masks).sample)
+    assert np.abs(mine.numpy() - plain).max() > 1e-3
+
+
 @pytest.mark.parametrize("config", [CODES, PIXELS, PUBLISHED], ids=["codes", "pixels", "published"])
 def test_keys_are_the_published_ones(config):
     config = {"norm_type": "layer_norm", **config}  # the original looks for it

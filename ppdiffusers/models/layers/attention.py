@@ -14,6 +14,13 @@ from ppdiffusers.models.layers.normalization import AdaLayerNorm
 _SCORES_AT_ONCE = 2**26
 
 
+def as_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor | None:
+    """[B, K] of 1 (keep) and 0 (discard) -> [B, 1, K] of 0 and -10000 to add to scores; a bias stays as it is."""
+    if mask is None or mask.ndim == 3:
+        return mask
+    return ((1 - mask.astype(dtype)) * -10000.0).unsqueeze(1)
+
+
 def scaled_dot_product(
     query: paddle.Tensor,
     key: paddle.Tensor,

@@ -9,7 +9,7 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.layers.attention import BasicTransformerBlock
+from ppdiffusers.models.layers.attention import BasicTransformerBlock, as_bias
 from ppdiffusers.models.layers.embeddings import ImagePositionalEmbeddings, as_timesteps
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
@@ -141,7 +141,8 @@ class Transformer2DModel(ModelMixin):
         Args:
             encoder_hidden_states: [B, S, cross_attention_dim].
             timestep: a number, or [B]; for networks with `num_embeds_ada_norm`.
-            attention_mask, encoder_attention_mask: biases [B, 1 or N, K] over the scores.
+            attention_mask, encoder_attention_mask: [B, K], 1 (keep) and 0 (discard), or biases [B, 1 or N, K] over the
+                scores.
 
         Raises:
             InputError: the shape is another, or the timestep is missing.
@@ -150,8 +151,9 @@ class Transformer2DModel(ModelMixin):
         if timestep is not None:
             timestep = as_timesteps(timestep, hidden_states.shape[0])
         tokens = self._codes_in(hidden_states) if self.over_codes else self._pixels_in(hidden_states)  # [B, N, D]
+        masks = [as_bias(mask, tokens.dtype) for mask in (attention_mask, encoder_attention_mask)]
         for block in self.transformer_blocks:
-            tokens = block(tokens, encoder_hidden_states, attention_mask, encoder_attention_mask, timestep)
+            tokens = block(tokens, encoder_hidden_states, *masks, timestep)
         output = self._codes_out(tokens) if self.over_codes else self._pixels_out(tokens, hidden_states)
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 

@@ -11,6 +11,7 @@ from paddle import nn
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.activations import get_activation
+from ppdiffusers.models.layers.attention import as_bias
 from ppdiffusers.models.layers.embeddings import TextTimeEmbedding, TimestepEmbedding, Timesteps, as_timesteps
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
@@ -329,8 +330,8 @@ class UNet2DConditionModel(ModelMixin):
             encoder_hidden_states = self.encoder_hid_proj(encoder_hidden_states)
         context = {
             "encoder_hidden_states": encoder_hidden_states,
-            "attention_mask": _as_bias(attention_mask, sample.dtype),
-            "encoder_attention_mask": _as_bias(encoder_attention_mask, sample.dtype),
+            "attention_mask": as_bias(attention_mask, sample.dtype),
+            "encoder_attention_mask": as_bias(encoder_attention_mask, sample.dtype),
         }
         if self.config.dual_cross_attention:
             mixing = cross_attention_kwargs or {}
@@ -412,10 +413,3 @@ class UNet2DConditionModel(ModelMixin):
             together = paddle.concat([text_embeds, time_embeds.astype(text_embeds.dtype)], axis=-1)
             emb = emb + self.add_embedding(together.astype(emb.dtype))
         return emb if self.time_embed_act is None else self.time_embed_act(emb)
-
-
-def _as_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor | None:
-    """[B, K] of 1 (keep) and 0 (discard) -> [B, 1, K] of 0 and -10000 to add to scores; a bias stays as it is."""
-    if mask is None or mask.ndim == 3:
-        return mask
-    return ((1 - mask.astype(dtype)) * -10000.0).unsqueeze(1)
