@@ -20,7 +20,7 @@ from tests.pipelines.support import (
 )
 from tests.support.parity import assert_close, noise
 from tests.support.round_trip import saved_both_ways, there_and_back
-from tests.support.upscalers import tiny_upscaler
+from tests.support.stable_diffusion_2 import tiny_upscaler
 
 
 @pytest.fixture(scope="module")

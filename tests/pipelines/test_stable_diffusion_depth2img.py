@@ -1,0 +1,169 @@
+"""StableDiffusionDepth2ImgPipeline against diffusers, live: same folder, picture, prompts, noise and steps."""
+
+import diffusers
+import numpy as np
+import paddle
+import pytest
+import torch
+
+import ppdiffusers
+from ppdiffusers.core.errors import InputError
+from tests.pipelines.support import (
+    PROMPTS,
+    SCHEDULERS,
+    assert_pictures_agree,
+    call_both,
+    generators,
+    load_both,
+    picture,
+    set_schedulers,
+)
+from tests.support.parity import assert_close, noise
+from tests.support.round_trip import saved_both_ways, there_and_back
+from tests.support.stable_diffusion_2 import tiny_depth2img
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_depth2img(tmp_path_factory.mktemp("depth"))
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return load_both(folder)
+
+
+@pytest.fixture
+def pair(loaded):
+    set_schedulers(*loaded, "PNDMScheduler")
+    return loaded
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_schedulers(pair, scheduler):
+    set_schedulers(*pair, scheduler)
+    mine, reference = call_both(
+        *pair, seed=4, prompt=PROMPTS[0], image=picture(38, 33), num_inference_steps=20, strength=0.6,
+        output_type="np",
+    )  # fmt: skip
+    assert mine.images.shape == (1, 32, 38, 3)
+    assert_pictures_agree(mine.images, reference.images)
+
+
+DEPTH = np.random.default_rng(1).random((1, 20, 31), np.float32)
+CALLS = {
+    "all of it": {"strength": 1.0},
+    "without guidance": {"guidance_scale": 1.0},
+    "a negative prompt": {"negative_prompt": "low quality, 模糊"},
+    "clip_skip": {"clip_skip": 1},
+    "eta": {"eta": 0.7, "scheduler": "DDIMScheduler"},
+    "a depth map": {"depth_map": DEPTH},
+    "two prompts, one picture": {"prompt": PROMPTS},
+    "two prompts, two pictures": {"prompt": PROMPTS, "image": [picture(32, 24), picture(32, 24, 1)]},
+    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
+    "a tensor": {"image": np.random.default_rng(0).random((1, 3, 32, 24), np.float32)},
+    "embeddings": {
+        "prompt": None,
+        "prompt_embeds": noise((2, 77, 32), "prompt"),
+        "negative_prompt_embeds": noise((2, 77, 32), "negative"),
+    },
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls(pair, case):
+    arguments = {"prompt": PROMPTS[1], "image": picture(32, 32), "num_inference_steps": 7, **CALLS[case]}
+    set_schedulers(*pair, arguments.pop("scheduler", "PNDMScheduler"))
+    mine, reference = call_both(*pair, seed=3, output_type="np", **arguments)
+    assert_pictures_agree(mine.images, reference.images)
+
+
+def test_a_generator_for_each_picture(pair):
+    mine, reference = generators(20, count=4)
+    settings = {"prompt": PROMPTS, "image": picture(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
+    pictures = pair[0](generator=mine, output_type="np", **settings).images
+    assert_pictures_agree(pictures, pair[1](generator=reference, output_type="np", **settings).images)
+
+
+def test_the_depth_map(pair):
+    ours, theirs = pair
+    given = picture(48, 32)
+    mine = ours.prepare_depth_map(given, None, 2, True, paddle.float32, ours.device)
+    with torch.no_grad():
+        reference = theirs.prepare_depth_map(given, None, 2, True, torch.float32, theirs.device)
+    assert mine.shape == [4, 1, 16, 24] and float(mine.min()) == -1
+    assert_close(mine, reference)
+
+
+def test_forms_that_diffusers_cannot_take(pair):
+    """An array that is not square, a tensor without a batch, and latents: the same picture as in the usual form."""
+    ours, _ = pair
+    given = np.random.default_rng(0).random((32, 24, 3), np.float32)
+    usual = paddle.to_tensor(given.transpose(2, 0, 1)[None])
+    settings = {"num_inference_steps": 3, "output_type": "np", "generator": 0}
+    expected = ours("a", usual, **settings).images
+    for form in (given, usual[0], [usual]):
+        np.testing.assert_array_equal(ours("a", form, **settings).images, expected)
+    latents, depth = paddle.to_tensor(noise((1, 4, 16, 12))), paddle.to_tensor(DEPTH)
+    assert ours("a", latents, depth, **settings).images.shape == (1, 32, 24, 3)
+    with pytest.raises(InputError, match="pass `depth_map`"):
+        ours("a", latents, **settings)
+
+
+def test_callbacks(pair):
+    seen = {"ours": [], "theirs": []}
+
+    def listener(side):
+        def listen(pipeline, index, timestep, tensors):
+            seen[side].append((index, int(timestep), pipeline.num_timesteps))
+            return {"latents": tensors["latents"] * 0.98, "depth_mask": tensors["depth_mask"] * 0.9}
+
+        return listen
+
+    names = ["latents", "depth_mask"]
+    mine, reference = generators(3)
+    settings = {
+        "prompt": "a", "image": picture(32, 32), "num_inference_steps": 6, "output_type": "latent",
+        "callback_on_step_end_tensor_inputs": names,
+    }  # fmt: skip
+    pictures = pair[0](generator=mine, callback_on_step_end=listener("ours"), **settings).images
+    (expected,) = pair[1](generator=reference, callback_on_step_end=listener("theirs"), return_dict=False, **settings)
+    assert_close(pictures, expected, 1e-4)
+    assert seen["ours"] == seen["theirs"] != []
+
+
+def test_there_and_back(folder, loaded, tmp_path):
+    there_and_back(folder, tmp_path)
+    for saved in saved_both_ways(loaded[0], tmp_path):
+        assert (
+            type(ppdiffusers.DiffusionPipeline.from_pretrained(saved)) is ppdiffusers.StableDiffusionDepth2ImgPipeline
+        )
+    theirs = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "saved-for-torch")
+    assert type(theirs) is diffusers.StableDiffusionDepth2ImgPipeline
+    theirs.set_progress_bar_config(disable=True)
+    set_schedulers(*loaded, "PNDMScheduler")
+    mine, reference = call_both(
+        loaded[0], theirs, seed=3, prompt="a", image=picture(32, 24), num_inference_steps=3, output_type="np"
+    )
+    assert_pictures_agree(mine.images, reference.images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"image": None}, "`image` is needed"),
+        ({"strength": 1.5}, "`strength` must lie between 0 and 1"),
+        ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
+        ({"depth_map": "near"}, "`depth_map` must be a Paddle tensor"),
+        ({"depth_map": paddle.zeros([1, 1, 4, 4])}, r"not \(1, 1, 4, 4\)"),
+        ({"depth_map": paddle.full([1, 4, 4], float("nan"))}, "`depth_map` has NaN"),
+        ({"depth_map": paddle.ones([1, 4, 4])}, "the same everywhere"),
+        ({"depth_map": paddle.to_tensor(np.repeat(DEPTH, 3, 0))}, r"3 picture\(s\) \(`depth_map`\)"),
+        ({"prompt": ["a", "b"], "generator": [1, 2, 3]}, "3 generators for 2"),
+        ({"callback_on_step_end": 1}, "must be callable"),
+        ({"callback_on_step_end_tensor_inputs": ["mask"]}, "'mask'"),
+    ],
+)
+def test_bad_arguments(pair, arguments, says):
+    with pytest.raises(InputError, match=says):
+        pair[0](**{"prompt": "a", "image": picture(16, 16), "num_inference_steps": 2, **arguments})

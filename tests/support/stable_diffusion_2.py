@@ -1,0 +1,119 @@
+"""Tiny folders of Stable Diffusion 2's relatives with random weights, saved by diffusers itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+
+from tests.support.checkpoints import scheduler_named, tiny_text_encoder, tiny_tokenizer, tiny_vae
+from tests.support.parity import randomize
+
+
+def _vae(levels: int, **settings: object) -> diffusers.AutoencoderKL:
+    """Makes `2 ** (levels - 1)` pixels of each latent position, along each side."""
+    vae = diffusers.AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(8, 8, 16)[-levels:],
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+        **settings,
+    )
+    return randomize(vae, 1)
+
+
+def tiny_upscaler(tmp_path: Path) -> Path:
+    """Of `stabilityai/stable-diffusion-x4-upscaler`: 4 + 3 input channels, 1000 classes, attention to text alone in
+    the first levels, a DDPM scheduler of its own for the small picture, v-prediction."""
+    tokenizer = tiny_tokenizer(tmp_path / "vocabulary", "!")
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=16,
+        in_channels=7,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=8,
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        only_cross_attention=(True, True, False),
+        num_class_embeds=1000,
+        use_linear_projection=True,
+    )
+    pipeline = diffusers.StableDiffusionUpscalePipeline(
+        vae=_vae(3, scaling_factor=0.08333),
+        text_encoder=tiny_text_encoder(len(tokenizer), "sd2", seed=2),
+        tokenizer=tokenizer,
+        unet=randomize(unet, 3),
+        low_res_scheduler=diffusers.DDPMScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="scaled_linear"),
+        scheduler=scheduler_named("DDIMScheduler", "sd2"),
+        max_noise_level=350,
+    )
+    pipeline.save_pretrained(tmp_path / "tiny-upscaler")
+    return tmp_path / "tiny-upscaler"
+
+
+def tiny_depth_estimator() -> transformers.DPTForDepthEstimation:
+    """Hybrid, as published: three stages of BiT, a transformer of four layers; 96 pixels to a side."""
+    backbone = {
+        "global_padding": "same",
+        "layer_type": "bottleneck",
+        "depths": [1, 1, 2],
+        "hidden_sizes": [16, 24, 32],
+        "out_features": ["stage1", "stage2", "stage3"],
+        "embedding_dynamic_padding": True,
+        "embedding_size": 8,
+        "num_groups": 8,
+    }
+    config = transformers.DPTConfig(
+        is_hybrid=True,
+        backbone_config=backbone,
+        backbone_featmap_shape=[1, 32, 6, 6],
+        image_size=96,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[16, 24, 32, 32],
+        reassemble_factors=[1, 1, 1, 0.5],
+        fusion_hidden_size=16,
+    )
+    estimator = randomize(transformers.DPTForDepthEstimation(config), 5)
+    torch.nn.init.constant_(estimator.head.head[4].bias, 3.0)  # away from the last ReLU's zeros
+    return estimator
+
+
+def tiny_depth2img(tmp_path: Path) -> Path:
+    """Of `stabilityai/stable-diffusion-2-depth`: 4 + 1 input channels."""
+    tokenizer = tiny_tokenizer(tmp_path / "vocabulary", "!")
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=16,
+        in_channels=5,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        norm_num_groups=8,
+        cross_attention_dim=32,
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+    )
+    pipeline = diffusers.StableDiffusionDepth2ImgPipeline(
+        vae=tiny_vae(),
+        text_encoder=tiny_text_encoder(len(tokenizer), "sd2", seed=2),
+        tokenizer=tokenizer,
+        unet=randomize(unet, 3),
+        scheduler=scheduler_named("PNDMScheduler"),
+        depth_estimator=tiny_depth_estimator(),
+        feature_extractor=transformers.DPTImageProcessor(size=96, resample=2),
+    )
+    pipeline.save_pretrained(tmp_path / "tiny-depth")
+    return tmp_path / "tiny-depth"
