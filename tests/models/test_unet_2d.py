@@ -31,6 +31,24 @@ NCSNPP = {
     "norm_eps": 1e-6,
     "norm_num_groups": None,
 }
+NCSNPP_VARIANTS = {
+    "plain": {},
+    "centred": {"center_input_sample": True},
+    "attention everywhere": {
+        "down_block_types": ("AttnSkipDownBlock2D",) * 3,
+        "up_block_types": ("AttnSkipUpBlock2D",) * 3,
+        "layers_per_block": 1,
+    },
+    "heads": {"attention_head_dim": 16, "act_fn": "gelu"},
+    "no attention": {"down_block_types": ("SkipDownBlock2D",) * 3, "up_block_types": ("SkipUpBlock2D",) * 3},
+    "wide and mixed": {
+        "block_out_channels": (128, 160, 256),  # groups of 32 at most
+        "norm_num_groups": 16,  # of the last
+        "layers_per_block": 1,
+        "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "AttnSkipUpBlock2D", "SkipUpBlock2D"),
+    },
+}
 CONFIGS = {
     "ddpm": {**SMALL, "freq_shift": 1, "flip_sin_to_cos": False, "downsample_padding": 0, "attention_head_dim": None},
     "two layers": {**SMALL, "layers_per_block": 2},
@@ -65,12 +83,15 @@ def test_forward(tmp_path, name):
     assert_close(ours(x, t, return_dict=False)[0], reference(tx, tt).sample, what=f"{name}, a timestep each")
 
 
-def test_score_sde(tmp_path):
+@pytest.mark.parametrize("changes", NCSNPP_VARIANTS.values(), ids=NCSNPP_VARIANTS)
+@pytest.mark.parametrize("size", [(16, 24), (12, 20)])  # the second: 3 x 5 pixels in the middle
+def test_score_sde(tmp_path, changes, size):
     """NCSN++: Fourier features, FIR resampling, a small picture beside the features."""
-    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**NCSNPP))
-    x, tx = both(noise((2, 3, 16, 24)))
+    ours, reference = twins(tmp_path, diffusers.UNet2DModel(**{**NCSNPP, **changes}))
+    x, tx = both(noise((2, 3, *size)))
     sigma, tsigma = both(np.array([0.3, 17.5], dtype=np.float32))
-    assert_close(ours(x, sigma).sample, reference(tx, tsigma).sample)
+    assert_close(ours(x, sigma).sample, reference(tx, tsigma).sample, what="a noise level each")
+    assert_close(ours(x, 2.5).sample, reference(tx, torch.tensor(2.5)).sample, what="one noise level")
 
 
 @pytest.mark.parametrize("kind", [None, "timestep", "identity"])
@@ -143,18 +164,36 @@ def test_wrong_input_says_what_was_expected():
     network = UNet2DModel(**SMALL)
     with pytest.raises(InputError, match=r"\[batch, 3, height, width\]"):
         network(paddle.zeros([1, 4, 8, 8]), 0)
+    for size in ((13, 16), (16, 7)):
+        with pytest.raises(InputError, match="multiples of 2: it halves them 1 times"):
+            network(paddle.zeros([1, 3, *size]), 0)
+    with pytest.raises(InputError, match="multiples of 4"):
+        UNet2DModel(**NCSNPP)(paddle.zeros([1, 3, 16, 18]), 1.0)
     with pytest.raises(InputError, match="without a class embedding"):
         network(paddle.zeros([1, 3, 8, 8]), 0, paddle.to_tensor([1]))
 
 
-def test_keys_and_shapes_of_published_networks():
-    """ddpm-cifar10-32, built without memory on both sides."""
-    config = {
+PUBLISHED = {
+    "google/ddpm-cifar10-32": {
         "act_fn": "silu", "attention_head_dim": None, "block_out_channels": [128, 256, 256, 256],
         "center_input_sample": False, "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1,
         "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
         "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
         "layers_per_block": 2, "mid_block_scale_factor": 1, "norm_eps": 1e-6, "norm_num_groups": 32,
         "sample_size": 32, "time_embedding_type": "positional",
-    }  # fmt: skip
-    assert_same_keys(UNet2DModel, diffusers.UNet2DModel, config)
+    },
+    "google/ncsnpp-celebahq-256": {
+        "act_fn": "silu", "attention_head_dim": None, "block_out_channels": [128, 128, 256, 256, 256, 256, 256],
+        "center_input_sample": False, "downsample_padding": 1, "flip_sin_to_cos": True, "freq_shift": 0,
+        "down_block_types": ["SkipDownBlock2D"] * 4 + ["AttnSkipDownBlock2D"] + ["SkipDownBlock2D"] * 2,
+        "up_block_types": ["SkipUpBlock2D"] * 2 + ["AttnSkipUpBlock2D"] + ["SkipUpBlock2D"] * 4,
+        "layers_per_block": 2, "mid_block_scale_factor": 1.41421356237, "norm_eps": 1e-6, "norm_num_groups": None,
+        "sample_size": 256, "time_embedding_type": "fourier",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_keys_and_shapes_of_published_networks(name):
+    """Built without memory on both sides."""
+    assert_same_keys(UNet2DModel, diffusers.UNet2DModel, PUBLISHED[name])

@@ -173,8 +173,12 @@ class UNet2DModel(ModelMixin):
 
         Args:
             class_labels: [B] integers, or embeddings, when the network has a class embedding.
+
+        Raises:
+            InputError: channels, sides or labels that do not fit the network.
         """
         check_channels(sample, self.config.in_channels, type(self).__name__)
+        self._check_sides(sample)
         if self.config.center_input_sample:
             sample = 2 * sample - 1.0
         timesteps = as_timesteps(timestep, sample.shape[0])
@@ -207,6 +211,18 @@ class UNet2DModel(ModelMixin):
             # the network estimates noise; the score is noise over its level
             sample = sample / timesteps.astype(sample.dtype).reshape([-1, 1, 1, 1])
         return UNet2DOutput(sample=sample) if return_dict else (sample,)
+
+    def _check_sides(self, sample: paddle.Tensor) -> None:
+        """What is halved on the way down has to meet its equal on the way up."""
+        halvings = sum(
+            getattr(block, "downsamplers", None) is not None or getattr(block, "resnet_down", None) is not None
+            for block in self.down_blocks
+        )
+        if any(side > 0 and side % 2**halvings for side in sample.shape[2:]):  # -1: not known yet in a program
+            raise InputError(
+                f"UNet2DModel was given a sample of shape {list(sample.shape)}.",
+                expected=f"a height and a width that are multiples of {2**halvings}: it halves them {halvings} times",
+            )
 
     def _embed(self, timesteps: paddle.Tensor, class_labels: paddle.Tensor | None) -> paddle.Tensor:
         dtype = self._compute_dtype()
