@@ -1,0 +1,56 @@
+"""Stable Diffusion 2 深度图生图的小模型：UNet 还看一张深度图（4 + 1 个通道），深度由 DPT 估计。"""
+
+from pathlib import Path
+
+from paddle import nn
+
+from ppdiffusers import StableDiffusionDepth2ImgPipeline
+from ppdiffusers.transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
+from tiny import parts
+from tiny.stable_diffusion_2 import UNET, scheduler, text_side
+
+SIDE = 96  # DPT 看的图片边长
+
+
+def depth_estimator() -> DPTForDepthEstimation:
+    """混合结构：三级 BiT，之后是视觉 Transformer。"""
+    config = DPTConfig(
+        is_hybrid=True,
+        backbone_config={
+            "global_padding": "SAME",
+            "layer_type": "bottleneck",
+            "depths": [1, 1, 1],
+            "hidden_sizes": [16, 24, 32],
+            "out_features": ["stage1", "stage2", "stage3"],
+            "embedding_dynamic_padding": True,
+            "embedding_size": 8,
+            "num_groups": 8,
+        },
+        backbone_featmap_shape=[1, 32, SIDE // 16, SIDE // 16],
+        image_size=SIDE,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[16, 24, 32, 32],
+        reassemble_factors=[1, 1, 1, 0.5],
+        fusion_hidden_size=16,
+    )
+    estimator = DPTForDepthEstimation(config)
+    nn.initializer.Constant(3.0)(estimator.head.head[4].bias)  # 最后是 ReLU：让随机权重的深度不至于全是零
+    return estimator
+
+
+def make(folder: Path) -> Path:
+    """把小模型存到 `folder`，返回它。"""
+    parts.seed()
+    StableDiffusionDepth2ImgPipeline(
+        vae=parts.vae(),
+        unet=parts.unet(**UNET, in_channels=5),
+        scheduler=scheduler(),
+        depth_estimator=depth_estimator(),
+        feature_extractor=DPTImageProcessor(size=SIDE, resample=2),
+        **text_side(),
+    ).save_pretrained(folder)
+    return folder
