@@ -13,6 +13,8 @@ from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 
 NAMES = [module.name for module in pkgutil.iter_modules(families.__path__)]
+# Names that depend on how many levels and layers a network has: `rules(config)` (tests/migrate/test_originals.py).
+CONFIGURED = {"compvis_ldm", "dance_diffusion", "ddpm", "guided_diffusion", "ncsnpp"}
 SMALL = {
     "hidden_size": 8,
     "num_attention_heads": 2,
@@ -32,7 +34,7 @@ def clip_keys(model: type, config) -> list[str]:
     return list(model(config).state_dict())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*NAMES} - CONFIGURED))
 def test_every_file_is_a_family(name):
     family = load_family(name)
     assert isinstance(family, Family)
