@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +19,7 @@ from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.pretrained import load_config_from, tensors_for
+from ppdiffusers.io.snapshot import BOOKKEEPING
 from ppdiffusers.io.sources.local import component_folder
 from ppdiffusers.migrate.configs import config_for_diffusers, config_for_paddle, index_for
 from ppdiffusers.migrate.weight_files import find_weights, is_weights_file
@@ -165,7 +166,7 @@ def _plan_component(component: Component, options: Options) -> set[str]:
     elif (component.source / SCHEDULER_CONFIG).is_file():
         config = read_json(component.source / SCHEDULER_CONFIG)
         component.cls.from_config(config)  # raises for a key that we do not know
-        component.config[SCHEDULER_CONFIG] = _converted_config(config, component.class_name, options)
+        component.config[SCHEDULER_CONFIG] = converted_config(config, component.class_name, options)
     else:
         component.cls.from_pretrained(component.source)  # raises when files are missing or damaged
     written = {INDEX_NAME, *component.config, *(("model_config.json",) if component.tensors is not None else ())}
@@ -182,10 +183,19 @@ def _plan_files(folder: Path, used: Collection[str], files: list[Path], plan: Pl
 def _plan_model(component: Component, options: Options) -> set[Path]:
     """Fill in configuration and tensors; gives the weights files that they come from."""
     config = load_config_from(component.source, MODEL_CONFIG)
-    component.config[MODEL_CONFIG] = _converted_config(config, component.class_name, options)
+    component.config[MODEL_CONFIG] = converted_config(config, component.class_name, options)
     checkpoint = find_weights(component.source, options.source_framework, options.variant)
-    layer = _empty_layer(component)
-    tensors = tensors_for(layer, checkpoint)
+    layer = empty_layer(
+        component.class_name,
+        component.source / MODEL_CONFIG,
+        lambda: component.cls.from_config_folder(component.source, {})[0],
+    )
+    finish_tensors(component, layer, tensors_for(layer, checkpoint), options)
+    return set(checkpoint.files)
+
+
+def finish_tensors(component: Component, layer: nn.Layer, tensors: dict[str, LazyTensor], options: Options) -> None:
+    """Fill in the tensors to write: `tensors`, in our names and layout, as the options want them."""
     if options.to == "diffusers":
         tensors = to_torch_layout(tensors, layer)
         component.weights_stem = component.cls.weights_stems[0]
@@ -194,23 +204,25 @@ def _plan_model(component: Component, options: Options) -> set[Path]:
     if options.dtype is not None:
         tensors = {name: tensor.astype(options.dtype) for name, tensor in tensors.items()}
     component.tensors = tensors
-    return set(checkpoint.files)
 
 
-def _empty_layer(component: Component) -> nn.Layer:
-    """The network that the configuration describes, with names and shapes only: no memory, no random numbers."""
+def empty_layer(class_name: str, where: object, make: Callable[[], nn.Layer]) -> nn.Layer:
+    """The network that `make` builds, with names and shapes only: no memory, no random numbers.
+
+    Raises:
+        ConfigError: the configuration, at `where`, describes no network.
+    """
     try:
         with paddle.LazyGuard():
-            layer, _ = component.cls.from_config_folder(component.source, {})
+            return make()
     except PPDiffusersError:
         raise
     except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
         raise ConfigError(
-            f"No {component.class_name} can be made from the configuration: {type(error).__name__}: {error}",
-            where=component.source / MODEL_CONFIG,
+            f"No {class_name} can be made from the configuration: {type(error).__name__}: {error}",
+            where=where,
             remedy="check its values: types, signs, lengths of lists.",
         ) from error
-    return layer
 
 
 def _in_paddlenlp_names(cls: type, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
@@ -220,7 +232,8 @@ def _in_paddlenlp_names(cls: type, tensors: dict[str, LazyTensor]) -> dict[str, 
     return tensors
 
 
-def _converted_config(config: Mapping[str, Any], class_name: str, options: Options) -> dict[str, Any]:
+def converted_config(config: Mapping[str, Any], class_name: str, options: Options) -> dict[str, Any]:
+    """A component's configuration for the framework that the options name."""
     if options.to == "paddle":
         return config_for_paddle(config, class_name, options.dtype)
     return config_for_diffusers(config, class_name, options.dtype)
@@ -270,4 +283,5 @@ def import_class(class_name: str) -> type:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    hidden = (path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in BOOKKEEPING)
+    return sorted(hidden)

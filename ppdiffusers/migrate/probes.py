@@ -214,7 +214,8 @@ def _pixels(config: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
 def scheduler(made: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor, noise: Any) -> Outputs:
     """Timesteps, the scaling of the input, and one step; `noise` are the keyword arguments that fix its draws."""
     made.set_timesteps(10)
-    sample, prediction = (tensor(_normal(rng, BATCH, 4, 8, 8)) for _ in range(2))
+    learned = str(config.get("variance_type")).startswith("learned")  # such networks predict the variance too
+    sample, prediction = (tensor(_normal(rng, BATCH, channels, 8, 8)) for channels in (4, 8 if learned else 4))
     scaled = made.scale_model_input(sample, made.timesteps[0])
     step = made.step(prediction, made.timesteps[0], sample, **noise)
     return {"timesteps": made.timesteps, "scaled": scaled, "prev_sample": step.prev_sample}

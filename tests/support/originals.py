@@ -1,0 +1,254 @@
+"""Weights of diffusers' networks under the names of the original repositories.
+
+Each function goes through a network in the order in which the original builds its own, and gives every part the name
+that it has there. Nothing here looks at our rules.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+Tensors = dict[str, torch.Tensor]
+
+
+def _under(name: str, layer: nn.Module) -> Tensors:
+    """Weight and bias of one layer."""
+    return {f"{name}.{leaf}": tensor for leaf, tensor in layer.state_dict().items()}
+
+
+def _projections(attention: nn.Module) -> list[nn.Linear]:
+    return [attention.to_q, attention.to_k, attention.to_v, attention.to_out[0]]
+
+
+def wrapped(prefix: str, tensors: Tensors) -> Tensors:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def under(prefix: str, tensors: Tensors) -> Tensors:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+# -- OpenAI's guided-diffusion, CompVis' UNet ---------------------------------------------------------------------
+
+
+def guided_diffusion(unet: nn.Module, heads_first: bool = True) -> Tensors:
+    inputs, outputs = [[unet.conv_in]], []
+    for block in unet.down_blocks:
+        attentions = getattr(block, "attentions", [])
+        inputs += [[resnet, *attentions[n : n + 1]] for n, resnet in enumerate(block.resnets)]
+        inputs += [[sampler] for sampler in block.downsamplers or ()]
+    middle = unet.mid_block
+    for block in unet.up_blocks:
+        attentions = getattr(block, "attentions", [])
+        outputs += [[resnet, *attentions[n : n + 1]] for n, resnet in enumerate(block.resnets)]
+        outputs[-1] += block.upsamplers or ()
+    found = {
+        **_under("time_embed.0", unet.time_embedding.linear_1),
+        **_under("time_embed.2", unet.time_embedding.linear_2),
+        **_under("out.0", unet.conv_norm_out),
+        **_under("out.2", unet.conv_out),
+    }
+    if unet.class_embedding is not None:
+        found["label_emb.weight"] = unet.class_embedding.weight.detach()
+    places = {f"middle_block.{n}": part for n, part in enumerate([middle.resnets[0], *middle.attentions])}
+    places["middle_block.2"] = middle.resnets[1]
+    for kind, entries in (("input_blocks", inputs), ("output_blocks", outputs)):
+        places |= {f"{kind}.{n}.{m}": part for n, parts in enumerate(entries) for m, part in enumerate(parts)}
+    for name, part in places.items():
+        found |= _guided_part(name, part, heads_first)
+    return found
+
+
+def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
+    kind = type(part).__name__
+    if kind == "ResnetBlock2D":
+        layers = {"in_layers.0": part.norm1, "in_layers.2": part.conv1, "emb_layers.1": part.time_emb_proj}
+        layers |= {"out_layers.0": part.norm2, "out_layers.3": part.conv2}
+        if part.conv_shortcut is not None:
+            layers["skip_connection"] = part.conv_shortcut
+        return {key: t for leaf, layer in layers.items() for key, t in _under(f"{name}.{leaf}", layer).items()}
+    if kind == "Attention":
+        *qkv, out = _projections(part)
+        rows = {leaf: [layer.state_dict()[leaf] for layer in qkv] for leaf in ("weight", "bias")}
+        joined = {leaf: _joined(tensors, part.heads if heads_first else 1) for leaf, tensors in rows.items()}
+        return {
+            **_under(f"{name}.norm", part.group_norm),
+            f"{name}.qkv.weight": joined["weight"][:, :, None],
+            f"{name}.qkv.bias": joined["bias"],
+            f"{name}.proj_out.weight": out.weight.detach()[:, :, None],
+            f"{name}.proj_out.bias": out.bias.detach(),
+        }
+    if kind == "Conv2d":
+        return _under(name, part)
+    return _under(f"{name}.{'op' if kind == 'Downsample2D' else 'conv'}", part.conv)
+
+
+def _joined(parts: list[torch.Tensor], heads: int) -> torch.Tensor:
+    """Rows of all queries, keys and values; with several heads the three of one head stand together."""
+    return torch.cat([part.chunk(heads)[head] for head in range(heads) for part in parts])
+
+
+# -- DDPM and the autoencoders of taming-transformers -------------------------------------------------------------
+
+
+def ddpm(unet: nn.Module) -> Tensors:
+    return {
+        **_under("temb.dense.0", unet.time_embedding.linear_1),
+        **_under("temb.dense.1", unet.time_embedding.linear_2),
+        **_under("conv_in", unet.conv_in),
+        **_ddpm_levels("down", unet.down_blocks),
+        **_ddpm_middle(unet.mid_block),
+        **_ddpm_levels("up", list(reversed(unet.up_blocks))),
+        **_under("norm_out", unet.conv_norm_out),
+        **_under("conv_out", unet.conv_out),
+    }
+
+
+def vq_model(vq: nn.Module) -> Tensors:
+    found = {
+        **_under("quant_conv", vq.quant_conv),
+        **_under("quantize.embedding", vq.quantize.embedding),
+        **_under("post_quant_conv", vq.post_quant_conv),
+    }
+    for name, part in (("encoder", vq.encoder), ("decoder", vq.decoder)):
+        levels = part.down_blocks if name == "encoder" else list(reversed(part.up_blocks))
+        found |= _under(f"{name}.conv_in", part.conv_in) | _under(f"{name}.conv_out", part.conv_out)
+        found |= _under(f"{name}.norm_out", part.conv_norm_out)
+        found |= wrapped(f"{name}.", _ddpm_levels("down" if name == "encoder" else "up", levels))
+        found |= wrapped(f"{name}.", _ddpm_middle(part.mid_block))
+    return found
+
+
+def _ddpm_levels(kind: str, levels: nn.ModuleList) -> Tensors:
+    found: Tensors = {}
+    for level, block in enumerate(levels):
+        for n, resnet in enumerate(block.resnets):
+            found |= _ddpm_resnet(f"{kind}.{level}.block.{n}", resnet)
+        for n, attention in enumerate(getattr(block, "attentions", [])):
+            found |= _ddpm_attention(f"{kind}.{level}.attn.{n}", attention)
+        samplers = block.downsamplers if kind == "down" else block.upsamplers
+        for sampler in samplers or ():
+            found |= _under(f"{kind}.{level}.{kind}sample.conv", sampler.conv)
+    return found
+
+
+def _ddpm_middle(block: nn.Module) -> Tensors:
+    first, second = block.resnets
+    return {
+        **_ddpm_resnet("mid.block_1", first),
+        **_ddpm_attention("mid.attn_1", block.attentions[0]),
+        **_ddpm_resnet("mid.block_2", second),
+    }
+
+
+def _ddpm_resnet(name: str, resnet: nn.Module) -> Tensors:
+    layers = {"norm1": resnet.norm1, "conv1": resnet.conv1, "norm2": resnet.norm2, "conv2": resnet.conv2}
+    if resnet.time_emb_proj is not None:
+        layers["temb_proj"] = resnet.time_emb_proj
+    if resnet.conv_shortcut is not None:
+        layers["nin_shortcut"] = resnet.conv_shortcut
+    return {key: t for leaf, layer in layers.items() for key, t in _under(f"{name}.{leaf}", layer).items()}
+
+
+def _ddpm_attention(name: str, attention: nn.Module) -> Tensors:
+    found = _under(f"{name}.norm", attention.group_norm)
+    for leaf, layer in zip(("q", "k", "v", "proj_out"), _projections(attention)):
+        found[f"{name}.{leaf}.weight"] = layer.weight.detach()[:, :, None, None]
+        found[f"{name}.{leaf}.bias"] = layer.bias.detach()
+    return found
+
+
+# -- NCSN++ -------------------------------------------------------------------------------------------------------
+
+
+def ncsnpp(unet: nn.Module, pyramids_counted: bool = True, combine: str = "Conv_0") -> Tensors:
+    """In the order of the original's list; a module without weights takes a number where `pyramids_counted`."""
+    pyramid = [{}] if pyramids_counted else []
+    listed: list[Tensors] = [
+        {"W": unet.time_proj.weight.detach()},
+        unet.time_embedding.linear_1.state_dict(),
+        unet.time_embedding.linear_2.state_dict(),
+        unet.conv_in.state_dict(),
+    ]
+    for block in unet.down_blocks:
+        for n, resnet in enumerate(block.resnets):
+            listed.append(_ncsnpp_resnet(resnet))
+            listed += [_ncsnpp_attention(attention) for attention in getattr(block, "attentions", [])[n : n + 1]]
+        if block.resnet_down is not None:
+            listed += [_ncsnpp_resnet(block.resnet_down), *pyramid, _under(combine, block.skip_conv)]
+    middle = unet.mid_block
+    listed += [_ncsnpp_resnet(middle.resnets[0]), _ncsnpp_attention(middle.attentions[0])]
+    listed.append(_ncsnpp_resnet(middle.resnets[1]))
+    for position, block in enumerate(unet.up_blocks):
+        listed += [_ncsnpp_resnet(resnet) for resnet in block.resnets]
+        listed += [_ncsnpp_attention(block.attentions[0])] if hasattr(block, "attentions") else []
+        listed += pyramid if position else []
+        if block.resnet_up is not None:
+            listed += [block.skip_norm.state_dict(), block.skip_conv.state_dict(), _ncsnpp_resnet(block.resnet_up)]
+    listed += [unet.conv_norm_out.state_dict(), unet.conv_out.state_dict()]
+    return {f"all_modules.{n}.{name}": tensor for n, part in enumerate(listed) for name, tensor in part.items()}
+
+
+def _ncsnpp_resnet(resnet: nn.Module) -> Tensors:
+    layers = {"GroupNorm_0": resnet.norm1, "Conv_0": resnet.conv1, "Dense_0": resnet.time_emb_proj}
+    layers |= {"GroupNorm_1": resnet.norm2, "Conv_1": resnet.conv2}
+    if resnet.conv_shortcut is not None:
+        layers["Conv_2"] = resnet.conv_shortcut
+    return {key: t for leaf, layer in layers.items() for key, t in _under(leaf, layer).items()}
+
+
+def _ncsnpp_attention(attention: nn.Module) -> Tensors:
+    found = _under("GroupNorm_0", attention.group_norm)
+    for n, layer in enumerate(_projections(attention)):
+        found |= {f"NIN_{n}.W": layer.weight.detach().T.contiguous(), f"NIN_{n}.b": layer.bias.detach()}
+    return found
+
+
+# -- Dance Diffusion ----------------------------------------------------------------------------------------------
+
+
+def dance_diffusion(unet: nn.Module) -> Tensors:
+    found = {"timestep_embed.weight": unet.time_proj.weight.detach()[:, None]}
+    outer = [*unet.down_blocks[0].resnets, _dance_level(unet, 1), *unet.up_blocks[-1].resnets]
+    for n, part in enumerate(outer):
+        found |= wrapped(f"net.{n}.", part if isinstance(part, dict) else _dance_resnet(part))
+    return found
+
+
+def _dance_level(unet: nn.Module, depth: int) -> Tensors:
+    """A level with what lies inside it: resampler, three pairs, the next level, three pairs, resampler."""
+    innermost = depth == len(unet.down_blocks)
+    down = unet.mid_block if innermost else unet.down_blocks[depth]
+    up = unet.mid_block if innermost else unet.up_blocks[-1 - depth]
+    pairs_down, pairs_up = _dance_pairs(down)[:6], _dance_pairs(up)[-6:]
+    inside = {} if innermost else _dance_level(unet, depth + 1)
+    parts = [down.down.state_dict(), *pairs_down, inside, *pairs_up, up.up.state_dict()]
+    return {f"main.{n}.{name}": tensor for n, part in enumerate(parts) for name, tensor in part.items()}
+
+
+def _dance_pairs(block: nn.Module) -> list[Tensors]:
+    found: list[Tensors] = []
+    for n, resnet in enumerate(block.resnets):
+        found += [_dance_resnet(resnet), _dance_attention(block.attentions[n]) if hasattr(block, "attentions") else {}]
+    return found
+
+
+def _dance_resnet(resnet: nn.Module) -> Tensors:
+    layers = {"main.0": resnet.conv_1, "main.1": resnet.group_norm_1, "main.3": resnet.conv_2}
+    if not resnet.is_last:
+        layers["main.4"] = resnet.group_norm_2
+    if resnet.has_conv_skip:
+        layers["skip"] = resnet.conv_skip
+    return {key: t for leaf, layer in layers.items() for key, t in _under(leaf, layer).items()}
+
+
+def _dance_attention(attention: nn.Module) -> Tensors:
+    parts = [attention.query, attention.key, attention.value]
+    return {
+        **_under("norm", attention.group_norm),
+        "qkv_proj.weight": torch.cat([part.weight.detach() for part in parts])[:, :, None],
+        "qkv_proj.bias": torch.cat([part.bias.detach() for part in parts]),
+        "out_proj.weight": attention.proj_attn.weight.detach()[:, :, None],
+        "out_proj.bias": attention.proj_attn.bias.detach(),
+    }
