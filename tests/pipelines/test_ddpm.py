@@ -1,5 +1,6 @@
 """DDPMPipeline against diffusers, live."""
 
+import diffusers
 import numpy as np
 import paddle
 import pytest
@@ -14,12 +15,16 @@ from tests.pipelines.support import (
     load_both,
     set_schedulers,
 )
-from tests.support.checkpoints import tiny_ddpm
+from tests.support.parity import assert_close
+from tests.support.round_trip import saved_both_ways, there_and_back
+from tests.support.unconditional import every_sample, tiny_unconditional
+
+SHORT = {"num_inference_steps": 3, "output_type": "np"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_ddpm(tmp_path_factory.mktemp("ddpm"))
+    return tiny_unconditional("DDPMPipeline", tmp_path_factory.mktemp("ddpm"))
 
 
 @pytest.fixture
@@ -32,6 +37,15 @@ def test_the_same_seed_paints_the_same_picture(both):
     mine, reference = call_both(ours, theirs, seed=7, batch_size=2, num_inference_steps=25, output_type="np")
     assert_pictures_agree(mine.images, reference.images)
     assert isinstance(ours, DDPMPipeline) and isinstance(mine, ImagePipelineOutput)
+
+
+def test_every_step_agrees(both):
+    """Before pictures are clipped to what can be shown."""
+    ours, theirs = both
+    mine, reference = every_sample(ours), every_sample(theirs)
+    call_both(ours, theirs, seed=3, batch_size=2, **SHORT)
+    for n, (sample, expected) in enumerate(zip(mine, reference, strict=True)):
+        assert_close(sample, expected, 1e-4, f"step {n}")
 
 
 def test_a_whole_number_is_a_torch_seed(both):
@@ -70,12 +84,46 @@ def test_output_types(both):
     np.testing.assert_array_equal(tensor.numpy().transpose(0, 2, 3, 1), array)
 
 
+@pytest.mark.parametrize("variance", ["fixed_large", "fixed_small_log", "learned_range"])
+def test_variances(variance, tmp_path):
+    """A network that learned the variance gives twice the channels; guided-diffusion's do."""
+    learned = {"out_channels": 6} if variance == "learned_range" else {}
+    ours, theirs = load_both(tiny_unconditional("DDPMPipeline", tmp_path, **learned))
+    set_schedulers(ours, theirs, "DDPMScheduler", variance_type=variance)
+    mine, reference = call_both(ours, theirs, seed=4, num_inference_steps=8, output_type="np")
+    assert_pictures_agree(mine.images, reference.images)
+
+
+def test_pictures_that_are_not_square(tmp_path):
+    ours, theirs = load_both(tiny_unconditional("DDPMPipeline", tmp_path, sample_size=(12, 20)))
+    mine, reference = call_both(ours, theirs, seed=4, **SHORT)
+    assert mine.images.shape == (1, 12, 20, 3)
+    assert_pictures_agree(mine.images, reference.images)
+
+
+def test_converted_both_ways(folder, tmp_path):
+    paddle_folder, torch_folder = there_and_back(folder, tmp_path)
+    theirs = diffusers.DiffusionPipeline.from_pretrained(torch_folder)
+    mine, reference = call_both(DiffusionPipeline.from_pretrained(paddle_folder), theirs, seed=2, **SHORT)
+    assert_pictures_agree(mine.images, reference.images)
+
+
 def test_saved_and_loaded_again(both, tmp_path):
     ours, _ = both
-    ours.save_pretrained(tmp_path / "saved")
-    again = DiffusionPipeline.from_pretrained(tmp_path / "saved")
-    settings = {"generator": 2, "num_inference_steps": 3, "output_type": "np"}
-    np.testing.assert_array_equal(again(**settings).images, ours(**settings).images)
+    saved, for_torch = saved_both_ways(ours, tmp_path)
+    theirs = diffusers.DiffusionPipeline.from_pretrained(for_torch)
+    mine, reference = call_both(DiffusionPipeline.from_pretrained(saved), theirs, seed=2, **SHORT)
+    np.testing.assert_array_equal(mine.images, ours(generator=2, **SHORT).images)
+    assert_pictures_agree(mine.images, reference.images)
+
+
+def test_the_progress_bar_can_be_turned_off(folder, capsys):
+    ours = DiffusionPipeline.from_pretrained(folder)
+    ours(generator=0, **SHORT)
+    assert "100%" in capsys.readouterr().err
+    ours.set_progress_bar_config(disable=True)
+    ours(generator=0, **SHORT)
+    assert capsys.readouterr().err == ""
 
 
 def test_everything_wrong_is_listed(both):
