@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ppdiffusers.cli import original
 from ppdiffusers.cli.running import run
 
 
@@ -50,8 +51,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `convert` to the subcommands of `ppdiffusers`."""
     parser = commands.add_parser(
         "convert",
-        help="convert a folder between PyTorch (diffusers) and Paddle",
-        description="Convert a pipeline or component folder between PyTorch (diffusers, transformers) and Paddle.",
+        help="convert a folder between PyTorch (diffusers) and Paddle, or an original checkpoint",
+        description="Convert a pipeline or component folder between PyTorch (diffusers, transformers) and Paddle; "
+        "or, with --from, a checkpoint file of an original repository to the folder of a pipeline.",
     )
     parser.add_argument(
         "--to",
@@ -59,11 +61,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="the framework to convert to (default: the one that SRC is not for)",
     )
     add_arguments(parser)
+    original.add_arguments(parser)
     parser.set_defaults(action=convert)
 
 
 def convert(arguments: argparse.Namespace) -> None:
     """Convert as the arguments say and print the report."""
+    original.check_arguments(arguments)
+    if arguments.family is not None:
+        original.convert(arguments)
+        return
     # Imported here: `ppdiffusers --help` need not wait for Paddle.
     from ppdiffusers.migrate.folder import convert_folder, detect_direction
 
@@ -87,9 +94,10 @@ def convert(arguments: argparse.Namespace) -> None:
         report.show()
 
 
-def run_script(to: str, description: str | None, argv: Sequence[str] | None = None) -> int:
+def run_script(to: str, description: str | None, argv: Sequence[str] | None = None, of_original: bool = False) -> int:
     """What the scripts in `scripts/convert/` are: `convert` with its direction fixed; returns the exit code."""
     parser = argparse.ArgumentParser(description=description)
     add_arguments(parser)
+    original.add_arguments(parser, required=of_original)
     parser.set_defaults(to=to)
     return run(convert, parser.parse_args(argv))

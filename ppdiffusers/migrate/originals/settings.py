@@ -154,7 +154,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _parsed_yaml(text: str, where: object) -> Any:
-    import yaml  # comes with huggingface_hub; needed here only
+    import yaml  # needed here only
 
     class Loader(yaml.SafeLoader):
         """Plain YAML, and the plain content of what is tagged as a Python object: nothing is ever made of a tag."""
