@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppdiffusers.cli import cache, convert, download, export
+from ppdiffusers.cli import cache, convert, doctor, download, export
 from ppdiffusers.cli.running import run
 from ppdiffusers.version import __version__
 
@@ -19,5 +19,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     export.add_parser(commands)
     download.add_parser(commands)
     cache.add_parser(commands)
+    doctor.add_parser(commands)
     arguments = parser.parse_args(argv)
     return run(arguments.action, arguments)

@@ -12,11 +12,11 @@ from ppdiffusers.core.errors import PPDiffusersError
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
-def run(action: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
-    """Call `action(arguments)`; 0 when it returns, 1 after an error of ours, 130 after Ctrl-C or SIGTERM."""
+def run(action: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
+    """Call `action(arguments)`: the code it returns, or 0; 1 after an error of ours, 130 after Ctrl-C or SIGTERM."""
     earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that cleaning up happens there too
     try:
-        action(arguments)
+        return action(arguments) or 0
     except PPDiffusersError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -26,4 +26,3 @@ def run(action: Callable[[argparse.Namespace], None], arguments: argparse.Namesp
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, earlier)
-    return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -137,6 +138,17 @@ def network_errors() -> tuple[type[Exception], ...]:
     return (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 
 
+def answers(url: str) -> str | None:
+    """Whether a server is there, whatever it says: None, or why it does not answer. It is asked once."""
+    import requests
+
+    try:
+        requests.head(url, timeout=min(5.0, timeout()), allow_redirects=False)
+    except network_errors() as error:
+        return _short(error)
+    return None
+
+
 def timeout() -> float:
     """Seconds without a byte after which a connection counts as dead: `PPDIFFUSERS_TIMEOUT`, or 30."""
     text = os.environ.get("PPDIFFUSERS_TIMEOUT", "30")
@@ -160,4 +172,4 @@ def _asked_wait(response: requests.Response) -> float:
 
 def _short(error: Exception) -> str:
     reason = getattr(error.args[0], "reason", None) if error.args else None
-    return str(reason or error).split("object at 0x")[-1]
+    return re.sub(r"^(<.*>|HTTPS?Connection\(.*?\)): ", "", str(reason or error))

@@ -1,0 +1,1 @@
+"""What `ppdiffusers doctor` looks at: software, machine, caches, sources; one module each."""

@@ -1,0 +1,146 @@
+"""`ppdiffusers doctor`: the report of a whole run, and that it notices what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from ppdiffusers.cli.checkup.network import check_network
+from ppdiffusers.cli.checkup.storage import check_storage
+from ppdiffusers.cli.main import main
+from ppdiffusers.io.snapshot import MANIFEST, cache_root
+from tests.io.hub.conftest import NOWHERE
+from tests.io.hub.servers import PROTOCOLS
+
+ROOT = Path(__file__).parents[3]
+
+
+def run_doctor(**environment: str) -> tuple[int, str]:
+    """The command in a process of its own: exit code and output."""
+    code = "import sys; from ppdiffusers.cli.main import main; sys.exit(main(['doctor']))"
+    extra = environment.pop("PYTHONPATH", "")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (extra, str(ROOT)))), **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def pretend_installed(site: Path, name: str, version: str) -> None:
+    folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+@pytest.fixture
+def hubs(hub_of, folder):
+    return {source: hub_of(source, folder) for source in PROTOCOLS}
+
+
+def test_a_machine_on_which_all_is_well(hubs):
+    code, output = run_doctor()
+    assert code == 0, output
+    assert "What is wrong: nothing" in output
+    for fact in (platform.python_version(), metadata.version("paddlepaddle"), metadata.version("numpy"), "processor"):
+        assert fact in output
+    assert len(re.findall(r"answers in \d+ ms", output)) == len(PROTOCOLS)
+    for hub in hubs.values():
+        assert hub.address in output
+        assert len(hub.requests) == 1
+
+
+def test_chinese(hubs):
+    code, output = run_doctor(PPDIFFUSERS_LANG="", LC_ALL="zh_CN.UTF-8", PYTHONIOENCODING="utf-8")
+    assert code == 0
+    assert "存在的问题：无" in output
+    for word in ("软件", "机器", "缓存", "模型来源", "正常，"):
+        assert word in output
+    assert "What is" not in output
+
+
+def test_what_is_wrong_is_said_in_words_with_what_to_do(hubs, tmp_path):
+    """Two Paddles, a release that is too old, a Paddle that does not import, a folder that is damaged."""
+    site = tmp_path / "site"
+    pretend_installed(site, "paddlepaddle-gpu", "3.3.1")
+    pretend_installed(site, "paddlepaddle", "3.3.1")
+    pretend_installed(site, "numpy", "1.20.0")
+    (site / "paddle.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    damaged = cache_root() / "hf/acme--tiny/main"
+    damaged.mkdir(parents=True)
+    (damaged / MANIFEST).write_text("{")
+    code, output = run_doctor(PYTHONPATH=str(site))
+    assert code == 1
+    wrong = output.partition("What is wrong:")[2]
+    for text in (
+        "paddlepaddle and paddlepaddle-gpu are both installed",
+        "numpy 1.20.0 is installed, and numpy<3,>=1.26 is needed: pip install 'numpy<3,>=1.26'",
+        "Paddle does not import: ImportError: libcudart.so.12",
+        "pip install 'ppdiffusers[cpu]'",
+        f"{damaged}: The manifest of this folder is damaged. `ppdiffusers cache rm acme/tiny`",
+    ):
+        assert text in wrong, text
+
+
+def test_a_partner_that_does_not_import(hubs, tmp_path):
+    site = tmp_path / "site"
+    pretend_installed(site, "paddlenlp", "3.0.0b4")
+    (site / "paddlenlp").mkdir()
+    (site / "paddlenlp/__init__.py").write_text("from aistudio_sdk.hub import download")
+    code, output = run_doctor(PYTHONPATH=str(site))
+    assert code == 1
+    assert "paddlenlp does not import: ModuleNotFoundError: No module named 'aistudio_sdk'" in output
+    assert "aistudio-sdk is not installed: pip install aistudio-sdk" in output, "what the extra would have brought"
+
+
+def test_sources_that_do_not_answer(hub_of, folder, monkeypatch):
+    hub = hub_of("hf", folder)
+    found = dict(check_network().facts)
+    assert list(found) == ["PaddleNLP", "Hugging Face", "ModelScope", "AI Studio"]
+    assert found["Hugging Face"].startswith(f"{hub.address}  answers in ")
+    assert f"{NOWHERE}  does not answer: " in found["PaddleNLP"]
+    assert not check_network().problems, "one source is enough"
+    monkeypatch.setenv("PPDIFFUSERS_SOURCES", "modelscope,paddlenlp")
+    section = check_network()
+    assert [name for name, _ in section.facts] == ["ModelScope", "PaddleNLP"]
+    assert "No source answers" in section.problems[0] and "--to" in section.problems[0]
+
+
+def test_offline_nobody_is_asked(hubs, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    section = check_network()
+    assert all("not asked, since HF_HUB_OFFLINE is set" in told for _, told in section.facts)
+    assert not section.problems
+    assert not any(hub.requests for hub in hubs.values())
+
+
+def test_the_cache(hubs, folder):
+    assert main(["download", "acme/tiny", "--quiet"]) == 0
+    facts = dict(check_storage().facts)
+    assert facts["folder"] == str(cache_root().parent)
+    assert facts["models"].startswith("1, 2")
+    assert "of at most 21.5 GB" in facts["compiled programs"]
+    hubs["paddlenlp"].behave.cut = {"unet/diffusion_pytorch_model.safetensors": [1 << 15, *[0] * 9]}
+    hubs["paddlenlp"].add("acme/other", folder)
+    assert main(["download", "acme/other", "--quiet", "--source", "paddlenlp"]) == 1
+    section = check_storage()
+    assert section.remarks[-1] == (
+        "acme/other is not whole (32.8 KB arrived): `ppdiffusers download acme/other` goes on."
+    )
+    assert not section.problems
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever runs the tests may be root
+    assert str(tmp_path) in check_storage().problems[0]
