@@ -54,6 +54,8 @@ _PADDLENLP_NAMES = {
     "CLIPImageProcessorFast": "CLIPImageProcessor",
     "DPTImageProcessorFast": "DPTImageProcessor",
 }
+# Pipeline -> components that its first folders called otherwise (google/ncsnpp-*).
+_OLD_COMPONENT_NAMES = {"ScoreSdeVePipeline": {"model": "unet"}}
 # Classes that hold weights; the others are configurations and vocabularies.
 NETWORKS = frozenset(
     ("Transformer2DModel", "LDMBertModel", "LearnedClassifierFreeSamplingEmbeddings")
@@ -155,9 +157,12 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterab
     pipeline = raw.get("_class_name")
     if not isinstance(pipeline, str) or not pipeline.isidentifier():
         problems.append(f"_class_name: {pipeline!r} is no class name")
+    old_names = _OLD_COMPONENT_NAMES.get(pipeline, {}) if isinstance(pipeline, str) else {}
     for name, entry in raw.items():
         if name.startswith("_"):
             continue
+        if old_names.get(name, name) not in raw:
+            name = old_names.get(name, name)
         if not _is_entry(entry):
             settings[name] = entry
             continue

@@ -41,6 +41,22 @@ def test_loads_like_any_other(tmp_path, name):
     np.testing.assert_array_equal(again(generator=2, **SHORT).images, mine.images)
 
 
+def test_a_unet_that_is_called_model(tmp_path):
+    """So the index of google/ncsnpp-* says, which diffusers cannot load any more."""
+    folder = flat("ScoreSdeVePipeline", tmp_path)
+    theirs = diffusers.ScoreSdeVePipeline.from_pretrained(folder)
+    index = {
+        "_class_name": "ScoreSdeVePipeline",
+        "scheduler": ["diffusers", "ScoreSdeVeScheduler"],
+        "model": ["diffusers", "UNet2DModel"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    convert_diffusers_to_paddle(folder, tmp_path / "paddle", progress=False)
+    for place in (folder, tmp_path / "paddle"):
+        mine, reference = call_both(DiffusionPipeline.from_pretrained(place), theirs, seed=2, **SHORT)
+        assert_pictures_agree(mine.images, reference.images)
+
+
 def test_converted_both_ways(tmp_path):
     """The output has a folder for each component, as today's models do."""
     folder = flat("DDPMPipeline", tmp_path)
