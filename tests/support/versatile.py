@@ -12,15 +12,21 @@ from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DM
 from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
 
 import ppdiffusers
+from tests.pipelines.support import load_classes, picture
 from tests.support.checkpoints import (
     tiny_feature_extractor,
     tiny_tokenizer,
     tiny_vae,
 )
-from tests.support.parity import randomize
+from tests.support.parity import noise, randomize
 
 # The form of the entry that diffusers can load: neither the published one nor the one that it writes.
 TEXT_UNET_ENTRY = [UNetFlatConditionModel.__module__, "UNetFlatConditionModel"]
+TEXT, IMAGE, DUAL = (f"VersatileDiffusion{task}Pipeline" for task in ("TextToImage", "ImageVariation", "DualGuided"))
+PICTURES = [picture(40, 36), picture(33, 50, seed=1)]
+# weak guidance, so that it does not amplify rounding; pictures of 10 000 numbers, so that 1 in 1000 is a number
+COMMON = {"num_inference_steps": 3, "guidance_scale": 2.0, "output_type": "np"}
+NOISES = {"latents": noise((2, 4, 24, 20)), "height": 48, "width": 40}
 WIDTH = 32  # of the space that texts and pictures meet in
 PLAN = {
     "layers_per_block": 1,
@@ -94,10 +100,15 @@ def tiny_versatile(folder: Path, seed: int = 0) -> Path:
     return target
 
 
+def load(name: str, folder: Path, **kwargs: object) -> ppdiffusers.DiffusionPipeline:
+    """Our pipeline of the class `name`, without progress bars."""
+    pipe = getattr(ppdiffusers, name).from_pretrained(folder, **kwargs)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 def load_both(name: str, folder: Path) -> tuple:
     """(ours, diffusers') pipeline of the class `name`."""
-    ours, theirs = (getattr(library, name).from_pretrained(folder) for library in (ppdiffusers, diffusers))
-    for pipeline in (ours, theirs):
-        pipeline.set_progress_bar_config(disable=True)
+    ours, theirs = load_classes(folder, getattr(ppdiffusers, name), getattr(diffusers, name))
     leave_out_mask_argument(theirs.image_unet)
     return ours, theirs
