@@ -172,11 +172,15 @@ class NeedAll:
     def select(self, model: OpenModel, folder: str) -> list[RemoteFile]:
         if model.find(_inside(folder, INDEX_NAME)) is not None:
             return NeedPipeline(variant=self.variant, use_safetensors=self.use_safetensors).select(model, folder)
-        small = NeedFiles(SMALL_FILES).select(model, folder)
+        model.look_up(_inside(folder, name) for name in SMALL_FILES)
+        small = list(_present(model, folder, SMALL_FILES).values())
+        if not small:
+            raise _missing(model, folder, f"{INDEX_NAME}, and no file of a single component")
         configured = any(file.path.rpartition("/")[2] in MODEL_CONFIGS for file in small)
         weights = preferred_names(ALL_STEMS, self.variant, self.use_safetensors) if configured else []
         model.look_up(_inside(folder, name) for name in weights)
-        if _first(model, folder, weights) is None:
+        chosen = configured and (self.variant is not None or self.use_safetensors is not None)
+        if not chosen and _first(model, folder, weights) is None:
             return small  # a configuration alone, such as a scheduler's or a tokenizer's
         network = NeedNetwork(ALL_STEMS, self.variant, self.use_safetensors).select(model, folder)
         return list({file.path: file for file in (*small, *network)}.values())

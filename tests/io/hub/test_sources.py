@@ -6,12 +6,13 @@ import hashlib
 import json
 import logging
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ppdiffusers.core.errors import InputError, SourceError, UnsafeFileError
-from ppdiffusers.io.needs import TOKENIZER_FILES, VOCABULARIES, NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.needs import TOKENIZER_FILES, VOCABULARIES, NeedAll, NeedFiles, NeedNetwork, NeedPipeline
 from ppdiffusers.io.source import resolve_folder, take_source_options
 from ppdiffusers.io.sources.base import SourceOptions
 from tests.io.hub.conftest import NEEDED, files_under, write_model
@@ -111,6 +112,22 @@ def test_what_paddlenlp_users_have(hub_of, tmp_path):
     assert files_under(found) == files_under(root)
     assert {r.method for r in hub.requests} == {"HEAD", "GET"}
     assert all(r.path.startswith("/models/community/google/ddpm-cat-256/") for r in hub.requests)
+
+
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_whatever_there_is_to_load(source, hub_of, folder):
+    """Without being told what is wanted: a pipeline, or one component; a name that is nobody's."""
+    hub_of(source, folder).add("acme/unet", folder / "unet")
+    options = SourceOptions(source=source)
+    assert set(files_under(resolve_folder("acme/tiny", options=options))) == NEEDED
+    found = resolve_folder("acme/tiny", "scheduler", options=replace(options, force_download=True))
+    assert set(files_under(found)) == {"scheduler_config.json"}
+    weights = "diffusion_pytorch_model.safetensors"
+    assert set(files_under(resolve_folder("acme/unet", options=options))) == {"config.json", weights}
+    with pytest.raises(SourceError, match="weights of the variant 'bf16'"):
+        resolve_folder("acme/unet", needs=NeedAll(variant="bf16"), options=options)
+    with pytest.raises(SourceError, match=r"no model_index\.json, and no file of a single component|404"):
+        resolve_folder("acme/none", options=options)
 
 
 def test_the_default_order_and_the_one_that_is_chosen(hub_of, folder, tmp_path, monkeypatch):
