@@ -64,6 +64,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "schedulers.scheduling_sasolver": ("SASolverScheduler",),
     # pipelines
     "pipelines.pipeline_utils": ("AudioPipelineOutput", "DiffusionPipeline", "ImagePipelineOutput"),
+    "pipelines.auto_pipeline": (
+        "AutoPipelineForImage2Image",
+        "AutoPipelineForInpainting",
+        "AutoPipelineForText2Image",
+    ),
     "pipelines.ddpm.pipeline_ddpm": ("DDPMPipeline",),
     "pipelines.ddim.pipeline_ddim": ("DDIMPipeline",),
     "pipelines.pndm.pipeline_pndm": ("PNDMPipeline",),
@@ -94,8 +99,6 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "pipelines.latent_diffusion.pipeline_latent_diffusion": ("LDMTextToImagePipeline",),
     "pipelines.latent_diffusion.pipeline_latent_diffusion_superresolution": ("LDMSuperResolutionPipeline",),
     "pipelines.vq_diffusion.pipeline_vq_diffusion": ("VQDiffusionPipeline",),
-    # helpers
-    # conversion of whole folders
     "pipelines.versatile_diffusion.pipeline_versatile_diffusion": ("VersatileDiffusionPipeline",),
     "pipelines.versatile_diffusion.pipeline_versatile_diffusion_text_to_image": (
         "VersatileDiffusionTextToImagePipeline",
@@ -104,6 +107,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "VersatileDiffusionImageVariationPipeline",
     ),
     "pipelines.versatile_diffusion.pipeline_versatile_diffusion_dual_guided": ("VersatileDiffusionDualGuidedPipeline",),
+    # helpers
+    # conversion of whole folders
     "migrate.folder": ("convert_diffusers_to_paddle", "convert_paddle_to_diffusers"),
     "migrate.report": ("ConversionReport",),
 }

@@ -1,0 +1,134 @@
+"""The classes that AutoPipeline chooses, against diffusers' choice where it has one, and what they share."""
+
+import diffusers
+import pytest
+
+import ppdiffusers
+from ppdiffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
+    AutoPipelineForText2Image,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+)
+from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.pipelines.auto_pipeline import FAMILIES
+from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
+from tests.pipelines.support import assert_pictures_agree, box_mask, call_both, picture
+from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
+
+AUTO = (AutoPipelineForText2Image, AutoPipelineForImage2Image, AutoPipelineForInpainting)
+CALLS = {
+    "AutoPipelineForText2Image": {},
+    "AutoPipelineForImage2Image": {"image": picture(32, 32)},
+    "AutoPipelineForInpainting": {"image": picture(32, 32), "mask_image": box_mask(32, 32, (4, 6, 20, 30))},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    return StableDiffusionPipeline.from_pretrained(folder)
+
+
+def bare(pipeline):
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize("auto", AUTO, ids=lambda cls: cls.__name__)
+def test_loading_chooses_what_diffusers_chooses(folder, auto):
+    mine = bare(auto.from_pretrained(folder))
+    reference = bare(getattr(diffusers, auto.__name__).from_pretrained(folder))
+    assert type(mine).__name__ == type(reference).__name__
+    results = call_both(
+        mine, reference, seed=3, prompt="a", num_inference_steps=3, output_type="np", **CALLS[auto.__name__]
+    )
+    assert_pictures_agree(results[0].images, results[1].images)
+
+
+@pytest.mark.parametrize("auto", AUTO, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("start", [name for name in FAMILIES[0] if name])
+def test_from_pipe_shares_every_component(pipe, auto, start):
+    """The objects are the same: no second copy of any weight."""
+    source = getattr(ppdiffusers, start)(**pipe.components, requires_safety_checker=False)
+    made = auto.from_pipe(source)
+    assert type(made).__name__ == FAMILIES[0][AUTO.index(auto)]
+    assert made.components.keys() == source.components.keys()
+    assert all(made.components[name] is component for name, component in source.components.items())
+    mine = {id(p) for layer in (made.unet, made.vae, made.text_encoder) for p in layer.parameters()}
+    assert mine == {id(p) for layer in (pipe.unet, pipe.vae, pipe.text_encoder) for p in layer.parameters()}
+    assert made.config.requires_safety_checker is False, "settings come along"
+
+
+def test_from_pipe_and_back_gives_the_same_picture(pipe):
+    settings = {"num_inference_steps": 3, "generator": 0, "output_type": "np"}
+    bare(pipe)
+    before = pipe("a", **settings).images
+    inpainting = bare(AutoPipelineForInpainting.from_pipe(pipe))
+    inpainting("a", picture(32, 32), box_mask(32, 32, (0, 0, 9, 9)), num_inference_steps=2, generator=1)
+    again = bare(AutoPipelineForText2Image.from_pipe(AutoPipelineForImage2Image.from_pipe(inpainting)))
+    assert (again("a", **settings).images == before).all()
+
+
+def test_components_of_the_caller(pipe, folder):
+    scheduler = DDIMScheduler(steps_offset=1, clip_sample=False)
+    for made in (
+        AutoPipelineForImage2Image.from_pipe(pipe, scheduler=scheduler, safety_checker=None),
+        AutoPipelineForImage2Image.from_pretrained(folder, scheduler=scheduler, safety_checker=None),
+    ):
+        assert made.scheduler is scheduler and made.safety_checker is None
+    assert pipe.scheduler is not scheduler and pipe.safety_checker is not None
+
+
+def test_a_class_of_the_users(pipe):
+    class Mine(StableDiffusionPipeline):
+        pass
+
+    made = AutoPipelineForImage2Image.from_pipe(Mine(**pipe.components))
+    assert type(made) is ppdiffusers.StableDiffusionImg2ImgPipeline and made.unet is pipe.unet
+
+
+def test_all_classes_exist():
+    for family in FAMILIES:
+        for name in family:
+            assert name is None or issubclass(getattr(ppdiffusers, name), DiffusionPipeline), name
+
+
+def test_the_families_are_those_of_diffusers_where_it_has_them():
+    tables = diffusers.pipelines.auto_pipeline
+    theirs = (
+        tables.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        tables.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        tables.AUTO_INPAINT_PIPELINES_MAPPING,
+    )
+    compared = 0
+    for family in FAMILIES:
+        key = next((key for key, cls in theirs[0].items() if cls.__name__ == family[0]), None)
+        if key is not None:
+            compared += 1
+            assert family == tuple(table[key].__name__ if key in table else None for table in theirs)
+    assert compared
+
+
+def test_a_checkpoint_that_is_not_for_the_task(tmp_path):
+    folder = tiny_ddpm(tmp_path)
+    with pytest.raises(InputError, match=r"(?s)no pipeline for inpainting.*DDPMPipeline.*StableDiffusionPipeline"):
+        AutoPipelineForInpainting.from_pretrained(folder)
+    with pytest.raises(InputError, match="no pipeline for text to picture"):
+        AutoPipelineForText2Image.from_pipe(ppdiffusers.DDPMPipeline.from_pretrained(folder))
+
+
+def test_bad_arguments(folder, tmp_path, pipe):
+    with pytest.raises(SourceError):
+        AutoPipelineForText2Image.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="schedular"):
+        AutoPipelineForText2Image.from_pretrained(folder, schedular=None)
+    with pytest.raises(InputError, match="schedular"):
+        AutoPipelineForText2Image.from_pipe(pipe, schedular=None)
+    with pytest.raises(InputError, match=r"AutoPipelineForInpainting\.from_pretrained"):
+        AutoPipelineForInpainting(**pipe.components)
