@@ -26,13 +26,11 @@ def folders(tmp_path_factory):
 
 
 def load(folder, torch_folder=None):
-    """(ours, diffusers'): diffusers 0.35 writes KarrasVeScheduler in a form that it cannot load again."""
-    ours = DiffusionPipeline.from_pretrained(folder)
-    theirs = torch_folder or folder
-    changes = {}
-    if isinstance(ours, ppdiffusers.KarrasVePipeline):
-        changes["scheduler"] = diffusers.KarrasVeScheduler.from_pretrained(theirs / "scheduler")
-    reference = diffusers.DiffusionPipeline.from_pretrained(theirs, **changes)
+    """(ours, diffusers'): diffusers 0.35 writes KarrasVeScheduler in a form that it cannot load again; we do not."""
+    ours, changes = DiffusionPipeline.from_pretrained(folder), {}
+    if torch_folder is None and isinstance(ours, ppdiffusers.KarrasVePipeline):
+        changes["scheduler"] = diffusers.KarrasVeScheduler.from_pretrained(folder / "scheduler")
+    reference = diffusers.DiffusionPipeline.from_pretrained(torch_folder or folder, **changes)
     for pipeline in (ours, reference):
         pipeline.set_progress_bar_config(disable=True)
     return ours, reference
