@@ -135,11 +135,13 @@ class VQDiffusionPipeline(DiffusionPipeline):
     def truncate(self, log_p_x_0: paddle.Tensor, truncation_rate: float) -> paddle.Tensor:
         """log 0 for the unlikeliest codes [B, codes, N]: those that come when the likelier ones already have together
         `truncation_rate` of the probability."""
-        ranked = log_p_x_0.argsort(axis=1, descending=True)  # rank -> code
-        up_to = paddle.take_along_axis(log_p_x_0, ranked, axis=1).exp().cumsum(axis=1)
-        kept = paddle.concat([paddle.ones_like(up_to[:, :1], dtype="bool"), up_to[:, :-1] < truncation_rate], axis=1)
-        kept = paddle.take_along_axis(kept.astype("int32"), ranked.argsort(axis=1), axis=1).astype("bool")
-        return paddle.where(kept, log_p_x_0, paddle.full_like(log_p_x_0, -float("inf")))
+        if truncation_rate >= 1:
+            return log_p_x_0
+        ranked = log_p_x_0.sort(axis=1, descending=True)
+        likelier = ranked.exp().cumsum(axis=1)[:, :-1]  # what those before the second, the third, ... have together
+        last_kept = (likelier < truncation_rate).astype("int64").sum(axis=1, keepdim=True)  # its rank, [B, 1, N]
+        least = paddle.take_along_axis(ranked, last_kept, axis=1)
+        return paddle.where(log_p_x_0 >= least, log_p_x_0, paddle.full_like(log_p_x_0, -float("inf")))
 
     def _encode_prompt(self, prompt: str | list[str], num_images_per_prompt: int, guided: bool) -> paddle.Tensor:
         """Text embeddings of length 1, each [B, L, D]; with guidance those of "no text" come first in the batch."""
