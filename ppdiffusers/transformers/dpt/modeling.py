@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -29,10 +30,29 @@ class DepthEstimatorOutput(BaseOutput):
 
 
 def _bilinear(x: paddle.Tensor, size: Sequence[int], align_corners: bool = False) -> paddle.Tensor:
-    """[B, C, H, W] -> [B, C, *size]."""
-    if list(x.shape[2:]) == list(size):
-        return x
-    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=align_corners)
+    """[B, C, H, W] -> [B, C, *size]: along each side a product with a matrix, since oneDNN programs cannot interpolate.
+    They multiply a convolution's result wrongly, too, unless it is flattened first."""
+    for new in size[::-1]:  # the width first, then the height
+        batch, channels, other, old = x.shape
+        weights = paddle.to_tensor(_bilinear_weights(old, new, align_corners).T).astype(x.dtype)
+        x = paddle.matmul(x.reshape([-1, old]), weights)  # [B * C * other, new]
+        x = x.reshape([batch, channels, other, new]).transpose([0, 1, 3, 2])
+    return x
+
+
+def _bilinear_weights(old: int, new: int, align_corners: bool) -> np.ndarray:
+    """What each of `new` pixels takes of each of `old`: [new, old]."""
+    pixels = np.arange(new)
+    if align_corners:
+        at = pixels * ((old - 1) / max(new - 1, 1))
+    else:
+        at = ((pixels + 0.5) * (old / new) - 0.5).clip(0)
+    before = np.floor(at).astype(np.int64)
+    after = np.minimum(before + 1, old - 1)
+    weights = np.zeros([new, old])
+    np.add.at(weights, (pixels, before), 1 - (at - before))
+    np.add.at(weights, (pixels, after), at - before)
+    return weights.astype(np.float32)
 
 
 # -- the transformer ------------------------------------------------------------------------------------------------
