@@ -19,6 +19,7 @@ from tests.support.round_trip import saved_both_ways, there_and_back
 from tests.support.vq_diffusion import CODES, SIDE, set_library, tiny_vq_diffusion
 
 MASK, PIXELS = CODES, SIDE * SIDE
+FEW = 0.01  # of 600 levels: one that lies between two would be more than the usual 0.1 %
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["learned", "empty text"])
@@ -93,7 +94,7 @@ def compare_steps(ours, theirs, seed=3, **settings):
 def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
     ours, theirs = both
     pictures = compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=22, guidance_scale=guidance_scale)
-    assert_pictures_agree(*pictures)
+    assert_pictures_agree(*pictures, different=FEW)
     assert pictures[0].shape == (2, 2 * SIDE, 2 * SIDE, 3)
     assert isinstance(ours, VQDiffusionPipeline)
 
@@ -101,7 +102,7 @@ def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
 def test_all_steps_and_several_pictures(learned):
     """Where alpha is nearly 1, at the end of 100 steps, and the order of the pictures of several prompts."""
     pictures = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=100, num_images_per_prompt=2)
-    assert_pictures_agree(*pictures)
+    assert_pictures_agree(*pictures, different=FEW)
     assert pictures[0].shape[0] == 4
 
 
@@ -122,7 +123,8 @@ def test_given_codes(learned):
 @pytest.mark.parametrize("rate", [0.9, 0.7])
 def test_truncated_steps(learned, rate):
     """The likelier codes alone are drawn."""
-    assert_pictures_agree(*compare_steps(*learned, prompt=PROMPTS, num_inference_steps=22, truncation_rate=rate))
+    pictures = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=22, truncation_rate=rate)
+    assert_pictures_agree(*pictures, different=FEW)
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.86, 0.3, 1e-6, 0.0])
@@ -261,4 +263,4 @@ def test_converted_there_and_back(folder, tmp_path):
     for saved in (torch_folder, saved_both_ways(ours, tmp_path)[1]):
         ours = DiffusionPipeline.from_pretrained(tmp_path / "saved" if saved != torch_folder else paddle_folder)
         theirs = diffusers.VQDiffusionPipeline.from_pretrained(saved)
-        assert_pictures_agree(*compare_steps(ours, theirs, prompt=PROMPTS[0], num_inference_steps=3))
+        assert_pictures_agree(*compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=3), different=FEW)
