@@ -82,7 +82,7 @@ def compare_steps(ours, theirs, seed=3, **settings):
     kept, reference_kept = np.stack(found.kept), np.stack(expected.kept)
     assert kept.all() if rate == 1 else (kept == reference_kept).mean() > 0.998 and not kept.all()
     drawn, reference_drawn = np.stack(found.codes), np.stack(expected.codes)
-    assert (drawn == reference_drawn).mean() > 0.998
+    assert (drawn != reference_drawn).sum() <= 5  # of 150 to 10000
     assert len(np.unique(reference_drawn)) > CODES // 3  # the draws differ
     return our_pictures, their_pictures
 
