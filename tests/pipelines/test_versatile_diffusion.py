@@ -8,9 +8,7 @@ import paddle
 import pytest
 import torch
 
-from ppdiffusers import (
-    DDIMScheduler,
-)
+from ppdiffusers import DDIMScheduler
 from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import PROMPTS, assert_pictures_agree, call_both
 from tests.runtime.support import program_cache

@@ -41,7 +41,18 @@ class Settings:
 
 
 class PaintingMixin(LatentsMixin):
-    """Checks and the denoising loop. It stands before `DiffusionPipeline` among the base classes."""
+    """Checks and the denoising loop. It stands before `DiffusionPipeline` among the base classes.
+
+    Class attributes:
+        _attend: makes the UNet that a pipeline runs with, of the UNet over pictures and that over texts (or None).
+    """
+
+    _attend: Callable[[Any, Any], Any]
+
+    def _register(self, **components: Any) -> None:
+        super()._register(**components)
+        if self.image_unet is not None:
+            self.image_unet = self._attend(self.image_unet, components.get("text_unet"))
 
     def _check(self, settings: Settings, prompts: int | None, *findings: Iterable[str]) -> None:
         """Raise one InputError that lists everything wrong; `prompts`: how many there are, None if that is unknown."""

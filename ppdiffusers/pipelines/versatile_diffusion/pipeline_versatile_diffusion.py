@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
+from ppdiffusers.pipelines.versatile_diffusion.all_components import AllComponents
 from ppdiffusers.pipelines.versatile_diffusion.pipeline_versatile_diffusion_dual_guided import (
     VersatileDiffusionDualGuidedPipeline,
 )
@@ -29,7 +30,7 @@ def _task(pipeline_class: type[DiffusionPipeline]) -> Callable:
     return method
 
 
-class VersatileDiffusionPipeline(DiffusionPipeline):
+class VersatileDiffusionPipeline(AllComponents):
     """Pictures from texts (`text_to_image`), from pictures (`image_variation`) and from both (`dual_guided`).
 
     Args:
@@ -41,28 +42,8 @@ class VersatileDiffusionPipeline(DiffusionPipeline):
         scheduler: any scheduler for the UNets' noise schedule.
     """
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        image_feature_extractor: Any,
-        text_encoder: Any,
-        image_encoder: Any,
-        image_unet: Any,
-        text_unet: Any,
-        vae: Any,
-        scheduler: Any,
-    ):
-        super().__init__()
-        self.register_modules(
-            tokenizer=tokenizer,
-            image_feature_extractor=image_feature_extractor,
-            text_encoder=text_encoder,
-            image_encoder=image_encoder,
-            image_unet=image_unet,
-            text_unet=text_unet,
-            vae=vae,
-            scheduler=scheduler,
-        )
+    def _register(self, **components: Any) -> None:
+        super()._register(**components)
         self._tasks: dict[type, DiffusionPipeline] = {}
         self._made_of: dict[str, Any] = {}
         self._compile_arguments: tuple[tuple, dict] | None = None

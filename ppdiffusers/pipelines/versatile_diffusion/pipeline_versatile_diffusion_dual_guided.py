@@ -10,9 +10,10 @@ import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.run import inference
+from ppdiffusers.pipelines.versatile_diffusion.all_components import AllComponents
 from ppdiffusers.pipelines.versatile_diffusion.conditions import (
     NO_PICTURE,
     picture_tokens,
@@ -24,7 +25,7 @@ from ppdiffusers.pipelines.versatile_diffusion.painting import PaintingMixin, Se
 from ppdiffusers.pipelines.versatile_diffusion.unet_surgery import attend_to_both
 
 
-class VersatileDiffusionDualGuidedPipeline(PaintingMixin, DiffusionPipeline):
+class VersatileDiffusionDualGuidedPipeline(PaintingMixin, AllComponents):
     """Pictures that show what a text says and are like a picture.
 
     Args:
@@ -38,31 +39,7 @@ class VersatileDiffusionDualGuidedPipeline(PaintingMixin, DiffusionPipeline):
     """
 
     _optional_components = ("text_unet",)
-
-    def __init__(
-        self,
-        tokenizer: Any,
-        image_feature_extractor: Any,
-        text_encoder: Any,
-        image_encoder: Any,
-        image_unet: Any,
-        text_unet: Any,
-        vae: Any,
-        scheduler: Any,
-    ):
-        super().__init__()
-        self._register(
-            tokenizer=tokenizer,
-            image_feature_extractor=image_feature_extractor,
-            text_encoder=text_encoder,
-            image_encoder=image_encoder,
-            image_unet=image_unet,
-            text_unet=text_unet,
-            vae=vae,
-            scheduler=scheduler,
-        )
-        if image_unet is not None:
-            self.image_unet = attend_to_both(image_unet, text_unet)
+    _attend = staticmethod(attend_to_both)
 
     def remove_unused_weights(self) -> None:
         """Let go of the text UNet: the pipeline needs nothing of it but its transformers."""

@@ -33,6 +33,8 @@ class VersatileDiffusionImageVariationPipeline(PaintingMixin, DiffusionPipeline)
         scheduler: any scheduler for the UNet's noise schedule.
     """
 
+    _attend = staticmethod(attend_to_pictures)
+
     def __init__(self, image_feature_extractor: Any, image_encoder: Any, image_unet: Any, vae: Any, scheduler: Any):
         super().__init__()
         self._register(
@@ -42,8 +44,6 @@ class VersatileDiffusionImageVariationPipeline(PaintingMixin, DiffusionPipeline)
             vae=vae,
             scheduler=scheduler,
         )
-        if image_unet is not None:
-            self.image_unet = attend_to_pictures(image_unet)
 
     @inference
     def __call__(

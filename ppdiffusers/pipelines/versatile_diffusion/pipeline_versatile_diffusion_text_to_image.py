@@ -30,6 +30,7 @@ class VersatileDiffusionTextToImagePipeline(PaintingMixin, DiffusionPipeline):
     """
 
     _optional_components = ("text_unet",)
+    _attend = staticmethod(attend_to_texts)
 
     def __init__(self, tokenizer: Any, text_encoder: Any, image_unet: Any, text_unet: Any, vae: Any, scheduler: Any):
         super().__init__()
@@ -41,8 +42,6 @@ class VersatileDiffusionTextToImagePipeline(PaintingMixin, DiffusionPipeline):
             vae=vae,
             scheduler=scheduler,
         )
-        if image_unet is not None:
-            self.image_unet = attend_to_texts(image_unet, text_unet)
 
     def remove_unused_weights(self) -> None:
         """Let go of the text UNet: the pipeline needs nothing of it but its transformers."""

@@ -37,8 +37,8 @@ def attend_to_texts(image_unet: nn.Layer, text_unet: UNetFlatConditionModel | No
     return _rebuild(image_unet, text_unet, False, lambda images, texts: texts)
 
 
-def attend_to_pictures(image_unet: nn.Layer) -> UNet2DConditionModel:
-    """The UNet over pictures with its own transformers alone."""
+def attend_to_pictures(image_unet: nn.Layer, text_unet: UNetFlatConditionModel | None) -> UNet2DConditionModel:
+    """The UNet over pictures with its own transformers alone, whatever `text_unet` is."""
     if not image_unet.config.dual_cross_attention:
         return image_unet
     return _rebuild(image_unet, None, False, lambda images, texts: images)
