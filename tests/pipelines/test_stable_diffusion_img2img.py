@@ -12,13 +12,14 @@ from tests.pipelines.support import (
     PROMPTS,
     SCHEDULERS,
     assert_pictures_agree,
+    assert_same_there_and_back,
     call_both,
     generators,
     load_classes,
     picture,
     set_schedulers,
 )
-from tests.support.checkpoints import tiny_stable_diffusion
+from tests.support.checkpoints import tiny_stable_diffusion, tiny_stable_diffusion_as
 from tests.support.parity import assert_close, noise
 
 
@@ -134,18 +135,34 @@ def test_callbacks(pair):
     assert seen["ours"] == seen["theirs"]
 
 
-def test_weights_are_shared_with_the_pipeline_it_is_made_from(pair, tmp_path):
+def test_weights_are_shared_with_the_pipeline_it_is_made_from(pair):
     text_to_picture = StableDiffusionPipeline.from_pipe(pair[0])
     again = StableDiffusionImg2ImgPipeline.from_pipe(text_to_picture)
-    assert again.unet is pair[0].unet and again.vae is pair[0].vae
-    again.save_pretrained(tmp_path / "saved", to_diffusers=True)
-    theirs = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "saved")
-    assert type(theirs) is diffusers.StableDiffusionImg2ImgPipeline
-    theirs.set_progress_bar_config(disable=True)
-    mine, reference = call_both(
-        again, theirs, seed=3, prompt="a", image=picture(32, 32), num_inference_steps=4, output_type="np"
-    )
-    assert_pictures_agree(mine.images, reference.images)
+    assert all(again.components[name] is component for name, component in pair[0].components.items())
+
+
+def test_there_and_back(tmp_path):
+    folder = tiny_stable_diffusion_as(tmp_path / "source", diffusers.StableDiffusionImg2ImgPipeline)
+    assert_same_there_and_back(folder, tmp_path, prompt="a", image=picture(32, 32), num_inference_steps=4)
+
+
+SYNTAXES = {
+    "weights": {"prompt": "a (red:1.4) circle, [black]", "prompt_syntax": "webui"},
+    "a long prompt": {"prompt": "a red circle, " * 40},
+    "a long prompt, cut": {"prompt": "a red circle, " * 40, "long_prompts": "truncate"},
+}
+
+
+@pytest.mark.parametrize("case", SYNTAXES)
+def test_prompts_as_the_pipeline_encodes_them(pair, case):
+    """What `encode_prompt` makes of the text, given as embeddings, is the same picture."""
+    ours = pair[0]
+    asked = dict(SYNTAXES[case])
+    settings = {"image": picture(32, 32), "num_inference_steps": 3, "strength": 0.7, "output_type": "np"}
+    by_text = ours(generator=0, **asked, **settings).images
+    embeds, negative = ours.encode_prompt(asked.pop("prompt"), None, 1, True, **asked)
+    by_embeds = ours(generator=0, prompt_embeds=embeds, negative_prompt_embeds=negative, **settings).images
+    np.testing.assert_array_equal(by_text, by_embeds)
 
 
 @pytest.mark.parametrize(

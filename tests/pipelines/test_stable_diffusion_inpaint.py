@@ -12,31 +12,29 @@ from tests.pipelines.support import (
     SCHEDULERS,
     assert_levels_agree,
     assert_pictures_agree,
+    assert_same_there_and_back,
     box_mask,
     call_both,
     generators,
-    load_classes,
+    load_both,
     picture,
     set_schedulers,
 )
-from tests.support.checkpoints import tiny_stable_diffusion, tiny_unet
-from tests.support.parity import assert_close, noise, randomize
+from tests.support.checkpoints import tiny_stable_diffusion_as
+from tests.support.parity import assert_close, noise
 
 IMAGE, MASK = picture(40, 36), box_mask(40, 36, (9, 7, 30, 22))
 
 
-def folder_with_channels(path, channels):
-    folder = tiny_stable_diffusion(path, safety_checker=False)
-    config = {k: v for k, v in tiny_unet().config.items() if not k.startswith("_")}
-    unet = diffusers.UNet2DConditionModel(**{**config, "in_channels": channels})
-    randomize(unet, 5).save_pretrained(folder / "unet")
-    return folder
-
-
 @pytest.fixture(scope="module", params=[9, 4], ids=["9 channels", "4 channels"])
-def loaded(request, tmp_path_factory):
-    folder = folder_with_channels(tmp_path_factory.mktemp("sd"), request.param)
-    return load_classes(folder, StableDiffusionInpaintPipeline, diffusers.StableDiffusionInpaintPipeline)
+def folder(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("sd")
+    return tiny_stable_diffusion_as(path, diffusers.StableDiffusionInpaintPipeline, in_channels=request.param)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return load_both(folder)
 
 
 @pytest.fixture
@@ -124,19 +122,8 @@ def test_callbacks_see_and_change_the_mask(pair):
     assert_close(mine.images, reference.images, 1e-4)
 
 
-def test_round_trip(pair, tmp_path):
-    ours, _ = pair
-    ours.save_pretrained(tmp_path / "theirs", to_diffusers=True)
-    theirs = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "theirs")
-    assert type(theirs) is diffusers.StableDiffusionInpaintPipeline
-    theirs.set_progress_bar_config(disable=True)
-    ours.save_pretrained(tmp_path / "ours")
-    again = StableDiffusionInpaintPipeline.from_pretrained(tmp_path / "ours")
-    again.set_progress_bar_config(disable=True)
-    mine, reference = call_both(
-        again, theirs, seed=3, prompt="a", image=IMAGE, mask_image=MASK, num_inference_steps=3, output_type="np"
-    )
-    assert_pictures_agree(mine.images, reference.images)
+def test_there_and_back(folder, tmp_path):
+    assert_same_there_and_back(folder, tmp_path, prompt="a", image=IMAGE, mask_image=MASK, num_inference_steps=3)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +149,6 @@ def test_bad_arguments(pair, arguments, says):
 
 
 def test_a_unet_that_cannot_inpaint(tmp_path):
-    folder = folder_with_channels(tmp_path, 8)
+    folder = tiny_stable_diffusion_as(tmp_path, diffusers.StableDiffusionInstructPix2PixPipeline, in_channels=8)
     with pytest.raises(ConfigError, match="takes 8 channels"):
         StableDiffusionInpaintPipeline.from_pretrained(folder)

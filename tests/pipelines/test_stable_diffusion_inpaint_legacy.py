@@ -7,27 +7,32 @@ from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_di
     StableDiffusionInpaintPipelineLegacy as Legacy,
 )
 
-from ppdiffusers import StableDiffusionInpaintPipelineLegacy
 from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
     PROMPTS,
     SCHEDULERS,
     assert_pictures_agree,
+    assert_same_there_and_back,
     box_mask,
     call_both,
-    load_classes,
+    generators,
+    load_both,
     picture,
     set_schedulers,
 )
-from tests.support.checkpoints import tiny_stable_diffusion
+from tests.support.checkpoints import tiny_stable_diffusion_as
 
 IMAGE, MASK = picture(40, 36), box_mask(40, 36, (9, 7, 30, 22))
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    folder = tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
-    return load_classes(folder, StableDiffusionInpaintPipelineLegacy, Legacy)
+def folder(tmp_path_factory):
+    return tiny_stable_diffusion_as(tmp_path_factory.mktemp("sd"), Legacy)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return load_both(folder)
 
 
 @pytest.fixture
@@ -67,6 +72,20 @@ def test_calls(pair, case):
     mine, reference = call_both(*pair, seed=3, output_type="np", **{**settings, **CALLS[case]})
     assert_pictures_agree(mine.images, reference.images)
     assert mine.nsfw_content_detected == reference.nsfw_content_detected
+
+
+def test_there_and_back(folder, tmp_path):
+    assert_same_there_and_back(folder, tmp_path, prompt="a", image=IMAGE, mask_image=MASK, num_inference_steps=3)
+
+
+def test_a_generator_for_each_picture(pair):
+    """Each picture of several is as if it were painted alone."""
+    ours, theirs = pair
+    settings = {"image": IMAGE, "mask_image": MASK, "num_inference_steps": 3, "output_type": "np"}
+    together = ours(PROMPTS, generator=generators(20, count=2)[0], **settings).images
+    for n, prompt in enumerate(PROMPTS):
+        alone = theirs(prompt, generator=generators(20 + n)[1], **settings).images
+        assert_pictures_agree(together[n : n + 1], alone)
 
 
 @pytest.mark.parametrize(
