@@ -193,11 +193,7 @@ def test_ddpm_that_lacks_a_level(tmp_path):
         ("    image_size: 8\n    channels", "    channels", "model.params.image_size is missing"),
         ("double_z: false", "double_z: true", "double_z is True"),
         ("    timesteps: 1000", "    timesteps: 1000\n    parameterization: v", "parameterization is 'v'"),
-        (
-            "        num_res_blocks: 1\n        channel",
-            "        num_res_blocks: 1\n        new: 3\n        channel",
-            "new",
-        ),
+        ("        channel_mult:", "        more: 3\n        channel_mult:", "unet_config.params.more is not known"),
     ],
 )
 def test_latent_diffusion_of_another_kind(tmp_path, old, new, said):
