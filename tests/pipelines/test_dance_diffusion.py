@@ -95,11 +95,11 @@ def test_saved_and_loaded_again(both, tmp_path):
 
 def test_everything_wrong_is_listed(both):
     with pytest.raises(InputError) as raised:
-        both[0](batch_size=0, num_inference_steps=2.5, audio_length_in_s="long")
-    for argument in ("batch_size", "num_inference_steps", "audio_length_in_s"):
+        both[0](batch_size=0, num_inference_steps=2.5, audio_length_in_s="long", generator="seven")
+    for argument in ("batch_size", "num_inference_steps", "audio_length_in_s", "generator"):
         assert f"`{argument}`" in str(raised.value)
     with pytest.raises(InputError, match="not a generator"):
-        both[0](generator="seven")
+        both[0](batch_size=2, generator=[1, "two"])
     with pytest.raises(InputError, match="3 generators for 2 picture"):
         both[0](batch_size=2, generator=[1, 2, 3])
     for seconds in (0.23, -1, float("nan")):

@@ -128,8 +128,8 @@ def test_the_progress_bar_can_be_turned_off(folder, capsys):
 
 def test_everything_wrong_is_listed(both):
     with pytest.raises(InputError) as raised:
-        both[0](batch_size=0, num_inference_steps=2.5, output_type="jpeg")
-    for name in ("batch_size", "num_inference_steps", "output_type"):
+        both[0](batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")
+    for name in ("batch_size", "num_inference_steps", "output_type", "generator"):
         assert f"`{name}`" in str(raised.value)
     with pytest.raises(InputError, match="3 generators for 2 picture"):
         both[0](batch_size=2, generator=[1, 2, 3], num_inference_steps=2)

@@ -116,8 +116,8 @@ def test_converted_both_ways(ours, tmp_path):
 
 def test_everything_wrong_is_listed(ours):
     with pytest.raises(InputError) as raised:
-        ours(batch_size=0, num_inference_steps=2.5, output_type="jpeg")
-    for argument in ("batch_size", "num_inference_steps", "output_type"):
+        ours(batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")
+    for argument in ("batch_size", "num_inference_steps", "output_type", "generator"):
         assert f"`{argument}`" in str(raised.value)
     with pytest.raises(InputError, match="3 generators for 2 picture"):
         ours(batch_size=2, generator=[1, 2, 3], num_inference_steps=2)

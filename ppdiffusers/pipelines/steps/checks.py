@@ -12,6 +12,7 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import OUTPUT_TYPES, is_valid_image_imagelist
+from ppdiffusers.utils.torch_utils import as_generator
 
 
 def refuse(pipeline: object, *findings: Iterable[str]) -> None:
@@ -146,10 +147,17 @@ def check_latents(latents: Any, wanted: tuple[int | None, ...]) -> list[str]:
 
 
 def check_generator(generator: Any, batch: int | None) -> list[str]:
-    """A list of generators has one for each picture."""
+    """Each is a generator, and a list has one for each picture."""
+    problems = []
     if isinstance(generator, list | tuple) and batch is not None and len(generator) != batch:
-        return [f"`generator` has {len(generator)} generators for {batch} picture(s)"]
-    return []
+        problems.append(f"`generator` has {len(generator)} generators for {batch} picture(s)")
+    try:
+        as_generator(generator)
+    except InputError as error:
+        problems.append(
+            f"`generator` is, or holds, what is not a generator ({error.where}); expected: {error.expected}"
+        )
+    return problems
 
 
 def check_generators_of(generator: Any, prompts: int | None, each: Any) -> list[str]:
