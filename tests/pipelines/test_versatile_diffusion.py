@@ -95,6 +95,30 @@ def test_callbacks(pairs):
     assert seen == [(0, [1, 4, 16, 16]), (2, [1, 4, 16, 16])]
 
 
+def test_interrupted(pairs):
+    """A run can be stopped, and the next one runs to its end."""
+    pipe, seen = pairs[TEXT][0], []
+
+    def stop(i, t, latents):
+        seen.append(i)
+        pipe._interrupt = True
+
+    pipe(PROMPTS[0], num_inference_steps=3, callback=stop)
+    assert seen == [0]
+    pipe(PROMPTS[0], num_inference_steps=3, callback=lambda i, t, latents: seen.append(i))
+    assert seen == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(("part", "stage"), [("image_encoder", "CLIP's encoders"), ("image_unet", "denoising step 0")])
+def test_the_first_nan_is_named(folder, caplog, part, stage):
+    pipe = load(IMAGE, folder)
+    parameter = getattr(pipe, part).parameters()[-1]
+    parameter.set_value(paddle.full_like(parameter, float("nan")))
+    caplog.set_level(logging.WARNING, logger="ppdiffusers")
+    pipe(PICTURES[0], num_inference_steps=2)
+    assert f"first appeared in: {stage}" in caplog.text
+
+
 # -- all tasks at once ------------------------------------------------------------------------------------------------
 
 

@@ -95,6 +95,7 @@ class PaintingMixin(LatentsMixin):
             tokens: what the UNet attends to, [2B or B, L, D]; with guidance what to keep away from comes first.
             mixing: how a UNet with two conditions mixes them.
         """
+        self._interrupt = False
         generator, guided = as_generator(settings.generator), settings.guided
         timesteps, steps = retrieve_timesteps(self.scheduler, settings.num_inference_steps)
         latents = self.prepare_latents(
