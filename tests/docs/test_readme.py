@@ -5,9 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from tests.io.hub.servers import PROTOCOLS, serving
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README_zh.md", *(ROOT / "docs").glob("*.md")])
@@ -28,15 +31,28 @@ def workplace(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """The environment of the snippets: hubs on this machine have the embedded checkpoint under a published name."""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("OFFLINE")}
+    environment |= {"PPDIFFUSERS_CACHE": str(tmp_path_factory.mktemp("cache")), "PPDIFFUSERS_SOURCES": "paddlenlp,hf"}
+    with ExitStack() as running:
+        for source in ("paddlenlp", "hf"):
+            make, variable = PROTOCOLS[source]
+            hub = make(ROOT / "examples/assets/shapes-bilingual", "runwayml/stable-diffusion-v1-5")
+            environment[variable] = running.enter_context(serving(hub))
+        yield environment
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_snippets_run(page, workplace, tmp_path):
+def test_snippets_run(page, workplace, network, tmp_path):
     """In the order of the page: Python snippets share their names, shell snippets share the folder."""
     folder = tmp_path / "clone"
     folder.mkdir()
     for link in workplace.iterdir():
         (folder / link.name).symlink_to(link.resolve())
     environment = {
-        **os.environ,
+        **network,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
