@@ -24,6 +24,15 @@ SD1 = {
 CLASSES = {"class_labels": np.array([1, 6])}
 EMBEDDED = {"class_labels": noise((2, 10), "class")}
 MASK = {"encoder_attention_mask": np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 0]])}
+# unet/config.json of stabilityai/sd-x2-latent-upscaler, narrower
+K = {
+    "sample_size": 16, "in_channels": 4, "out_channels": 5, "act_fn": "gelu", "attention_head_dim": 16,
+    "block_out_channels": (32, 32, 64, 64), "layers_per_block": 2, "cross_attention_dim": 24, "norm_num_groups": None,
+    "down_block_types": ("KDownBlock2D", *["KCrossAttnDownBlock2D"] * 3), "mid_block_type": None,
+    "up_block_types": (*["KCrossAttnUpBlock2D"] * 3, "KUpBlock2D"), "conv_in_kernel": 1, "conv_out_kernel": 1,
+    "flip_sin_to_cos": False, "resnet_time_scale_shift": "scale_shift", "time_cond_proj_dim": 20,
+    "time_embedding_type": "fourier", "timestep_post_act": "gelu",
+}  # fmt: skip
 CASES = {
     "sd1": (SD1, {}),
     "sd1 with a mask": (SD1, MASK),
@@ -60,6 +69,17 @@ CASES = {
     ),
     "plain middle": ({**SD1, "mid_block_type": "UNetMidBlock2D"}, {}),
     "no middle": ({**SD1, "mid_block_type": None}, {}),
+    "Fourier features of the timestep": ({**SD1, "time_embedding_type": "fourier", "time_embedding_dim": 48}, {}),
+    "Fourier features, label timestep": (
+        {**SD1, "time_embedding_type": "fourier", "class_embed_type": "timestep"}, CLASSES),
+    "k-diffusion": (K, {"timestep_cond": noise((2, 20), "cond")}),
+    "k-diffusion with a mask": (K, {"timestep_cond": noise((2, 20), "cond"), **MASK}),
+    "k-diffusion, two levels, layers of three": (
+        {**K, "block_out_channels": (64, 64), "down_block_types": ("KDownBlock2D", "KCrossAttnDownBlock2D"),
+         "up_block_types": ("KCrossAttnUpBlock2D", "KUpBlock2D"), "layers_per_block": 3, "time_embedding_dim": 64,
+         "time_embedding_type": "positional", "timestep_post_act": None, "resnet_time_scale_shift": "default"},
+        {"timestep_cond": noise((2, 20), "cond")},
+    ),
 }  # fmt: skip
 
 
@@ -76,10 +96,13 @@ def text_for(config: dict) -> np.ndarray:
 @pytest.mark.parametrize("name", CASES)
 def test_forward(tmp_path, name):
     config, extras = CASES[name]
+    # Fourier features turn fast: float32 holds them for small times, such as the latent upscaler's, only
+    times = (0.3, -0.7) if config.get("time_embedding_type") == "fourier" else (1, 977)
+    size = (16, 24) if "k-diffusion" in name else (12, 20)
     ours, reference = twins(tmp_path, diffusers.UNet2DConditionModel(**config))
-    (x, tx), (text, ttext) = both(noise((2, 4, 12, 20))), both(text_for(config))
+    (x, tx), (text, ttext) = both(noise((2, 4, *size))), both(text_for(config))
     mine, theirs = as_tensors(extras)
-    for t in (1, 977):
+    for t in times:
         assert_close(ours(x, t, text, **mine).sample, reference(tx, t, ttext, **theirs).sample, what=f"timestep {t}")
 
 
@@ -186,6 +209,12 @@ def test_wrong_inputs(tmp_path):
         network(paddle.zeros([1, 3, 8, 8]), 0, None)
 
 
+@pytest.mark.parametrize("size", [(12, 16), (16, 9)])
+def test_sizes_that_cannot_be_halved(size):
+    with pytest.raises(InputError, match="no multiples of 8"):
+        UNet2DConditionModel(**K)(paddle.zeros([1, 4, *size]), 0.1, paddle.zeros([1, 5, 24]))
+
+
 PUBLISHED = {
     "SD 1.5": {"attention_head_dim": 8, "cross_attention_dim": 768, "sample_size": 64},
     "SD 2.1": {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "sample_size": 96,
@@ -196,6 +225,9 @@ PUBLISHED = {
              "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": True,
              "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
              "projection_class_embeddings_input_dim": 2816},
+    "latent upscaler": {**K, "sample_size": 128, "in_channels": 8, "attention_head_dim": 64, "layers_per_block": 4,
+                        "block_out_channels": [384, 384, 768, 768], "cross_attention_dim": 768,
+                        "time_cond_proj_dim": 896},
 }  # fmt: skip
 
 

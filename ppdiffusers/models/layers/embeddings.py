@@ -84,6 +84,7 @@ class GaussianFourierProjection(nn.Layer):
         self.weight.stop_gradient = True
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = x.astype(self.weight.dtype)
         x = paddle.log(x) if self.log else x
         angles = x.unsqueeze(-1) * self.weight.unsqueeze(0) * (2 * math.pi)  # [B, embedding_size]
         parts = list(_sin_cos(angles))

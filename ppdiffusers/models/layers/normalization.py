@@ -27,3 +27,22 @@ class AdaLayerNorm(nn.Layer):
         modulation = self.linear(F.silu(self.emb(timestep))).unsqueeze(1)  # [B, 1, 2D]
         scale, shift = modulation.chunk(2, axis=-1)
         return self.norm(x) * (1 + scale) + shift
+
+
+class AdaGroupNorm(nn.Layer):
+    """GroupNorm without weights of its own, scaled and shifted by a linear map of the time embedding.
+
+    Args:
+        embedding_dim: T, of the time embedding.
+        out_dim: C, the channels.
+    """
+
+    def __init__(self, embedding_dim: int, out_dim: int, num_groups: int, eps: float = 1e-5):
+        super().__init__()
+        self.linear = nn.Linear(embedding_dim, out_dim * 2)
+        self.norm = nn.GroupNorm(num_groups, out_dim, epsilon=eps, weight_attr=False, bias_attr=False)
+
+    def forward(self, x: paddle.Tensor, emb: paddle.Tensor) -> paddle.Tensor:
+        """x: [B, C, H, W]; emb: [B, T]."""
+        scale, shift = self.linear(emb).unsqueeze(-1).unsqueeze(-1).chunk(2, axis=1)  # [B, C, 1, 1]
+        return self.norm(x) * (1 + scale) + shift

@@ -8,6 +8,7 @@ from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.layers.activations import get_activation
+from ppdiffusers.models.layers.normalization import AdaGroupNorm
 from ppdiffusers.models.layers.sampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample, repeat_pixels
 
 TIME_SCALE_SHIFTS = ("default", "scale_shift")
@@ -89,6 +90,43 @@ class ResnetBlock2D(nn.Layer):
         if self.conv_shortcut is not None:
             input_tensor = self.conv_shortcut(input_tensor)
         return (input_tensor + hidden_states) / self.output_scale_factor
+
+
+class ResnetBlockCondNorm2D(nn.Layer):
+    """The same with the time embedding in both norms, as the UNets of k-diffusion have it.
+
+    Args:
+        conv_2d_out_channels: of the second convolution and the result; by default `out_channels`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        temb_channels: int,
+        groups: int,
+        groups_out: int,
+        dropout: float = 0.0,
+        eps: float = 1e-6,
+        non_linearity: str = "swish",
+        conv_2d_out_channels: int | None = None,
+    ):
+        super().__init__()
+        result = conv_2d_out_channels or out_channels
+        self.norm1 = AdaGroupNorm(temb_channels, in_channels, groups, eps)
+        self.conv1 = nn.Conv2D(in_channels, out_channels, 3, padding=1)
+        self.norm2 = AdaGroupNorm(temb_channels, out_channels, groups_out, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2D(out_channels, result, 3, padding=1)
+        self.nonlinearity = get_activation(non_linearity)
+        self.conv_shortcut = None if in_channels == result else nn.Conv2D(in_channels, result, 1, bias_attr=False)
+
+    def forward(self, x: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
+        """x: [B, C, H, W]; temb: [B, T]."""
+        y = self.conv1(self.nonlinearity(self.norm1(x, temb)))
+        y = self.conv2(self.dropout(self.nonlinearity(self.norm2(y, temb))))
+        return y + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 def _resampler(channels: int, up: bool, down: bool, kernel: str | None):

@@ -104,3 +104,19 @@ def fir_downsample(x: paddle.Tensor, factor: int = 2) -> paddle.Tensor:
     """Halve a picture with the FIR filter."""
     pad = len(FIR_KERNEL) - factor
     return fir_filter(x, 1.0, up=1, down=factor, pad=((pad + 1) // 2, pad // 2))
+
+
+class KDownsample2D(nn.Layer):
+    """Halving with the FIR filter, the border mirrored (k-diffusion)."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return fir_filter(F.pad(x, [1, 1, 1, 1], mode="reflect"), 1.0, up=1, down=2, pad=(0, 0))
+
+
+class KUpsample2D(nn.Layer):
+    """Doubling with the FIR filter, the border mirrored (k-diffusion)."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        # the zero that is inserted after the last pixel belongs to no pixel of the result
+        doubled = fir_filter(F.pad(x, [1, 1, 1, 1], mode="reflect"), 4.0, up=2, down=1, pad=(0, 0))
+        return doubled[:, :, :-1, :-1]

@@ -8,7 +8,6 @@ there is one, then a resampler. What differs from name to name is which parts th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import paddle
@@ -20,6 +19,8 @@ from ppdiffusers.models.layers.resnet import ResnetBlock2D
 from ppdiffusers.models.layers.sampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample
 from ppdiffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
 from ppdiffusers.models.transformers.transformer_2d import Transformer2DModel
+from ppdiffusers.models.unets.checkpointed import Checkpointed
+from ppdiffusers.models.unets.unet_2d_k_blocks import KDownBlock2D, KUpBlock2D
 from ppdiffusers.utils.dtypes import check_computable
 
 
@@ -142,18 +143,7 @@ def _mask_for_all_keys(mask: paddle.Tensor | None, hidden_states: paddle.Tensor)
     return paddle.concat([mask, paddle.zeros([*mask.shape[:2], pixels], dtype=mask.dtype)], axis=-1)
 
 
-class _Checkpointed(nn.Layer):
-    """A block that can forget its activations in training and compute them again going backward."""
-
-    gradient_checkpointing = False
-
-    def _run(self, layer: Callable, *inputs: object) -> paddle.Tensor:
-        if self.gradient_checkpointing and self.training:
-            return paddle.distributed.fleet.utils.recompute(layer, *inputs)
-        return layer(*inputs)
-
-
-class DownBlock(_Checkpointed):
+class DownBlock(Checkpointed):
     """Residual blocks, attentions, a downsampler. Returns the result and every stage for the skip connections."""
 
     def __init__(self, resnets: list, attentions: list | None = None, downsampler: nn.Layer | None = None):
@@ -188,7 +178,7 @@ class DownBlock(_Checkpointed):
         return hidden_states, tuple(stages)
 
 
-class UpBlock(_Checkpointed):
+class UpBlock(Checkpointed):
     """The same going up: each residual block reads one skip connection beside its input, if there are any."""
 
     def __init__(self, resnets: list, attentions: list | None = None, upsampler: nn.Layer | None = None):
@@ -226,7 +216,7 @@ def _resample(
     return layer(x) if size is None else layer(x, size)
 
 
-class MidBlock(_Checkpointed):
+class MidBlock(Checkpointed):
     """A residual block, then pairs of attention and residual block."""
 
     def __init__(self, resnets: list, attentions: list):
@@ -254,7 +244,7 @@ def _skip_groups(channels: int) -> int:
     return min(channels // 4, 32)
 
 
-class SkipDownBlock2D(_Checkpointed):
+class SkipDownBlock2D(Checkpointed):
     """Features go down by residual blocks; the picture [B, 3, H, W] goes down by FIR and is added through 1x1."""
 
     def __init__(
@@ -294,7 +284,7 @@ class SkipDownBlock2D(_Checkpointed):
         return hidden_states, stages, skip_sample
 
 
-class SkipUpBlock2D(_Checkpointed):
+class SkipUpBlock2D(Checkpointed):
     """Features go up by residual blocks and give the picture [B, 3, H, W] what a 3x3 convolution makes of them."""
 
     def __init__(
@@ -378,6 +368,7 @@ class _Kind:
     resample: str = "conv"  # "conv", "resnet", or "asked": as downsample_type / upsample_type says
     autoencoder: bool = False  # no time embedding; going up, no skip connections
     skip: bool = False  # NCSN++
+    k: bool = False  # k-diffusion
 
 
 _DOWN = {
@@ -390,6 +381,8 @@ _DOWN = {
     "AttnDownEncoderBlock2D": _Kind("self_attention", autoencoder=True),
     "SkipDownBlock2D": _Kind(skip=True),
     "AttnSkipDownBlock2D": _Kind("self_attention", skip=True),
+    "KDownBlock2D": _Kind(k=True),
+    "KCrossAttnDownBlock2D": _Kind("transformer", k=True),
 }
 _UP = {
     "UpBlock2D": _Kind(),
@@ -401,6 +394,8 @@ _UP = {
     "AttnUpDecoderBlock2D": _Kind("self_attention", autoencoder=True),
     "SkipUpBlock2D": _Kind(skip=True),
     "AttnSkipUpBlock2D": _Kind("self_attention", skip=True),
+    "KUpBlock2D": _Kind(k=True),
+    "KCrossAttnUpBlock2D": _Kind("transformer", k=True),
 }
 
 
@@ -424,6 +419,11 @@ def block_uses_text(block_type: str) -> bool:
     return kind.attention in ("transformer", "simple_cross_attention")
 
 
+def halvings(down_block_types: tuple[str, ...]) -> int:
+    """How often a picture's sides must be even: going up, the blocks of k-diffusion only double."""
+    return len(down_block_types) - 1 if any(_DOWN[n.removeprefix("UNetRes")].k for n in down_block_types) else 0
+
+
 def known_block_types() -> str:
     return f"down blocks: {', '.join(_DOWN)}; up blocks: {', '.join(_UP)}"
 
@@ -444,6 +444,9 @@ def get_down_block(
         return SkipDownBlock2D(
             settings, in_channels, out_channels, num_layers, add_downsample, kind.attention is not None
         )
+    if kind.k:
+        attend = kind.attention is not None
+        return KDownBlock2D(settings, in_channels, out_channels, num_layers, add_downsample, attend)
     resnet = getattr(settings, kind.resnet)
     resnets = [resnet(in_channels if n == 0 else out_channels, out_channels) for n in range(num_layers)]
     downsampler = None
@@ -479,6 +482,9 @@ def get_up_block(
             add_upsample,
             kind.attention is not None,
         )
+    if kind.k:
+        attend = kind.attention is not None
+        return KUpBlock2D(settings, in_channels, out_channels, num_layers, add_upsample, attend)
     resnet = getattr(settings, kind.resnet)
     if kind.autoencoder:
         inputs = [in_channels if n == 0 else out_channels for n in range(num_layers)]

@@ -12,7 +12,13 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.activations import get_activation
 from ppdiffusers.models.layers.attention import as_bias
-from ppdiffusers.models.layers.embeddings import TextTimeEmbedding, TimestepEmbedding, Timesteps, as_timesteps
+from ppdiffusers.models.layers.embeddings import (
+    GaussianFourierProjection,
+    TextTimeEmbedding,
+    TimestepEmbedding,
+    Timesteps,
+    as_timesteps,
+)
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
 from ppdiffusers.models.unets.unet_2d_blocks import (
@@ -23,6 +29,7 @@ from ppdiffusers.models.unets.unet_2d_blocks import (
     get_down_block,
     get_mid_block,
     get_up_block,
+    halvings,
     known_block_types,
 )
 
@@ -32,7 +39,7 @@ _ONLY_VALUE = {
     "addition_embed_type": (None, "text", "text_time"),
     "encoder_hid_dim_type": (None, "text_proj"),
     "class_embed_type": (None, "timestep", "identity", "projection", "simple_projection"),
-    "time_embedding_type": ("positional",),
+    "time_embedding_type": ("positional", "fourier"),
     "reverse_transformer_layers_per_block": (None,),
 }
 
@@ -120,19 +127,26 @@ class UNet2DConditionModel(ModelMixin):
         (mid_block_type,) = self._block_names([mid_block_type])
         levels = len(block_out_channels)
         first = block_out_channels[0]
-        time_embed_dim = time_embedding_dim or first * 4
+        fourier = time_embedding_type == "fourier"
+        time_embed_dim = time_embedding_dim or first * (2 if fourier else 4)
+        raw_time_dim = time_embed_dim if fourier else first
         if encoder_hid_dim is not None and encoder_hid_dim_type is None:
             self.register_to_config(encoder_hid_dim_type="text_proj")
 
         self.conv_in = self._outer_layer(in_channels, first, conv_in_kernel)
-        self.time_proj = Timesteps(first, flip_sin_to_cos, freq_shift)
+        if fourier:
+            self.time_proj = GaussianFourierProjection(
+                raw_time_dim // 2, set_W_to_weight=False, log=False, flip_sin_to_cos=flip_sin_to_cos
+            )
+        else:
+            self.time_proj = Timesteps(raw_time_dim, flip_sin_to_cos, freq_shift)
         self.time_embedding = TimestepEmbedding(
-            first, time_embed_dim, act_fn=act_fn, post_act_fn=timestep_post_act, cond_proj_dim=time_cond_proj_dim
+            raw_time_dim, time_embed_dim, act_fn=act_fn, post_act_fn=timestep_post_act, cond_proj_dim=time_cond_proj_dim
         )
         self.encoder_hid_proj = None
         if encoder_hid_dim is not None:
             self.encoder_hid_proj = nn.Linear(encoder_hid_dim, per_level(cross_attention_dim, 1)[0])
-        self.class_embedding = self._class_embedding(time_embed_dim)
+        self.class_embedding = self._class_embedding(raw_time_dim, time_embed_dim)
         self.add_embedding = self._addition_embedding(time_embed_dim)
         self.time_embed_act = None if time_embedding_act_fn is None else get_activation(time_embedding_act_fn)
 
@@ -218,6 +232,7 @@ class UNet2DConditionModel(ModelMixin):
             self.conv_norm_out = nn.GroupNorm(norm_num_groups, first, epsilon=norm_eps)
             self.conv_act = get_activation(act_fn)
         self.conv_out = self._outer_layer(first, out_channels, conv_out_kernel)
+        self._sides_of = 2 ** halvings(down_block_types)
         self._uses_text = any(map(block_uses_text, (*down_block_types, *up_block_types)))
 
     # -- building -----------------------------------------------------------------------------------------------
@@ -269,11 +284,11 @@ class UNet2DConditionModel(ModelMixin):
 
     _known_blocks = staticmethod(known_block_types)
 
-    def _class_embedding(self, time_embed_dim: int) -> nn.Layer | None:
+    def _class_embedding(self, raw_time_dim: int, time_embed_dim: int) -> nn.Layer | None:
         config = self.config
         kind, width = config.class_embed_type, config.projection_class_embeddings_input_dim
         if kind == "timestep":
-            return TimestepEmbedding(config.block_out_channels[0], time_embed_dim, act_fn=config.act_fn)
+            return TimestepEmbedding(raw_time_dim, time_embed_dim, act_fn=config.act_fn)
         if kind == "identity":
             return nn.Identity()
         if kind == "projection":
@@ -374,6 +389,8 @@ class UNet2DConditionModel(ModelMixin):
     ) -> None:
         self._check_sample(sample)
         problems = []
+        if any(side % self._sides_of for side in sample.shape[2:]):
+            problems.append(f"the sample is {sample.shape[2]} x {sample.shape[3]}, no multiples of {self._sides_of}")
         if encoder_hidden_states is None and self._uses_text:
             problems.append("encoder_hidden_states is None, and the blocks attend to text")
         if self.class_embedding is not None and class_labels is None:
