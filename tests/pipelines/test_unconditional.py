@@ -1,6 +1,8 @@
 """What the pipelines without a condition have in common, each against diffusers: the same call, the same pictures;
 saving, converting both ways, output types, progress bars, bad calls."""
 
+import json
+
 import diffusers
 import numpy as np
 import paddle
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 import ppdiffusers
-from ppdiffusers import DiffusionPipeline
+from ppdiffusers import DiffusionPipeline, convert_diffusers_to_paddle
 from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import assert_levels_agree, assert_pictures_agree, call_both, generators, load_both
 from tests.support.parity import assert_close
@@ -159,6 +161,23 @@ def test_latents_of_ldm(folders):
     picture = ours.vqvae.decode(latents / ours.vqvae.config.scaling_factor).sample
     expected = (picture / 2 + 0.5).clip(0, 1).numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(ours(**settings, output_type="np").images, expected, atol=1e-6)
+
+
+def test_latents_of_2022_are_not_scaled(tmp_path):
+    """CompVis/ldm-celebahq-256: diffusers before 0.22 painted it as one with a scaling factor of 1 today."""
+    folder = tiny_unconditional("LDMPipeline", tmp_path / "made")
+    config_file = folder / "vqvae" / "config.json"
+    config = json.loads(config_file.read_text())
+    config_file.write_text(json.dumps({**config, "scaling_factor": 1.0}))
+    theirs = diffusers.LDMPipeline.from_pretrained(folder)
+    config.pop("scaling_factor")
+    config_file.write_text(json.dumps({**config, "_diffusers_version": "0.1.2"}))
+    convert_diffusers_to_paddle(folder, tmp_path / "paddle", progress=False)
+    for place in (folder, tmp_path / "paddle"):
+        with pytest.warns(FutureWarning, match="`scaling_factor` 0.18215, which is outdated"):
+            ours = DiffusionPipeline.from_pretrained(place)
+        mine, reference = call_both(ours, theirs, seed=4, **SHORT)
+        assert_pictures_agree(mine.images, reference.images)
 
 
 def test_correct_steps_of_the_ve_sde(folders):

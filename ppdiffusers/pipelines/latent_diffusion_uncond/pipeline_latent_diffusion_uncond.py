@@ -8,6 +8,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.images import decode_latents
+from ppdiffusers.pipelines.steps.published import mend_unconditional_vqvae
 from ppdiffusers.pipelines.steps.run import FiniteWatch, inference, step_kwargs
 from ppdiffusers.pipelines.steps.unconditional import check_call, first_noise
 from ppdiffusers.utils.torch_utils import as_generator
@@ -17,13 +18,15 @@ class LDMPipeline(DiffusionPipeline):
     """Noise to latents with a UNet, latents to pictures with an autoencoder.
 
     Args:
-        vqvae: a `VQModel` (or `AutoencoderKL`).
+        vqvae: a `VQModel` (or `AutoencoderKL`); latents are divided by its `scaling_factor`, but for files older than
+            this key, whose latents were never scaled.
         unet: a `UNet2DModel` that predicts the noise of its latents.
         scheduler: `DDIMScheduler` or another whose step takes the same arguments.
     """
 
     def __init__(self, vqvae: Any, unet: Any, scheduler: Any):
         super().__init__()
+        mend_unconditional_vqvae(vqvae)
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()
 

@@ -12,6 +12,7 @@ from ppdiffusers.utils.logging import get_logger
 logger = get_logger(__name__)
 
 UPSCALER_SCALING_FACTOR = 0.08333
+DEFAULT_SCALING_FACTOR = 0.18215
 # Stable Diffusion was trained with timesteps that start at 1 and without clipping of x_0 (latents exceed 1), and its
 # inpainting is sampled without PNDM's Runge-Kutta steps.
 _MEANT = {"steps_offset": 1, "clip_sample": False, "skip_prk_steps": True}
@@ -41,6 +42,17 @@ def mend_upscaler_vae(vae: Any) -> None:
         vae.register_to_config(scaling_factor=UPSCALER_SCALING_FACTOR)
 
 
+def mend_unconditional_vqvae(vqvae: Any) -> None:
+    """CompVis/ldm-celebahq-256 has unscaled latents, and its file is older than the key that would say so.
+
+    diffusers divides them by the key's default since 0.22, and paints nothing recognisable (its issue 6725).
+    """
+    config = getattr(vqvae, "config", {})
+    if config.get("scaling_factor") == DEFAULT_SCALING_FACTOR and _before_0_9(config.get("_diffusers_version")):
+        _tell("vqvae", "scaling_factor", config.scaling_factor, 1.0, "unconditional Latent Diffusion")
+        vqvae.register_to_config(scaling_factor=1.0)
+
+
 def tell_no_safety_checker(pipeline: Any) -> None:
     logger.warning(
         "%s has no safety checker: pictures are not filtered. Where others can see them, the licence of "
@@ -54,9 +66,9 @@ def _before_0_9(version: str | None) -> bool:
     return numbers is not None and (int(numbers[1]), int(numbers[2])) < (0, 9)
 
 
-def _tell(component: str, key: str, found: Any, used: Any) -> None:
+def _tell(component: str, key: str, found: Any, used: Any, family: str = "Stable Diffusion") -> None:
     warnings.warn(
-        f"The configuration of the {component} says `{key}` {found!r}, which is outdated for Stable Diffusion: "
+        f"The configuration of the {component} says `{key}` {found!r}, which is outdated for {family}: "
         f"{used!r} is used. Correct its file to silence this.",
         FutureWarning,
         stacklevel=5,
