@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,6 +116,24 @@ class WeightsFile:
         if sys.platform == "linux":
             with contextlib.suppress(OSError):  # kernels before 5.4 do not know it
                 self._map.madvise(_PAGE_OUT)
+
+    @contextlib.contextmanager
+    def read_once(self, seconds: float = 0.2) -> Iterator[None]:
+        """While this lasts, what somebody reads of the weights does not pile up in memory."""
+        done = threading.Event()
+
+        def forget() -> None:
+            while not done.wait(seconds):
+                self.forget()
+
+        thread = threading.Thread(target=forget, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self.forget()
 
     def sample_places(self) -> np.ndarray:
         """A few places in each tensor, as indices into `words`."""
