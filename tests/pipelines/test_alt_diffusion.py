@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -64,13 +65,18 @@ def pair(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_alt_diffusion(tmp_path_factory.mktemp("alt"))[0]
+def plain(tmp_path_factory):
+    """The one without `has_pre_transformation`: what does not depend on the encoder is tested with it alone."""
+    folder, theirs = tiny_alt_diffusion(tmp_path_factory.mktemp("alt"))
+    return load(folder), theirs
 
 
-@pytest.mark.parametrize(
-    "scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"]
-)
+@pytest.fixture
+def folder(plain):
+    return Path(plain[0].name_or_path)
+
+
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "EulerAncestralDiscreteScheduler"])
 def test_pictures(pair, scheduler):
     assert type(pair[0]) is ppdiffusers.AltDiffusionPipeline
     set_schedulers(*pair, scheduler)
@@ -82,27 +88,26 @@ def test_pictures(pair, scheduler):
     assert mine.nsfw_content_detected == reference.nsfw_content_detected
 
 
-def test_without_guidance_and_several_pictures(pair):
-    set_schedulers(*pair, "DDIMScheduler")
+def test_without_guidance_and_several_pictures(plain):
+    set_schedulers(*plain, "DDIMScheduler")
     mine, reference = call_both(
-        *pair, seed=3, prompt=PROMPTS[0], num_images_per_prompt=2, guidance_scale=1.0, eta=0.5, num_inference_steps=6,
+        *plain, seed=3, prompt=PROMPTS[0], num_images_per_prompt=2, guidance_scale=1.0, eta=0.5, num_inference_steps=6,
         output_type="np",
     )  # fmt: skip
     assert_pictures_agree(mine.images, reference.images)
 
 
-def test_one_side_alone(pair):
-    set_schedulers(*pair, "DDIMScheduler")
+def test_one_side_alone(plain):
+    set_schedulers(*plain, "DDIMScheduler")
     for size in ({"height": 24}, {"width": 40}):
         mine, reference = call_both(
-            *pair, seed=3, prompt="猫", negative_prompt="", num_inference_steps=3, output_type="np", **size
+            *plain, seed=3, prompt="猫", negative_prompt="", num_inference_steps=3, output_type="np", **size
         )
         assert_pictures_agree(mine.images, reference.images)
 
 
 def test_long_prompts_are_split(pair):
     """The original cuts them, and so do we when asked."""
-    set_schedulers(*pair, "DDIMScheduler")
     ours, theirs = pair
     long = "一只猫，两只狗，" * 30
     cut, _ = ours.encode_prompt(long, ours.device, 1, False, long_prompts="truncate")
@@ -118,9 +123,9 @@ def test_long_prompts_are_split(pair):
 
 
 @pytest.fixture
-def img2img(pair):
+def img2img(plain):
     """Both made from the text to picture pipelines: the components are shared."""
-    ours, theirs = pair
+    ours, theirs = plain
     mine = ppdiffusers.AltDiffusionImg2ImgPipeline.from_pipe(ours)
     reference = TheirImg2ImgPipeline(**theirs.components)
     for made, source in ((mine, ours), (reference, theirs)):
@@ -131,9 +136,7 @@ def img2img(pair):
     return mine, reference
 
 
-@pytest.mark.parametrize(
-    "scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"]
-)
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler"])
 def test_pictures_to_pictures(img2img, scheduler):
     set_schedulers(*img2img, scheduler)
     mine, reference = call_both(
@@ -190,11 +193,11 @@ def test_the_prompt_matters_and_padding_does_not(pair):
     np.testing.assert_allclose(wide[:, :length].numpy(), short[:, :length].numpy(), atol=1e-5)
 
 
-def test_bad_input(pair):
+def test_bad_input(plain):
     with pytest.raises(InputError, match="clip_skip"):
-        pair[0]("a", clip_skip=1, num_inference_steps=1)
+        plain[0]("a", clip_skip=1, num_inference_steps=1)
     with pytest.raises(InputError, match="neither `prompt` nor `prompt_embeds`"):
-        pair[0](num_inference_steps=1)
+        plain[0](num_inference_steps=1)
 
 
 @pytest.mark.parametrize("library", ["alt_diffusion", "diffusers", "deprecated", "diffusers.pipelines.alt_diffusion"])

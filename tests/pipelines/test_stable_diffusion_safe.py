@@ -77,7 +77,7 @@ def pair(loaded):
 
 
 def settings(**more):
-    return {"prompt": PROMPTS, "num_inference_steps": 6, "output_type": "np", **more}
+    return {"prompt": PROMPTS, "num_inference_steps": 6, "height": 16, "width": 24, "output_type": "np", **more}
 
 
 class Playback(paddle.nn.Layer):
@@ -137,16 +137,17 @@ def test_strengths(pair, strength):
     assert share_of_other_levels(unguided, result.images) > 0.05
 
 
-SCHEDULERS = ["DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler"]
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
 def test_whole_runs(pair, scheduler):
     set_schedulers(*pair, scheduler)
-    arguments = settings(num_inference_steps=STEPS, height=24, width=40, **WEAK)
-    mine, reference = call_both(*pair, seed=3, **arguments)
+    mine, reference = call_both(*pair, seed=3, **settings(num_inference_steps=STEPS, **WEAK))
     assert_pictures_agree(mine.images, reference.images)
-    follow(*pair, **{**arguments, **SafetyConfig.STRONG})
+
+
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"])
+def test_schedulers(pair, scheduler):
+    set_schedulers(*pair, scheduler)
+    follow(*pair, **settings(num_inference_steps=STEPS, height=24, width=40, **SafetyConfig.STRONG))
 
 
 CALLS = {
@@ -163,7 +164,7 @@ CALLS = {
     "two pictures for each prompt": {"num_images_per_prompt": 2},
     "one prompt": {"prompt": "a cat", "negative_prompt": "blurry", "num_images_per_prompt": 2},
     "eta": {"eta": 0.8},
-    "only the width": {"width": 24},
+    "only the width": {"height": None, "width": 24},
 }
 
 
@@ -173,8 +174,8 @@ def test_calls(pair, case):
 
 
 def test_given_latents(pair):
-    mine, reference = call_both(*pair, latents=noise((2, 4, 16, 12)), **settings(width=24, **WEAK))
-    assert mine.images.shape == (2, 32, 24, 3)
+    mine, reference = call_both(*pair, latents=noise((2, 4, 8, 16)), **settings(height=None, width=None, **WEAK))
+    assert mine.images.shape == (2, 16, 32, 3)
     assert_pictures_agree(mine.images, reference.images)
 
 
@@ -334,7 +335,7 @@ def test_without_a_checker(pair):
     images, flags, concept, unsafe = ours(return_dict=False, **arguments)
     assert flags is None and unsafe is None and concept == ours.safety_concept
     np.testing.assert_array_equal(images, pair[0](**arguments).images)
-    assert ours(**{**arguments, "output_type": "latent"}).images.shape == [2, 4, 16, 16]
+    assert ours(**{**arguments, "output_type": "latent"}).images.shape == [2, 4, 8, 12]
 
 
 # -- files, conversion, what goes wrong ---------------------------------------------------------------------------
@@ -383,7 +384,7 @@ def test_there_and_back(folder, tmp_path):
         ({"ip_adapter_image": np.zeros((8, 8, 3))}, "no IP-Adapter"),
         ({"callback_steps": 0}, "`callback_steps`"),
         ({"callback": 3}, "must be callable"),
-        ({"latents": noise((1, 4, 16, 16))}, r"\(2, 4, 16, 16\)"),
+        ({"latents": noise((1, 4, 8, 12))}, r"\(2, 4, 8, 12\)"),
         ({"generator": [1, 2, 3]}, "3 generators for 2"),
         ({"num_inference_steps": 0}, "`num_inference_steps`"),
         ({"output_type": "jpeg"}, "`output_type`"),
