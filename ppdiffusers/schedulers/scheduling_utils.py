@@ -59,7 +59,7 @@ class SchedulerMixin(ConfigMixin):
     """
 
     config_name = "scheduler_config.json"
-    ignored_config_keys = ("tensor_format",)
+    ignored_config_keys = ("tensor_format", "timestep_values")
     order: int = 1
     accepts_eta: ClassVar[bool] = False
     exchangeable: ClassVar[bool] = False
@@ -87,8 +87,11 @@ class SchedulerMixin(ConfigMixin):
 
     @classmethod
     def split_config(cls, config: Any, overrides: Any = None) -> tuple[dict, dict, dict]:
-        """Understands the oldest files too, in which `predict_epsilon` stands for the prediction type."""
+        """Understands the oldest files too, which say `timesteps`, and `predict_epsilon` for the prediction type."""
         config = dict(config)
+        timesteps = config.pop("timesteps", None)
+        if timesteps is not None:
+            config.setdefault("num_train_timesteps", timesteps)
         predict_epsilon = config.pop("predict_epsilon", None)
         if predict_epsilon is not None and "prediction_type" in cls.init_parameters():
             config.setdefault("prediction_type", "epsilon" if predict_epsilon else "sample")

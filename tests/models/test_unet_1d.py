@@ -31,15 +31,15 @@ CONFIGS = {
         "up_block_types": ("UpBlock1D", "UpBlock1D", "UpBlock1D", "UpBlock1DNoSkip"),
     },
 }
-# harmonai/maestro-150k and its kin: 14 levels, 512 channels
+# harmonai/maestro-150k and its kin: 13 levels, 512 channels
 PUBLISHED = {
     "sample_size": 65536,
     "sample_rate": 16000,
     "extra_in_channels": 16,
     "flip_sin_to_cos": True,
-    "block_out_channels": (128, 128, 256, 256, *(512,) * 10),
-    "down_block_types": ("DownBlock1DNoSkip", *("DownBlock1D",) * 9, *("AttnDownBlock1D",) * 4),
-    "up_block_types": (*("AttnUpBlock1D",) * 4, *("UpBlock1D",) * 9, "UpBlock1DNoSkip"),
+    "block_out_channels": (128, 128, 256, 256, *(512,) * 9),
+    "down_block_types": ("DownBlock1DNoSkip", *("DownBlock1D",) * 7, *("AttnDownBlock1D",) * 5),
+    "up_block_types": (*("AttnUpBlock1D",) * 5, *("UpBlock1D",) * 7, "UpBlock1DNoSkip"),
 }
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import paddle
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 
 from ppdiffusers import UNet2DModel
 from ppdiffusers.core.errors import ConfigError, InputError
@@ -146,6 +147,19 @@ def test_attention_slicing_changes_nothing(tmp_path):
         ours.set_attention_slice(99)
 
 
+def test_a_moving_average_from_diffusers_training_loads(tmp_path):
+    """Its configuration tells how the average was made, which changes nothing."""
+    reference = diffusers.UNet2DModel(**SMALL)
+    average = EMAModel(
+        reference.parameters(), use_ema_warmup=True, model_cls=type(reference), model_config=reference.config
+    )
+    average.step(reference.parameters())
+    average.save_pretrained(tmp_path)
+    x, tx = both(noise((1, 3, 16, 16)))
+    ours = UNet2DModel.from_pretrained(tmp_path)
+    assert_close(ours(x, 5).sample, diffusers.UNet2DModel.from_pretrained(tmp_path)(tx, 5).sample)
+
+
 def test_wrong_configuration_lists_everything():
     with pytest.raises(ConfigError) as error:
         UNet2DModel(
@@ -184,7 +198,7 @@ PUBLISHED = {
     },
     "google/ncsnpp-celebahq-256": {
         "act_fn": "silu", "attention_head_dim": None, "block_out_channels": [128, 128, 256, 256, 256, 256, 256],
-        "center_input_sample": False, "downsample_padding": 1, "flip_sin_to_cos": True, "freq_shift": 0,
+        "center_input_sample": True, "downsample_padding": 1, "flip_sin_to_cos": True, "freq_shift": 0,
         "down_block_types": ["SkipDownBlock2D"] * 4 + ["AttnSkipDownBlock2D"] + ["SkipDownBlock2D"] * 2,
         "up_block_types": ["SkipUpBlock2D"] * 2 + ["AttnSkipUpBlock2D"] + ["SkipUpBlock2D"] * 4,
         "layers_per_block": 2, "mid_block_scale_factor": 1.41421356237, "norm_eps": 1e-6, "norm_num_groups": None,
