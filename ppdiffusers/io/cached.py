@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppdiffusers.core.errors import InputError, SourceError
-from ppdiffusers.io.snapshot import PARTIAL, Snapshot, locked
+from ppdiffusers.io.snapshot import PARTIAL, Snapshot, locked, name_of_folder
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ def verify_folder(folder: Path, progress: Callable[[int], None] = lambda count: 
 
 
 def _describe(folder: Path) -> CachedFolder:
-    # how `snapshot_folder` spells it
-    source, model, revision = folder.parts[-3], *(part.replace("--", "/") for part in folder.parts[-2:])
+    source, model, revision = folder.parts[-3], *(name_of_folder(part) for part in folder.parts[-2:])
     commit, files, problem = None, 0, None
     try:
         snapshot = Snapshot.load(folder)

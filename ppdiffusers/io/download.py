@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tqdm.auto import tqdm
 
@@ -155,7 +156,7 @@ class _Part:
 
 
 def _fetch_one(file: RemoteFile, snapshot: Snapshot, web: Web, bar: _Bar, stop: threading.Event) -> None:
-    part = _Part(snapshot.folder / PARTIAL / f"{file.path.replace('/', '--')}.part")
+    part = _Part(snapshot.folder / PARTIAL / f"{quote(file.path, safe='')}.part")
     for attempt in range(_WRONG_CONTENT_TRIES):
         try:
             if file.local is not None and attempt == 0 and _take_local(file, part):

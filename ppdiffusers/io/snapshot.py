@@ -26,6 +26,7 @@ CHECKSUMS = "SHA256SUMS"
 PARTIAL = ".partial"  # files that are being fetched
 BOOKKEEPING = frozenset((MANIFEST, CHECKSUMS))
 _FORMAT = 1
+_DASHES = "%2D%2D"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,16 @@ def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
 
 def snapshot_folder(root: Path, source: str, model: str, revision: str) -> Path:
     """Where in the cache the files of a model lie. Names have been checked: none of them leads out of it."""
-    return root / source / model.replace("/", "--") / revision.replace("/", "--")
+    return root / source / _as_folder(model) / _as_folder(revision)
+
+
+def name_of_folder(folder_name: str) -> str:
+    """The model or revision whose files lie in a folder of this name."""
+    return folder_name.replace("--", "/").replace(_DASHES, "--")
+
+
+def _as_folder(name: str) -> str:
+    return name.replace("--", _DASHES).replace("/", "--")  # no two names are one folder
 
 
 @contextmanager

@@ -52,7 +52,8 @@ class _Model(ProbedModel):
 
     def probe(self, path: str) -> RemoteFile | None:
         reference = "" if self.revision == AIStudioHub.default_revision else f"?ref={quote(self.revision, safe='')}"
-        url = f"{self.where}/contents/{quote(path, safe='')}{reference}"
+        address = f"{quote(path, safe='')}{reference}"
+        url = f"{self.where}/contents/{address}"
         try:
             entry = parse_json(self.web.read(url, self.headers), url)
         except FetchError as error:
@@ -61,7 +62,7 @@ class _Model(ProbedModel):
             raise
         with well_formed("the description of a file", url):
             size, digest = _size_and_digest(entry)
-        return RemoteFile(path, url.replace("/contents/", "/media/", 1), size, digest, self.headers)
+        return RemoteFile(path, f"{self.where}/media/{address}", size, digest, self.headers)
 
 
 def _size_and_digest(entry: dict[str, Any]) -> tuple[int | None, Digest | None]:

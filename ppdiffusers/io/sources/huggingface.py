@@ -35,6 +35,8 @@ class HuggingFaceHub(Hub):
 
     def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
         hub = need("huggingface_hub", _WHY)
+        # True: the token of the login, which it finds by itself; if there is none, the server says what is missing
+        token = None if token is True else token
         headers = need("huggingface_hub.utils", _WHY).build_hf_headers(token=token, library_name="ppdiffusers")
         url = f"{self.endpoint}/api/models/{model}/revision/{quote(revision, safe='')}?blobs=true"
         try:

@@ -15,6 +15,8 @@ from ppdiffusers.io.web import FetchError, Web
 # `<endpoint>/models/community/<name>/<file>`
 _ENDPOINT = "https://bj.bcebos.com/paddlenlp"
 _DEFAULT = "default"  # the hub has no revisions
+# A storage that may not be listed forbids (403) what it does not have.
+_ABSENT = (403, 404, 410)
 
 
 class PaddleNLPHub(Hub):
@@ -43,7 +45,7 @@ class _Model(ProbedModel):
                 size = int(length) if length.isdigit() else None
                 return RemoteFile(path, url, size, _digest(response.headers))
         except FetchError as error:
-            if error.status in (404, 410):
+            if error.status in _ABSENT:
                 return None
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def hub_of(monkeypatch):
     yield start
     for context in running:
         context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def no_sockets(monkeypatch):
+    """Call it, and whoever opens a socket from then on fails the test."""
+
+    def refuse():
+        def opened(*args, **kwargs):
+            raise AssertionError("a socket was opened")
+
+        monkeypatch.setattr(socket, "socket", opened)
+        monkeypatch.setattr(socket, "create_connection", opened)
+        monkeypatch.setattr(socket, "getaddrinfo", opened)
+
+    return refuse
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ class Behaviour:
         longer: paths of which a body with bytes too many is sent.
         lie: paths whose Content-Length promises more than comes.
         missing: paths that are answered with 404.
+        forbids: files that are not there are answered with 403.
         delay: seconds before each piece of a body.
         redirect: bodies are fetched from another address, as from a CDN.
         no_marks: no ETag.
@@ -47,6 +48,7 @@ class Behaviour:
     longer: set[str] = field(default_factory=set)
     lie: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
+    forbids: bool = False
     delay: float = 0.0
     redirect: bool = False
     no_marks: bool = False
@@ -250,6 +252,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             answer = hub.answer(self.command, path, query)
             if any(name.endswith(end) for end in behave.missing):
                 answer = Answer(404)
+            if behave.forbids and answer.status == 404:
+                answer = Answer(403)
             if not answer.is_file:
                 self._whole(answer, with_body)
             elif behave.redirect and not split.path.startswith("/cdn/") and with_body:

@@ -72,6 +72,25 @@ def test_a_pipeline_that_is_given_components_does_not_fetch_them(hub_of, torch_f
     assert not [path for path in hub.fetched() if "/unet/" in path or "/safety_checker/" in path]
 
 
+@pytest.mark.parametrize("how", ["PPDIFFUSERS_OFFLINE", "HF_HUB_OFFLINE", "local_files_only"])
+def test_a_pipeline_without_a_network(how, hub_of, tmp_path, monkeypatch, no_sockets):
+    """From the cache, and from a folder that `download --to` made."""
+    hub_of("hf", tiny_ddpm(tmp_path))
+    assert main(["download", "acme/tiny", "--quiet"]) == 0
+    assert main(["download", "acme/tiny", "--quiet", "--to", str(tmp_path / "usb")]) == 0
+    options = {}
+    if how == "local_files_only":
+        options = {"local_files_only": True}
+    else:
+        monkeypatch.setenv(how, "1")
+    no_sockets()
+    cached = ppdiffusers.DiffusionPipeline.from_pretrained("acme/tiny", **options)
+    carried = ppdiffusers.DiffusionPipeline.from_pretrained(tmp_path / "usb", **options)
+    assert same_weights(cached.unet, carried.unet)
+    with pytest.raises(SourceError, match="not asked, since"):
+        ppdiffusers.DiffusionPipeline.from_pretrained("acme/other", **options)
+
+
 def test_the_old_flags_load(hub_of, tmp_path):
     hub_of("hf", tiny_ddpm(tmp_path))
     hub_of("aistudio", tiny_ddpm(tmp_path), "acme/other")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_a_run_goes_on_where_a_process_was_killed(how, start, hub_of, folder, tm
     hub.behave.delay = 0.1
     victim = start()
     go(victim)
-    parts = f"cache/**/{PARTIAL}/{WEIGHTS.replace('/', '--')}.part"
+    parts = f"cache/**/{PARTIAL}/{quote(WEIGHTS, safe='')}.part"
     wait_until(lambda: any(part.stat().st_size for part in tmp_path.glob(parts)))
     victim.send_signal(how)
     victim.wait(30)

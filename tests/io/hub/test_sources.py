@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ppdiffusers.core.errors import InputError, SourceError, UnsafeFileError
+from ppdiffusers.io.cached import list_models
 from ppdiffusers.io.needs import TOKENIZER_FILES, VOCABULARIES, NeedAll, NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.snapshot import cache_root
 from ppdiffusers.io.source import resolve_folder, take_source_options
 from ppdiffusers.io.sources.base import SourceOptions
 from tests.io.hub.conftest import NEEDED, files_under, write_model
@@ -130,6 +131,36 @@ def test_whatever_there_is_to_load(source, hub_of, folder):
         resolve_folder("acme/none", options=options)
 
 
+def test_a_storage_that_forbids_what_it_does_not_have(hub_of, folder):
+    hub = hub_of("paddlenlp", folder)
+    hub.behave.forbids = True
+    assert set(files_under(resolve_folder("acme/tiny", needs=PIPELINE))) == NEEDED
+
+
+def test_a_proxy_is_asked_instead(hub_of, folder, monkeypatch):
+    hub = hub_of("paddlenlp", folder)
+    monkeypatch.setenv("PPNLP_ENDPOINT", "http://storage.invalid")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    options = SourceOptions(source="paddlenlp", proxies={"http": hub.address})
+    assert set(files_under(resolve_folder("acme/tiny", needs=PIPELINE, options=options))) == NEEDED
+    assert hub.requests[0].path.startswith("http://storage.invalid/models/community/acme/tiny/")
+
+
+def test_no_two_names_share_a_folder(hub_of, folder, tmp_path):
+    other = write_model(tmp_path / "other")
+    (other / "tokenizer/vocab.json").write_text('{"other": 1}')
+    hub_of("paddlenlp", folder).add("acme--tiny", other)
+    for name, content in (("acme/tiny", "{}"), ("acme--tiny", '{"other": 1}')) * 2:
+        found = resolve_folder(name, "tokenizer", TOKENIZER)
+        assert (found / "vocab.json").read_text() == content
+    names = [(model.model, model.revision) for model in list_models(cache_root())]
+    assert sorted(names) == [("acme--tiny", "default"), ("acme/tiny", "default")]
+    for path in cache_root().rglob("*manifest.json"):
+        path.unlink()
+    assert [(model.model, model.revision) for model in list_models(cache_root())] == names
+
+
 def test_the_default_order_and_the_one_that_is_chosen(hub_of, folder, tmp_path, monkeypatch):
     hubs = {source: hub_of(source, folder) for source in PROTOCOLS}
 
@@ -184,6 +215,8 @@ def test_tokens(source, variable, hub_of, folder, monkeypatch, tmp_path):
 
     with pytest.raises(SourceError, match="401"):
         get()
+    with pytest.raises(SourceError, match="401"):
+        get(token=True)  # "the one that is found", and none is
     assert get(token="s3cret").is_dir()
     monkeypatch.setenv(variable, "s3cret")
     assert get().is_dir()
@@ -300,19 +333,6 @@ def test_a_redirect_to_another_scheme_is_not_followed(hub_of, folder, monkeypatc
 
 
 # -- offline ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_sockets(monkeypatch):
-    def refuse():
-        def opened(*args, **kwargs):
-            raise AssertionError("a socket was opened")
-
-        monkeypatch.setattr(socket, "socket", opened)
-        monkeypatch.setattr(socket, "create_connection", opened)
-        monkeypatch.setattr(socket, "getaddrinfo", opened)
-
-    return refuse
 
 
 @pytest.mark.parametrize("how", ["HF_HUB_OFFLINE", "PPDIFFUSERS_OFFLINE", "local_files_only"])
