@@ -19,11 +19,10 @@ class ModelMixin(PretrainedMixin, ConfigMixin, nn.Layer):
     config_name = "config.json"
     weights_stems = ("diffusion_pytorch_model",)
     load_families: tuple[str, ...] = ("old_attention",)
-    # how a moving average of weights was made, which diffusers' training writes among the settings of its result
-    ignored_config_keys = ("decay", "min_decay", "inv_gamma", "power") + (
-        "optimization_step",
-        "update_after_step",
-        "use_ema_warmup",
+    # how a moving average of weights was made: diffusers' training writes it among the settings of its result
+    ignored_config_keys = (
+        *("decay", "min_decay", "inv_gamma", "power"),
+        *("optimization_step", "update_after_step", "use_ema_warmup"),
     )
 
     def set_attention_slice(self, slice_size: str | int | None = "auto") -> None:

@@ -112,11 +112,7 @@ def test_the_oldest_configurations_load() -> None:
     for name in EXCHANGEABLE:
         made = getattr(ppdiffusers, name).from_config(old)
         assert made.config.beta_schedule == "scaled_linear"
-    oldest = {
-        "_diffusers_version": "0.0.4",
-        "timesteps": 500,
-        "timestep_values": None,
-    }  # CompVis/ldm-celebahq-256 has 1000
+    oldest = {"_diffusers_version": "0.0.4", "timesteps": 500, "timestep_values": None}
     assert ppdiffusers.DDIMScheduler.from_config(oldest).config.num_train_timesteps == 500
     carried_along = {**oldest, "num_train_timesteps": 1000, "timestep_values": [1]}  # what later releases made of it
     assert ppdiffusers.DDIMScheduler.from_config(carried_along).config.num_train_timesteps == 1000
