@@ -18,6 +18,7 @@ from diffusers.pipelines.deprecated.alt_diffusion.pipeline_alt_diffusion_img2img
 import ppdiffusers
 from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.pipelines.steps.chunks import Chunker
 from tests.migrate.support import torch_bits
 from tests.pipelines.support import assert_pictures_agree, call_both, generators, picture, set_schedulers
 from tests.support.checkpoints import scheduler_named, tiny_feature_extractor, tiny_safety_checker, tiny_unet, tiny_vae
@@ -117,6 +118,18 @@ def test_long_prompts_are_split(pair):
     whole, empty = ours.encode_prompt(long, ours.device, 1, True)
     assert whole.shape[1] == empty.shape[1] > 77
     np.testing.assert_allclose(whole[:, :76].numpy(), cut[:, :76].numpy(), atol=1e-4)
+
+
+def test_a_full_chunk_ends_at_a_comma(plain):
+    """Also where it is written in full width, as in Chinese; SentencePiece's comma is not CLIP's."""
+    tokenizer = plain[0].tokenizer
+    comma = tokenizer.convert_tokens_to_ids(",")
+    assert comma != tokenizer.unk_token_id
+    chunker = Chunker(tokenizer, tokenizer.model_max_length, "webui")
+    assert tokenizer(",").input_ids[1:-1] != [comma] == [chunker.comma]
+    first, second = chunker.chunks("猫 " * 35 + "的，" + "狗 " * 10)
+    assert first[-1] == (comma, 1.0) and len(first) < chunker.room
+    assert [token for token, _ in (*first, *second)] == tokenizer("猫 " * 35 + "的，" + "狗 " * 10).input_ids[1:-1]
 
 
 # -- picture to picture -------------------------------------------------------------------------------------------

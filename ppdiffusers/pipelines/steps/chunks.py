@@ -28,8 +28,7 @@ class Chunker:
         empty = self._ids_of("")
         self.start, self.end = empty[:1], empty[1:]  # what stands around every text
         self.room = length - len(empty)
-        comma = self._inner_ids(",")
-        self.comma = comma[0] if syntax == "webui" and len(comma) == 1 else None
+        self.comma = self._comma() if syntax == "webui" else None
 
     def chunks(self, text: str) -> list[Chunk]:
         """Chunks of at most `room` tokens, at least one."""
@@ -76,6 +75,11 @@ class Chunker:
                 first = len(self.start)
                 weights[n, row, first : first + len(chunk)] = [weight for _, weight in chunk]
         return ids, mask, weights
+
+    def _comma(self) -> int | None:
+        """The token of a comma behind a word; SentencePiece has another one for a comma that begins a text."""
+        word, with_comma = self._inner_ids("a"), self._inner_ids("a,")
+        return with_comma[-1] if with_comma[:-1] == word else None
 
     def _ids_of(self, text: str) -> list[int]:
         return [int(token) for token in self.tokenizer([text], padding=False, return_tensors="np")["input_ids"][0]]
