@@ -182,6 +182,19 @@ class DiffusionPipeline(ConfigMixin):
         return pipeline if mode == "auto" else pipeline.compile(mode=mode)
 
     @classmethod
+    def download(cls, pretrained_model_name: str | os.PathLike, **kwargs: Any) -> str:
+        """Fetch the files that `from_pretrained` with the same arguments would read; returns their folder.
+
+        Raises:
+            SourceError: no source has the model, or not all of these files.
+            InputError: arguments that are unknown.
+        """
+        source = take_source_options(kwargs)
+        _compile_mode(kwargs)
+        needs = cls._needs(kwargs, _loading_options(kwargs))
+        return str(resolve_folder(pretrained_model_name, None, needs, source))
+
+    @classmethod
     def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> NeedPipeline:
         """The files to fetch if a name is loaded; wrong arguments are refused before anything is."""
         only = None

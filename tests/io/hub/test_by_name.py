@@ -91,6 +91,16 @@ def test_a_pipeline_without_a_network(how, hub_of, tmp_path, monkeypatch, no_soc
         ppdiffusers.DiffusionPipeline.from_pretrained("acme/other", **options)
 
 
+def test_download_fetches_what_loading_needs(hub_of, torch_folder):
+    hub = hub_of("hf", torch_folder)
+    folder = ppdiffusers.StableDiffusionPipeline.download("acme/tiny", safety_checker=None)
+    asked = len(hub.requests)
+    assert "safety_checker/config.json" not in files_under(Path(folder))
+    assert ppdiffusers.StableDiffusionPipeline.from_pretrained("acme/tiny", safety_checker=None)
+    assert len(hub.requests) == asked
+    assert ppdiffusers.DiffusionPipeline.download(torch_folder) == str(torch_folder)
+
+
 def test_the_old_flags_load(hub_of, tmp_path):
     hub_of("hf", tiny_ddpm(tmp_path))
     hub_of("aistudio", tiny_ddpm(tmp_path), "acme/other")
