@@ -257,6 +257,15 @@ def _axes(t, op, axes):
     return ops.constant(np.asarray([axis % rank for axis in axes] or range(rank), np.int64))
 
 
+@_does("cumsum")
+def _cumsum(t, op):
+    x = t.node(op, 0)
+    if op.attributes["flatten"]:
+        x = t.reshaped(x, [-1])
+    axis = ops.constant(np.int64(t.array(op, 1).item()))
+    return [ops.cum_sum(x, axis, op.attributes["exclusive"], op.attributes["reverse"])]
+
+
 @_does("argmax")
 def _argmax(t, op):
     axis = t.array(op, 1).item() % len(t.shape_of_input(op, 0))
