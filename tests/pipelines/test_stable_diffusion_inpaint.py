@@ -76,6 +76,11 @@ CALLS = {
     "given noise": {"latents": noise((1, 4, 16, 16))},
     "given noise, some strength": {"latents": noise((1, 4, 16, 16)), "strength": 0.6},
     "latents of the masked picture": {"masked_image_latents": noise((1, 4, 16, 16), "masked")},
+    "latents of the picture and of the masked one": {
+        "image": noise((1, 4, 16, 16), "picture"),
+        "masked_image_latents": noise((1, 4, 16, 16), "masked"),
+        "strength": 0.8,
+    },
     "chosen steps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
     "one step": {"num_inference_steps": 1},
 }
@@ -141,6 +146,7 @@ def test_there_and_back(folder, tmp_path):
             r"2 picture\(s\) \(`mask_image`\) cannot be repeated for 3",
         ),
         ({"latents": paddle.zeros([1, 4, 8, 8])}, "`latents` must be of shape"),
+        ({"image": paddle.zeros([1, 4, 16, 16])}, "`masked_image_latents`, those of the masked picture, are needed"),
     ],
 )
 def test_bad_arguments(pair, arguments, says):

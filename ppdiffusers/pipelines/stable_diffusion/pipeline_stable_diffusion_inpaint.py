@@ -12,24 +12,20 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
-import PIL.Image
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.from_picture import FromPictureMixin
 from ppdiffusers.pipelines.steps.guidance import guide
-from ppdiffusers.pipelines.steps.images import encode_image, repeat_to
-from ppdiffusers.pipelines.steps.latents import first_latents
+from ppdiffusers.pipelines.steps.inpainting import InpaintingMixin, check_crop, check_latents_to_paint
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import as_generator
 
 
-class StableDiffusionInpaintPipeline(FromPictureMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
+class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
     """Pictures whose masked part is painted anew; the components are those of `TextGuidedMixin`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
@@ -133,6 +129,7 @@ class StableDiffusionInpaintPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
                 eta=eta,
             ),
             checks.check_callbacks(callback_on_step_end, (), (), callback, None),
+            check_latents_to_paint(image, masked_image_latents, channels),
             checks.check_noise(
                 latents, generator, prompts, num_images_per_prompt, channels, (height, width), self.vae_scale_factor
             ),
@@ -257,15 +254,6 @@ class StableDiffusionInpaintPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
         *more_findings: list[str],
     ) -> None:
         """Raise one InputError that lists everything wrong with the arguments."""
-        cropping = []
-        if padding_mask_crop is not None:
-            cropping = [
-                f"`{name}` must be a PIL picture with `padding_mask_crop`, not {type(value).__name__}"
-                for name, value in (("image", image), ("mask_image", mask_image))
-                if not isinstance(value, PIL.Image.Image)
-            ]
-            if output_type != "pil":
-                cropping.append(f"`output_type` must be 'pil' with `padding_mask_crop`, not {output_type!r}")
         checks.refuse(
             self,
             checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
@@ -276,66 +264,6 @@ class StableDiffusionInpaintPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
                 None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
             ),
             checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
-            cropping,
+            check_crop(padding_mask_crop, image, mask_image, output_type),
             *more_findings,
         )
-
-    def prepare_latents(
-        self,
-        batch_size: int,
-        num_channels_latents: int,
-        height: int,
-        width: int,
-        dtype: Any,
-        device: Any,
-        generator: Any,
-        latents: paddle.Tensor | np.ndarray | None = None,
-        image: paddle.Tensor | None = None,
-        timestep: np.ndarray | None = None,
-        is_strength_max: bool = True,
-        return_noise: bool = False,
-        return_image_latents: bool = False,
-    ) -> tuple:
-        """(first latents, their noise if asked for, the picture's latents or None if asked for), [B, C, h, w] each.
-
-        The picture is encoded only if the run starts from it or somebody wants its latents.
-        """
-        shape = (batch_size, num_channels_latents, height // self.vae_scale_factor, width // self.vae_scale_factor)
-        image_latents = None
-        if return_image_latents or (latents is None and not is_strength_max):
-            image_latents = repeat_to(self._encode_vae_image(image, generator).astype(dtype), batch_size)
-        sigma = self.scheduler.init_noise_sigma
-        noise = randn_tensor(shape, generator=generator, dtype=dtype) if latents is None else latents
-        if latents is None and not is_strength_max:
-            first = self.scheduler.add_noise(image_latents, noise, timestep)
-        else:
-            first = first_latents(shape, sigma, dtype, latents=noise)
-        noise = first_latents(shape, 1.0, dtype, latents=noise)
-        asked = [(True, first), (return_noise, noise), (return_noise or return_image_latents, image_latents)]
-        return tuple(value for wanted, value in asked if wanted)
-
-    def prepare_mask_latents(
-        self,
-        mask: paddle.Tensor,
-        masked_image: paddle.Tensor,
-        batch_size: int,
-        height: int,
-        width: int,
-        dtype: Any,
-        device: Any,
-        generator: Any,
-        do_classifier_free_guidance: bool,
-    ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """The mask [2B or B, 1, h, w] and the masked picture's latents [2B or B, C, h, w], as the UNet sees them."""
-        size = (height // self.vae_scale_factor, width // self.vae_scale_factor)
-        mask = repeat_to(F.interpolate(mask, size=size, mode="nearest"), batch_size, "mask_image").astype(dtype)
-        masked = repeat_to(self._encode_vae_image(masked_image, generator), batch_size).astype(dtype)
-        times = 2 if do_classifier_free_guidance else 1
-        return paddle.concat([mask] * times), paddle.concat([masked] * times)
-
-    def _encode_vae_image(self, image: paddle.Tensor, generator: Any) -> paddle.Tensor:
-        """Latents [N, C, h, w] of pictures [N, 3, H, W]; latents stay as they are."""
-        if image.shape[1] == self.vae.config.latent_channels:
-            return image
-        # with one generator for each painted picture, the first ones draw for the pictures given
-        return encode_image(self.vae, image, generator[: image.shape[0]] if isinstance(generator, list) else generator)
