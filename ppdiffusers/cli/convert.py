@@ -57,8 +57,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--to",
-        choices=("paddle", "diffusers"),
-        help="the framework to convert to (default: the one that SRC is not for)",
+        choices=("paddle", "diffusers", *original.FAMILIES),
+        help="the framework to convert to (default: the one that SRC is not for), or the family of originals",
     )
     add_arguments(parser)
     original.add_arguments(parser)
@@ -68,7 +68,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def convert(arguments: argparse.Namespace) -> None:
     """Convert as the arguments say and print the report."""
     original.check_arguments(arguments)
-    if arguments.family is not None:
+    if arguments.family is not None or arguments.to in original.FAMILIES:
         original.convert(arguments)
         return
     # Imported here: `ppdiffusers --help` need not wait for Paddle.

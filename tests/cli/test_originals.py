@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import ppdiffusers
 from ppdiffusers.cli.main import main
@@ -46,6 +47,19 @@ def test_a_checkpoint_from_the_command_line(tmp_path, guided, capsys):
     assert "float16" in printed
     assert (tmp_path / "paddle/unet/model_state.safetensors").is_file()
     assert isinstance(ppdiffusers.DiffusionPipeline.from_pretrained(tmp_path / "paddle"), ppdiffusers.DDPMPipeline)
+
+
+def test_there_and_back_from_the_command_line(tmp_path, guided, capsys):
+    file, config = guided
+    more = ["--from", "guided_diffusion", "--config", str(config), "--set", "attention_resolutions=4", "--quiet"]
+    assert main(["convert", *_arguments(file, tmp_path / "paddle", *more)]) == 0
+    assert main(["convert", "--to", "guided_diffusion", *_arguments(tmp_path / "paddle", tmp_path / "back")]) == 0
+    assert "guided-diffusion" in capsys.readouterr().out
+    back = load_file(tmp_path / "back/model.safetensors")
+    for name, tensor in torch.load(file).items():
+        assert torch.equal(back[name], tensor), name
+    assert main(["convert", "--to", "ddpm", *_arguments(tmp_path / "paddle", tmp_path / "ddpm", "--verify")]) == 1
+    assert "--verify" in capsys.readouterr().err
 
 
 def test_the_script_needs_no_torch(tmp_path, guided):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,50 @@ class OriginalModel:
     networks: tuple[Network, ...]
     scheduler: tuple[str, dict[str, Any]]
     left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family keeps one network, for the way back.
+
+    Attributes:
+        class_name: of ours.
+        rules: gives the rules for a configuration of ours.
+        fixed: what our configuration says for every network of the family.
+        prefix: what stands in front of the original's names in a checkpoint.
+        fewest_attended: channels below which the original's attention differs from ours.
+    """
+
+    class_name: str
+    rules: Callable[[Mapping[str, Any]], tuple[Rule, ...]]
+    fixed: Mapping[str, Any]
+    prefix: str = ""
+    fewest_attended: int = 0
+
+    def problems(self, config: Mapping[str, Any]) -> list[str]:
+        """Why no network of the family has this configuration; nothing when one has."""
+        found = [
+            f"{key} is {config.get(key)!r}, such networks have {value!r}"
+            for key, value in self.fixed.items()
+            if not _same(config.get(key), value)
+        ]
+        down, up = (["Attn" in name for name in config[f"{kind}_block_types"]] for kind in ("down", "up"))
+        if down != up[::-1]:
+            found.append("attention going up is not where it is going down")
+        return found + narrow_attention(config["block_out_channels"], down, self.fewest_attended)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, or numbers that agree to the digits that configurations are written with."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6)
+    return one == other
+
+
+def narrow_attention(widths: Iterable[int], attended: Iterable[bool], fewest: int) -> list[str]:
+    """A sentence if a level with attention has fewer channels than `fewest`."""
+    narrow = [width for width, attend in zip(widths, attended) if attend and width < fewest]
+    return [f"attention over {narrow} channels: {fewest} are the fewest that can be converted"] if narrow else []
 
 
 def under(tensors: Tensors, prefix: str) -> dict[str, LazyTensor]:

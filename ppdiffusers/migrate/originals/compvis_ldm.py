@@ -7,20 +7,24 @@ from typing import Any
 from ppdiffusers.convert.families.compvis_ldm import unet_rules, vq_rules
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.tensors import LazyTensor
-from ppdiffusers.migrate.originals.base import Network, OriginalModel, Tensors, averaged_without_dots, under
-from ppdiffusers.migrate.originals.guided_diffusion import unet_config
+from ppdiffusers.migrate.originals.base import Layout, Network, OriginalModel, Tensors, averaged_without_dots, under
+from ppdiffusers.migrate.originals.guided_diffusion import FIXED, unet_config
 from ppdiffusers.migrate.originals.settings import Settings
 
 TITLE = "CompVis latent diffusion, unconditional"
 _MODEL = "model.params."
 _UNET = f"{_MODEL}unet_config.params."
 _VQ = f"{_MODEL}first_stage_config.params."
-_WRAPPED = "model.diffusion_model."  # where the UNet lies in the checkpoint
+# where the two lie in the checkpoint
+_WRAPPED, _FIRST_STAGE = "model.diffusion_model.", "first_stage_model."
 # what training needs, or what pictures are made of before they come to the network
 _HARMLESS = (
     *(f"{_UNET}{name}" for name in ("image_size", "dropout", "use_checkpoint", "dims", "num_heads_upsample", "legacy")),
     *(f"{_VQ}ddconfig.{name}" for name in ("dropout", "resamp_with_conv", "attn_type")),
 )
+
+
+_VQ_FIXED = {"norm_num_groups": 32, "act_fn": "silu"}
 
 
 def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
@@ -31,12 +35,20 @@ def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
     vq = _vq_config(settings, tensors)
     scheduler = _scheduler(settings)
     settings.finish(sections=[_UNET, f"{_VQ}ddconfig."], harmless=_HARMLESS)
-    autoencoder = under(tensors, "first_stage_model.")
+    autoencoder = under(tensors, _FIRST_STAGE)
     networks = (
         Network("unet", "UNet2DModel", unet, unet_rules(unet), _unet_tensors(tensors, average)),
         Network("vqvae", "VQModel", vq, vq_rules(vq), {n: t for n, t in autoencoder.items() if _is_used(n)}),
     )
     return OriginalModel("LDMPipeline", networks, scheduler)
+
+
+def layouts(settings: Settings) -> dict[str, Layout]:
+    """Both networks, as trained ones: there is no second set of weights."""
+    return {
+        "unet": Layout("UNet2DModel", unet_rules, FIXED, _WRAPPED),
+        "vqvae": Layout("VQModel", vq_rules, _VQ_FIXED, _FIRST_STAGE),
+    }
 
 
 def _is_used(name: str) -> bool:
@@ -105,8 +117,7 @@ def _vq_config(settings: Settings, tensors: Tensors) -> dict[str, Any]:
         "latent_channels": parts.integer("z_channels"),
         "vq_embed_dim": settings.integer(f"{_VQ}embed_dim"),
         "num_vq_embeddings": settings.integer(f"{_VQ}n_embed"),
-        "norm_num_groups": 32,
-        "act_fn": "silu",
+        **_VQ_FIXED,
         "scaling_factor": _scaling_factor(settings, tensors),
     }
 

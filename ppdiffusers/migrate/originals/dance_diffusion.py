@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ppdiffusers.convert.families.dance_diffusion import rules
-from ppdiffusers.migrate.originals.base import Network, OriginalModel, Tensors, shape_of, under
+from ppdiffusers.migrate.originals.base import Layout, Network, OriginalModel, Tensors, shape_of, under
 from ppdiffusers.migrate.originals.settings import Settings
 
 TITLE = "Dance Diffusion (audio-diffusion)"
+
+
+_FIXED = {
+    "time_embedding_type": "fourier",
+    "flip_sin_to_cos": True,
+    "use_timestep_embedding": False,
+    "mid_block_type": "UNetMidBlock1D",
+}
 
 
 def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
@@ -21,6 +29,11 @@ def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
     settings.finish(sections=[""])
     unet = Network("unet", "UNet1DModel", config, rules(config), chosen)
     return OriginalModel("DanceDiffusionPipeline", (unet,), ("IPNDMScheduler", {"num_train_timesteps": 1000}))
+
+
+def layouts(settings: Settings) -> dict[str, Layout]:
+    """One network, its names as they are."""
+    return {"unet": Layout("UNet1DModel", rules, _FIXED)}
 
 
 def _unet_config(settings: Settings, tensors: Tensors) -> dict[str, Any]:
@@ -41,11 +54,8 @@ def _unet_config(settings: Settings, tensors: Tensors) -> dict[str, Any]:
         "in_channels": channels,
         "out_channels": channels,
         "extra_in_channels": features,
-        "time_embedding_type": "fourier",
-        "flip_sin_to_cos": True,
-        "use_timestep_embedding": False,
         "down_block_types": down,
-        "mid_block_type": "UNetMidBlock1D",
         "up_block_types": up,
         "block_out_channels": widths[:-1] if attends else widths,
+        **_FIXED,
     }

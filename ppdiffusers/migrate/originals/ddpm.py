@@ -7,6 +7,7 @@ from typing import Any
 from ppdiffusers.convert.families.ddpm import rules
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.migrate.originals.base import (
+    Layout,
     Network,
     OriginalModel,
     Tensors,
@@ -27,6 +28,19 @@ _SECTIONS = {
     **{f"model.{name}": name for name in ("attn_resolutions", "resamp_with_conv", "type")},
 }
 _HARMLESS = ("dropout", "type")
+_FIXED = {
+    "downsample_padding": 0,  # on two sides only, by the network itself
+    "attention_head_dim": None,
+    "norm_num_groups": 32,
+    "norm_eps": 1e-6,
+    "time_embedding_type": "positional",
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "act_fn": "silu",
+    "mid_block_scale_factor": 1,
+    "center_input_sample": False,
+    "resnet_time_scale_shift": "default",
+}
 
 
 def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
@@ -37,6 +51,11 @@ def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
     scheduler = _scheduler(given)
     given.finish(harmless=_HARMLESS)
     return OriginalModel("DDPMPipeline", (Network("unet", "UNet2DModel", config, rules(config), tensors),), scheduler)
+
+
+def layouts(settings: Settings) -> dict[str, Layout]:
+    """One network, its names as they are."""
+    return {"unet": Layout("UNet2DModel", rules, _FIXED)}
 
 
 def _chosen(tensors: Tensors, average: bool) -> dict[str, Any]:
@@ -72,16 +91,7 @@ def _unet_config(settings: Settings, tensors: Tensors) -> dict[str, Any]:
         "layers_per_block": settings.integer("num_res_blocks", members(tensors, "down.0.block.")),
         "down_block_types": ["AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends],
         "up_block_types": ["AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)],
-        "downsample_padding": 0,  # on two sides only, by the network itself
-        "attention_head_dim": None,
-        "norm_num_groups": 32,
-        "norm_eps": 1e-6,
-        "time_embedding_type": "positional",
-        "flip_sin_to_cos": False,
-        "freq_shift": 1,
-        "act_fn": "silu",
-        "mid_block_scale_factor": 1,
-        "center_input_sample": False,
+        **_FIXED,
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ppdiffusers.convert.families.guided_diffusion import rules
-from ppdiffusers.migrate.originals.base import Network, OriginalModel, Tensors, shape_of, without_wrapper
+from ppdiffusers.migrate.originals.base import Layout, Network, OriginalModel, Tensors, shape_of, without_wrapper
 from ppdiffusers.migrate.originals.settings import Settings
 
 TITLE = "OpenAI guided-diffusion"
@@ -19,6 +20,19 @@ _HARMLESS = (
     *("log_interval", "save_interval", "resume_checkpoint", "fp16_scale_growth"),
     *("clip_denoised", "num_samples", "use_ddim", "model_path", "classifier_path", "classifier_scale"),
 )
+
+
+FIXED = {
+    "downsample_padding": 1,
+    "norm_num_groups": 32,
+    "norm_eps": 1e-5,
+    "time_embedding_type": "positional",
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "act_fn": "silu",
+    "mid_block_scale_factor": 1,
+    "center_input_sample": False,
+}
 
 
 def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
@@ -57,6 +71,12 @@ def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
     return OriginalModel(None if labelled else "DDPMPipeline", (unet,), scheduler, left_out)
 
 
+def layouts(settings: Settings) -> dict[str, Layout]:
+    """One network, its names as they are."""
+    heads_first = not settings.switch("use_new_attention_order", False)
+    return {"unet": Layout("UNet2DModel", partial(rules, heads_first=heads_first), FIXED)}
+
+
 def unet_config(
     settings: Settings, width: int, widths: Sequence[int], attended: Sequence[bool], scale_shift: bool
 ) -> dict[str, Any]:
@@ -80,18 +100,10 @@ def unet_config(
         "up_block_types": ["AttnUpBlock2D" if attend else up for attend in reversed(attended)],
         "downsample_type": resample,
         "upsample_type": resample,
-        "downsample_padding": 1,
         "attention_head_dim": _head_width(settings, widths, attended),
         "resnet_time_scale_shift": "scale_shift" if scale_shift else "default",
-        "norm_num_groups": 32,
         "attn_norm_num_groups": 32,
-        "norm_eps": 1e-5,
-        "time_embedding_type": "positional",
-        "flip_sin_to_cos": True,
-        "freq_shift": 0,
-        "act_fn": "silu",
-        "mid_block_scale_factor": 1,
-        "center_input_sample": False,
+        **FIXED,
     }
 
 

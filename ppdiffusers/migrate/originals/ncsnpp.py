@@ -8,11 +8,13 @@ from typing import Any
 from ppdiffusers.convert.families.ncsnpp import rules
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.migrate.originals.base import (
+    Layout,
     Network,
     OriginalModel,
     Tensors,
     averaged_in_order,
     members,
+    narrow_attention,
     shape_of,
     under,
     without_wrapper,
@@ -22,6 +24,16 @@ from ppdiffusers.migrate.originals.settings import Settings
 TITLE = "score_sde NCSN++"
 _FOURIER = "all_modules.0.W"  # drawn once, never trained
 _NARROWEST_ATTENTION = 128  # narrower ones have another number of groups in the original's norms than in ours
+
+
+_FIXED = {
+    "time_embedding_type": "fourier",
+    "mid_block_scale_factor": math.sqrt(2),
+    "attention_head_dim": None,
+    "norm_num_groups": None,
+    "norm_eps": 1e-6,
+    "act_fn": "silu",
+}
 
 
 def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
@@ -35,6 +47,11 @@ def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
     packed = members(chosen, "all_modules.") == _numbers(unnumbered)
     unet = Network("unet", "UNet2DModel", config, unnumbered if packed else numbered, chosen)
     return OriginalModel("ScoreSdeVePipeline", (unet,), scheduler)
+
+
+def layouts(settings: Settings) -> dict[str, Layout]:
+    """One network, numbered as score_sde_pytorch numbers it."""
+    return {"unet": Layout("UNet2DModel", rules, _FIXED, fewest_attended=_NARROWEST_ATTENTION)}
 
 
 def _chosen(tensors: Tensors, average: bool) -> dict[str, LazyTensor]:
@@ -69,26 +86,17 @@ def _unet_config(settings: Settings) -> dict[str, Any]:
     widths = [multiplier * width for multiplier in model.integers("ch_mult")]
     resolutions = model.integers("attn_resolutions")
     attends = [size >> level in resolutions for level in range(len(widths))]
-    narrow = [w for w, attend in zip(widths, attends) if attend and w < _NARROWEST_ATTENTION]
-    if narrow:
-        model.refuse(f"attention over {narrow} channels: {_NARROWEST_ATTENTION} are the fewest that can be converted")
+    settings.problems.extend(narrow_attention(widths, attends, _NARROWEST_ATTENTION))
     return {
         "sample_size": size,
         "in_channels": 3,
         "out_channels": 3,
         "center_input_sample": not settings.switch("data.centered", False),
-        "time_embedding_type": "fourier",
-        "flip_sin_to_cos": False,
-        "freq_shift": 0,
         "block_out_channels": widths,
         "layers_per_block": model.integer("num_res_blocks"),
         "down_block_types": ["AttnSkipDownBlock2D" if attend else "SkipDownBlock2D" for attend in attends],
         "up_block_types": ["AttnSkipUpBlock2D" if attend else "SkipUpBlock2D" for attend in reversed(attends)],
-        "mid_block_scale_factor": math.sqrt(2),
-        "attention_head_dim": None,
-        "norm_num_groups": None,
-        "norm_eps": 1e-6,
-        "act_fn": "silu",
+        **_FIXED,
     }
 
 
