@@ -110,6 +110,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     # helpers
     # conversion of whole folders
     "migrate.folder": ("convert_diffusers_to_paddle", "convert_paddle_to_diffusers"),
+    "migrate.original": ("convert_original",),
+    "migrate.to_original": ("convert_to_original",),
     "migrate.report": ("ConversionReport",),
 }
 _HOME = {name: f"ppdiffusers.{module}" for module, names in _MODULES.items() for name in names}
