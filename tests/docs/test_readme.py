@@ -34,7 +34,8 @@ def workplace(tmp_path_factory):
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     """The environment of the snippets: hubs on this machine have the embedded checkpoint under a published name."""
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("OFFLINE")}
+    elsewhere = ("OFFLINE", "_PROXY", "_proxy")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(elsewhere)}
     environment |= {"PPDIFFUSERS_CACHE": str(tmp_path_factory.mktemp("cache")), "PPDIFFUSERS_SOURCES": "paddlenlp,hf"}
     with ExitStack() as running:
         for source in ("paddlenlp", "hf"):

@@ -153,23 +153,23 @@ def test_all_files_that_fail_are_in_one_error(hub_of, folder):
 
 def test_a_slow_server_is_waited_for(hub_of, folder, weights, monkeypatch):
     """Each piece comes in time, the whole takes longer than the timeout."""
-    monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "0.5")
+    monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "1.5")
     hub = hub_of("paddlenlp", folder)
-    hub.behave.delay = 0.1  # 13 pieces
+    hub.behave.delay = 0.15  # 13 pieces
     start = time.monotonic()
     assert get_unet("paddlenlp") == weights
-    assert time.monotonic() - start > 1.0
+    assert time.monotonic() - start > 1.5
     assert hub.bytes_sent(WEIGHTS) == len(weights)
 
 
 def test_a_silent_server_is_given_up(hub_of, folder, monkeypatch):
-    monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "0.1")
+    monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "0.5")
     hub = hub_of("paddlenlp", folder)
-    hub.behave.delay = 3.0
+    hub.behave.delay = 20.0
     start = time.monotonic()
     with pytest.raises(SourceError, match="broke again and again"):
         get_unet("paddlenlp")
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < 20.0
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
