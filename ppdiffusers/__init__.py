@@ -89,6 +89,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "pipelines.stable_diffusion.pipeline_cycle_diffusion": ("CycleDiffusionPipeline",),
     "pipelines.stable_diffusion.pipeline_stable_diffusion_depth2img": ("StableDiffusionDepth2ImgPipeline",),
     "pipelines.stable_diffusion.pipeline_stable_diffusion_image_variation": ("StableDiffusionImageVariationPipeline",),
+    "pipelines.stable_diffusion.pipeline_stable_diffusion_latent_upscale": ("StableDiffusionLatentUpscalePipeline",),
     "pipelines.stable_diffusion.pipeline_output": ("StableDiffusionPipelineOutput",),
     "pipelines.stable_diffusion_safe.pipeline_stable_diffusion_safe": ("StableDiffusionPipelineSafe",),
     "pipelines.stable_diffusion_safe.safety_config": ("SafetyConfig",),

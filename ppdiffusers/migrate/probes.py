@@ -58,13 +58,18 @@ def unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor
     labels = _class_labels(config, rng)
     if labels is not None:
         conditions["class_labels"] = tensor(labels)
+    if config.get("time_cond_proj_dim"):
+        conditions["timestep_cond"] = tensor(_normal(rng, BATCH, config["time_cond_proj_dim"]))
     if config.get("addition_embed_type") == "text_time":
         pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
         conditions["added_cond_kwargs"] = {
             "text_embeds": tensor(_normal(rng, BATCH, pooled)),
             "time_ids": tensor(rng.integers(0, 1024, (BATCH, 6)).astype(np.float32)),
         }
-    return {"sample": model(tensor(sample), 321, **conditions).sample}
+    # Fourier features turn fast: float32 holds those of small times only, such as logarithms of noise levels
+    fourier = config.get("time_embedding_type") == "fourier"
+    times = tensor(np.full(BATCH, 0.3, dtype=np.float32)) if fourier else 321
+    return {"sample": model(tensor(sample), times, **conditions).sample}
 
 
 def _layers_of_dual_unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
@@ -291,8 +296,8 @@ MODELS: dict[str, Callable[..., Outputs]] = {
     "UNet1DModel": unet_1d,
     "UNet2DModel": unet,
     "UNet2DConditionModel": unet,
-    "AutoencoderKL": vae,
     "UNetFlatConditionModel": flat_unet,
+    "AutoencoderKL": vae,
     "VQModel": vq_model,
     "CLIPTextModel": text_encoder,
     "CLIPTextModelWithProjection": text_encoder,

@@ -117,3 +117,41 @@ def tiny_depth2img(tmp_path: Path) -> Path:
     )
     pipeline.save_pretrained(tmp_path / "tiny-depth")
     return tmp_path / "tiny-depth"
+
+
+def tiny_latent_upscaler(tmp_path: Path) -> Path:
+    """Of `stabilityai/sd-x2-latent-upscaler`: a UNet of k-diffusion's blocks with a channel that is not used, 128
+    numbers about the noise and the pooled text as the time embedding's condition, x_0 for the scheduler."""
+    tokenizer = tiny_tokenizer(tmp_path / "vocabulary")
+    text_encoder = tiny_text_encoder(len(tokenizer), seed=2)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=5,
+        layers_per_block=2,
+        act_fn="gelu",
+        block_out_channels=(32, 32, 64, 64),
+        down_block_types=("KDownBlock2D", *["KCrossAttnDownBlock2D"] * 3),
+        mid_block_type=None,
+        up_block_types=(*["KCrossAttnUpBlock2D"] * 3, "KUpBlock2D"),
+        norm_num_groups=None,
+        cross_attention_dim=32,
+        attention_head_dim=16,
+        conv_in_kernel=1,
+        conv_out_kernel=1,
+        flip_sin_to_cos=False,
+        resnet_time_scale_shift="scale_shift",
+        time_cond_proj_dim=128 + text_encoder.config.hidden_size,
+        time_embedding_type="fourier",
+        timestep_post_act="gelu",
+    )
+    published = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    pipeline = diffusers.StableDiffusionLatentUpscalePipeline(
+        vae=tiny_vae(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=randomize(unet, 3),
+        scheduler=diffusers.EulerDiscreteScheduler(**published, prediction_type="sample"),
+    )
+    pipeline.save_pretrained(tmp_path / "tiny-latent-upscaler")
+    return tmp_path / "tiny-latent-upscaler"

@@ -389,8 +389,10 @@ class UNet2DConditionModel(ModelMixin):
     ) -> None:
         self._check_sample(sample)
         problems = []
-        if any(side % self._sides_of for side in sample.shape[2:]):
-            problems.append(f"the sample is {sample.shape[2]} x {sample.shape[3]}, no multiples of {self._sides_of}")
+        least = self._sides_of
+        if least > 1 and any(side % least or side < 2 * least for side in sample.shape[2:]):
+            shown = f"{sample.shape[2]} x {sample.shape[3]}"
+            problems.append(f"the sample is {shown}, no multiples of {least} of at least {2 * least}")
         if encoder_hidden_states is None and self._uses_text:
             problems.append("encoder_hidden_states is None, and the blocks attend to text")
         if self.class_embedding is not None and class_labels is None:

@@ -18,15 +18,15 @@ from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffus
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.images import repeat_to
-from ppdiffusers.pipelines.steps.latents import first_latents
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.published import mend_upscaler_vae
 from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.steps.upscaling import UpscalerMixin
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 
-class StableDiffusionUpscalePipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
+class StableDiffusionUpscalePipeline(UpscalerMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
     """Pictures four times as wide and high as the given ones; other components are those of `TextGuidedMixin`.
 
     Args:
@@ -215,22 +215,6 @@ class StableDiffusionUpscalePipeline(TextGuidedMixin, DiffusionPipeline, StableD
             checks.check_callbacks(None, (), (), None, callback_steps),
             *more_findings,
         )
-
-    def prepare_latents(
-        self,
-        batch_size: int,
-        num_channels_latents: int,
-        height: int,
-        width: int,
-        dtype: Any,
-        device: Any,
-        generator: Any,
-        latents: paddle.Tensor | np.ndarray | None = None,
-    ) -> paddle.Tensor:
-        """The first latents, [batch_size, num_channels_latents, height, width]: of the small picture's size."""
-        shape = (batch_size, num_channels_latents, height, width)
-        checks.refuse(self, checks.check_latents(latents, shape))
-        return first_latents(shape, self.scheduler.init_noise_sigma, dtype, generator, latents)
 
     def run_safety_checker(
         self, image: Any, device: Any, dtype: Any
