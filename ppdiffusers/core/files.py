@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def cache_folder() -> Path:
+    """Where everything lies that is fetched or made only once: `PPDIFFUSERS_CACHE`, or ~/.cache/ppdiffusers."""
+    return Path(os.environ.get("PPDIFFUSERS_CACHE") or Path.home() / ".cache" / "ppdiffusers").expanduser()
+
+
 @contextmanager
 def replace_file(path: str | os.PathLike) -> Iterator[Path]:
     """Give a path beside `path` to write to; rename it over `path` when the block ends without an error."""

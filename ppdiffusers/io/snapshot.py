@@ -14,7 +14,7 @@ from typing import Any
 
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.files import cache_folder, replace_file
 from ppdiffusers.io.names import check_file_name
 from ppdiffusers.io.sources.base import Digest
 from ppdiffusers.utils.logging import get_logger
@@ -127,9 +127,8 @@ class Snapshot:
 
 
 def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
-    """The folder of all fetched models: `hub` in `cache_dir`, in `PPDIFFUSERS_CACHE`, or in ~/.cache/ppdiffusers."""
-    base = cache_dir or os.environ.get("PPDIFFUSERS_CACHE") or Path.home() / ".cache" / "ppdiffusers"
-    return Path(base).expanduser() / "hub"
+    """The folder of all fetched models: `hub` in `cache_dir`, or in `core.files.cache_folder()`."""
+    return (Path(cache_dir).expanduser() if cache_dir else cache_folder()) / "hub"
 
 
 def snapshot_folder(root: Path, source: str, model: str, revision: str) -> Path:

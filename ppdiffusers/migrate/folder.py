@@ -19,11 +19,12 @@ from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersErro
 from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.needs import NeedAll
+from ppdiffusers.io.snapshot import digest_of
 from ppdiffusers.io.source import resolve_folder
 from ppdiffusers.io.weights import write_pdparams, write_safetensors
 from ppdiffusers.migrate.paths import check_paths
 from ppdiffusers.migrate.plan import Component, Options, Plan, check_room, make_plan
-from ppdiffusers.migrate.report import ComponentReport, ConversionReport, sha256_of
+from ppdiffusers.migrate.report import ComponentReport, ConversionReport
 from ppdiffusers.migrate.verify import need_frameworks, verify_component
 from ppdiffusers.migrate.weight_files import frameworks_in
 
@@ -186,7 +187,7 @@ def _write_component(component: Component, staging: Path, options: Options, bar:
             write_pdparams(path, tensors)
         else:
             write_safetensors(path, tensors, {"format": "pd" if options.to == "paddle" else "pt"})
-        digests[path.name] = sha256_of(path)
+        digests[path.name] = digest_of(path, "sha256")
     tensors = component.tensors or {}
     return ComponentReport(
         name=component.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,12 +98,3 @@ class ConversionReport:
         buffer = io.StringIO()
         self.show(Console(file=buffer))
         return buffer.getvalue().rstrip()
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -25,7 +25,7 @@ from typing import Any
 
 import ppdiffusers
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.core.files import replace_folder
+from ppdiffusers.core.files import cache_folder, replace_folder
 from ppdiffusers.version import __version__
 
 ENTRY = "entry.json"
@@ -47,8 +47,7 @@ class Entry:
 
 def cache_root() -> Path:
     """The folder of all compiled programs."""
-    base = os.environ.get("PPDIFFUSERS_CACHE") or Path.home() / ".cache" / "ppdiffusers"
-    return Path(base).expanduser() / "programs"
+    return cache_folder() / "programs"
 
 
 def size_limit() -> int:
