@@ -88,7 +88,7 @@ def test_a_unet_with_both_serves_every_task(folder):
     """The transformers of a UNet with two conditions can be taken apart again."""
     dual = load(DUAL, folder)
     dual.remove_unused_weights()
-    call = {"num_inference_steps": 2, "generator": 3, "output_type": "np"}
+    call = {**COMMON, "generator": 3}
     for cls, given in (
         (VersatileDiffusionTextToImagePipeline, {"prompt": PROMPTS}),
         (VersatileDiffusionImageVariationPipeline, {"image": PICTURES}),
@@ -96,7 +96,7 @@ def test_a_unet_with_both_serves_every_task(folder):
         taken = cls.from_pipe(dual)
         taken.set_progress_bar_config(disable=True)
         expected = load(cls.__name__, folder)(**given, **call).images
-        np.testing.assert_array_equal(taken(**given, **call).images, expected)
+        np.testing.assert_allclose(taken(**given, **call).images, expected, atol=1e-5)
 
 
 def test_unets_that_do_not_belong_together(folder, tmp_path):
@@ -126,25 +126,28 @@ def test_forms_of_the_index(folder, tmp_path, library):
     assert type(pipe.text_unet) is UNetFlatConditionModel
 
 
-@pytest.mark.parametrize("name", [TEXT, DUAL, IMAGE])
-@pytest.mark.parametrize("unused", ["kept", "removed"])
+@pytest.mark.parametrize(
+    ("name", "unused"), [(TEXT, "kept"), (TEXT, "removed"), (DUAL, "kept"), (DUAL, "removed"), (IMAGE, "needed")]
+)
 def test_saved_and_loaded(folder, tmp_path, name, unused):
     """Ours comes back as it was; diffusers' comes out of what we write for it."""
     given = {"prompt": PROMPTS, "image": PICTURES}
     given = {key: given[key] for key in {TEXT: ["prompt"], IMAGE: ["image"], DUAL: given}[name]}
     call = {"num_inference_steps": 2, "output_type": "np", "guidance_scale": 2.0, **given, **NOISES}
     pipe = load(name, folder)
-    if unused == "removed" and name != IMAGE:
+    if unused == "removed":
         pipe.remove_unused_weights()
     expected = pipe(**{**call, "latents": paddle.to_tensor(call["latents"])}).images
     pipe.save_pretrained(tmp_path / "ours")
     again = load(name, tmp_path / "ours")
-    np.testing.assert_array_equal(again(**{**call, "latents": paddle.to_tensor(call["latents"])}).images, expected)
+    np.testing.assert_allclose(
+        again(**{**call, "latents": paddle.to_tensor(call["latents"])}).images, expected, atol=1e-5
+    )
     pipe.save_pretrained(tmp_path / "theirs", to_diffusers=True)
     ours, theirs = load_both(name, tmp_path / "theirs")
     mine, reference = call_both(ours, theirs, **call)
     assert_pictures_agree(mine.images, reference.images)
-    np.testing.assert_allclose(mine.images, expected, atol=1e-6)
+    np.testing.assert_allclose(mine.images, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [TEXT, DUAL, IMAGE])
