@@ -5,6 +5,10 @@ import pkgutil
 import numpy as np
 import pytest
 import transformers
+from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import (
+    RobertaSeriesConfig,
+    RobertaSeriesModelWithTransformation,
+)
 
 from ppdiffusers.convert import families
 from ppdiffusers.convert.apply import apply_families, apply_rules, load_family
@@ -82,6 +86,18 @@ def test_names_of_paddlenlp_go_both_ways(name, model, config):
     }
     result = apply_families([name], foreign)
     assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
+
+
+def test_names_of_roberta_in_paddlenlp():
+    """Those of real models are compared in tests/paddlenlp_env."""
+    config = RobertaSeriesConfig(vocab_size=11, hidden_size=8, num_attention_heads=2, num_hidden_layers=2)
+    keys = list(RobertaSeriesModelWithTransformation(config).state_dict())
+    foreign = apply_rules(inverse(load_family("old_roberta").rules), checkpoint(keys))
+    same = {"word_embeddings", "position_embeddings", "token_type_embeddings", "pooler", "transformation"}
+    assert all(same & set(key.split(".")) for key in set(foreign) & set(keys))
+    result = apply_families(["old_roberta"], foreign)
+    assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
+    assert list(apply_families(["old_roberta"], checkpoint(keys))) == keys
 
 
 @pytest.mark.parametrize("name", ["safety_checker_unprefixed", "paddlenlp_safety_checker"])

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from paddlenlp.transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from paddlenlp.transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, RobertaConfig, RobertaModel
 
 import ppdiffusers.transformers as ours_lib
 from ppdiffusers import StableDiffusionPipeline, convert_diffusers_to_paddle
+from ppdiffusers.pipelines.alt_diffusion.modeling_roberta_series import RobertaSeriesModelWithTransformation
 
 FOLDER = Path(__file__).parents[2] / "examples" / "assets" / "shapes-bilingual"
 PROMPTS = ["一个红色的圆形，白色背景", "a blue triangle on a yellow background"]
@@ -107,3 +108,35 @@ def test_folders_that_paddlenlp_saved(tmp_path, act):
     values = paddle.to_tensor(np.random.default_rng(0).integers(1, 98, (3, 12)))
     expected = hidden(theirs, values)
     np.testing.assert_allclose(hidden(mine, values), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_text_encoder_of_old_altdiffusion_folders(tmp_path):
+    """A RobertaModel of paddlenlp's and a linear layer, saved as the first releases of ppdiffusers did."""
+    paddle.seed(0)
+    settings = {
+        "vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "max_position_embeddings": 20, "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-3,
+    }  # fmt: skip
+    tower, projection = RobertaModel(RobertaConfig(**settings)), paddle.nn.Linear(32, 24)
+    tower.embeddings.word_embeddings._padding_idx = None
+    for parameter in (*tower.parameters(), *projection.parameters()):
+        parameter.set_value(parameter + 0.1 * paddle.randn(parameter.shape))
+    tower.eval()
+    state = {f"roberta.{key}": value for key, value in tower.state_dict().items()}
+    state |= {f"transformation.{key}": value for key, value in projection.state_dict().items()}
+    paddle.save(state, str(tmp_path / "model_state.pdparams"))
+    saved = {**settings, "project_dim": 24, "model_type": "roberta", "paddlenlp_version": "2.5.2"}
+    (tmp_path / "config.json").write_text(json.dumps(saved), encoding="utf-8")
+    mine = RobertaSeriesModelWithTransformation.from_pretrained(tmp_path)
+
+    ids = np.random.default_rng(0).integers(4, 60, (2, 12))
+    mask = np.ones_like(ids)
+    ids[1, 7:], mask[1, 7:] = 1, 0
+    places = np.cumsum(mask, axis=1) * mask + 1
+    ids, mask, places = map(paddle.to_tensor, (ids, mask, places))
+    with paddle.no_grad():
+        states = tower(ids, attention_mask=mask, position_ids=places)[0]
+        expected = projection(states).numpy()
+        found = mine(ids, attention_mask=mask)[0].numpy()
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
