@@ -52,9 +52,7 @@ def unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor
     sample = _normal(rng, BATCH, config["in_channels"], side, side)  # [B, C, H, W]
     conditions = {}
     if "cross_attention_dim" in config:
-        width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
-        width = width if isinstance(width, int) else width[0]
-        conditions["encoder_hidden_states"] = tensor(_normal(rng, BATCH, 7, width))  # [B, S, D]
+        conditions["encoder_hidden_states"] = tensor(_tokens(config, rng))
     labels = _class_labels(config, rng)
     if labels is not None:
         conditions["class_labels"] = tensor(labels)
@@ -78,9 +76,9 @@ def _layers_of_dual_unet(model: Any, config: Mapping[str, Any], rng: np.random.G
     def features(channels: int) -> Any:
         return tensor(_normal(rng, BATCH, int(channels), 4, 4))
 
-    width, first = config["cross_attention_dim"], config["block_out_channels"][0]
+    first = config["block_out_channels"][0]
     times = tensor(_normal(rng, BATCH, config.get("time_embedding_dim") or 4 * first))
-    context = tensor(_normal(rng, BATCH, 77 + 7, width if isinstance(width, int) else width[0]))  # [B, S1 + S2, D]
+    context = tensor(_tokens({**config, "encoder_hid_dim": None}, rng, 77 + 7))  # [B, S1 + S2, D]
     blocks = {
         f"{kind}.{n}": block for kind in ("down_blocks", "up_blocks") for n, block in enumerate(getattr(model, kind))
     }
@@ -108,8 +106,14 @@ def flat_unet(model: Any, config: Mapping[str, Any], rng: np.random.Generator, t
     """`UNetFlatConditionModel`: one denoising call, over vectors."""
     shape = config["in_channels"]
     shape = [shape, 4, 1] if isinstance(shape, int) else shape
-    text = tensor(_normal(rng, BATCH, 7, config["cross_attention_dim"]))  # [B, S, D]
-    return {"sample": model(tensor(_normal(rng, BATCH, *shape)), 321, encoder_hidden_states=text).sample}
+    sample, text = _normal(rng, BATCH, *shape), tensor(_tokens(config, rng))
+    return {"sample": model(tensor(sample), 321, encoder_hidden_states=text).sample}
+
+
+def _tokens(config: Mapping[str, Any], rng: np.random.Generator, count: int = 7) -> np.ndarray:
+    """What a UNet attends to, [B, count, D]."""
+    width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
+    return _normal(rng, BATCH, count, width if isinstance(width, int) else width[0])
 
 
 def unet_1d(model: Any, config: Mapping[str, Any], rng: np.random.Generator, tensor: Tensor) -> Outputs:
