@@ -97,3 +97,21 @@ def test_install_commands_name_extras_that_exist():
     for name in ("README.md", "README_zh.md"):
         asked = re.findall(r"pip install \"?[\w.]+\[([\w,]+)\]", (ROOT / name).read_text(encoding="utf-8"))
         assert asked and {extra for group in asked for extra in group.split(",")} <= set(extras)
+
+
+def test_the_page_of_loading_is_the_same_in_both_languages():
+    english, chinese = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("loading.md", "loading_zh.md"))
+    assert [code for _, code in snippets(ROOT / "docs/loading.md")] == [
+        code for _, code in snippets(ROOT / "docs/loading_zh.md")
+    ]
+    assert english.count("\n|") == chinese.count("\n|")
+    variables = re.compile(r"[A-Z]+_[A-Z_]+")
+    assert set(variables.findall(english)) == set(variables.findall(chinese))
+
+
+def test_every_variable_of_ours_is_documented():
+    """Those that the product reads, on the page about what they decide."""
+    read = re.compile(r'["(](PPDIFFUSERS_[A-Z_]+)"')
+    used = {name for path in (ROOT / "ppdiffusers").rglob("*.py") for name in read.findall(path.read_text("utf-8"))}
+    pages = "".join(page.read_text("utf-8") for page in PAGES)
+    assert used and not {name for name in used if name not in pages}
