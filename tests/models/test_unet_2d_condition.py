@@ -209,6 +209,20 @@ def test_wrong_inputs(tmp_path):
         network(paddle.zeros([1, 3, 8, 8]), 0, None)
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"block_out_channels": (32, 32, 48, 64)}, "widths 64 and 48, and 64 of the time embedding, must be the same"),
+        ({"time_embedding_dim": 32}, "widths 64 and 64, and 32 of the time embedding, must be the same"),
+        ({"block_out_channels": (32, 64, 64, 64)}, "at level 1 going up.*must not all be the same"),
+        ({"block_out_channels": (16, 32, 32, 32), "time_embedding_dim": 32}, "have at least 32"),
+    ],
+)
+def test_widths_that_k_diffusions_blocks_cannot_have(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        UNet2DConditionModel(**{**K, **settings})
+
+
 @pytest.mark.parametrize("size", [(20, 16), (16, 25), (16, 8)])
 def test_sizes_that_cannot_be_halved(size):
     with pytest.raises(InputError, match="no multiples of 8"):

@@ -32,6 +32,7 @@ from ppdiffusers.models.unets.unet_2d_blocks import (
     halvings,
     known_block_types,
 )
+from ppdiffusers.models.unets.unet_2d_k_blocks import check_k_widths
 
 # Configuration keys whose other values belong to networks that are not built here.
 _ONLY_VALUE = {
@@ -128,7 +129,7 @@ class UNet2DConditionModel(ModelMixin):
         levels = len(block_out_channels)
         first = block_out_channels[0]
         fourier = time_embedding_type == "fourier"
-        time_embed_dim = time_embedding_dim or first * (2 if fourier else 4)
+        time_embed_dim = self._time_embed_dim()
         raw_time_dim = time_embed_dim if fourier else first
         if encoder_hid_dim is not None and encoder_hid_dim_type is None:
             self.register_to_config(encoder_hid_dim_type="text_proj")
@@ -275,6 +276,8 @@ class UNet2DConditionModel(ModelMixin):
         if config.encoder_hid_dim_type == "text_proj":
             needed.append("encoder_hid_dim")
         problems += [f"{key} is needed and not set" for key in needed if config[key] is None]
+        if not problems:
+            problems = check_k_widths(config.up_block_types, config.block_out_channels, self._time_embed_dim())
         if problems:
             name = type(self).__name__
             raise ConfigError(f"This {name} cannot be built.", problems=problems, expected=self._known_blocks())
@@ -283,6 +286,10 @@ class UNet2DConditionModel(ModelMixin):
         return check_block_types(self.config.down_block_types, self.config.up_block_types)
 
     _known_blocks = staticmethod(known_block_types)
+
+    def _time_embed_dim(self) -> int:
+        factor = 2 if self.config.time_embedding_type == "fourier" else 4
+        return self.config.time_embedding_dim or self.config.block_out_channels[0] * factor
 
     def _class_embedding(self, raw_time_dim: int, time_embed_dim: int) -> nn.Layer | None:
         config = self.config

@@ -24,6 +24,24 @@ GROUP_SIZE = 32  # channels that are normalised together
 NORM_EPS = 1e-5  # of the norms before attention, whatever the configuration says of the others
 
 
+def check_k_widths(up_block_types: tuple[str, ...], widths: tuple[int, ...], temb_channels: int) -> list[str]:
+    """What of a configuration's widths, from the finest level to the coarsest, these blocks cannot be made of.
+
+    A block going up takes itself for the coarsest, which has no skip connection, when its width, the next one's and the
+    time embedding's are the same.
+    """
+    coming = [*reversed(widths), widths[0]]
+    problems = [
+        f"{name} at level {n} going up: widths {coming[n]} and {coming[n + 1]}, and {temb_channels} of the time "
+        f"embedding, must {'be the same' if n == 0 else 'not all be the same'}"
+        for n, name in enumerate(up_block_types)
+        if name == "KCrossAttnUpBlock2D" and (coming[n] == coming[n + 1] == temb_channels) != (n == 0)
+    ]
+    if any(name.startswith("K") for name in up_block_types) and min(widths) < GROUP_SIZE:
+        problems.append(f"block_out_channels = {tuple(widths)}: k-diffusion's blocks have at least {GROUP_SIZE}")
+    return problems
+
+
 class KAttentionBlock(nn.Layer):
     """Attention over the pixels, where asked for, then over the text; each on a norm of its input and added to it."""
 
