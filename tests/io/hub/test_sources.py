@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
+import threading
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -135,6 +138,19 @@ def test_a_storage_that_forbids_what_it_does_not_have(hub_of, folder):
     hub = hub_of("paddlenlp", folder)
     hub.behave.forbids = True
     assert set(files_under(resolve_folder("acme/tiny", needs=PIPELINE))) == NEEDED
+
+
+def test_any_web_server_can_be_a_hub(folder, tmp_path, monkeypatch):
+    """The one of the standard library: HTTP/1.0, no ETags, no ranges, no checksums."""
+    write_model(tmp_path / "served/models/community/acme/tiny")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *args: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        monkeypatch.setenv("PPNLP_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+        found = resolve_folder("acme/tiny", needs=PIPELINE)
+        server.shutdown()
+    assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
 
 
 def test_a_proxy_is_asked_instead(hub_of, folder, monkeypatch):
