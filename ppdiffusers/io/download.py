@@ -240,7 +240,7 @@ def _place(response: requests.Response, file: RemoteFile, part: _Part, bar: _Bar
     part.begin({"identity": _identity(file), "mark": _mark(response)})
     length = response.headers.get("Content-Length", "")
     encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    total = int(length) if length.isdigit() and not encoded else None
+    total = int(length) if length.isdecimal() and not encoded else None
     if file.size is not None and total is not None and total != file.size:
         raise _WrongContent(f"the server sends {total} bytes, expected {file.size}")
     return total if total is not None else file.size
@@ -326,7 +326,7 @@ def _check_room(files: list[RemoteFile], folder: Path) -> None:
 
 def _workers() -> int:
     text = os.environ.get("PPDIFFUSERS_DOWNLOAD_WORKERS", "8")
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise InputError(f"PPDIFFUSERS_DOWNLOAD_WORKERS is {text!r}.", expected="a number of downloads at a time")
     return int(text)
 

@@ -119,7 +119,7 @@ def find_model(
         tried.append(f"cache ({root}): " + ("passed over: force_download" if options.force_download else "not there"))
     if offline:
         raise _not_found(name, [*tried, "hubs: not asked, since " + offline], options)
-    web = Web(options.proxies)
+    web = Web(options.proxies, offline)
     for hub in hubs:
         try:
             model = hub.open(web, name, _revision_for(hub, name, root, options), options.token)
@@ -155,7 +155,7 @@ def fetch_model(
         snapshot = Snapshot.load(place) or Snapshot(place, model.source, model.model, revision, model.commit)
         snapshot.commit = model.commit or snapshot.commit
         snapshot.save()  # so that whatever comes of this run, the next one knows the folder
-        web = Web(options.proxies)
+        web = Web(options.proxies, is_offline(options))
         fetch_files(list(files), snapshot, web, resume=options.resume_download, progress=options.progress)
         snapshot.absent |= model.asked_in_vain
         snapshot.save()

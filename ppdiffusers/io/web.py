@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -40,10 +39,15 @@ class FetchError(SourceError):
 
 
 class Web:
-    """Requests with a timeout, retries, and one connection pool per thread."""
+    """Requests with a timeout, retries, and one connection pool per thread.
 
-    def __init__(self, proxies: Mapping[str, str] | None = None):
-        self.proxies = dict(proxies or {})
+    Args:
+        proxies: scheme -> address.
+        offline: why no socket may be opened, if none may: then every request fails.
+    """
+
+    def __init__(self, proxies: Mapping[str, str] | None = None, offline: str | None = None):
+        self.proxies, self.offline = dict(proxies or {}), offline
         self._per_thread = threading.local()
 
     @property
@@ -100,6 +104,8 @@ class Web:
     def _answer(self, method: str, url: str, headers: Mapping[str, str], accept: tuple[int, ...]) -> requests.Response:
         if urlsplit(url).scheme not in ("http", "https"):
             raise FetchError("Only http and https addresses are fetched.", where=url)
+        if self.offline:
+            raise FetchError(f"Nothing is fetched, since {self.offline}.", where=url)
         problems: list[str] = []
         for wait in (*RETRY_WAITS, None):
             try:
@@ -162,11 +168,12 @@ def timeout() -> float:
 
 
 def _asked_wait(response: requests.Response) -> float:
+    """Seconds, as a number or as a date; 0 for what is neither."""
     text = response.headers.get("Retry-After", "")
-    if text.isdigit():
+    if text.isdecimal():
         return min(float(text), LONGEST_WAIT)
-    when = email.utils.parsedate_to_datetime(text) if text.endswith("GMT") else None
-    seconds = 0.0 if when is None else (when - datetime.now(timezone.utc)).total_seconds()
+    parts = email.utils.parsedate_tz(text)
+    seconds = 0.0 if parts is None else email.utils.mktime_tz(parts) - time.time()
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 

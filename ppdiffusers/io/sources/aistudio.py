@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.io.sources.base import Digest, Hub, OpenModel, ProbedModel, RemoteFile, parse_json, well_formed
+from ppdiffusers.io.sources.answers import as_size, parse_json, well_formed
+from ppdiffusers.io.sources.base import Digest, Hub, OpenModel, ProbedModel, RemoteFile
 from ppdiffusers.io.web import FetchError, Web
 
 _ENDPOINT = "http://git.aistudio.baidu.com"
@@ -72,7 +73,7 @@ def _size_and_digest(entry: dict[str, Any]) -> tuple[int | None, Digest | None]:
     pointer = _POINTER.match(base64.b64decode(content))
     if pointer:
         return int(pointer[2]), Digest("sha256", pointer[1].decode())
-    return entry["size"], Digest("git-sha1", entry["sha"])
+    return as_size(entry["size"]), Digest("git-sha1", entry["sha"])
 
 
 def _token() -> str | None:

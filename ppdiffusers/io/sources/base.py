@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.io.sources.answers import parse_json
 from ppdiffusers.io.web import Web
 
 LARGEST_JSON = 64 << 20  # bytes
@@ -126,34 +125,6 @@ class OpenModel(ABC):
         if file.size is not None and file.size > LARGEST_JSON:
             raise SourceError(f"This is too large for a JSON file: {file.size} bytes.", where=file.url)
         return parse_json(self.read(file), file.url)
-
-
-def parse_json(body: bytes, where: str) -> dict[str, Any]:
-    """What a JSON text says.
-
-    Raises:
-        SourceError: it is none, or no object.
-    """
-    try:
-        value = json.loads(body.decode("utf-8"))
-    except ValueError as error:
-        raise SourceError("This is not JSON.", where=where, problems=[str(error)]) from error
-    if not isinstance(value, dict):
-        raise SourceError("This JSON file holds no object.", where=where)
-    return value
-
-
-@contextmanager
-def well_formed(what: str, where: str) -> Iterator[None]:
-    """Inside, an answer's fields are read: those that are missing or of another kind end as one error.
-
-    Raises:
-        SourceError: "This is not `what`."
-    """
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SourceError(f"This is not {what}.", where=where, problems=[repr(error)]) from error
 
 
 class WebModel(OpenModel):

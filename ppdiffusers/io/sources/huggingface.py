@@ -16,7 +16,8 @@ from urllib.parse import quote
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.core.extras import need
 from ppdiffusers.io.names import check_file_name
-from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile, parse_json, well_formed
+from ppdiffusers.io.sources.answers import as_size, parse_json, well_formed
+from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile
 from ppdiffusers.io.web import FetchError, Web
 
 _ENDPOINT = "https://huggingface.co"
@@ -64,9 +65,9 @@ def _parse(entry: Mapping[str, Any], where: str) -> tuple[str, int | None, Diges
     path = check_file_name(entry["rfilename"], where)
     large = entry.get("lfs")
     if large:
-        return path, large["size"], Digest("sha256", large["sha256"])
+        return path, as_size(large["size"]), Digest("sha256", large["sha256"])
     blob = entry.get("blobId")
-    return path, entry.get("size"), Digest("git-sha1", blob) if blob else None
+    return path, as_size(entry.get("size")), Digest("git-sha1", blob) if blob else None
 
 
 def _advice(status: int | None) -> list[str]:

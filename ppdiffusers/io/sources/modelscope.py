@@ -6,7 +6,8 @@ import os
 from urllib.parse import quote, urlencode
 
 from ppdiffusers.io.names import check_file_name
-from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile, parse_json, well_formed
+from ppdiffusers.io.sources.answers import as_size, parse_json, well_formed
+from ppdiffusers.io.sources.base import Digest, Hub, ListedModel, OpenModel, RemoteFile
 from ppdiffusers.io.web import Web
 
 _DOMAIN = "www.modelscope.cn"
@@ -35,15 +36,16 @@ class ModelScopeHub(Hub):
         with well_formed("the list of a model's files", url):
             entries = [entry for entry in answer["Data"]["Files"] if entry.get("Type") != "tree"]
             names = [check_file_name(entry["Path"], url) for entry in entries]
+            sizes = [as_size(entry.get("Size")) for entry in entries]
         opened = ListedModel(web, self.name, model, revision, where=f"{self.endpoint}/models/{model}")
         opened.files = {
             name: RemoteFile(
                 name,
                 f"{base}?{urlencode({'Revision': revision, 'FilePath': name})}",
-                entry.get("Size"),
+                size,
                 Digest("sha256", entry["Sha256"]) if entry.get("Sha256") else None,
                 headers,
             )
-            for name, entry in zip(names, entries)
+            for name, size, entry in zip(names, sizes, entries)
         }
         return opened

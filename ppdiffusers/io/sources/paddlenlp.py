@@ -42,7 +42,7 @@ class _Model(ProbedModel):
         try:
             with self.web.ask("HEAD", url) as response:
                 length = response.headers.get("Content-Length", "")
-                size = int(length) if length.isdigit() else None
+                size = int(length) if length.isdecimal() else None
                 return RemoteFile(path, url, size, _digest(response.headers))
         except FetchError as error:
             if error.status in _ABSENT:
@@ -52,8 +52,8 @@ class _Model(ProbedModel):
 
 def _digest(headers: Mapping[str, str]) -> Digest | None:
     """The MD5 that the storage keeps of objects that were sent to it in one piece."""
-    md5 = headers.get("Content-MD5")
-    if md5:
+    md5 = headers.get("Content-MD5", "")
+    if re.fullmatch(r"[A-Za-z0-9+/]{22}==", md5):
         return Digest("md5", base64.b64decode(md5).hex())
     etag = headers.get("ETag", "").strip('"').lower()
     return Digest("md5", etag) if re.fullmatch(r"[0-9a-f]{32}", etag) else None

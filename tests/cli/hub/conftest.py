@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.io.hub.conftest import folder, hub_of, only_loopback
+from tests.io.hub.conftest import folder, hub_of, no_sockets, only_loopback
 
-__all__ = ["folder", "hub_of", "only_loopback"]
+__all__ = ["folder", "hub_of", "no_sockets", "only_loopback"]
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,17 @@ def test_a_folder_for_a_machine_without_a_network(cached, hub_of, folder, tmp_pa
     assert capsys.readouterr().out == f"{target}: whole\n"
 
 
+def test_a_damaged_cache_is_not_mended_offline(hub_of, folder, tmp_path, capsys, monkeypatch, no_sockets):
+    hub_of("hf", folder)
+    assert main(["download", "acme/tiny"]) == 0
+    (path,) = cache_root().glob("hf/acme--tiny/main")
+    (path / "tokenizer/vocab.json").write_text("[]")
+    monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
+    no_sockets()
+    assert main(["download", "acme/tiny", "--to", str(tmp_path / "usb")]) == 1
+    assert "tokenizer/vocab.json: Nothing is fetched, since PPDIFFUSERS_OFFLINE is set." in capsys.readouterr().err
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(hub_of, folder, tmp_path, capsys):
     hub = hub_of("hf", folder)
     hub.add("acme/other", folder)

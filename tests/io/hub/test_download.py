@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import re
 import shutil
@@ -189,6 +190,25 @@ def test_a_busy_server_says_how_long_to_wait(hub_of, folder, monkeypatch):
     hub.behave.busy, hub.behave.retry_after = {f"unet/{WEIGHTS}": [429]}, "86400"
     get_unet("hf", force_download=True)
     assert max(waits) == web.LONGEST_WAIT, "an hour is too long to be silent"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3", 3.0),
+        (email.utils.formatdate(time.time() + 3600, usegmt=True), web.LONGEST_WAIT),
+        (email.utils.formatdate(0, usegmt=True), 0.0),
+        ("tomorrow GMT", 0.0),
+        ("-5", 0.0),
+    ],
+)
+def test_how_long_a_server_asks_to_wait(text, seconds, hub_of, folder, monkeypatch):
+    waits = []
+    monkeypatch.setattr(web.time, "sleep", waits.append)
+    hub = hub_of("hf", folder)
+    hub.behave.busy, hub.behave.retry_after = {"revision/main": [503]}, text
+    get_unet("hf")
+    assert max(waits) == max(seconds, web.RETRY_WAITS[0])
 
 
 def test_a_server_that_stays_busy_is_given_up(hub_of, folder):

@@ -134,6 +134,22 @@ def test_whatever_there_is_to_load(source, hub_of, folder):
         resolve_folder("acme/none", options=options)
 
 
+NONSENSE = {
+    "hf": [b"<html>login</html>", b"[]", b"{}", b'{"sha": "1", "siblings": [{"rfilename": "a", "size": "big"}]}'],
+    "modelscope": [b"sorry", b'{"Data": null}', b'{"Data": {"Files": [{"Path": "a", "Size": -1}]}}'],
+    "aistudio": [b"no", b"{}", b'{"size": 1, "sha": "x"}', b'{"content": "a", "size": 1, "sha": "x"}'],
+}
+
+
+@pytest.mark.parametrize(("source", "body"), [(source, body) for source, bodies in NONSENSE.items() for body in bodies])
+def test_answers_that_are_not_the_protocol(source, body, hub_of, folder):
+    """A login page in front of a network, another version of a server: an error of this source, and no traceback."""
+    hub = hub_of(source, folder)
+    hub.answer = lambda method, path, query: Answer(200, body)
+    with pytest.raises(SourceError, match="no source has the model"):
+        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source=source))
+
+
 def test_a_storage_that_forbids_what_it_does_not_have(hub_of, folder):
     hub = hub_of("paddlenlp", folder)
     hub.behave.forbids = True
