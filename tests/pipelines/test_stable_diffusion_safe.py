@@ -93,7 +93,7 @@ class Playback(paddle.nn.Layer):
         return (paddle.to_tensor(next(self.answers)),)
 
 
-def follow(ours, theirs, **arguments):
+def follow(ours, theirs, ours_only=(), **arguments):
     """Run both, ours with the predictions of the original's network; its questions are compared: both results."""
     asked, answers = [], []
 
@@ -107,7 +107,7 @@ def follow(ours, theirs, **arguments):
     try:
         expected = theirs(**reference)
         ours.unet = Playback(unet, answers)
-        result = ours(**mine)
+        result = ours(**mine, **dict(ours_only))
         questions = ours.unet.asked
     finally:
         hook.remove()
@@ -204,17 +204,25 @@ def test_another_concept(pair):
 
 
 def test_long_prompts(pair):
-    """The original cuts them; here the concept stands beside every chunk."""
-    ours, theirs = pair
+    """The original cuts them, and so do we when asked; else the concept stands beside every chunk."""
+    ours, _ = pair
     words = " ".join(f"{n} cats" for n in range(60))
-    long = ours(generator=3, **settings(prompt=words, **WEAK)).images
+    cut = follow(*pair, **settings(prompt=words, **WEAK), ours_only={"long_prompts": "truncate"}).images
     embeds = ours.encode_prompt(words, ours.device, 1, False)[0]
     assert embeds.shape[1] > 77
     concept = ours._concept(embeds)
     assert concept.shape == embeds.shape
     np.testing.assert_array_equal(concept[:, :77].numpy(), concept[:, 77:154].numpy())
-    short = ours(generator=3, **settings(prompt=words[:40], **WEAK)).images
-    assert share_of_other_levels(long, short) > 0.05
+    whole = ours(generator=3, **settings(prompt=words, **WEAK)).images
+    assert share_of_other_levels(cut, whole) > 0.05
+
+
+def test_weighted_prompts(pair):
+    weighted = pair[0](generator=3, prompt_syntax="webui", **{**settings(**WEAK), "prompt": "a (red:1.4) [cat]"}).images
+    plain = pair[0](generator=3, **{**settings(**WEAK), "prompt": "a red cat"}).images
+    assert share_of_other_levels(weighted, plain) > 0.05
+    with pytest.raises(InputError, match="'plain' or 'webui'"):
+        pair[0](prompt_syntax="compel", **settings())
 
 
 def test_a_generator_for_each_picture(pair):

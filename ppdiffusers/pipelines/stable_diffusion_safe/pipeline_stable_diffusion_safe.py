@@ -60,12 +60,15 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         sld_threshold: float | None = 0.01,
         sld_momentum_scale: float | None = 0.3,
         sld_mom_beta: float | None = 0.4,
+        prompt_syntax: str = "plain",
+        long_prompts: str = "split",
     ) -> StableDiffusionSafePipelineOutput | tuple:
-        """Paint pictures of the prompts. `SafetyConfig` has four sets of the last five arguments.
+        """Paint pictures of the prompts. `SafetyConfig` has four sets of the five `sld_` arguments.
 
         Args:
             prompt, height, width, num_inference_steps, guidance_scale, negative_prompt, num_images_per_prompt, eta,
-                generator, latents, output_type, callback, callback_steps: as for `StableDiffusionPipeline`.
+                generator, latents, output_type, callback, callback_steps, prompt_syntax, long_prompts: as for
+                `StableDiffusionPipeline`.
             ip_adapter_image: must be None: this pipeline holds no image prompt adapter.
             return_dict: False gives `(images, nsfw_content_detected, applied_safety_concept, unsafe_images)`.
             sld_guidance_scale: s_S of the paper; 1 or less is without safety guidance, and so is a
@@ -122,15 +125,12 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
             logger.warning("Safety guidance is off: it needs `guidance_scale` and `sld_guidance_scale` above 1.")
 
         # 1. what to keep away from, the prompt, and the concept
-        prompt_embeds, negative_prompt_embeds = self.encode_prompt(
-            prompt, self.device, num_images_per_prompt, self.do_classifier_free_guidance, negative_prompt
-        )  # [B, L, D] each
-        parts = [prompt_embeds]
-        if self.do_classifier_free_guidance:
-            parts = [negative_prompt_embeds, prompt_embeds]
+        embeds, _ = self._embed(
+            prompt, num_images_per_prompt, negative_prompt, None, None, None, prompt_syntax, long_prompts
+        )  # [2B or B, L, D]
         if safe:
-            parts.append(self._concept(prompt_embeds))
-        embeds = paddle.concat(parts)  # [3B, 2B or B, L, D]
+            embeds = paddle.concat([embeds, self._concept(embeds[:batch_size])])  # [3B, L, D]
+        parts = embeds.shape[0] // batch_size
 
         # 2. the steps, and the noise to start from
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
@@ -145,10 +145,10 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
         loop.watch.note("the text encoder", embeds)
         for i, t in loop.steps():
-            model_input = self.scheduler.scale_model_input(paddle.concat([latents] * len(parts)), t)
+            model_input = self.scheduler.scale_model_input(paddle.concat([latents] * parts), t)
             noise_pred = self.unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0]
             if self.do_classifier_free_guidance:
-                predictions = noise_pred.chunk(len(parts))
+                predictions = noise_pred.chunk(parts)
                 guidance = predictions[1] - predictions[0]
                 if safe:
                     uncond, text, concept = predictions
