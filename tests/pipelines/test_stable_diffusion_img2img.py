@@ -6,6 +6,7 @@ import paddle
 import pytest
 import torch
 
+import ppdiffusers
 from ppdiffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
@@ -54,17 +55,29 @@ def test_schedulers(variant, scheduler):
     assert_pictures_agree(mine.images, reference.images)
 
 
-@pytest.mark.parametrize("scheduler", ["HeunDiscreteScheduler", "KDPM2DiscreteScheduler"])
-def test_schedulers_of_two_evaluations_a_step(pair, scheduler):
-    import ppdiffusers
+OTHERS = (
+    *("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),  # two evaluations a step
+    *("DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "SASolverScheduler"),
+    *("LCMScheduler", "TCDScheduler", "EDMEulerScheduler"),
+)
 
+
+@pytest.mark.parametrize("scheduler", OTHERS)
+def test_other_schedulers_begin_in_the_middle(pair, scheduler):
     ours, theirs = pair
     ours.scheduler = getattr(ppdiffusers, scheduler).from_config(ours.published.config)
     theirs.scheduler = getattr(diffusers, scheduler).from_config(theirs.published.config)
     mine, reference = call_both(
-        ours, theirs, seed=4, prompt="a", image=picture(32, 32), num_inference_steps=8, strength=0.5, output_type="np"
+        ours, theirs, seed=4, prompt="a", image=picture(32, 32), num_inference_steps=8, strength=0.6, output_type="np"
     )
     assert_pictures_agree(mine.images, reference.images)
+
+
+def test_a_scheduler_that_cannot_noise(pair):
+    ours, _ = pair
+    ours.scheduler = ppdiffusers.IPNDMScheduler()
+    with pytest.raises(InputError, match="IPNDMScheduler cannot noise a picture"):
+        ours("a", picture(16, 16))
 
 
 CALLS = {

@@ -63,8 +63,13 @@ def last_timesteps(
         begin: tell the scheduler where the run begins; otherwise it looks the first timestep up.
 
     Raises:
-        InputError: no step is left.
+        InputError: no step is left, or the scheduler cannot noise a picture.
     """
+    if not hasattr(scheduler, "add_noise"):
+        raise InputError(
+            f"{type(scheduler).__name__} cannot noise a picture to start from.",
+            expected="a scheduler with `add_noise`, such as DDIMScheduler or EulerDiscreteScheduler",
+        )
     kept = min(int(num_inference_steps * strength), num_inference_steps)
     if kept < 1:
         raise InputError(
