@@ -12,13 +12,13 @@ from tests.pipelines.support import (
     PROMPTS,
     assert_levels_agree,
     assert_pictures_agree,
+    assert_same_there_and_back,
     call_both,
     generators,
     load_both,
     picture,
 )
 from tests.support.parity import assert_close, noise
-from tests.support.round_trip import saved_both_ways, there_and_back
 from tests.support.stable_diffusion_2 import tiny_latent_upscaler
 
 
@@ -162,19 +162,19 @@ def test_output_types_and_callback(pair):
     assert_close(mine[0], reference[0])
 
 
-def test_there_and_back(folder, loaded, tmp_path):
-    there_and_back(folder, tmp_path)
-    for saved in saved_both_ways(loaded[0], tmp_path):
-        again = ppdiffusers.DiffusionPipeline.from_pretrained(saved)
-        assert type(again) is ppdiffusers.StableDiffusionLatentUpscalePipeline
-    theirs = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "saved-for-torch")
-    assert type(theirs) is diffusers.StableDiffusionLatentUpscalePipeline
-    theirs.set_progress_bar_config(disable=True)
-    set_scheduler(*loaded)
-    mine, reference = call_both(
-        loaded[0], theirs, seed=3, prompt="a", image=SMALL, num_inference_steps=3, output_type="np"
-    )
-    assert_pictures_agree(mine.images, reference.images)
+def test_there_and_back(folder, tmp_path):
+    assert_same_there_and_back(folder, tmp_path, prompt="a", image=SMALL, num_inference_steps=3)
+
+
+def test_nan_is_named(pair, caplog):
+    unet = pair[0].unet
+    pair[0].unet = type(unet).from_config(unet.config)
+    pair[0].unet.conv_in.bias.set_value(paddle.full_like(unet.conv_in.bias, float("nan")))
+    try:
+        pair[0]("a", paddle.to_tensor(SMALL), num_inference_steps=2, generator=0)
+    finally:
+        pair[0].unet = unet
+    assert "first appeared in: denoising step 0 (" in caplog.text
 
 
 @pytest.mark.parametrize(

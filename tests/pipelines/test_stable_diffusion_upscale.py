@@ -1,6 +1,5 @@
 """StableDiffusionUpscalePipeline against diffusers, live: same folder, small picture, prompts, noise and steps."""
 
-import diffusers
 import numpy as np
 import paddle
 import pytest
@@ -12,6 +11,7 @@ from tests.pipelines.support import (
     SCHEDULERS,
     assert_levels_agree,
     assert_pictures_agree,
+    assert_same_there_and_back,
     call_both,
     generators,
     load_both,
@@ -19,7 +19,6 @@ from tests.pipelines.support import (
     set_schedulers,
 )
 from tests.support.parity import assert_close, noise
-from tests.support.round_trip import saved_both_ways, there_and_back
 from tests.support.stable_diffusion_2 import tiny_upscaler
 
 
@@ -108,20 +107,26 @@ def test_output_types_and_callback(pair):
     assert_close(mine.images, reference.images)
 
 
-def test_there_and_back(folder, loaded, tmp_path):
-    there_and_back(folder, tmp_path)
-    for saved in saved_both_ways(loaded[0], tmp_path):
-        again = ppdiffusers.DiffusionPipeline.from_pretrained(saved)
-        assert type(again) is ppdiffusers.StableDiffusionUpscalePipeline
-        assert again.config.max_noise_level == 350
-    theirs = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "saved-for-torch")
-    assert type(theirs) is diffusers.StableDiffusionUpscalePipeline
-    theirs.set_progress_bar_config(disable=True)
-    set_schedulers(*loaded, "DDIMScheduler")
-    mine, reference = call_both(
-        loaded[0], theirs, seed=3, prompt="a", image=picture(12, 16), num_inference_steps=3, output_type="np"
-    )
-    assert_pictures_agree(mine.images, reference.images)
+def test_there_and_back(folder, tmp_path):
+    assert_same_there_and_back(folder, tmp_path, prompt="a", image=picture(12, 16), num_inference_steps=3)
+
+
+def test_nan_is_named(pair, caplog):
+    unet = pair[0].unet
+    pair[0].unet = type(unet).from_config(unet.config)
+    pair[0].unet.conv_in.bias.set_value(paddle.full_like(unet.conv_in.bias, float("nan")))
+    try:
+        pair[0]("a", picture(16, 12), num_inference_steps=2, generator=0)
+    finally:
+        pair[0].unet = unet
+    assert "first appeared in: denoising step 0 (" in caplog.text
+
+
+def test_the_most_noise_is_a_setting(folder):
+    assert ppdiffusers.DiffusionPipeline.from_pretrained(folder).config.max_noise_level == 350
+    ours = ppdiffusers.StableDiffusionUpscalePipeline.from_pretrained(folder, max_noise_level=100)
+    with pytest.raises(InputError, match="from 0 to 100"):
+        ours("a", picture(16, 12), noise_level=101)
 
 
 def test_a_vae_that_does_not_say_its_scaling_factor(loaded):
