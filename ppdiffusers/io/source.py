@@ -155,7 +155,7 @@ def fetch_model(
         snapshot = Snapshot.load(place) or Snapshot(place, model.source, model.model, revision, model.commit)
         snapshot.commit = model.commit or snapshot.commit
         snapshot.save()  # so that whatever comes of this run, the next one knows the folder
-        web = Web(options.proxies, is_offline(options))
+        web = model.web or Web(options.proxies, is_offline(options))
         fetch_files(list(files), snapshot, web, resume=options.resume_download, progress=options.progress)
         snapshot.absent |= model.asked_in_vain
         snapshot.save()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # importing it takes a tenth of a second, and most programs l
 logger = get_logger(__name__)
 
 RETRY_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each further try
+_FIRST_RETRIES = 2  # for a host that has never answered: a network may not let us reach it at all
 LONGEST_WAIT = 60.0  # seconds that a server may ask us to wait
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
@@ -48,6 +49,7 @@ class Web:
 
     def __init__(self, proxies: Mapping[str, str] | None = None, offline: str | None = None):
         self.proxies, self.offline = dict(proxies or {}), offline
+        self._answered: set[str] = set()  # hosts
         self._per_thread = threading.local()
 
     @property
@@ -106,34 +108,41 @@ class Web:
             raise FetchError("Only http and https addresses are fetched.", where=url)
         if self.offline:
             raise FetchError(f"Nothing is fetched, since {self.offline}.", where=url)
-        problems: list[str] = []
-        for wait in (*RETRY_WAITS, None):
+        host, tries = urlsplit(url).netloc, 0
+        while True:
+            asked_wait = 0.0
             try:
-                response = self._session.request(
-                    method,
-                    url,
-                    headers=dict(headers),
-                    stream=method != "HEAD",  # with nothing left to read, the connection is used again
-                    allow_redirects=True,
-                    timeout=(min(10.0, timeout()), timeout()),
-                    proxies=self.proxies or None,
-                )
+                response = self._send(method, url, headers)
             except network_errors() as error:
-                problems.append(f"no answer: {_short(error)}")
+                problem = f"no answer: {_short(error)}"
             else:
+                self._answered.add(host)
                 if response.ok or response.status_code in accept:
                     return response
-                problems.append(f"{response.status_code} {response.reason}")
+                problem, asked_wait = f"{response.status_code} {response.reason}", _asked_wait(response)
                 response.close()
                 if response.status_code not in _BUSY:
-                    raise FetchError(
-                        "The server refused.", where=url, problems=problems[-1:], status=response.status_code
-                    )
-                wait = None if wait is None else max(wait, _asked_wait(response))
-            if wait is not None:
-                logger.info("%s: %s; trying again in %.1f s", url, problems[-1], wait)
-                time.sleep(wait)
-        raise FetchError("The server did not answer, however often it was asked.", where=url, problems=problems[-1:])
+                    raise FetchError("The server refused.", where=url, problems=[problem], status=response.status_code)
+            waits = RETRY_WAITS if host in self._answered else RETRY_WAITS[:_FIRST_RETRIES]
+            if tries >= len(waits):
+                raise FetchError(
+                    "The server did not answer, however often it was asked.", where=url, problems=[problem]
+                )
+            wait = max(waits[tries], asked_wait)
+            logger.info("%s: %s; trying again in %.1f s", url, problem, wait)
+            time.sleep(wait)
+            tries += 1
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+        return self._session.request(
+            method,
+            url,
+            headers=dict(headers),
+            stream=method != "HEAD",  # with nothing left to read, the connection is used again
+            allow_redirects=True,
+            timeout=(min(10.0, timeout()), timeout()),
+            proxies=self.proxies or None,
+        )
 
 
 def network_errors() -> tuple[type[Exception], ...]:

@@ -82,7 +82,10 @@ class OpenModel(ABC):
         revision: as asked for.
         commit: what the revision means now, where the source says so.
         asked_in_vain: paths that `find` was asked for and that the model does not have.
+        web: by which it is asked, if it is on a server: it knows already which hosts answer.
     """
+
+    web: Web | None = None
 
     def __init__(self, source: str, model: str, revision: str, commit: str | None = None):
         self.source, self.model, self.revision, self.commit = source, model, revision, commit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
 import shutil
@@ -11,6 +10,7 @@ import time
 from collections import namedtuple
 
 import pytest
+import requests
 
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.io import web
@@ -196,8 +196,8 @@ def test_a_busy_server_says_how_long_to_wait(hub_of, folder, monkeypatch):
     ("text", "seconds"),
     [
         ("3", 3.0),
-        (email.utils.formatdate(time.time() + 3600, usegmt=True), web.LONGEST_WAIT),
-        (email.utils.formatdate(0, usegmt=True), 0.0),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", web.LONGEST_WAIT),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
         ("tomorrow GMT", 0.0),
         ("-5", 0.0),
     ],
@@ -209,6 +209,29 @@ def test_how_long_a_server_asks_to_wait(text, seconds, hub_of, folder, monkeypat
     hub.behave.busy, hub.behave.retry_after = {"revision/main": [503]}, text
     get_unet("hf")
     assert max(waits) == max(seconds, web.RETRY_WAITS[0])
+
+
+def test_a_host_that_never_answers_is_given_up_sooner(hub_of, folder, monkeypatch):
+    """A network may not let us reach it, and the next source is asked; a host that answered before is asked on."""
+    waits = []
+    monkeypatch.setattr(web.time, "sleep", waits.append)
+    hub_of("hf", folder)
+    monkeypatch.setenv("PPDIFFUSERS_SOURCES", "paddlenlp,hf")  # nobody listens at the first one
+    assert resolve_folder("acme/tiny", needs=NeedPipeline()).is_dir()
+    assert [wait for wait in waits if wait] == [*web.RETRY_WAITS[:2]]
+    waits.clear()
+    connection, address = web.Web(), hub_of("modelscope", folder).address
+    with pytest.raises(web.FetchError, match="404"):
+        connection.read(address)
+
+    def unplugged(*args, **kwargs):
+        raise requests.ConnectionError("unplugged")
+
+    monkeypatch.setattr(requests.Session, "request", unplugged)
+    waits.clear()
+    with pytest.raises(web.FetchError, match="unplugged"):
+        connection.read(address)
+    assert [wait for wait in waits if wait] == [*web.RETRY_WAITS]
 
 
 def test_a_server_that_stays_busy_is_given_up(hub_of, folder):
