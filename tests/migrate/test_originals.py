@@ -107,6 +107,50 @@ def test_guided_diffusion_with_labels_and_the_new_order(tmp_path):
     )
 
 
+def test_improved_diffusion_counts_heads(tmp_path):
+    """Pictures of 32 pixels have usual multipliers there; four heads of 16 channels at every level."""
+    unet = guided_unet(
+        sample_size=32,
+        block_out_channels=(32, 64, 64, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    )
+    settings = ["image_size=32", "num_channels=32", "num_res_blocks=1", "num_heads=4"]
+    _, for_torch = converted(originals.guided_diffusion(unet), tmp_path, "guided_diffusion", settings=settings)
+    assert_same_weights(for_torch / "unet", unet)
+    with torch.no_grad():
+        assert_close(
+            outputs(diffusers.UNet2DModel.from_pretrained(for_torch / "unet"), (1, 3, 32, 32), 9),
+            outputs(unet, (1, 3, 32, 32), 9),
+        )
+
+
+@pytest.mark.parametrize(
+    ("flags", "betas", "variance", "prediction"),
+    [
+        ({}, np.linspace(1e-4, 0.02, 1000), "fixed_large", "epsilon"),
+        ({"diffusion_steps": 500, "sigma_small": True}, np.linspace(2e-4, 0.04, 500), "fixed_small", "epsilon"),
+        (
+            {"diffusion_steps": 400, "noise_schedule": "cosine", "predict_xstart": "true"},
+            # improved-diffusion (arXiv 2102.09672), equation 17
+            (lambda f: np.minimum(1 - f[1:] / f[:-1], 0.999))(
+                np.cos((np.arange(401) / 400 + 0.008) / 1.008 * np.pi / 2) ** 2
+            ),
+            "fixed_large",
+            "sample",
+        ),
+    ],
+)
+def test_the_noise_schedule_of_guided_diffusion(tmp_path, flags, betas, variance, prediction):
+    unet = guided_unet(down_block_types=("DownBlock2D",) * 3, up_block_types=("UpBlock2D",) * 3)
+    torch.save(originals.guided_diffusion(unet), tmp_path / "a.pt")
+    config = {**GUIDED, "attention_resolutions": "1", **flags}
+    convert_original(tmp_path / "a.pt", tmp_path / "out", "guided_diffusion", config=config, progress=False)
+    scheduler = ppdiffusers.DDPMPipeline.from_pretrained(tmp_path / "out").scheduler
+    assert_close(np.asarray(scheduler.betas), betas, 1e-5)
+    assert (scheduler.config.variance_type, scheduler.config.prediction_type) == (variance, prediction)
+
+
 @pytest.mark.parametrize("heads_first", [True, False])
 def test_the_order_of_queries_keys_and_values(heads_first):
     """The original's attention, written out, against diffusers' with the weights that this test's names stand for."""

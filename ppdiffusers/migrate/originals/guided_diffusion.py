@@ -12,7 +12,13 @@ from ppdiffusers.migrate.originals.settings import Settings
 
 TITLE = "OpenAI guided-diffusion"
 # The levels that the original chooses by the size of the picture where `channel_mult` is not given.
-_MULTIPLIERS = {512: [0.5, 1, 1, 2, 2, 4, 4], 256: [1, 1, 2, 2, 4, 4], 128: [1, 1, 2, 3, 4], 64: [1, 2, 3, 4]}
+_MULTIPLIERS = {
+    512: [0.5, 1, 1, 2, 2, 4, 4],
+    256: [1, 1, 2, 2, 4, 4],
+    128: [1, 1, 2, 3, 4],
+    64: [1, 2, 3, 4],
+    32: [1, 2, 2, 2],  # improved-diffusion only
+}
 # Flags of training and sampling scripts that say nothing about the network and its noise schedule.
 _HARMLESS = (
     *("use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas", "timestep_respacing", "dropout"),
