@@ -99,6 +99,15 @@ def test_callbacks_see_and_change_the_picture(pair):
     assert_close(mine.images, reference.images, 1e-4)
 
 
+def test_settings_of_the_prompt(pair):
+    def paint(prompt, **settings):
+        return pair[0](prompt, IMAGE, num_inference_steps=2, generator=0, output_type="np", **settings).images
+
+    long = "a red circle on a white background, " * 20
+    assert np.abs(paint(long) - paint(long, long_prompts="truncate")).max() > 1e-3
+    assert np.abs(paint("a (red:1.5) circle") - paint("a (red:1.5) circle", prompt_syntax="webui")).max() > 1e-3
+
+
 def test_there_and_back(folder, tmp_path):
     assert_same_there_and_back(folder, tmp_path, prompt="a", image=IMAGE, num_inference_steps=3)
 
