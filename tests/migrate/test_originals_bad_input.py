@@ -10,12 +10,14 @@ import yaml
 import ppdiffusers
 from ppdiffusers.core.errors import (
     ConfigError,
+    ConversionError,
     InputError,
     PPDiffusersError,
     SourceError,
     UnsafeFileError,
     WeightsError,
 )
+from ppdiffusers.migrate import original
 from ppdiffusers.migrate.original import FAMILIES, convert_original
 from tests.migrate.support import torch_bits
 from tests.migrate.test_originals import (
@@ -29,6 +31,7 @@ from tests.migrate.test_originals import (
     ldm_vq,
     ncsnpp_checkpoint,
     ncsnpp_unet,
+    sound_unet,
 )
 from tests.support import originals
 
@@ -162,11 +165,29 @@ def test_dtype_and_format(tmp_path, guided):
     how = {"config": FLAGS, "progress": False, "dtype": "bfloat16"}
     report = convert_original(file, tmp_path / "ours", "guided_diffusion", format="safetensors", verify=True, **how)
     assert report.components[0].dtype == "bfloat16"
-    convert_original(file, tmp_path / "theirs", "guided_diffusion", to="diffusers", **how)
+    convert_original(file, tmp_path / "theirs", "guided_diffusion", to="diffusers", verify=True, **how)
     assert {dtype for dtype, _, _ in torch_bits(tmp_path / "theirs/unet").values()} == {"torch.bfloat16"}
     unet = ppdiffusers.UNet2DModel.from_pretrained(tmp_path / "ours", subfolder="unet")
     rounded = guided["out.2.weight"].bfloat16().float().numpy()
     np.testing.assert_array_equal(unet.conv_out.weight.numpy(), rounded)
+
+
+def test_networks_that_are_not_the_original_are_found_out(tmp_path, guided, monkeypatch):
+    """What `verify` is for: a folder for the other framework that computes something else."""
+    file = tmp_path / "original.ckpt"
+    torch.save(guided, file)
+    plan = original.make_original_plan
+
+    def spoiled(*arguments):
+        made = plan(*arguments)
+        if arguments[-1].to == "diffusers":
+            made.components[0].config["config.json"]["flip_sin_to_cos"] = False
+        return made
+
+    monkeypatch.setattr(original, "make_original_plan", spoiled)
+    with pytest.raises(ConversionError, match="disagree"):
+        convert_original(file, tmp_path / "out", "guided_diffusion", config=FLAGS, verify=True, progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 # -- the other families -------------------------------------------------------------------------------------------
@@ -235,6 +256,18 @@ def test_score_networks_of_another_kind(tmp_path, section, changes, said):
     config = {**NCSNPP, section: {**NCSNPP[section], **changes}}
     problems = refused(ConfigError, checkpoint, tmp_path, "ncsnpp", config=config)
     assert any(said in problem for problem in problems), problems
+
+
+def test_sounds_whose_attention_lies_elsewhere(tmp_path):
+    tensors = originals.dance_diffusion(sound_unet(1))
+    widening = {f"net.3.main.7.main.{n}.qkv_proj.weight": torch.zeros(192, 64, 1) for n in (2, 4, 6)}
+    how = {"settings": ["sample_rate=100", "sample_size=96"]}
+    problems = refused(ConfigError, {**tensors, **widening}, tmp_path, "dance_diffusion", **how)
+    assert problems == ["levels [2] have attention and another width than the one around them"]
+    without = {name: tensor for name, tensor in tensors.items() if "qkv" not in name}
+    problems = refused(ConfigError, without, tmp_path, "dance_diffusion")
+    assert any("innermost" in problem for problem in problems)
+    assert any("sample_rate is missing" in problem for problem in problems)
 
 
 def test_averages_that_do_not_fit(tmp_path):

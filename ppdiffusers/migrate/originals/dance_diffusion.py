@@ -44,7 +44,12 @@ def _unet_config(settings: Settings, tensors: Tensors) -> dict[str, Any]:
         widths.append(shape_of(tensors, f"{inside}.1.main.0.weight")[0])
         attends.append(f"{inside}.2.qkv_proj.weight" in tensors)
         inside += ".7.main"
-    # the innermost level is the middle: it always has attention, and is as wide as the one around it
+    # the innermost level is the middle: ours always has attention there, and as many channels as around it
+    if not attends or not attends[-1] or widths[-1] != widths[-2]:
+        settings.refuse("the innermost level has no attention, or another width than the one around it")
+    wider = [depth for depth, attend in enumerate(attends, 1) if attend and widths[depth] != widths[depth - 1]]
+    if wider:
+        settings.refuse(f"levels {wider} have attention and another width than the one around them")
     down = ["DownBlock1DNoSkip", *("AttnDownBlock1D" if attend else "DownBlock1D" for attend in attends[:-1])]
     up = [*("AttnUpBlock1D" if attend else "UpBlock1D" for attend in reversed(attends[:-1])), "UpBlock1DNoSkip"]
     channels = shape_of(tensors, "net.0.main.0.weight")[1] - features
