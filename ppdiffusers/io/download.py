@@ -76,7 +76,6 @@ def fetch_files(
         total=sum(file.size or 0 for file in wanted) or None,
         unit="B",
         unit_scale=True,
-        unit_divisor=1024,
         desc=snapshot.model,
         disable=not (_bars_wanted() if progress is None else progress) or not wanted,
     ) as bar:

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from ppdiffusers.cli.checkup.section import Section
+from ppdiffusers.cli.checkup.software import installed_version
 from ppdiffusers.cli.printing import human_size, say
 from ppdiffusers.runtime.threads import get_num_threads, physical_cores
 
@@ -40,8 +41,17 @@ def check_machine() -> Section:
     memory = _memory()
     if memory is not None:
         section.facts.append((say("memory", "内存"), human_size(memory)))
-    for gpu in _gpus():
-        section.facts.append(("GPU", gpu))
+    gpus = _gpus()
+    section.facts += [("GPU", gpu) for gpu in gpus]
+    if gpus and installed_version("paddlepaddle-gpu") is None:
+        section.remarks.append(
+            say(
+                "There is a GPU, and the Paddle for CPUs is installed: pip uninstall paddlepaddle, then install "
+                "paddlepaddle-gpu as the README says.",
+                "这台机器有 GPU，但安装的是 CPU 版 Paddle：请先 pip uninstall paddlepaddle，再按 README 安装 "
+                "paddlepaddle-gpu。",
+            )
+        )
     return section
 
 

@@ -36,11 +36,11 @@ def check_software() -> Section:
     section.facts.append(("Python", f"{platform.python_version()} ({sys.executable})"))
     section.facts.append(("ppdiffusers", f"{__version__} ({Path(ppdiffusers.__file__).parent})"))
     _check_paddle(section)
-    for requirement in _required(_requirements(), installed=_version):
+    for requirement in _required(_requirements(), installed=installed_version):
         _check_requirement(requirement, section)
     for name in _PARTNERS:
-        section.facts.append((name, _version(name) or say("not installed (optional)", "未安装（可选）")))
-    if _version("paddlenlp"):
+        section.facts.append((name, installed_version(name) or say("not installed (optional)", "未安装（可选）")))
+    if installed_version("paddlenlp"):
         _, error = _import_elsewhere("import paddlenlp.transformers; print(1)")
         if error:
             section.problems.append(
@@ -54,7 +54,7 @@ def check_software() -> Section:
 
 
 def _check_paddle(section: Section) -> None:
-    found = [name for name in _PADDLES if _version(name)]
+    found = [name for name in _PADDLES if installed_version(name)]
     if len(found) > 1:
         section.problems.append(
             say(
@@ -105,7 +105,7 @@ def _required(requirements: Iterable[Requirement], installed) -> list[Requiremen
 
 
 def _check_requirement(requirement: Requirement, section: Section) -> None:
-    version, name = _version(requirement.name), requirement.name
+    version, name = installed_version(requirement.name), requirement.name
     if requirement.marker is None:
         section.facts.append((name, version or say("not installed", "未安装")))
     if version is None:
@@ -120,7 +120,8 @@ def _check_requirement(requirement: Requirement, section: Section) -> None:
         )
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """The release of a distribution, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

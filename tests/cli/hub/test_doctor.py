@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ppdiffusers.cli.checkup import machine
 from ppdiffusers.cli.checkup.network import check_network
 from ppdiffusers.cli.checkup.storage import check_storage
 from ppdiffusers.cli.main import main
@@ -102,6 +103,26 @@ def test_a_partner_that_does_not_import(hubs, tmp_path):
     assert code == 1
     assert "paddlenlp does not import: ModuleNotFoundError: No module named 'aistudio_sdk'" in output
     assert "aistudio-sdk is not installed: pip install aistudio-sdk" in output, "what the extra would have brought"
+
+
+def test_gpus_that_the_driver_sees(monkeypatch, tmp_path):
+    """A driver of our own making, on a machine that has the Paddle for CPUs."""
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "installed_version", lambda name: None)
+    section = machine.check_machine()
+    assert ("GPU", "NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15") in section.facts
+    assert "Paddle for CPUs is installed" in section.remarks[-1]
+    driver.write_text("#!/bin/sh\nexit 9\n")  # a driver without a device
+    assert not [what for what, _ in machine.check_machine().facts if what == "GPU"]
+
+
+def test_cores_that_are_not_used(monkeypatch):
+    monkeypatch.setattr(machine, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(machine, "physical_cores", lambda: 8)
+    assert "set OMP_NUM_THREADS=8" in machine.check_machine().remarks[0]
 
 
 def test_sources_that_do_not_answer(hub_of, folder, monkeypatch):

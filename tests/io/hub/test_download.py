@@ -379,7 +379,7 @@ def test_the_bar_shows_the_bytes_of_all_files(source, hub_of, folder, capsys):
     found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source=source, progress=True))
     total = sum(len(content) for content in files_under(found).values())
     last = re.findall(r"acme/tiny: 100%.*?\| ([\d.]+)k/([\d.]+)k", capsys.readouterr().err)[-1]
-    assert last == (f"{total / 1024:.0f}",) * 2
+    assert last == (f"{total / 1000:.0f}",) * 2
 
 
 @pytest.mark.parametrize("how", ["environment", "option"])
