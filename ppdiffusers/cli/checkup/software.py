@@ -36,8 +36,16 @@ def check_software() -> Section:
     section.facts.append(("Python", f"{platform.python_version()} ({sys.executable})"))
     section.facts.append(("ppdiffusers", f"{__version__} ({Path(ppdiffusers.__file__).parent})"))
     _check_paddle(section)
-    for requirement in _required(_requirements(), installed=installed_version):
-        _check_requirement(requirement, section)
+    if installed_version("ppdiffusers") is None:
+        section.remarks.append(
+            say(
+                "ppdiffusers is not installed, so what it needs was not compared: pip install -e '.[cpu]'",
+                "ppdiffusers 未安装，因此没有核对它的依赖：pip install -e '.[cpu]'",
+            )
+        )
+    else:
+        for requirement in _required(_requirements(), installed=installed_version):
+            _check_requirement(requirement, section)
     for name in _PARTNERS:
         section.facts.append((name, installed_version(name) or say("not installed (optional)", "未安装（可选）")))
     if installed_version("paddlenlp"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ppdiffusers.cli.checkup import machine
+from ppdiffusers.cli.checkup import machine, software
 from ppdiffusers.cli.checkup.network import check_network
 from ppdiffusers.cli.checkup.storage import check_storage
 from ppdiffusers.cli.main import main
@@ -103,6 +103,12 @@ def test_a_partner_that_does_not_import(hubs, tmp_path):
     assert code == 1
     assert "paddlenlp does not import: ModuleNotFoundError: No module named 'aistudio_sdk'" in output
     assert "aistudio-sdk is not installed: pip install aistudio-sdk" in output, "what the extra would have brought"
+
+
+def test_a_clone_that_is_not_installed(monkeypatch):
+    known = software.installed_version
+    monkeypatch.setattr(software, "installed_version", lambda name: None if name == "ppdiffusers" else known(name))
+    assert "ppdiffusers is not installed" in software.check_software().remarks[0]
 
 
 def test_gpus_that_the_driver_sees(monkeypatch, tmp_path):
