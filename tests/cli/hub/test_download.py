@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 
@@ -118,6 +121,25 @@ def test_a_folder_that_is_not_whole_is_gone_on_with(hub_of, folder, tmp_path):
     sizes = {name: len(content) for name, content in wanted(folder).items()}
     unet = "unet/diffusion_pytorch_model.safetensors"
     assert hub.bytes_sent(unet) == sizes[unet] - (1 << 15)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
+def test_ctrl_c_says_how_to_go_on(how, hub_of, folder):
+    hub = hub_of("hf", folder)
+    hub.behave.delay = 0.3
+    code = "import sys; from ppdiffusers.cli.main import main; sys.exit(main(['download', 'acme/tiny', '--quiet']))"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not hub.bytes_sent("unet/diffusion_pytorch_model.safetensors"):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors == "\ninterrupted: what has arrived stays; run the same again to go on.\n"
 
 
 def test_force_fetches_again(hub_of, folder):
