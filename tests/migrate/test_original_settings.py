@@ -78,6 +78,19 @@ def test_single_values_without_a_name():
         read_settings(None, ["a=[1"])
 
 
+def test_single_values_have_to_mean_something():
+    settings = read_settings({"training": {"lr": 0.1}, "size": 3}, ["model.sise=4"])
+    assert settings.integer("size") == 3
+    with pytest.raises(ConfigError) as error:
+        settings.finish()
+    assert error.value.problems == ["model.sise is not known; it says 4"]
+    renamed = read_settings(None, ["model.size=4", "sise=5"]).renamed({"model.size": "size"})
+    assert renamed.integer("size") == 4
+    with pytest.raises(ConfigError) as error:
+        renamed.finish()
+    assert error.value.problems == ["sise is not known; it says 5"]
+
+
 def test_everything_that_is_wrong_is_said_at_once():
     settings = Settings(
         {"a": "x", "b": 1.5, "c": "maybe", "d": "1,two", "kind": "other", "flag": 0, "left": 3, "no": 4}

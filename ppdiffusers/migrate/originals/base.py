@@ -112,12 +112,17 @@ def shape_of(tensors: Tensors, name: str) -> tuple[int, ...]:
         WeightsError: it is not.
     """
     if name not in tensors:
-        beginnings = sorted({key.partition(".")[0] for key in tensors})
-        raise WeightsError(
-            f"The checkpoint has no {name}: it is not complete, or of another family.",
-            problems=[f"its names begin with {', '.join(beginnings[:20]) or 'nothing: it has no tensors'}"],
-        )
+        raise absent(tensors, name)
     return tensors[name].shape
+
+
+def absent(tensors: Tensors, name: str) -> WeightsError:
+    """The error for a checkpoint that lacks what every one of its family has."""
+    beginnings = sorted({key.partition(".")[0] for key in tensors})
+    return WeightsError(
+        f"The checkpoint has no {name}: it is not complete, or of another family.",
+        problems=[f"its names begin with {', '.join(beginnings[:20]) or 'nothing: it has no tensors'}"],
+    )
 
 
 def members(tensors: Tensors, prefix: str) -> int:

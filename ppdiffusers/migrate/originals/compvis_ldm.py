@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ppdiffusers.convert.families.compvis_ldm import unet_rules, vq_rules
-from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.tensors import LazyTensor
-from ppdiffusers.migrate.originals.base import Layout, Network, OriginalModel, Tensors, averaged_without_dots, under
+from ppdiffusers.migrate.originals.base import (
+    Layout,
+    Network,
+    OriginalModel,
+    Tensors,
+    absent,
+    averaged_without_dots,
+    under,
+)
 from ppdiffusers.migrate.originals.guided_diffusion import FIXED, unet_config
 from ppdiffusers.migrate.originals.settings import Settings
 
@@ -59,11 +66,7 @@ def _is_used(name: str) -> bool:
 def _unet_tensors(tensors: Tensors, average: bool) -> dict[str, LazyTensor]:
     trained = under(tensors, _WRAPPED)
     if not trained:
-        beginnings = sorted({".".join(name.split(".")[:2]) for name in tensors})
-        raise WeightsError(
-            f"The checkpoint has no {_WRAPPED}*: it is not complete, or of another family.",
-            problems=[f"its names begin with {', '.join(beginnings[:20]) or 'nothing: it has no tensors'}"],
-        )
+        raise absent(tensors, f"{_WRAPPED}*")
     averages = under(tensors, "model_ema.")
     return averaged_without_dots(trained, averages, "diffusion_model.") if average and averages else trained
 

@@ -11,6 +11,7 @@ from ppdiffusers.migrate.originals.base import (
     Network,
     OriginalModel,
     Tensors,
+    absent,
     members,
     shape_of,
     under,
@@ -45,11 +46,11 @@ _FIXED = {
 
 def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
     """The shapes say nearly everything; `resolution` has to be given."""
-    given = Settings({_SECTIONS.get(name, name): value for name, value in settings.values.items()}, settings.where)
+    given = settings.renamed(_SECTIONS)
     tensors = _chosen(tensors, average)
     config = _unet_config(given, tensors)
     scheduler = _scheduler(given)
-    given.finish(harmless=_HARMLESS)
+    given.finish(sections=[name for name in given.values if "." not in name], harmless=_HARMLESS)
     return OriginalModel("DDPMPipeline", (Network("unet", "UNet2DModel", config, rules(config), tensors),), scheduler)
 
 
@@ -65,7 +66,7 @@ def _chosen(tensors: Tensors, average: bool) -> dict[str, Any]:
     trained, averaged = (without_wrapper(under(tensors, f"{position}.")) for position in (0, 4))
     found = averaged if average and averaged else trained
     if "conv_in.weight" not in found:
-        shape_of(tensors, "conv_in.weight")  # raises: it is not there
+        raise absent(tensors, "conv_in.weight")
     return found
 
 

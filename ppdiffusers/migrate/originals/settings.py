@@ -22,12 +22,18 @@ class Settings:
     What is missing or wrong is noted, and a stand-in is given, so that `finish` can report everything at once.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: object = None):
+    def __init__(self, values: Mapping[str, Any], where: object = None, singled_out: Iterable[str] = ()):
         self.values = flattened(values)
         self.where = where
+        self.singled_out = set(singled_out)  # given one by one: each of them has to mean something
         self.problems: list[str] = []
         self._prefix = ""
         self._taken: set[str] = set()
+
+    def renamed(self, table: Mapping[str, str]) -> Settings:
+        """The same values under other names, where `table` has one."""
+        values = {table.get(name, name): value for name, value in self.values.items()}
+        return Settings(values, self.where, (table.get(name, name) for name in self.singled_out))
 
     def section(self, prefix: str) -> Settings:
         """The same settings, asked for without the beginning that their names share."""
@@ -73,10 +79,9 @@ class Settings:
             harmless: names that change nothing.
         """
         known = self._taken | set(harmless)
-        problems = [*self.problems]
-        for section in sections:
-            left = (name for name in self.values if name.startswith(section) and name not in known)
-            problems += [f"{name} is not known; it says {self.values[name]!r}" for name in left]
+        strict = {name for name in self.values if name.startswith(tuple(sections))} | self.singled_out
+        left = [name for name in self.values if name in strict - known]
+        problems = [*self.problems, *(f"{name} is not known; it says {self.values[name]!r}" for name in left)]
         if problems:
             raise ConfigError(
                 "The original's configuration cannot be converted.",
@@ -115,10 +120,11 @@ def read_settings(config: str | os.PathLike | Mapping[str, Any] | None, pairs: S
     wrong = [pair for pair in pairs if not re.match(r"[\w.]+=", pair)]
     if wrong:
         raise ConfigError("A single value has no name.", problems=wrong, expected="--set name=value")
+    single: dict[str, Any] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        values.update(flattened({name: _parsed_yaml(value, "--set")}))
-    return Settings(values, where=None if isinstance(config, Mapping) else config)
+        single.update(flattened({name: _parsed_yaml(value, "--set")}))
+    return Settings({**values, **single}, None if isinstance(config, Mapping) else config, single)
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
