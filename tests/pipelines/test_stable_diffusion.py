@@ -164,6 +164,24 @@ def test_a_callback_that_changes_latents_and_embeddings(sd1):
     assert_pictures_agree(mine.images, reference.images)
 
 
+def test_a_callback_that_changes_the_guidance(sd1):
+    """Weaker in the middle of the run, and none at its end, where one network call a step is enough."""
+
+    def change(pipeline, index, timestep, tensors):
+        if index == 1:
+            pipeline._guidance_scale = 2.5
+        if index == 3:
+            pipeline._guidance_scale = 0.0
+            return {"prompt_embeds": tensors["prompt_embeds"].chunk(2)[-1]}
+        return {}
+
+    mine, reference = call_both(
+        *sd1, seed=3, prompt=PROMPTS, num_inference_steps=6, output_type="np",
+        callback_on_step_end=change, callback_on_step_end_tensor_inputs=["prompt_embeds"],
+    )  # fmt: skip
+    assert_pictures_agree(mine.images, reference.images)
+
+
 def test_what_callbacks_see(sd1):
     seen = {"ours": [], "theirs": []}
 

@@ -17,7 +17,6 @@ from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.from_picture import FromPictureAloneMixin, noised_image_latents
-from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler, ddim_variance
@@ -120,8 +119,9 @@ class CycleDiffusionPipeline(FromPictureAloneMixin, DiffusionPipeline):
 
         # 3. denoise: the source's path ends at the picture, and its noise moves the other one
         for i, t in loop.steps():
-            noise_pred = self._predict(latents, t, prompt_embeds, guidance_scale)
-            source_noise_pred = self._predict(source_latents, t, source_embeds, source_guidance_scale)
+            noise_pred = self._guide(self._predict(latents, t, prompt_embeds))  # [B, C, h, w]
+            source_noise_pred = self._predict(source_latents, t, source_embeds)
+            source_noise_pred = self._guide(source_noise_pred, source_guidance_scale)  # [B, C, h, w]
             prev_source_latents = posterior_sample(self.scheduler, source_latents, t, clean_latents, eta, generator)
             noise = used_noise(self.scheduler, prev_source_latents, source_latents, t, source_noise_pred, eta)
             source_latents = prev_source_latents
@@ -131,18 +131,6 @@ class CycleDiffusionPipeline(FromPictureAloneMixin, DiffusionPipeline):
         # 4. decode, judge
         picture, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
         return self._output(picture, has_nsfw_concept, return_dict)
-
-    def _predict(self, latents: paddle.Tensor, t: Any, embeds: paddle.Tensor, guidance_scale: float) -> paddle.Tensor:
-        """The guided prediction for latents [B, C, h, w], with embeddings [2B or B, L, D]."""
-        model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
-        noise_pred = self.unet(
-            self.scheduler.scale_model_input(model_input, t),
-            t,
-            encoder_hidden_states=embeds,
-            cross_attention_kwargs=self.cross_attention_kwargs,
-            return_dict=False,
-        )[0]  # [2B or B, C, h, w]
-        return guide(noise_pred, guidance_scale) if self.do_classifier_free_guidance else noise_pred
 
     def prepare_latents(
         self,

@@ -11,7 +11,6 @@ from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.from_picture import FromPictureMixin
-from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
@@ -127,17 +126,8 @@ class StableDiffusionImg2ImgPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
 
         # 3. denoise
         for i, t in loop.steps():
-            model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
-            noise_pred = self.unet(
-                self.scheduler.scale_model_input(model_input, t),
-                t,
-                encoder_hidden_states=prompt_embeds,
-                timestep_cond=timestep_cond,
-                cross_attention_kwargs=cross_attention_kwargs,
-                return_dict=False,
-            )[0]  # [2B or B, C, h, w]
-            if self.do_classifier_free_guidance:
-                noise_pred = guide(noise_pred, guidance_scale)
+            noise_pred = self._predict(latents, t, prompt_embeds, timestep_cond)  # [2B or B, C, h, w]
+            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, negative_prompt_embeds = loop.end_step(
                 i,

@@ -17,7 +17,6 @@ from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.inpainting import InpaintingMixin, check_crop, check_latents_to_paint
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
@@ -198,20 +197,9 @@ class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, Diffusion
 
         # 4. denoise
         for i, t in loop.steps():
-            model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
-            model_input = self.scheduler.scale_model_input(model_input, t)
-            if sees_mask:
-                model_input = paddle.concat([model_input, mask, masked_image_latents], axis=1)  # [2B or B, 9, h, w]
-            noise_pred = self.unet(
-                model_input,
-                t,
-                encoder_hidden_states=prompt_embeds,
-                timestep_cond=timestep_cond,
-                cross_attention_kwargs=cross_attention_kwargs,
-                return_dict=False,
-            )[0]  # [2B or B, C, h, w]
-            if self.do_classifier_free_guidance:
-                noise_pred = guide(noise_pred, guidance_scale)
+            seen = (mask, masked_image_latents) if sees_mask else ()
+            noise_pred = self._predict(latents, t, prompt_embeds, timestep_cond, seen)  # [2B or B, C, h, w]
+            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             if not sees_mask:
                 known = image_latents

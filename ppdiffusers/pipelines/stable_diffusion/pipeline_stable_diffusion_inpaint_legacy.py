@@ -19,7 +19,6 @@ from ppdiffusers.image_processor import RESAMPLING
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.from_picture import FromPictureAloneMixin
-from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.images import encode_image
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.run import Loop, inference, last_timesteps, retrieve_timesteps
@@ -125,18 +124,10 @@ class StableDiffusionInpaintPipelineLegacy(FromPictureAloneMixin, DiffusionPipel
 
         # 3. denoise
         for i, t in loop.steps():
-            model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
-            noise_pred = self.unet(
-                self.scheduler.scale_model_input(model_input, t),
-                t,
-                encoder_hidden_states=prompt_embeds,
-                cross_attention_kwargs=cross_attention_kwargs,
-                return_dict=False,
-            )[0]  # [2B or B, C, h, w]
+            noise_pred = self._predict(latents, t, prompt_embeds)  # [2B or B, C, h, w]
             if add_predicted_noise:
                 noise = noise_pred.chunk(2)[0]
-            if self.do_classifier_free_guidance:
-                noise_pred = guide(noise_pred, guidance_scale)
+            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             known = self.scheduler.add_noise(image_latents, noise, np.asarray([t]))
             (latents,) = loop.end_step(i, t, latents=known * mask + latents * (1 - mask))

@@ -147,7 +147,7 @@ class StableDiffusionInstructPix2PixPipeline(TextGuidedMixin, DiffusionPipeline,
                 return_dict=False,
             )[0]  # [3B or B, C, h, w]
             if self.do_classifier_free_guidance:
-                noise_pred = guide_by_text_and_picture(noise_pred, guidance_scale, image_guidance_scale)
+                noise_pred = guide_by_text_and_picture(noise_pred, self.guidance_scale, self.image_guidance_scale)
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, image_latents = loop.end_step(
                 i, t, latents=latents, prompt_embeds=prompt_embeds, image_latents=image_latents

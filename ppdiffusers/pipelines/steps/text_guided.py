@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import VaeImageProcessor
-from ppdiffusers.pipelines.steps.guidance import guidance_scale_embedding
+from ppdiffusers.pipelines.steps.guidance import guidance_scale_embedding, guide
 from ppdiffusers.pipelines.steps.images import decode_latents
 from ppdiffusers.pipelines.steps.latents import first_latents
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
@@ -95,6 +96,43 @@ class LatentPipelineMixin(LatentsMixin):
         self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
         self._clip_skip, self._cross_attention_kwargs = clip_skip, cross_attention_kwargs
         self._interrupt = False
+
+    def _predict(
+        self,
+        latents: paddle.Tensor,
+        t: Any,
+        embeds: paddle.Tensor,
+        timestep_cond: paddle.Tensor | None = None,
+        seen: Sequence[paddle.Tensor] = (),
+    ) -> paddle.Tensor:
+        """What the UNet predicts for latents [B, C, h, w]: [B, C, h, w], or [2B, C, h, w] with guidance.
+
+        Args:
+            embeds: what it attends to, [2B or B, L, D].
+            timestep_cond: see `_guidance_condition`.
+            seen: what it sees beside the latents, each [2B or B, any, h, w].
+        """
+        model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
+        model_input = self.scheduler.scale_model_input(model_input, t)
+        return self.unet(
+            paddle.concat([model_input, *seen], axis=1) if seen else model_input,
+            t,
+            encoder_hidden_states=embeds,
+            timestep_cond=timestep_cond,
+            cross_attention_kwargs=self.cross_attention_kwargs,
+            return_dict=False,
+        )[0]
+
+    def _guide(self, noise_pred: paddle.Tensor, guidance_scale: float | None = None) -> paddle.Tensor:
+        """Predictions [2B, C, h, w] -> the guided one [B, C, h, w]; without guidance they stay as they are.
+
+        Args:
+            guidance_scale: by default that of the run, which a callback may change.
+        """
+        if not self.do_classifier_free_guidance:
+            return noise_pred
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        return guide(noise_pred, scale, self.guidance_rescale)
 
     def run_safety_checker(self, image: Any, device: Any, dtype: Any) -> tuple[Any, list[bool] | None]:
         """Pictures, flagged ones black, and their flags (None without a safety checker)."""
