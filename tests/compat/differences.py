@@ -3,7 +3,7 @@
 Keys are `Class.method(parameter)`, or `*.method(parameter)` for every class; `Class.method` for a whole method.
 """
 
-_HUB = "we load from folders and never upload; the resolver of model names is a room of its own"
+_HUB = "we never upload; the commit of a fetched model stands in its manifest"
 _TORCH = "a choice of how PyTorch does it that Paddle does not offer"
 _VISION = "the image towers take pictures of their own size only, and say so"
 
