@@ -18,7 +18,6 @@ from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.steps import checks
 from ppdiffusers.pipelines.steps.from_picture import FromPictureAloneMixin
-from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.images import decode_latents, repeat_to
 from ppdiffusers.pipelines.steps.prompts import dtype_of
 from ppdiffusers.pipelines.steps.published import mend_unet
@@ -164,17 +163,8 @@ class StableDiffusionDepth2ImgPipeline(FromPictureAloneMixin, DiffusionPipeline)
 
         # 3. denoise
         for i, t in loop.steps():
-            model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
-            model_input = self.scheduler.scale_model_input(model_input, t)
-            noise_pred = self.unet(
-                paddle.concat([model_input, depth_mask], axis=1),
-                t,
-                encoder_hidden_states=prompt_embeds,
-                cross_attention_kwargs=cross_attention_kwargs,
-                return_dict=False,
-            )[0]  # [2B or B, C, h, w]
-            if self.do_classifier_free_guidance:
-                noise_pred = guide(noise_pred, guidance_scale)
+            noise_pred = self._predict(latents, t, prompt_embeds, seen=(depth_mask,))  # [2B or B, C, h, w]
+            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, negative_prompt_embeds, depth_mask = loop.end_step(
                 i,
