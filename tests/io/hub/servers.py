@@ -158,7 +158,8 @@ class HuggingFaceServer(Hub):
         file = re.fullmatch(r"/(.+)/resolve/([^/]+)/(.+)", path)
         if file and file[2] in self.revisions and file[3] in self.files.get(file[1], {}):
             body = self.files[file[1]][file[3]]
-            return Answer(200, body, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'}, is_file=True)
+            headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            return Answer(200, body, headers, is_file=True)
         return Answer(404)
 
     @staticmethod
@@ -299,6 +300,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
             if mark and not behave.no_marks:
                 self.send_header("ETag", mark)
+            for key, value in answer.headers.items():
+                if key != "ETag":
+                    self.send_header(key, value)
             lie = 1000 if any(name.endswith(end) for end in behave.lie) else 0
             self.send_header("Content-Length", str(len(part) + lie))
             self.end_headers()

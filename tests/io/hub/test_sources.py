@@ -6,6 +6,9 @@ import functools
 import hashlib
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -416,6 +419,20 @@ def test_their_cache_is_used_offline(their_cache, monkeypatch, no_sockets):
     no_sockets()
     assert resolve_folder("acme/tiny", needs=PIPELINE) == their_cache / "snapshots" / COMMIT
     assert resolve_folder("acme/tiny", "unet", NeedNetwork()) == their_cache / "snapshots" / COMMIT / "unet"
+
+
+def test_their_own_client_fetches_and_we_use_its_cache(hub_of, folder, tmp_path, monkeypatch, no_sockets):
+    """So the server speaks their protocol, and their cache is as they make it today."""
+    hub_of("hf", folder)
+    theirs = {"HF_HUB_CACHE": str(tmp_path / "theirs"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    code = f"import huggingface_hub as h; h.snapshot_download('acme/tiny', allow_patterns={sorted(NEEDED)})"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **theirs}, check=True, timeout=120)
+    monkeypatch.setenv("HF_HUB_CACHE", theirs["HF_HUB_CACHE"])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    no_sockets()
+    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    assert found.is_relative_to(tmp_path / "theirs")
+    assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
 
 
 def test_what_lies_in_their_cache_is_not_fetched_again_unless_it_is_damaged(their_cache, hub_of, folder):
