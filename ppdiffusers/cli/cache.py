@@ -80,7 +80,10 @@ def verify_all(arguments: argparse.Namespace) -> None:
     Raises:
         SourceError: something is damaged; all of it is listed.
     """
-    from ppdiffusers.io.cached import verify_folder
+    from tqdm import tqdm
+
+    from ppdiffusers.io.cached import size_of, verify_folder
+    from ppdiffusers.io.download import bars_wanted
     from ppdiffusers.runtime.cache import verify_programs
 
     folders = [Path(name) for name in arguments.names if Path(name).is_dir()]
@@ -91,7 +94,10 @@ def verify_all(arguments: argparse.Namespace) -> None:
         models, programs = _chosen(argparse.Namespace(**{**vars(arguments), "names": names}), models, programs)
         damaged_programs = {name: found for name, found in damaged_programs.items() if name in programs}
     read = [(str(folder), folder) for folder in folders] + [(model.model, model.folder) for model in models]
-    damaged = {name: found for name, folder in read if (found := verify_folder(folder))} | damaged_programs
+    total = sum(size_of(folder) for _, folder in read)
+    with tqdm(total=total, unit="B", unit_scale=True, disable=None if bars_wanted() else True) as bar:  # on terminals
+        damaged = {name: found for name, folder in read if (found := verify_folder(folder, bar.update))}
+    damaged |= damaged_programs
     for name in [*(name for name, _ in read), *dict.fromkeys((*programs, *damaged_programs))]:
         print(f"{name}: {say('damaged', '已损坏') if name in damaged else say('whole', '完好')}")
     if damaged:

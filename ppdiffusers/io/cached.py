@@ -62,6 +62,11 @@ def remove_models(models: Iterable[CachedFolder]) -> None:
             _remove_if_empty(folder)
 
 
+def size_of(folder: Path, pattern: str = "*") -> int:
+    """Bytes of all files of these names in a folder, at any depth."""
+    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
+
+
 def verify_folder(folder: Path, progress: Callable[[int], None] = lambda count: None) -> list[str]:
     """Read every fetched file of a folder again: what is wrong with it.
 
@@ -92,12 +97,8 @@ def _describe(folder: Path) -> CachedFolder:
             model, revision, commit, files = snapshot.model, snapshot.revision, snapshot.commit, len(snapshot.files)
     except SourceError as error:
         problem = error.what
-    size, unfinished = _size(folder.rglob("*")), _size((folder / PARTIAL).glob("*.part"))
-    return CachedFolder(folder, source, model, revision, commit, files, size, unfinished, problem)
-
-
-def _size(paths: Iterable[Path]) -> int:
-    return sum(path.stat().st_size for path in paths if path.is_file())
+    unfinished = size_of(folder / PARTIAL, "*.part")
+    return CachedFolder(folder, source, model, revision, commit, files, size_of(folder), unfinished, problem)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -77,7 +77,7 @@ def fetch_files(
         unit="B",
         unit_scale=True,
         desc=snapshot.model,
-        disable=not (_bars_wanted() if progress is None else progress) or not wanted,
+        disable=not (bars_wanted() if progress is None else progress) or not wanted,
     ) as bar:
         counted = _Bar(bar)
         pool = ThreadPoolExecutor(_workers())
@@ -330,5 +330,6 @@ def _workers() -> int:
     return int(text)
 
 
-def _bars_wanted() -> bool:
+def bars_wanted() -> bool:
+    """Unless `PPDIFFUSERS_DISABLE_PROGRESS_BARS` is set."""
     return os.environ.get("PPDIFFUSERS_DISABLE_PROGRESS_BARS", "").lower() not in ("1", "true", "yes", "on")
