@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import locale
 import os
+import sys
 from collections.abc import Iterable, Sequence
 
 
 def speaks_chinese() -> bool:
-    """Whether to print Chinese: `PPDIFFUSERS_LANG`, else the first that is set of what decides about messages."""
+    """Whether to print Chinese: `PPDIFFUSERS_LANG`, else the first that is set of what decides about messages.
+
+    Never where the output cannot hold it, such as ASCII.
+    """
+    try:
+        "中文".encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
     for name in ("PPDIFFUSERS_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         if os.environ.get(name):
             return os.environ[name].lower().startswith("zh")

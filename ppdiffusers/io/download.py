@@ -98,7 +98,7 @@ def fetch_files(
             f"{len(problems)} of {len(wanted)} files could not be fetched.",
             where=snapshot.model,
             problems=problems,
-            remedy="run the same again: it goes on where it stopped.",
+            remedy="run the same again: it goes on where it stopped; or choose another source (PPDIFFUSERS_SOURCES).",
         )
     if partial.is_dir():
         shutil.rmtree(partial, ignore_errors=True)

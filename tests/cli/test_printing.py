@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from ppdiffusers.cli.printing import columns, human_size, say
@@ -36,6 +38,13 @@ def test_without_variables_the_system_decides(system, expected, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("locale.getlocale", lambda: (system, "UTF-8"))
+    assert say("hello", "你好") == expected
+
+
+@pytest.mark.parametrize(("encoding", "expected"), [("utf-8", "你好"), ("gbk", "你好"), ("ascii", "hello")])
+def test_no_chinese_where_the_output_cannot_hold_it(encoding, expected, monkeypatch):
+    monkeypatch.setenv("PPDIFFUSERS_LANG", "zh")
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     assert say("hello", "你好") == expected
 
 
