@@ -1,6 +1,9 @@
-"""One OpenMP thread per test process (they run side by side), and no hub is ever asked."""
+"""One OpenMP thread per test process (they run side by side), no hub is ever asked, and nobody's cache is used."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -8,3 +11,6 @@ os.environ["PPDIFFUSERS_COMPILE"] = "off"  # how fast the machine is must not de
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and the programs that tests start share it
+    os.environ["PPDIFFUSERS_CACHE"] = tempfile.mkdtemp(prefix="ppdiffusers-tests-")
+    atexit.register(shutil.rmtree, os.environ["PPDIFFUSERS_CACHE"], ignore_errors=True)
