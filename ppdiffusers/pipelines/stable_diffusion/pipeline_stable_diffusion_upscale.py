@@ -16,7 +16,6 @@ import paddle
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.guidance import guide
 from ppdiffusers.pipelines.steps.images import repeat_to
 from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.steps.published import mend_upscaler_vae
@@ -162,18 +161,8 @@ class StableDiffusionUpscalePipeline(UpscalerMixin, TextGuidedMixin, DiffusionPi
         loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
         loop.watch.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():
-            model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
-            model_input = self.scheduler.scale_model_input(model_input, t)
-            noise_pred = self.unet(
-                paddle.concat([model_input, image], axis=1),
-                t,
-                encoder_hidden_states=prompt_embeds,
-                cross_attention_kwargs=cross_attention_kwargs,
-                class_labels=class_labels,
-                return_dict=False,
-            )[0]  # [2B or B, C, H, W]
-            if self.do_classifier_free_guidance:
-                noise_pred = guide(noise_pred, guidance_scale)
+            noise_pred = self._predict(latents, t, prompt_embeds, seen=(image,), class_labels=class_labels)
+            noise_pred = self._guide(noise_pred)  # [B, C, H, W]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             (latents,) = loop.end_step(i, t, latents=latents)
 

@@ -104,6 +104,7 @@ class LatentPipelineMixin(LatentsMixin):
         embeds: paddle.Tensor,
         timestep_cond: paddle.Tensor | None = None,
         seen: Sequence[paddle.Tensor] = (),
+        class_labels: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
         """What the UNet predicts for latents [B, C, h, w]: [B, C, h, w], or [2B, C, h, w] with guidance.
 
@@ -111,6 +112,7 @@ class LatentPipelineMixin(LatentsMixin):
             embeds: what it attends to, [2B or B, L, D].
             timestep_cond: see `_guidance_condition`.
             seen: what it sees beside the latents, each [2B or B, any, h, w].
+            class_labels: [2B or B], where it has a class embedding.
         """
         model_input = paddle.concat([latents] * 2) if self.do_classifier_free_guidance else latents
         model_input = self.scheduler.scale_model_input(model_input, t)
@@ -118,6 +120,7 @@ class LatentPipelineMixin(LatentsMixin):
             paddle.concat([model_input, *seen], axis=1) if seen else model_input,
             t,
             encoder_hidden_states=embeds,
+            class_labels=class_labels,
             timestep_cond=timestep_cond,
             cross_attention_kwargs=self.cross_attention_kwargs,
             return_dict=False,
