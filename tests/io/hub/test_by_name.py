@@ -72,6 +72,20 @@ def test_a_pipeline_that_is_given_components_does_not_fetch_them(hub_of, torch_f
     assert not [path for path in hub.fetched() if "/unet/" in path or "/safety_checker/" in path]
 
 
+@pytest.mark.parametrize("source", PROTOCOLS)
+def test_the_class_for_a_task(source, hub_of, torch_folder, no_sockets):
+    """The index says which class; each file comes once, what the caller brings does not, and then all is there."""
+    hub = hub_of(source, torch_folder)
+    bare = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipe = ppdiffusers.AutoPipelineForImage2Image.from_pretrained("acme/tiny", **bare)
+    assert type(pipe) is ppdiffusers.StableDiffusionImg2ImgPipeline
+    fetched = [path for path in hub.fetched() if path.endswith(".safetensors")]
+    assert len(fetched) == len(set(fetched)) == 3, "those of the UNet, the VAE and the text encoder"
+    no_sockets()
+    again = ppdiffusers.AutoPipelineForInpainting.from_pretrained("acme/tiny", local_files_only=True, **bare)
+    assert type(again) is ppdiffusers.StableDiffusionInpaintPipeline and same_weights(again.unet, pipe.unet)
+
+
 @pytest.mark.parametrize("how", ["PPDIFFUSERS_OFFLINE", "HF_HUB_OFFLINE", "local_files_only"])
 def test_a_pipeline_without_a_network(how, hub_of, tmp_path, monkeypatch, no_sockets):
     """From the cache, and from a folder that `download --to` made."""
