@@ -13,7 +13,6 @@ from tests.pipelines.support import (
     assert_same_there_and_back,
     call_both,
     generators,
-    load_both,
     picture,
     set_schedulers,
 )
@@ -24,17 +23,6 @@ from tests.support.stable_diffusion_2 import tiny_depth2img
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tiny_depth2img(tmp_path_factory.mktemp("depth"))
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return load_both(folder)
-
-
-@pytest.fixture
-def pair(loaded):
-    set_schedulers(*loaded, "PNDMScheduler")
-    return loaded
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -13,7 +13,6 @@ from tests.pipelines.support import (
     assert_same_there_and_back,
     call_both,
     generators,
-    load_both,
     picture,
     set_schedulers,
 )
@@ -45,17 +44,6 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("variation") / "sd"
     pipeline.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return load_both(folder)
-
-
-@pytest.fixture
-def pair(loaded):
-    set_schedulers(*loaded, "PNDMScheduler")
-    return loaded
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

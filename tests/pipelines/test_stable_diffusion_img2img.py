@@ -38,12 +38,6 @@ def loaded(tmp_path_factory):
     return load(tiny_stable_diffusion(tmp_path_factory.mktemp("sd"), safety_checker=False))
 
 
-@pytest.fixture
-def pair(loaded):
-    set_schedulers(*loaded, "PNDMScheduler")
-    return loaded
-
-
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_schedulers(variant, scheduler):
     set_schedulers(*variant, scheduler)

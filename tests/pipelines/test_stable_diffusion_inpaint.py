@@ -16,7 +16,6 @@ from tests.pipelines.support import (
     box_mask,
     call_both,
     generators,
-    load_both,
     picture,
     set_schedulers,
 )
@@ -30,17 +29,6 @@ IMAGE, MASK = picture(40, 36), box_mask(40, 36, (9, 7, 30, 22))
 def folder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("sd")
     return tiny_stable_diffusion_as(path, diffusers.StableDiffusionInpaintPipeline, in_channels=request.param)
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return load_both(folder)
-
-
-@pytest.fixture
-def pair(loaded):
-    set_schedulers(*loaded, "PNDMScheduler")
-    return loaded
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -16,7 +16,6 @@ from tests.pipelines.support import (
     box_mask,
     call_both,
     generators,
-    load_both,
     picture,
     set_schedulers,
 )
@@ -28,17 +27,6 @@ IMAGE, MASK = picture(40, 36), box_mask(40, 36, (9, 7, 30, 22))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tiny_stable_diffusion_as(tmp_path_factory.mktemp("sd"), Legacy)
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return load_both(folder)
-
-
-@pytest.fixture
-def pair(loaded):
-    set_schedulers(*loaded, "PNDMScheduler")
-    return loaded
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -14,7 +14,6 @@ from tests.pipelines.support import (
     assert_same_there_and_back,
     call_both,
     generators,
-    load_both,
     picture,
     set_schedulers,
 )
@@ -28,17 +27,6 @@ IMAGE = picture(38, 33)
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("sd")
     return tiny_stable_diffusion_as(path, diffusers.StableDiffusionInstructPix2PixPipeline, in_channels=8)
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return load_both(folder)
-
-
-@pytest.fixture
-def pair(loaded):
-    set_schedulers(*loaded, "PNDMScheduler")
-    return loaded
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
