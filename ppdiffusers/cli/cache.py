@@ -59,9 +59,9 @@ def remove(arguments: argparse.Namespace) -> None:
 
     if bool(arguments.names) == arguments.all:
         raise InputError("What is to be removed?", expected="names as `ppdiffusers cache ls` shows them, or --all")
-    models, programs = _models(arguments), [entry.name for entry in _programs(arguments)]
+    models, programs = _models(arguments), _program_names(arguments)
     if not arguments.all:
-        models, programs = _chosen(arguments, models, programs)
+        models, programs = _chosen(arguments.names, arguments, models, programs)
     remove_models(models)
     # None: what interrupted processes left behind, too
     removed = remove_programs(None if arguments.all and arguments.cache_dir is None else programs)
@@ -88,17 +88,16 @@ def verify_all(arguments: argparse.Namespace) -> None:
 
     folders = [Path(name) for name in arguments.names if Path(name).is_dir()]
     names = [name for name in arguments.names if not Path(name).is_dir()]
-    models, programs = _models(arguments), [entry.name for entry in _programs(arguments)]
-    damaged_programs = verify_programs() if arguments.cache_dir is None else {}
+    models, programs = _models(arguments), _program_names(arguments)
     if arguments.names:
-        models, programs = _chosen(argparse.Namespace(**{**vars(arguments), "names": names}), models, programs)
-        damaged_programs = {name: found for name, found in damaged_programs.items() if name in programs}
-    read = [(str(folder), folder) for folder in folders] + [(model.model, model.folder) for model in models]
+        models, programs = _chosen(names, arguments, models, programs)
+    read = [(str(folder), folder) for folder in folders]
+    read += [(f"{model.model} ({model.source} {model.revision})", model.folder) for model in models]
     total = sum(size_of(folder) for _, folder in read)
     with tqdm(total=total, unit="B", unit_scale=True, disable=None if bars_wanted() else True) as bar:  # on terminals
         damaged = {name: found for name, folder in read if (found := verify_folder(folder, bar.update))}
-    damaged |= damaged_programs
-    for name in [*(name for name, _ in read), *dict.fromkeys((*programs, *damaged_programs))]:
+    damaged |= verify_programs(programs)
+    for name in [*(name for name, _ in read), *programs]:
         print(f"{name}: {say('damaged', '已损坏') if name in damaged else say('whole', '完好')}")
     if damaged:
         raise SourceError(
@@ -122,24 +121,30 @@ def _programs(arguments: argparse.Namespace) -> list[Entry]:
     return list_programs() if arguments.cache_dir is None else []
 
 
+def _program_names(arguments: argparse.Namespace) -> list[str]:
+    from ppdiffusers.runtime.cache import program_names
+
+    return program_names() if arguments.cache_dir is None else []
+
+
 def _chosen(
-    arguments: argparse.Namespace, models: list[CachedFolder], programs: list[str]
+    names: list[str], arguments: argparse.Namespace, models: list[CachedFolder], programs: list[str]
 ) -> tuple[list[CachedFolder], list[str]]:
-    """The models and programs that are named.
+    """The models and programs of these names; of the models, those of the source and revision that are asked for.
 
     Raises:
         InputError: names that are not there.
     """
     from ppdiffusers.io.cached import choose_models
 
-    chosen = choose_models(models, arguments.names, arguments.source, arguments.revision)
+    chosen = choose_models(models, names, arguments.source, arguments.revision)
     known = {model.model for model in chosen} | set(programs)
-    unknown = [name for name in arguments.names if name not in known]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(
             "These are not in the cache.", problems=unknown, remedy="`ppdiffusers cache ls` shows what there is."
         )
-    return chosen, [name for name in programs if name in arguments.names]
+    return chosen, [name for name in programs if name in names]
 
 
 def _about(model: CachedFolder) -> str:

@@ -161,6 +161,11 @@ def list_programs() -> list[Entry]:
     return sorted(found, key=lambda entry: -entry.used)
 
 
+def program_names() -> list[str]:
+    """Names of all entries, of damaged ones too."""
+    return sorted(path.name for path in cache_root().glob("*") if path.is_dir() and path.name[0] != ".")
+
+
 def remove_programs(names: list[str] | None = None) -> list[str]:
     """Remove these entries (default: all, and what interrupted processes left); returns what was removed."""
     root = cache_root()
@@ -177,11 +182,10 @@ def remove_programs(names: list[str] | None = None) -> list[str]:
     return chosen
 
 
-def verify_programs() -> dict[str, list[str]]:
-    """Read every byte of every entry: name -> what is wrong with it."""
-    root = cache_root()
-    folders = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."] if root.is_dir() else []
-    return {folder.name: found for folder in folders if (found := _problems(folder, thorough=True))}
+def verify_programs(names: list[str] | None = None) -> dict[str, list[str]]:
+    """Read every byte of these entries (default: all): name -> what is wrong with it."""
+    names = program_names() if names is None else names
+    return {name: found for name in names if (found := _problems(cache_root() / name, thorough=True))}
 
 
 def _shrink(keep: str) -> None:

@@ -44,7 +44,7 @@ def check_software() -> Section:
             )
         )
     else:
-        for requirement in _required(_requirements(), installed=installed_version):
+        for requirement in _required(_requirements()):
             _check_requirement(requirement, section)
     for name in _PARTNERS:
         section.facts.append((name, installed_version(name) or say("not installed (optional)", "未安装（可选）")))
@@ -99,14 +99,15 @@ def _requirements() -> list[Requirement]:
     return [Requirement(text) for text in metadata.requires("ppdiffusers") or []]
 
 
-def _required(requirements: Iterable[Requirement], installed) -> list[Requirement]:
+def _required(requirements: Iterable[Requirement]) -> list[Requirement]:
     """Those that have to hold: of an extra's, only if the package that the extra is named after is there."""
     kept = []
     for requirement in requirements:
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             kept.append(requirement)
             continue
-        extras = [name for name in _PARTNERS if installed(name) and requirement.marker.evaluate({"extra": name})]
+        there = filter(installed_version, _PARTNERS)
+        extras = [name for name in there if requirement.marker.evaluate({"extra": name})]
         if extras and requirement.name != extras[0]:
             kept.append(requirement)
     return kept

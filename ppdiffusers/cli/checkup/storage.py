@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ppdiffusers.cli.checkup.section import Section
 from ppdiffusers.cli.printing import human_size, say
-from ppdiffusers.io.cached import list_models
+from ppdiffusers.io.cached import CachedFolder, list_models
 from ppdiffusers.io.snapshot import cache_root
 from ppdiffusers.runtime.cache import list_programs, size_limit
 
@@ -53,7 +53,7 @@ def check_storage() -> Section:
     return section
 
 
-def _check_model(model, section: Section) -> None:
+def _check_model(model: CachedFolder, section: Section) -> None:
     if model.problem:
         section.problems.append(
             say(

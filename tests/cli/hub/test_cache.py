@@ -109,11 +109,12 @@ def test_rm_all(filled, run):
 def test_verify(filled, run):
     code, output, errors = run("verify")
     assert (code, errors) == (0, "")
-    assert sorted(output.splitlines()) == ["abc123: whole", "acme/other: whole", "acme/tiny: whole", "acme/tiny: whole"]
+    names = ("abc123", "acme/other (hf main)", "acme/tiny (hf main)", "acme/tiny (paddlenlp default)")
+    assert sorted(output.splitlines()) == [f"{name}: whole" for name in names]
 
 
 def test_verify_finds_damage(filled, run):
-    place = cache_root() / "hf/acme--other/main"
+    place = cache_root() / "hf/acme--tiny/main"
     (place / WEIGHTS).write_bytes((place / WEIGHTS).read_bytes()[::-1])  # of the same length
     (place / "tokenizer/vocab.json").unlink()
     (place / "model_index.json").write_text("{}")
@@ -121,14 +122,25 @@ def test_verify_finds_damage(filled, run):
     program.write_bytes(b"y" * 1234)
     code, output, errors = run("verify")
     assert code == 1
-    assert "acme/other: damaged" in output and "abc123: damaged" in output and "acme/tiny: whole" in output
+    assert "acme/tiny (hf main): damaged" in output and "abc123: damaged" in output
+    assert "acme/tiny (paddlenlp default): whole" in output and "acme/other (hf main): whole" in output
     for problem in (f"{WEIGHTS}: its content has changed", "tokenizer/vocab.json: not there", "2 bytes, expected 347"):
-        assert f"acme/other: {problem}" in errors or problem in errors
+        assert problem in errors
     assert "abc123: program.json: its content has changed" in errors
     assert "what to do" in errors
-    assert run("verify", "acme/tiny")[0] == 0
+    assert run("verify", "acme/tiny")[0] == 1
+    assert run("verify", "acme/tiny", "--source", "paddlenlp")[0] == 0
+    assert run("verify", "acme/other")[0] == 0
     assert run("verify", "abc123")[0] == 1
     assert run("verify", "acme/none")[0] == 1
+
+
+def test_a_program_without_its_description_can_be_removed(filled, run):
+    (program,) = (cache_root().parent / "programs").glob("abc123")
+    (program / "entry.json").write_text("{")
+    assert run("verify", "abc123")[0] == 1
+    assert run("rm", "abc123")[0] == 0
+    assert not program.exists()
 
 
 def test_a_folder_without_a_manifest_cannot_be_verified(run, folder):
@@ -139,7 +151,7 @@ def test_a_folder_without_a_manifest_cannot_be_verified(run, folder):
 def test_chinese(filled, run, monkeypatch):
     monkeypatch.setenv("PPDIFFUSERS_LANG", "zh")
     assert "9 个文件" in run("ls")[1]
-    assert "acme/tiny: 完好" in run("verify")[1]
+    assert "acme/tiny (hf main): 完好" in run("verify")[1]
     assert run("rm", "acme/tiny")[1].startswith("已删除：2 个模型")
 
 
