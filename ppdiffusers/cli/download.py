@@ -48,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def download(arguments: argparse.Namespace) -> None:
     """Fetch as the arguments say and print where the model lies, or print the plan."""
     from ppdiffusers.io.needs import NeedAll
-    from ppdiffusers.io.source import fetch_model, find_model, is_offline
+    from ppdiffusers.io.source import find_and_fetch, find_model, is_offline
     from ppdiffusers.io.sources.base import SourceOptions
 
     options = SourceOptions(
@@ -59,13 +59,11 @@ def download(arguments: argparse.Namespace) -> None:
         token=arguments.token,
         progress=False if arguments.quiet else None,
     )
-    model, files = find_model(arguments.name, arguments.subfolder, NeedAll(arguments.variant), options)
+    wanted = (arguments.name, arguments.subfolder, NeedAll(arguments.variant), options)
     if arguments.plan:
-        print(_plan(model, files))
+        print(_plan(*find_model(*wanted)))
         return
-    folder = None if arguments.to else model.folder_of(files)
-    if folder is None:
-        folder = fetch_model(model, files, options, arguments.to)
+    folder, files = find_and_fetch(*wanted, arguments.to)
     if arguments.quiet:
         print(folder)
         return

@@ -47,12 +47,14 @@ class Snapshot:
         source, model, revision, commit: where they are from.
         files: path -> record, of those that are there.
         absent: paths that the source was asked for and does not have.
+        unfinished: paths that a download was to fetch and has not.
     """
 
     def __init__(self, folder: Path, source: str, model: str, revision: str, commit: str | None = None):
         self.folder, self.source, self.model, self.revision, self.commit = folder, source, model, revision, commit
         self.files: dict[str, FileRecord] = {}
         self.absent: set[str] = set()
+        self.unfinished: set[str] = set()
         self._writing = threading.Lock()
 
     @classmethod
@@ -70,7 +72,7 @@ class Snapshot:
             made.files = {
                 check_file_name(path, folder / MANIFEST): FileRecord(**entry) for path, entry in raw["files"].items()
             }
-            made.absent = set(raw["absent"])
+            made.absent, made.unfinished = set(raw["absent"]), set(raw["unfinished"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 "The manifest of this folder is damaged.",
@@ -92,6 +94,7 @@ class Snapshot:
         """Note that a file is there, at once: a process that is killed loses nothing."""
         with self._writing:
             self.files[path] = record
+            self.unfinished.discard(path)
             self.save()
 
     def save(self) -> None:
@@ -99,7 +102,7 @@ class Snapshot:
         value: dict[str, Any] = {"format": _FORMAT}
         value |= {"source": self.source, "model": self.model, "revision": self.revision, "commit": self.commit}
         value["files"] = {path: asdict(record) for path, record in sorted(self.files.items())}
-        value["absent"] = sorted(self.absent)
+        value |= {"absent": sorted(self.absent), "unfinished": sorted(self.unfinished)}
         with replace_file(self.folder / MANIFEST) as staging:
             staging.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         with replace_file(self.folder / CHECKSUMS) as staging:

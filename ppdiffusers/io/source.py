@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ppdiffusers.io.sources import hubs_in_order
 from ppdiffusers.io.sources.base import Hub, OpenModel, RemoteFile, SourceOptions
 from ppdiffusers.io.sources.cache import CachedModel, other_cache
 from ppdiffusers.io.sources.local import subfolder_of
-from ppdiffusers.io.web import Web
+from ppdiffusers.io.web import FetchError, Web
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -90,16 +90,47 @@ def resolve_folder(
     name, options = str(name_or_path), options or SourceOptions()
     subfolder = None if subfolder is None else check_file_name(subfolder, name)
     needs = needs or NeedAll()
-    model, files = find_model(name, subfolder, needs, options)
-    return subfolder_of(model.folder_of(files) or fetch_model(model, files, options), subfolder)
+    found, _ = find_and_fetch(name, subfolder, needs, options)
+    return subfolder_of(found, subfolder)
+
+
+def find_and_fetch(
+    name: str, subfolder: str | None, needs: Needs, options: SourceOptions, folder: Path | None = None
+) -> tuple[Path, list[RemoteFile]]:
+    """The folder of a model, in the cache or `folder`, and its files. A source that does not deliver is passed over.
+
+    Raises:
+        FetchError: every source that has the model failed to deliver it; the others' reasons are listed too.
+        SourceError: no source has it; what was tried, in order, and why each failed.
+    """
+    failed: dict[str, FetchError] = {}
+    while True:
+        try:
+            model, files = find_model(name, subfolder, needs, options, tuple(failed))
+        except SourceError as error:
+            if not failed:
+                raise
+            first = next(iter(failed.values()))
+            others = [_reason(source, other) for source, other in failed.items() if other is not first]
+            problems = [*first.problems, *others, *error.problems]
+            raise FetchError(first.what, where=first.where, problems=problems, remedy=first.remedy) from first
+        try:
+            there = None if folder else model.folder_of(files)
+            return there or fetch_model(model, files, options, folder), files
+        except FetchError as error:
+            failed[model.source] = error
+            logger.warning("%s does not deliver %s: %s", model.source, name, "; ".join(error.problems) or error.what)
 
 
 def find_model(
-    name: str, subfolder: str | None, needs: Needs, options: SourceOptions
+    name: str, subfolder: str | None, needs: Needs, options: SourceOptions, passed_over: Collection[str] = ()
 ) -> tuple[OpenModel, list[RemoteFile]]:
     """Ask one source after the other: the first that has what is needed, and the files that are needed.
 
     Nothing but small files is fetched.
+
+    Args:
+        passed_over: sources that are not asked.
 
     Raises:
         SourceError: no source has it; what was tried, in order, and why each failed.
@@ -108,7 +139,8 @@ def find_model(
     if options.revision is not None:
         check_revision(options.revision)
     offline, folder = is_offline(options), subfolder or ""
-    root, hubs, tried = cache_root(options.cache_dir), hubs_in_order(options.source), []
+    root, tried = cache_root(options.cache_dir), []
+    hubs = [hub for hub in hubs_in_order(options.source) if hub.name not in passed_over]
     candidates = [] if options.force_download and not offline else _cached(name, hubs, root, options, offline)
     for cached in candidates:
         try:
@@ -153,10 +185,12 @@ def fetch_model(
         # all anew: beside what is there, which stays until the new is whole
         place = target.with_name(f"{target.name}.new") if options.force_download else target
         snapshot = Snapshot.load(place) or Snapshot(place, model.source, model.model, revision, model.commit)
-        snapshot.commit = model.commit or snapshot.commit
+        snapshot.source, snapshot.commit = model.source, model.commit or snapshot.commit
+        files = list(files)
+        snapshot.unfinished |= {file.path for file in files if not snapshot.has(file.path)}
         snapshot.save()  # so that whatever comes of this run, the next one knows the folder
         web = model.web or Web(options.proxies, is_offline(options))
-        fetch_files(list(files), snapshot, web, resume=options.resume_download, progress=options.progress)
+        fetch_files(files, snapshot, web, resume=options.resume_download, progress=options.progress)
         snapshot.absent |= model.asked_in_vain
         snapshot.save()
         if place != target:

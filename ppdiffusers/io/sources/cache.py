@@ -36,6 +36,8 @@ class CachedModel(OpenModel):
             record = self.snapshot.files[path]
             digest, local = Digest("sha256", record.sha256), self.snapshot.folder / path
             return RemoteFile(path, record.url, record.size, digest, local=local)
+        if path in self.snapshot.unfinished:
+            raise NotCached("Its download was not finished.", where=self.where, problems=[f"{path} is not there"])
         if self.guess or path in self.snapshot.absent:
             return None
         raise NotCached("The cache does not have all files.", where=self.where, problems=[f"{path} is not there"])

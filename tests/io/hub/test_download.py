@@ -149,6 +149,38 @@ def test_all_files_that_fail_are_in_one_error(hub_of, folder):
     assert any(f"{name}: The server refused. 404" in str(error.value) for name in names)
 
 
+def test_a_source_that_does_not_deliver_is_passed_over(hub_of, folder, weights, tmp_path, caplog):
+    """It has the model and every try to fetch it fails, as where a network blocks the machines that hold the files."""
+    bad, good = hub_of("paddlenlp", folder), hub_of("hf", folder)
+    bad.behave.corrupt = {WEIGHTS: [True] * 99}
+    found = resolve_folder("acme/tiny", "unet", UNET)
+    assert (found / WEIGHTS).read_bytes() == weights
+    assert "paddlenlp does not deliver acme/tiny" in caplog.text
+    good.behave.corrupt = {WEIGHTS: [True] * 99}
+    with pytest.raises(web.FetchError) as error:
+        resolve_folder("acme/tiny", "unet", UNET, SourceOptions(cache_dir=tmp_path / "other"))
+    text = str(error.value)
+    for reason in ("its md5 is", "its sha256 is", "ModelScope (", "AI Studio (", "run the same again"):
+        assert reason in text
+
+
+def test_offline_a_download_that_was_not_finished_is_no_model(hub_of, folder, monkeypatch):
+    """Nor if what is missing is something that other models lack."""
+    hub = hub_of("hf", folder)
+    hub.behave.cut = {"tokenizer_config.json": GIVES_UP}
+    with pytest.raises(SourceError):
+        resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+    hub.behave.cut.clear()
+    monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
+    with pytest.raises(SourceError, match="download was not finished|tokenizer_config.json is not there"):
+        resolve_folder("acme/tiny", needs=NeedPipeline())
+    monkeypatch.delenv("PPDIFFUSERS_OFFLINE")
+    found = resolve_folder("acme/tiny", needs=NeedPipeline())
+    monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
+    assert resolve_folder("acme/tiny", needs=NeedPipeline()) == found
+    assert set(files_under(found)) == NEEDED
+
+
 # -- the server is slow, busy, elsewhere, or lacks files ------------------------------------------------------------
 
 
