@@ -47,7 +47,8 @@ class _Recorder(nn.Layer):
         args, kwargs = rebuild(self._arguments, tensors)
         outputs: list = []
         self.result = flatten(self._method(*args, **kwargs), outputs)
-        return outputs
+        # a program gives each tensor once, and copies keep their places
+        return [paddle.assign(x) if any(x is y for y in outputs[:n]) else x for n, x in enumerate(outputs)]
 
 
 def trace(layer: nn.Layer, method: Callable, arguments: Template, tensors: list[paddle.Tensor], whole: bool) -> Traced:

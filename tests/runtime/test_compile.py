@@ -238,6 +238,31 @@ def test_auto_compiles_only_what_takes_long(program_cache, monkeypatch):
         assert relative_distance(unet(*unet_inputs()).sample, wanted) <= 1e-4
 
 
+class Twice(paddle.nn.Layer):
+    """Returns one tensor in two places, and does not read its second argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = paddle.nn.Linear(4, 3)
+
+    def forward(self, x, ignored):
+        y = self.linear(x)
+        return y, {"again": y, "sum": y.sum()}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_result_may_hold_a_tensor_twice_and_arguments_may_be_ignored(backend, program_cache, caplog):
+    layer, x, ignored = Twice(), paddle.ones([2, 4]), paddle.zeros([5])
+    with paddle.no_grad():
+        wanted, _ = layer(x, ignored)
+        compile(layer, backend=backend)
+        for _ in range(2):
+            first, rest = layer(x, ignored)
+            assert relative_distance(first, wanted) <= 1e-6 and relative_distance(rest["again"], wanted) <= 1e-6
+            assert relative_distance(rest["sum"], wanted.sum()) <= 1e-5
+    assert not refused(caplog)
+
+
 def test_bad_arguments_are_named():
     unet = tiny_unet()
     for_gpus = [({"backend": name}, f"{name}.*cpu") for name in ("gpu", "cinn", "tensorrt")]

@@ -20,7 +20,8 @@ def as_timesteps(timestep: object, batch_size: int) -> paddle.Tensor:
     if not isinstance(timestep, (paddle.Tensor, paddle.pir.Value)):  # a Value is a Tensor while a program is traced
         values = np.asarray(timestep)
         timestep = paddle.to_tensor(values.astype("int64" if values.dtype.kind in "iub" else "float32"))
-    timestep = timestep.reshape([-1])
+    if timestep.ndim != 1:  # oneDNN programs write the logarithm of a reshaped tensor over it
+        timestep = timestep.reshape([-1])
     return timestep.expand([batch_size]) if timestep.shape[0] == 1 else timestep
 
 
