@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,6 +76,13 @@ def code_hash() -> str:
         for path in sorted((root / room).rglob("*.py")):
             total.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
     return total.hexdigest()
+
+
+def source_hash(kind: type) -> str:
+    """A hash of the file that defines a network's class; for a class without a file, a new one every time."""
+    path = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    content = Path(path).read_bytes() if path and Path(path).is_file() else os.urandom(20)
+    return hashlib.blake2b(content, digest_size=20).hexdigest()
 
 
 # -- one entry ------------------------------------------------------------------------------------------------------

@@ -223,6 +223,7 @@ class CompiledMethod:
         key = cache.content_key(
             weights=shared.hash,
             layer=f"{type(shared.layer).__module__}.{type(shared.layer).__qualname__}.{self._name}",
+            source=cache.source_hash(type(shared.layer)),
             config=repr(getattr(shared.layer, "config", None)),
             form=form,
             engine=shared.engine.identity(),

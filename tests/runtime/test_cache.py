@@ -1,5 +1,6 @@
 """Programs on disk: made once, by one process at a time, rebuilt when they are damaged or stale, and not too many."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -120,6 +121,16 @@ def test_the_key_depends_on_every_part_and_on_the_code(monkeypatch):
     assert len({key, cache.content_key(weights="v", form="f"), cache.content_key(weights="w", form="g")}) == 3
     monkeypatch.setattr(cache, "code_hash", lambda: "other code")
     assert cache.content_key(weights="w", form="f") != key
+
+
+def test_networks_of_users_depend_on_their_own_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("first_network", "second_network"):
+        (tmp_path / f"{name}.py").write_text(f"class Network:\n    name = {name!r}\n")
+    first, second = (importlib.import_module(name).Network for name in ("first_network", "second_network"))
+    assert cache.source_hash(first) == cache.source_hash(first) != cache.source_hash(second)
+    nowhere = type("Nowhere", (), {"__module__": "typed by hand"})
+    assert cache.source_hash(nowhere) != cache.source_hash(nowhere)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
