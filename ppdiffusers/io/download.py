@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from tqdm.auto import tqdm
 
+from ppdiffusers.core.environment import is_on
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.io import web as web_module
 from ppdiffusers.io.snapshot import PARTIAL, FileRecord, Snapshot, agrees, digests_of
@@ -332,4 +333,4 @@ def _workers() -> int:
 
 def bars_wanted() -> bool:
     """Unless `PPDIFFUSERS_DISABLE_PROGRESS_BARS` is set."""
-    return os.environ.get("PPDIFFUSERS_DISABLE_PROGRESS_BARS", "").lower() not in ("1", "true", "yes", "on")
+    return not is_on("PPDIFFUSERS_DISABLE_PROGRESS_BARS")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers.core.environment import is_on
 from ppdiffusers.core.errors import ConfigError, InputError, MissingDependencyError, SourceError
 from ppdiffusers.core.files import move_folder_over
 from ppdiffusers.io.download import fetch_files
@@ -214,7 +215,7 @@ def is_offline(options: SourceOptions | None = None) -> str | None:
     if options is not None and options.local_files_only:
         return "local_files_only=True"
     for name in _OFFLINE:
-        if os.environ.get(name, "").lower() in ("1", "true", "yes", "on"):
+        if is_on(name):
             return f"{name} is set"
     return None
 

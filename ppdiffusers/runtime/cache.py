@@ -11,7 +11,6 @@ limit, what was used longest ago goes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -19,14 +18,17 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 import ppdiffusers
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import cache_folder, replace_folder
+from ppdiffusers.io.snapshot import digest_of
 from ppdiffusers.version import __version__
 
 ENTRY = "entry.json"
@@ -34,6 +36,7 @@ ENTRY = "entry.json"
 _ROOMS = ("models", "transformers", "runtime", "pipelines")
 # Larger files are hashed by `verify_programs` only; reading an entry compares their sizes.
 _HASH_ALWAYS = 64 * 2**20
+_DIGEST = "blake2b"
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,7 @@ def discard(name: str) -> None:
 
 
 def _describe(path: Path) -> list:
-    total = hashlib.blake2b(digest_size=20)
-    with open(path, "rb") as file:
-        while chunk := file.read(2**24):
-            total.update(chunk)
-    return [path.stat().st_size, total.hexdigest()]
+    return [path.stat().st_size, digest_of(path, _DIGEST)]
 
 
 def _problems(folder: Path, thorough: bool) -> list[str]:
@@ -140,19 +139,16 @@ def _problems(folder: Path, thorough: bool) -> list[str]:
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
             found.append(f"{name}: missing, or not {size} bytes long")
-        elif (thorough or size <= _HASH_ALWAYS) and _describe(path)[1] != digest:
+        elif (thorough or size <= _HASH_ALWAYS) and digest_of(path, _DIGEST) != digest:
             found.append(f"{name}: its content has changed")
     return found
 
 
-@contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
+def _lock(name: str) -> FileLock:
     """Only one process at a time makes the entry; the lock goes with the process that holds it."""
     root = cache_root() / ".locks"
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / name, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return FileLock(root / name)
 
 
 # -- all of them ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from paddle import nn
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError
 from ppdiffusers.runtime import cache
 from ppdiffusers.runtime.engines import Engine, choose_engine
-from ppdiffusers.runtime.structure import NotPlain, flatten, rebuild
+from ppdiffusers.runtime.structure import NotPlain, compiled_methods, flatten, number_as_tensor, rebuild
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
 from ppdiffusers.runtime.weights import Fingerprint, WeightsFile, hash_weights, move_to_file, write_weights
@@ -67,7 +67,7 @@ def compile(layer: nn.Layer, dtype: Any = None, backend: str | None = None, mode
     engine = choose_engine(backend, dtype, _device(layer))
     decompile(layer)
     shared = _Shared(layer, engine, mode == "auto")
-    for name in getattr(type(layer), "compiled_methods", ("forward",)):
+    for name in compiled_methods(layer):
         object.__setattr__(layer, name, CompiledMethod(shared, name))
     return layer
 
@@ -87,8 +87,7 @@ def is_compiled(layer: nn.Layer) -> bool:
 
 def compile_when_it_pays(layer: nn.Layer) -> None:
     """Apply `compile(layer, mode="auto")` where that is safe: a float32 network on a CPU that nobody has changed."""
-    names = getattr(type(layer), "compiled_methods", ("forward",))
-    changed = any(name in layer.__dict__ for name in names)
+    changed = any(name in layer.__dict__ for name in compiled_methods(layer))
     usual = _device(layer) == "cpu" and all(parameter.dtype == paddle.float32 for parameter in layer.parameters())
     if usual and not changed:
         compile(layer, mode="auto")
@@ -181,8 +180,10 @@ class CompiledMethod:
     def _with_tensors(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Timesteps given as numbers become tensors: they change at every call."""
         names = getattr(type(self._shared.layer), self._name).__code__.co_varnames[1:]
-        args = tuple(_as_tensor(x) if name in _CHANGING else x for name, x in zip(names, args)) + args[len(names) :]
-        return args, {name: _as_tensor(x) if name in _CHANGING else x for name, x in kwargs.items()}
+        args = (
+            tuple(number_as_tensor(x) if name in _CHANGING else x for name, x in zip(names, args)) + args[len(names) :]
+        )
+        return args, {name: number_as_tensor(x) if name in _CHANGING else x for name, x in kwargs.items()}
 
     def _refresh(self) -> None:
         """Throw the programs away when the weights have changed."""
@@ -277,9 +278,3 @@ class Program:
 
     def __call__(self, tensors: list) -> Any:
         return rebuild(self._result, self._run(tensors))
-
-
-def _as_tensor(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value
-    return paddle.to_tensor(value, dtype="int64" if isinstance(value, int) else "float32")

@@ -22,7 +22,7 @@ from ppdiffusers.core.files import replace_folder
 from ppdiffusers.runtime.compiling import decompile
 from ppdiffusers.runtime.engines import OneDnn
 from ppdiffusers.runtime.engines.inference import InferenceRunner
-from ppdiffusers.runtime.structure import NotPlain, flatten, rebuild
+from ppdiffusers.runtime.structure import NotPlain, compiled_methods, flatten, number_as_tensor, rebuild
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
 
@@ -79,7 +79,7 @@ def export_programs(layers: Mapping[str, nn.Layer], run: Callable[[], Any], fold
 def _recorded(name: str, layer: nn.Layer, calls: dict[str, _Call]) -> Iterator[None]:
     """While this lasts, the first call of each compiled method of `layer` is noted."""
     decompile(layer)
-    methods = getattr(type(layer), "compiled_methods", ("forward",))
+    methods = compiled_methods(layer)
     for method in methods:
         object.__setattr__(layer, method, _recorder(_program_name(name, method), layer, method, calls))
     try:
@@ -103,11 +103,7 @@ def _recorder(name: str, layer: nn.Layer, method: str, calls: dict[str, _Call]) 
 
 def _with_tensors(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Numbers become tensors: in a deployed program all of them may change."""
-    return tuple(map(_as_tensor, args)), {name: _as_tensor(value) for name, value in kwargs.items()}
-
-
-def _as_tensor(value: Any) -> Any:
-    return paddle.to_tensor(value) if type(value) in (int, float) else value
+    return tuple(map(number_as_tensor, args)), {name: number_as_tensor(value) for name, value in kwargs.items()}
 
 
 def _program_name(name: str, method: str) -> str:

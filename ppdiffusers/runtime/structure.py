@@ -48,6 +48,18 @@ def flatten(value: Any, tensors: list) -> Template:
     raise NotPlain(f"{type(value).__name__} is neither a tensor nor plain data")
 
 
+def compiled_methods(layer: paddle.nn.Layer) -> tuple[str, ...]:
+    """The methods that a program stands for: what the class names, or `forward`."""
+    return getattr(type(layer), "compiled_methods", ("forward",))
+
+
+def number_as_tensor(value: Any) -> Any:
+    """A number that a program has to take as an input, as an int64 or float32 tensor; all else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return paddle.to_tensor(value, dtype="int64" if isinstance(value, int) else "float32")
+
+
 def rebuild(template: Template, tensors: Sequence) -> Any:
     """The inverse of `flatten`, with other tensors in the places of the first."""
     kind, content = template[0], template[1]

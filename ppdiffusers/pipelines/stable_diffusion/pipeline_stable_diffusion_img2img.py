@@ -155,13 +155,14 @@ class StableDiffusionImg2ImgPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
         *more_findings: list[str],
     ) -> None:
         """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
-            self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
-            checks.check_strength(strength),
-            checks.check_callbacks(
-                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
-            ),
+        super().check_inputs(
+            prompt,
+            strength,
+            callback_steps,
+            negative_prompt,
+            prompt_embeds,
+            negative_prompt_embeds,
+            callback_on_step_end_tensor_inputs,
             checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
             *more_findings,
         )

@@ -97,8 +97,7 @@ class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, Diffusion
             InputError: arguments that do not fit; all of them are listed.
         """
         tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
-        default_height, default_width = self._size(None, None)
-        height, width = height or default_height, width or default_width
+        height, width = self._size_of_each(height, width)
         prompts = checks.batch_of(prompt, prompt_embeds)
         channels = self.vae.config.latent_channels
         self.check_inputs(

@@ -56,10 +56,6 @@ class FromPictureMixin:
         count = batch_size * num_images_per_prompt
         return noised_image_latents(self.scheduler, self.vae, image, timestep, count, dtype, generator)[0]
 
-
-class FromPictureAloneMixin(FromPictureMixin, TextGuidedAloneMixin):
-    """The same for the pipelines that have no place for an image encoder, with all their components."""
-
     def check_inputs(
         self,
         prompt: Any,
@@ -81,3 +77,7 @@ class FromPictureAloneMixin(FromPictureMixin, TextGuidedAloneMixin):
             ),
             *more_findings,
         )
+
+
+class FromPictureAloneMixin(FromPictureMixin, TextGuidedAloneMixin):
+    """The same for the pipelines that have no place for an image encoder, with all their components."""
