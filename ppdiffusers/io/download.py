@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 from tqdm.auto import tqdm
 
-from ppdiffusers.core.environment import is_on
-from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.core.environment import is_on, read_number
+from ppdiffusers.core.errors import SourceError
 from ppdiffusers.io import web as web_module
 from ppdiffusers.io.snapshot import PARTIAL, FileRecord, Snapshot, agrees, digests_of
 from ppdiffusers.io.sources.base import Digest, RemoteFile
@@ -325,10 +325,8 @@ def _check_room(files: list[RemoteFile], folder: Path) -> None:
 
 
 def _workers() -> int:
-    text = os.environ.get("PPDIFFUSERS_DOWNLOAD_WORKERS", "8")
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"PPDIFFUSERS_DOWNLOAD_WORKERS is {text!r}.", expected="a number of downloads at a time")
-    return int(text)
+    """Files that are fetched at a time."""
+    return int(read_number("PPDIFFUSERS_DOWNLOAD_WORKERS", 8, "downloads at a time", low=1, high=256, whole=True))
 
 
 def bars_wanted() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import os
 import re
 import threading
 import time
@@ -12,7 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.core.environment import read_number
+from ppdiffusers.core.errors import SourceError
 from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.version import __version__
 
@@ -166,14 +166,7 @@ def answers(url: str) -> str | None:
 
 def timeout() -> float:
     """Seconds without a byte after which a connection counts as dead: `PPDIFFUSERS_TIMEOUT`, or 30."""
-    text = os.environ.get("PPDIFFUSERS_TIMEOUT", "30")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise InputError(f"PPDIFFUSERS_TIMEOUT is {text!r}.", expected="a number of seconds")
-    return seconds
+    return read_number("PPDIFFUSERS_TIMEOUT", 30, "seconds", low=0.1, high=86_400)
 
 
 def _asked_wait(response: requests.Response) -> float:

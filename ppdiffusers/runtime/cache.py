@@ -26,6 +26,7 @@ from typing import Any
 from filelock import FileLock
 
 import ppdiffusers
+from ppdiffusers.core.environment import read_number
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import cache_folder, replace_folder
 from ppdiffusers.io.snapshot import digest_of
@@ -56,11 +57,8 @@ def cache_root() -> Path:
 
 def size_limit() -> int:
     """Bytes that all entries together may take."""
-    text = os.environ.get("PPDIFFUSERS_PROGRAM_CACHE_GB", "20")
-    try:
-        return int(float(text) * 2**30)
-    except ValueError:
-        raise InputError(f"PPDIFFUSERS_PROGRAM_CACHE_GB is {text!r}.", expected="a number of gigabytes") from None
+    gigabytes = read_number("PPDIFFUSERS_PROGRAM_CACHE_GB", 20, "gigabytes", low=0, high=100_000)
+    return int(gigabytes * 2**30)
 
 
 def content_key(**parts: Any) -> str:
