@@ -115,15 +115,6 @@ def test_seconds_need_a_sample_rate(tmp_path):
         ours(audio_length_in_s=1.0)
 
 
-def test_the_progress_bar_can_be_turned_off(folder, capsys):
-    ours = DiffusionPipeline.from_pretrained(folder)
-    ours(num_inference_steps=2, generator=0)
-    assert "100%" in capsys.readouterr().err
-    ours.set_progress_bar_config(disable=True)
-    ours(num_inference_steps=2, generator=0)
-    assert capsys.readouterr().err == ""
-
-
 def test_nan_is_named(both, caplog):
     ours, _ = both
     bias = ours.unet.down_blocks[0].resnets[0].conv_1.bias

@@ -117,15 +117,6 @@ def test_saved_and_loaded_again(both, tmp_path):
     assert_pictures_agree(mine.images, reference.images)
 
 
-def test_the_progress_bar_can_be_turned_off(folder, capsys):
-    ours = DiffusionPipeline.from_pretrained(folder)
-    ours(generator=0, **SHORT)
-    assert "100%" in capsys.readouterr().err
-    ours.set_progress_bar_config(disable=True)
-    ours(generator=0, **SHORT)
-    assert capsys.readouterr().err == ""
-
-
 def test_everything_wrong_is_listed(both):
     with pytest.raises(InputError) as raised:
         both[0](batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")

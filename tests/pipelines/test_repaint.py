@@ -177,15 +177,6 @@ def test_what_does_not_fit_is_refused(both, changes, message):
         both[0](**{**SHORT, **changes})
 
 
-def test_the_progress_bar_can_be_turned_off(folder, capsys):
-    ours = DiffusionPipeline.from_pretrained(folder)
-    ours(generator=0, **SHORT)
-    assert "100%" in capsys.readouterr().err
-    ours.set_progress_bar_config(disable=True)
-    ours(generator=0, **SHORT)
-    assert capsys.readouterr().err == ""
-
-
 def test_nan_is_named(both, caplog):
     ours, _ = both
     ours.unet.conv_in.bias.set_value(paddle.full_like(ours.unet.conv_in.bias, float("nan")))

@@ -1,5 +1,5 @@
 """What the pipelines without a condition have in common, each against diffusers: the same call, the same pictures;
-saving, converting both ways, output types, progress bars, bad calls."""
+saving, converting both ways, output types, bad calls."""
 
 import json
 
@@ -103,16 +103,6 @@ def test_everything_wrong_is_listed(folders, name):
         ours(batch_size=2, generator=[1, 2, 3], num_inference_steps=2)
     with pytest.raises(InputError, match="not a generator"):
         ours(batch_size=2, generator=[1, "two"], num_inference_steps=2)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_progress_bar_can_be_turned_off(folders, name, capsys):
-    ours = DiffusionPipeline.from_pretrained(folders[name])
-    ours(num_inference_steps=4, generator=0, output_type="np")
-    assert "100%" in capsys.readouterr().err
-    ours.set_progress_bar_config(disable=True)
-    ours(num_inference_steps=4, generator=0, output_type="np")
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", NAMES)
