@@ -1,8 +1,8 @@
 """AI Studio: git repositories behind the interface of Gitea, asked for one file after the other.
 
-Its SDK speaks the same interface, but neither goes on with a broken download nor checks what arrived, and follows a
-file's content into a cache of its own. So the files come through our engine; address and token are found where the
-SDK finds them.
+Host, token and the description of a file are asked of its SDK where that is installed (io/sources/aistudio_client.py),
+and found in the same places where it is not. The files come through our engine either way: the SDK neither goes on with
+a broken download nor checks what arrived.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from typing import Any
 from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.io.sources.aistudio_client import TOKEN, AIStudioClient, find_client
 from ppdiffusers.io.sources.answers import as_size, parse_json, well_formed
 from ppdiffusers.io.sources.base import Digest, Hub, OpenModel, ProbedModel, RemoteFile
 from ppdiffusers.io.web import FetchError, Web
+from ppdiffusers.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 _ENDPOINT = "http://git.aistudio.baidu.com"
-_TOKEN_FILES = ("~/.cache/aistudio/.auth/token", "~/.cache/paddle/token")
+_ABSENT = (404, 410)
 # What git keeps in place of a large file.
 _POINTER = re.compile(rb"version https://git-lfs\S+\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
 
 
 class AIStudioHub(Hub):
-    """Honours `STUDIO_GIT_HOST` (or `AISTUDIO_ENDPOINT`) and `AISTUDIO_ACCESS_TOKEN` (or `AISTUDIO_TOKEN`)."""
+    """Honours `STUDIO_GIT_HOST` (or `AISTUDIO_ENDPOINT`), `AISTUDIO_ACCESS_TOKEN` (or `AISTUDIO_TOKEN`), and the token
+    that the SDK's command line keeps (under `AISTUDIO_CACHE_HOME` if that is set)."""
 
     name = "aistudio"
     title = "AI Studio"
@@ -34,7 +39,7 @@ class AIStudioHub(Hub):
 
     @property
     def endpoint(self) -> str:
-        chosen = os.environ.get("STUDIO_GIT_HOST") or os.environ.get("AISTUDIO_ENDPOINT") or _ENDPOINT
+        chosen = os.environ.get("STUDIO_GIT_HOST") or os.environ.get("AISTUDIO_ENDPOINT") or _usual_host()
         return chosen.rstrip("/")
 
     def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
@@ -42,28 +47,52 @@ class AIStudioHub(Hub):
             raise SourceError("Names of this hub have two parts.", where=model, expected="owner/name")
         if revision == "main":  # what the other hubs call it
             revision = self.default_revision
+        wants_token, client = token is not False, find_client()
         opened = _Model(web, self.name, model, revision, where=f"{self.endpoint}/api/v1/repos/{quote(model)}")
-        token = token if isinstance(token, str) else None if token is False else _token()
-        opened.headers = {"Authorization": f"token {token}"} if token else {}
+        opened.host = self.endpoint
+        opened.token = token if isinstance(token, str) else _token() if wants_token else None
+        # the SDK takes no proxies, and sends the environment's token where it is given none
+        if client is not None and client.describes and wants_token and not web.proxies:
+            opened.client = client
         return opened
 
 
 class _Model(ProbedModel):
-    headers: dict[str, str]
+    host: str
+    token: str | None = None
+    client: AIStudioClient | None = None
 
     def probe(self, path: str) -> RemoteFile | None:
         reference = "" if self.revision == AIStudioHub.default_revision else f"?ref={quote(self.revision, safe='')}"
         address = f"{quote(path, safe='')}{reference}"
         url = f"{self.where}/contents/{address}"
+        headers = {"Authorization": f"token {self.token}"} if self.token else {}
         try:
-            entry = parse_json(self.web.read(url, self.headers), url)
+            entry = self._told_by_client(path)
+            if entry is None:
+                entry = parse_json(self.web.read(url, headers), url)
         except FetchError as error:
-            if error.status in (404, 410):
+            if error.status in _ABSENT:
                 return None
             raise
         with well_formed("the description of a file", url):
             size, digest = _size_and_digest(entry)
-        return RemoteFile(path, f"{self.where}/media/{address}", size, digest, self.headers)
+        return RemoteFile(path, f"{self.where}/media/{address}", size, digest, headers)
+
+    def _told_by_client(self, path: str) -> dict[str, Any] | None:
+        """What the SDK says about a file. It asks a busy server once, and we go on asking: then, None."""
+        client = self.client
+        if client is None:
+            return None
+        try:
+            return client.describe(self.host, self.model, path, self.revision, self.token)
+        except FetchError as error:
+            if error.status in _ABSENT:
+                raise
+            if error.status is None:  # it is not asked again: it would wait for each file anew
+                self.client = None
+            logger.info("%s: %s %s; asking without it", error.where, error.what, "; ".join(error.problems))
+            return None
 
 
 def _size_and_digest(entry: dict[str, Any]) -> tuple[int | None, Digest | None]:
@@ -76,11 +105,21 @@ def _size_and_digest(entry: dict[str, Any]) -> tuple[int | None, Digest | None]:
     return as_size(entry["size"]), Digest("git-sha1", entry["sha"])
 
 
+def _usual_host() -> str:
+    client = find_client()
+    return _ENDPOINT if client is None else client.host
+
+
 def _token() -> str | None:
-    named = os.environ.get("AISTUDIO_ACCESS_TOKEN") or os.environ.get("AISTUDIO_TOKEN")
+    named = os.environ.get(TOKEN) or os.environ.get("AISTUDIO_TOKEN")
     if named:
         return named.strip()
-    for name in _TOKEN_FILES:
-        if Path(name).expanduser().is_file():
-            return Path(name).expanduser().read_text("utf-8").strip() or None
-    return None
+    client = find_client()
+    home = os.environ.get("AISTUDIO_CACHE_HOME", "~")
+    login = _read_token(Path(home, ".cache/aistudio/.auth/token")) if client is None else client.token()
+    return login or _read_token(Path("~/.cache/paddle/token"))  # paddlenlp's
+
+
+def _read_token(file: Path) -> str | None:
+    file = file.expanduser()
+    return file.read_text("utf-8").strip() if file.is_file() else None
