@@ -40,8 +40,6 @@ def main() -> None:
         args.prompt,
         image=pictures.load(args.image, side, side),
         mask_image=pictures.load_mask(args.mask, side, side),
-        height=side,
-        width=side,
         negative_prompt=args.negative_prompt,
         num_inference_steps=args.num_inference_steps or (3 if args.tiny else 50),
         generator=args.seed,

@@ -1,28 +1,17 @@
 """Every inference script runs as it is with `--tiny`, offline and without torch, and writes what it says."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted((ROOT / "examples" / "inference").glob("*-*.py"))
+from tests.support.scripts import ROOT, SCRIPTS, run_script
+
 RESULTS = {".png", ".wav", ".txt"}
-# What a user of Paddle alone does not have: a script that reaches for one of these fails.
-ABSENT = ("torch", "diffusers", "transformers", "huggingface_hub", "paddlenlp")
-BLOCK = f"import sys; sys.modules.update(dict.fromkeys({ABSENT!r}))"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_script_runs(script, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(BLOCK, encoding="utf-8")
-    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": paths, "PPDIFFUSERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), "--tiny", "--output_dir", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
+    done = run_script(script, tmp_path, "--tiny")
     assert done.returncode == 0, done.stderr[-3000:]
     # the tiny checkpoint that the script makes first lies in tiny/: its vocabularies are no results
     results = (path for path in (tmp_path / "out").rglob("*") if path.suffix in RESULTS)
