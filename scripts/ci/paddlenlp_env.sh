@@ -11,5 +11,14 @@ if [ ! -e "$venv/ready" ]; then
     "$venv/bin/python" -m pip install --quiet -e '.[cpu,paddlenlp]' 'pytest>=8' 'pytest-timeout>=2.3'
     touch "$venv/ready"
 fi
+oldest=$venv/aistudio-sdk-0.1.3
+if [ ! -e "$oldest" ]; then
+    "$venv/bin/python" -m pip install --quiet --no-deps --target "$oldest" 'aistudio-sdk==0.1.3'
+fi
 "$venv/bin/python" -m pip check
-"$venv/bin/python" -m pytest -p no:cacheprovider --confcutdir tests/paddlenlp_env tests/paddlenlp_env
+run_tests=("$venv/bin/python" -m pytest -p no:cacheprovider)
+"${run_tests[@]}" --confcutdir tests/paddlenlp_env tests/paddlenlp_env
+# AI Studio: all that its hub can do wrong, with the SDK that is installed and with the oldest that is supported
+"${run_tests[@]}" tests/io/hub/test_sources.py tests/io/hub/test_download.py -k aistudio
+PYTHONPATH=$oldest "${run_tests[@]}" --confcutdir tests/paddlenlp_env tests/paddlenlp_env/test_aistudio_sdk.py
+PYTHONPATH=$oldest "${run_tests[@]}" tests/io/hub/test_sources.py -k aistudio

@@ -24,6 +24,7 @@ def only_loopback(monkeypatch, tmp_path):
     for _, variable in PROTOCOLS.values():
         monkeypatch.setenv(variable, NOWHERE)
     monkeypatch.setenv("PPDIFFUSERS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AISTUDIO_CACHE_HOME", str(tmp_path / "home"))  # nobody is logged in
     monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "5")
     monkeypatch.setattr(web, "RETRY_WAITS", (0.01, 0.01, 0.01))
 

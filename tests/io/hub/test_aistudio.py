@@ -95,11 +95,10 @@ def test_the_sdk_gives_host_token_and_descriptions_and_our_engine_fetches(hub, f
     assert "AISTUDIO_ACCESS_TOKEN" not in os.environ, "what the SDK put there is taken away again"
 
 
-def test_without_the_sdk_the_same_arrives(hub, folder, tmp_path, monkeypatch, caplog):
-    login = tmp_path / "home/.cache/aistudio/.auth/token"
+def test_without_the_sdk_the_same_arrives(hub, folder, caplog):
+    login = Path(os.environ["AISTUDIO_CACHE_HOME"]) / ".cache/aistudio/.auth/token"
     login.parent.mkdir(parents=True)
     login.write_text("s3cret\n")
-    monkeypatch.setenv("AISTUDIO_CACHE_HOME", str(tmp_path / "home"))
     hub.token = "s3cret"
     with caplog.at_level(logging.INFO):
         assert arrives(folder)
