@@ -18,7 +18,7 @@ from ppdiffusers.cli.printing import say
 from ppdiffusers.version import __version__
 
 _PADDLES = ("paddlepaddle", "paddlepaddle-gpu")
-_PARTNERS = ("openvino", "paddlenlp", "torch", "diffusers", "transformers")
+_PARTNERS = ("openvino", "paddlenlp", "aistudio-sdk", "torch", "diffusers", "transformers")
 # In a process of its own: a broken installation may end the process that imports it.
 _ASK_PADDLE = """
 import json, paddle
@@ -56,6 +56,15 @@ def check_software() -> Section:
                     f"paddlenlp does not import: {error}. Releases that go together: "
                     "pip install 'ppdiffusers[paddlenlp]'",
                     f"paddlenlp 无法导入：{error}。安装相互兼容的版本：pip install 'ppdiffusers[paddlenlp]'",
+                )
+            )
+    if installed_version("aistudio-sdk"):
+        _, error = _import_elsewhere("import aistudio_sdk.hub; print(1)")
+        if error:
+            section.remarks.append(
+                say(
+                    f"aistudio-sdk does not import: {error}. AI Studio is asked without it.",
+                    f"aistudio-sdk 无法导入：{error}。将不通过它访问 AI Studio。",
                 )
             )
     return section

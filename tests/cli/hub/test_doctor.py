@@ -105,6 +105,17 @@ def test_a_partner_that_does_not_import(hubs, tmp_path):
     assert "aistudio-sdk is not installed: pip install aistudio-sdk" in output, "what the extra would have brought"
 
 
+def test_the_sdk_of_ai_studio(hubs, tmp_path):
+    """Its release; one that does not import hinders nobody, since AI Studio is asked without it."""
+    site = tmp_path / "site"
+    pretend_installed(site, "aistudio-sdk", "0.2.6")
+    (site / "aistudio_sdk.py").write_text("raise ValueError('Invalid ENV: x')")
+    code, output = run_doctor(PYTHONPATH=str(site))
+    assert code == 0
+    assert re.search(r"\n  aistudio-sdk +0\.2\.6\n", output)
+    assert "aistudio-sdk does not import: ValueError: Invalid ENV: x" in output.partition("What could be better:")[2]
+
+
 def test_a_clone_that_is_not_installed(monkeypatch):
     known = software.installed_version
     monkeypatch.setattr(software, "installed_version", lambda name: None if name == "ppdiffusers" else known(name))
