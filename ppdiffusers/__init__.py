@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ppdiffusers.runtime.memory import keep_freed_memory
 from ppdiffusers.runtime.threads import get_num_threads, prepare, set_num_threads
 from ppdiffusers.version import __version__
 
 prepare()
+keep_freed_memory()
 
 # public module -> the names that `ppdiffusers` offers from it
 _MODULES: dict[str, tuple[str, ...]] = {

@@ -18,6 +18,7 @@ from paddle import nn
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError
 from ppdiffusers.runtime import cache
 from ppdiffusers.runtime.engines import Engine, choose_engine
+from ppdiffusers.runtime.memory import memory_given_back
 from ppdiffusers.runtime.structure import NotPlain, compiled_methods, flatten, number_as_tensor, rebuild
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
@@ -120,8 +121,9 @@ class _Shared:
         self.generation += 1
         self.hash = hash_weights(layer)
         if not self.engine.on_gpu:
-            self.file = self._file()
-            move_to_file(layer, self.file)
+            with memory_given_back():
+                self.file = self._file()
+                move_to_file(layer, self.file)
         self._fingerprint = Fingerprint(layer, self.file)
 
     def _file(self) -> WeightsFile:
@@ -131,6 +133,10 @@ class _Shared:
             cache.discard(name)  # damaged in a way that keeps its size
         about = f"weights of {type(layer).__name__}"
         return WeightsFile(cache.find_or_make(name, about, lambda folder: write_weights(layer, folder)))
+
+    def weights_read_once(self) -> contextlib.AbstractContextManager[None]:
+        """Around what reads all weights from their file: they do not pile up in memory beside the engine's."""
+        return contextlib.nullcontext() if self.file is None else self.file.read_once()
 
     def size(self) -> int:
         """Bytes of all weights."""
@@ -232,9 +238,10 @@ class CompiledMethod:
         proof = f"verified-{key}"
         proven = cache.is_there(proof)
         if expected is None and not proven:  # before the engine has its own copy of the weights in memory
-            expected = self.eager(*args, **kwargs)
+            with shared.weights_read_once():
+                expected = self.eager(*args, **kwargs)
         try:
-            with contextlib.nullcontext() if shared.file is None else shared.file.read_once():
+            with memory_given_back(), shared.weights_read_once():
                 program = Program(shared, self, key, template, tensors)
             if not proven:
                 found = self._check(program(tensors), expected)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import paddle
 from paddle import nn
 
-from ppdiffusers.models.layers.attention import Attention
+from ppdiffusers.models.layers.attention import attention_in_one_piece
 from ppdiffusers.runtime.graph import Graph, graph_of_program
 from ppdiffusers.runtime.structure import Template, flatten, rebuild
 
@@ -63,7 +63,7 @@ def trace(layer: nn.Layer, method: Callable, arguments: Template, tensors: list[
     specs = [paddle.static.InputSpec(tensor.shape, tensor.dtype, name=f"input_{n}") for n, tensor in enumerate(tensors)]
     recorder = _Recorder(layer, method, arguments)
     recorder.eval()
-    attention = _attention_whole(layer) if whole else contextlib.nullcontext()
+    attention = attention_in_one_piece() if whole else contextlib.nullcontext()
     with paddle.no_grad(), attention, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle's, about what traced values do not have
         static = paddle.jit.to_static(recorder, input_spec=[specs], full_graph=True)
@@ -74,15 +74,3 @@ def trace(layer: nn.Layer, method: Callable, arguments: Template, tensors: list[
     outputs = paddle.utils.flatten(traced.outputs)
     graph = graph_of_program(traced.main_program, inputs, outputs, names)
     return Traced(graph, recorder.result, static)
-
-
-@contextlib.contextmanager
-def _attention_whole(layer: nn.Layer) -> Iterator[None]:
-    found = [(part, part.slice_size) for part in layer.sublayers() if isinstance(part, Attention)]
-    for part, _ in found:
-        part.slice_size = 2**31
-    try:
-        yield
-    finally:
-        for part, slice_size in found:
-            part.slice_size = slice_size

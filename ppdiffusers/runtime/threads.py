@@ -1,7 +1,11 @@
-"""How many threads compute.
+"""How many threads compute, and with which instructions.
 
 Paddle sets `OMP_NUM_THREADS=1` when it is imported, unless the variable is set already: its own kernels then use one
 core. So `import ppdiffusers` sets it first, to the number of physical cores, unless the user has set it.
+
+The MKL of 2019 that Paddle brings multiplies matrices with AVX2 on Intel's processors alone, unless
+`MKL_DEBUG_CPU_TYPE` says 5: eager mode is two to three times as fast with it on AMD's (measured on an EPYC). It is
+read at the first product, so that it can be set after Paddle was imported as well.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from pathlib import Path
 from ppdiffusers.core.errors import InputError
 
 _VARIABLE = "OMP_NUM_THREADS"
+_MKL_VARIABLE, _MKL_AVX2 = "MKL_DEBUG_CPU_TYPE", "5"
 _chosen: int | None = None
 
 
@@ -32,9 +37,19 @@ def _core_of(cpu: int) -> str:
 
 
 def prepare() -> None:
-    """Before Paddle is imported: let it use all cores, unless the user has said how many."""
+    """Before Paddle is imported: let it use all cores and their AVX2, unless the user has said otherwise."""
     if "paddle" not in sys.modules:
         os.environ[_VARIABLE] = str(get_num_threads())  # Paddle reads one number only
+    if _is_amd_with_avx2():
+        os.environ.setdefault(_MKL_VARIABLE, _MKL_AVX2)
+
+
+def _is_amd_with_avx2() -> bool:
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:  # not Linux
+        return False
+    return "AuthenticAMD" in words and "avx2" in words
 
 
 def set_num_threads(count: int) -> None:

@@ -1,8 +1,5 @@
 """How many threads compute: all physical cores, unless somebody says otherwise."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,20 +7,7 @@ import pytest
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.runtime import set_num_threads
 from ppdiffusers.runtime.threads import physical_cores
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(code: str, **variables: str | None) -> list[str]:
-    """What a new interpreter prints, one item per line."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **{k: v for k, v in variables.items() if v is not None}}
-    for name, value in variables.items():
-        if value is None:
-            environment.pop(name, None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
+from tests.support.interpreter import run
 
 REPORT = """
 import os
@@ -49,6 +33,16 @@ def test_set_num_threads_wins_before_and_after_paddle():
     assert run(REPORT.format(before="", between="ppdiffusers.set_num_threads(2)"), OMP_NUM_THREADS="3") == ["2", "2"]
     code = REPORT.format(before="import paddle", between="ppdiffusers.set_num_threads(5)")
     assert run(code, OMP_NUM_THREADS=None) == ["5", "5"]
+
+
+def test_mkl_uses_avx2_on_amd_too_unless_told_otherwise():
+    """And on other processors the variable is left alone."""
+    code = "import ppdiffusers, os; print(os.environ.get('MKL_DEBUG_CPU_TYPE'))"
+    facts = Path("/proc/cpuinfo").read_text().split()
+    expected = "5" if {"AuthenticAMD", "avx2"} <= set(facts) else "None"
+    assert run(code, MKL_DEBUG_CPU_TYPE=None) == [expected]
+    assert run(f"import paddle; {code}", MKL_DEBUG_CPU_TYPE=None) == [expected]
+    assert run(code, MKL_DEBUG_CPU_TYPE="4") == ["4"]
 
 
 def test_work_is_done_by_that_many_threads():

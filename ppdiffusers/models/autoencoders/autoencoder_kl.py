@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import paddle
-from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribution, Encoder
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.modeling_outputs import AutoencoderKLOutput, DecoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 from ppdiffusers.models.unets.unet_2d_blocks import check_block_types, check_channels, known_block_types
@@ -63,8 +63,8 @@ class AutoencoderKL(ModelMixin):
         }
         self.encoder = Encoder(in_channels, latent_channels, down_block_types, **shared)
         self.decoder = Decoder(latent_channels, out_channels, up_block_types, **shared)
-        self.quant_conv = nn.Conv2D(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None
-        self.post_quant_conv = nn.Conv2D(latent_channels, latent_channels, 1) if use_post_quant_conv else None
+        self.quant_conv = Conv2D(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None
+        self.post_quant_conv = Conv2D(latent_channels, latent_channels, 1) if use_post_quant_conv else None
         self.use_slicing = self.use_tiling = False
         side = sample_size[0] if isinstance(sample_size, (list, tuple)) else sample_size
         self.tile_sample_min_size = side

@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.models.layers.activations import get_activation
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.unets.unet_2d_blocks import BlockSettings, get_down_block, get_mid_block, get_up_block
 from ppdiffusers.utils.torch_utils import randn_tensor
 
@@ -42,7 +43,7 @@ class Encoder(nn.Layer):
         super().__init__()
         widths = [block_out_channels[0], *block_out_channels]
         last = len(block_out_channels) - 1
-        self.conv_in = nn.Conv2D(in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2D(in_channels, widths[0], 3, padding=1)
         self.down_blocks = nn.LayerList(
             [
                 get_down_block(
@@ -59,7 +60,7 @@ class Encoder(nn.Layer):
         self.mid_block = _mid_block(norm_num_groups, act_fn, widths[-1], mid_block_add_attention)
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[-1], epsilon=1e-6)
         self.conv_act = get_activation("silu")
-        self.conv_out = nn.Conv2D(widths[-1], 2 * out_channels if double_z else out_channels, 3, padding=1)
+        self.conv_out = Conv2D(widths[-1], 2 * out_channels if double_z else out_channels, 3, padding=1)
 
     def forward(self, sample: paddle.Tensor) -> paddle.Tensor:
         sample = self.conv_in(sample)
@@ -86,7 +87,7 @@ class Decoder(nn.Layer):
         reversed_widths = list(reversed(block_out_channels))
         widths = [reversed_widths[0], *reversed_widths]
         last = len(block_out_channels) - 1
-        self.conv_in = nn.Conv2D(in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2D(in_channels, widths[0], 3, padding=1)
         self.mid_block = _mid_block(norm_num_groups, act_fn, widths[0], mid_block_add_attention)
         self.up_blocks = nn.LayerList(
             [
@@ -104,7 +105,7 @@ class Decoder(nn.Layer):
         )
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[-1], epsilon=1e-6)
         self.conv_act = get_activation("silu")
-        self.conv_out = nn.Conv2D(widths[-1], out_channels, 3, padding=1)
+        self.conv_out = Conv2D(widths[-1], out_channels, 3, padding=1)
 
     def forward(self, sample: paddle.Tensor) -> paddle.Tensor:
         sample = self.mid_block(self.conv_in(sample))

@@ -8,6 +8,7 @@ from paddle import nn
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.autoencoders.vae import Decoder, Encoder
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.modeling_outputs import DecoderOutput, VQEncoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 from ppdiffusers.models.unets.unet_2d_blocks import check_block_types, check_channels, known_block_types
@@ -102,9 +103,9 @@ class VQModel(ModelMixin):
         }
         self.latent_width = latent_channels if vq_embed_dim is None else vq_embed_dim
         self.encoder = Encoder(in_channels, latent_channels, down_block_types, double_z=False, **shared)
-        self.quant_conv = nn.Conv2D(latent_channels, self.latent_width, 1)
+        self.quant_conv = Conv2D(latent_channels, self.latent_width, 1)
         self.quantize = VectorQuantizer(num_vq_embeddings, self.latent_width)
-        self.post_quant_conv = nn.Conv2D(self.latent_width, latent_channels, 1)
+        self.post_quant_conv = Conv2D(self.latent_width, latent_channels, 1)
         self.decoder = Decoder(latent_channels, out_channels, up_block_types, **shared)
 
     def encode(self, x: paddle.Tensor, return_dict: bool = True) -> VQEncoderOutput | tuple:

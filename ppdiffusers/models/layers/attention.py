@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -10,8 +14,23 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.activations import GEGLU, GELU, ApproximateGELU
 from ppdiffusers.models.layers.normalization import AdaLayerNorm
 
-# Score matrices are computed for as many heads at once as stay below this many elements (256 MB in float32).
-_SCORES_AT_ONCE = 2**26
+# Scores are computed in slices of this many elements: on a CPU 8 MB in float32, which stay in its cache from one
+# product to the other; on a GPU 256 MB.
+_SCORES_AT_ONCE = {"cpu": 2**21, "gpu": 2**26}
+# Very large pictures have larger slices instead of more: each is operations to trace and to start.
+_MOST_SLICES = 256
+
+_in_one_piece = contextvars.ContextVar("attention in one piece", default=False)
+
+
+@contextlib.contextmanager
+def attention_in_one_piece() -> Iterator[None]:
+    """While this lasts, attention is written without slices: for tracing, where one operation will stand for it."""
+    token = _in_one_piece.set(True)
+    try:
+        yield
+    finally:
+        _in_one_piece.reset(token)
 
 
 def as_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor | None:
@@ -30,33 +49,59 @@ def scaled_dot_product(
     upcast: bool = False,
     slice_size: int | None = None,
 ) -> paddle.Tensor:
-    """`softmax(q k^T * scale + bias) v`, a few heads at a time so that memory stays bounded; exact.
+    """`softmax(q k^T * scale + bias) v`, in slices of the heads and queries so that memory stays bounded; exact.
 
     Args:
         query: [R, Q, D] where R is batch times heads; key, value: [R, K, D].
         bias: added to the scores, broadcastable to [R, Q, K], such as 0 and -10000 for a mask.
         upcast: compute scores and softmax in float32.
-        slice_size: rows of R at once; by default as many as fit `_SCORES_AT_ONCE`.
+        slice_size: rows of R at once, at the most.
     """
     rows, queries, _ = query.shape
-    keys = key.shape[1]
-    at_once = slice_size or max(1, _SCORES_AT_ONCE // (queries * keys))
     if bias is not None and bias.shape[0] not in (1, rows):
         raise InputError(f"attention mask for {bias.shape[0]} rows, where batch times heads is {rows}")
+    rows_at_once, queries_at_once = _slices(rows, queries, key.shape[1], slice_size)
 
-    def attend(start: int) -> paddle.Tensor:
-        stop = min(start + at_once, rows)
-        q, k = query[start:stop] * scale, key[start:stop]
+    def attend(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
+        q = q * scale
         if upcast:
             q, k = q.astype("float32"), k.astype("float32")
-        scores = paddle.matmul(q, k, transpose_y=True)  # [r, Q, K]
+        scores = paddle.matmul(q, k, transpose_y=True)  # [r, q, K]
         if bias is not None:
-            scores = scores + (bias if bias.shape[0] == 1 else bias[start:stop]).astype(scores.dtype)
-        return paddle.matmul(F.softmax(scores, axis=-1).astype(value.dtype), value[start:stop])
+            scores = scores + bias.astype(scores.dtype)
+        return paddle.matmul(F.softmax(scores, axis=-1).astype(v.dtype), v)
 
-    if at_once >= rows:
-        return attend(0)
-    return paddle.concat([attend(start) for start in range(0, rows, at_once)], axis=0)
+    def attend_rows(start: int) -> paddle.Tensor:
+        """All queries of a few rows."""
+        q, k, v, b = (_part(x, 0, start, rows_at_once) for x in (query, key, value, bias))
+        starts = range(0, queries, queries_at_once)
+        return _join(
+            [attend(_part(q, 1, n, queries_at_once), k, v, _part(b, 1, n, queries_at_once)) for n in starts], 1
+        )
+
+    return _join([attend_rows(start) for start in range(0, rows, rows_at_once)], 0)
+
+
+def _slices(rows: int, queries: int, keys: int, slice_size: int | None) -> tuple[int, int]:
+    """How many rows, and how many of their queries, to compute at once."""
+    if _in_one_piece.get():
+        return rows, queries
+    limit = _SCORES_AT_ONCE["gpu" if paddle.get_device().startswith("gpu") else "cpu"]
+    limit = max(limit, rows * queries * keys // _MOST_SLICES)
+    if queries * keys <= limit:
+        return min(slice_size or rows, rows, limit // (queries * keys)), queries
+    return 1, max(1, limit // keys)
+
+
+def _part(x: paddle.Tensor | None, axis: int, start: int, count: int) -> paddle.Tensor | None:
+    """`count` of the tensor's slices along an axis; the tensor itself where they are all, or where one is for all."""
+    if x is None or x.shape[axis] in (1, count):
+        return x
+    return x[start : start + count] if axis == 0 else x[:, start : start + count]
+
+
+def _join(parts: list[paddle.Tensor], axis: int) -> paddle.Tensor:
+    return parts[0] if len(parts) == 1 else paddle.concat(parts, axis=axis)
 
 
 class Attention(nn.Layer):

@@ -8,6 +8,7 @@ from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.layers.activations import get_activation
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.layers.normalization import AdaGroupNorm
 from ppdiffusers.models.layers.sampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample, repeat_pixels
 
@@ -56,18 +57,18 @@ class ResnetBlock2D(nn.Layer):
         self.skip_time_act, self.output_scale_factor = skip_time_act, output_scale_factor
 
         self.norm1 = nn.GroupNorm(groups, in_channels, epsilon=eps)
-        self.conv1 = nn.Conv2D(in_channels, out_channels, conv_size, padding=conv_size // 2)
+        self.conv1 = Conv2D(in_channels, out_channels, conv_size, padding=conv_size // 2)
         self.time_emb_proj = None
         if temb_channels is not None:
             self.time_emb_proj = nn.Linear(temb_channels, out_channels * (2 if self.scale_shift else 1))
         self.norm2 = nn.GroupNorm(groups_out or groups, out_channels, epsilon=eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2D(out_channels, out_channels, conv_size, padding=conv_size // 2)
+        self.conv2 = Conv2D(out_channels, out_channels, conv_size, padding=conv_size // 2)
         self.nonlinearity = get_activation(non_linearity)
         self.resample = _resampler(in_channels, up, down, kernel)
         self.conv_shortcut = None
         if in_channels != out_channels if use_in_shortcut is None else use_in_shortcut:
-            self.conv_shortcut = nn.Conv2D(in_channels, out_channels, 1)
+            self.conv_shortcut = Conv2D(in_channels, out_channels, 1)
 
     def forward(self, input_tensor: paddle.Tensor, temb: paddle.Tensor | None = None) -> paddle.Tensor:
         hidden_states = self.nonlinearity(self.norm1(input_tensor))  # [B, C, H, W]
@@ -115,12 +116,12 @@ class ResnetBlockCondNorm2D(nn.Layer):
         super().__init__()
         result = conv_2d_out_channels or out_channels
         self.norm1 = AdaGroupNorm(temb_channels, in_channels, groups, eps)
-        self.conv1 = nn.Conv2D(in_channels, out_channels, 3, padding=1)
+        self.conv1 = Conv2D(in_channels, out_channels, 3, padding=1)
         self.norm2 = AdaGroupNorm(temb_channels, out_channels, groups_out, eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2D(out_channels, result, 3, padding=1)
+        self.conv2 = Conv2D(out_channels, result, 3, padding=1)
         self.nonlinearity = get_activation(non_linearity)
-        self.conv_shortcut = None if in_channels == result else nn.Conv2D(in_channels, result, 1, bias_attr=False)
+        self.conv_shortcut = None if in_channels == result else Conv2D(in_channels, result, 1, bias_attr=False)
 
     def forward(self, x: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
         """x: [B, C, H, W]; temb: [B, T]."""

@@ -7,6 +7,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppdiffusers.models.layers.conv import Conv2D
+
 FIR_KERNEL = (1, 3, 3, 1)
 
 
@@ -38,7 +40,7 @@ class Upsample2D(nn.Layer):
         super().__init__()
         self.conv_name = name if use_conv else None
         if use_conv:
-            self.add_sublayer(name, nn.Conv2D(channels, out_channels or channels, 3, padding=1))
+            self.add_sublayer(name, Conv2D(channels, out_channels or channels, 3, padding=1))
 
     def forward(self, x: paddle.Tensor, output_size: tuple[int, int] | None = None) -> paddle.Tensor:
         height, width = x.shape[2:]
@@ -60,7 +62,7 @@ class Downsample2D(nn.Layer):
         self.pad_after = use_conv and padding == 0
         self.conv = None
         if use_conv:
-            self.conv = nn.Conv2D(channels, out_channels or channels, 3, stride=2, padding=padding)
+            self.conv = Conv2D(channels, out_channels or channels, 3, stride=2, padding=padding)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if self.conv is None:

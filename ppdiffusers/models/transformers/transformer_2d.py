@@ -10,6 +10,7 @@ from paddle import nn
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.attention import BasicTransformerBlock, as_bias
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.layers.embeddings import ImagePositionalEmbeddings, as_timesteps
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
@@ -125,7 +126,7 @@ class Transformer2DModel(ModelMixin):
     def _projection(self, channels: int, out_channels: int) -> nn.Layer:
         if self.use_linear_projection:
             return nn.Linear(channels, out_channels)
-        return nn.Conv2D(channels, out_channels, 1)
+        return Conv2D(channels, out_channels, 1)
 
     def forward(
         self,

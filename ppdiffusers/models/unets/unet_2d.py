@@ -9,6 +9,7 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.layers.embeddings import GaussianFourierProjection, TimestepEmbedding, Timesteps, as_timesteps
 from ppdiffusers.models.modeling_outputs import UNet2DOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
@@ -81,7 +82,7 @@ class UNet2DModel(ModelMixin):
             downsample_padding=downsample_padding,
             attention_head_dim=attention_head_dim,
         )
-        self.conv_in = nn.Conv2D(in_channels, first, 3, padding=1)
+        self.conv_in = Conv2D(in_channels, first, 3, padding=1)
         timestep_input_dim = first
         if time_embedding_type == "fourier":
             self.time_proj = GaussianFourierProjection(embedding_size=first, scale=16)
@@ -144,7 +145,7 @@ class UNet2DModel(ModelMixin):
         groups_out = norm_num_groups if norm_num_groups is not None else min(first // 4, 32)
         self.conv_norm_out = nn.GroupNorm(groups_out, first, epsilon=norm_eps)
         self.conv_act = nn.Silu()
-        self.conv_out = nn.Conv2D(first, out_channels, 3, padding=1)
+        self.conv_out = Conv2D(first, out_channels, 3, padding=1)
 
     def _check_config(self) -> None:
         config = self.config

@@ -15,6 +15,7 @@ from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.attention import Attention
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.layers.resnet import ResnetBlock2D
 from ppdiffusers.models.layers.sampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample
 from ppdiffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
@@ -265,7 +266,7 @@ class SkipDownBlock2D(Checkpointed):
         self.resnet_down = None
         if resample:
             self.resnet_down = resnet(out_channels, use_in_shortcut=True, down=True, kernel="fir")
-            self.skip_conv = nn.Conv2D(3, out_channels, 1)
+            self.skip_conv = Conv2D(3, out_channels, 1)
 
     def forward(
         self, hidden_states: paddle.Tensor, temb: paddle.Tensor, skip_sample: paddle.Tensor
@@ -325,7 +326,7 @@ class SkipUpBlock2D(Checkpointed):
                 up=True,
                 kernel="fir",
             )
-            self.skip_conv = nn.Conv2D(out_channels, 3, 3, padding=1)
+            self.skip_conv = Conv2D(out_channels, 3, 3, padding=1)
             self.skip_norm = nn.GroupNorm(groups_out, out_channels, epsilon=settings.resnet_eps)
             self.act = nn.Silu()
 

@@ -12,6 +12,7 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.layers.activations import get_activation
 from ppdiffusers.models.layers.attention import as_bias
+from ppdiffusers.models.layers.conv import Conv2D
 from ppdiffusers.models.layers.embeddings import (
     GaussianFourierProjection,
     TextTimeEmbedding,
@@ -245,7 +246,7 @@ class UNet2DConditionModel(ModelMixin):
 
     def _outer_layer(self, in_channels: int, out_channels: int, kernel: int) -> nn.Layer:
         """The first and the last layer."""
-        return nn.Conv2D(in_channels, out_channels, kernel, padding=(kernel - 1) // 2)
+        return Conv2D(in_channels, out_channels, kernel, padding=(kernel - 1) // 2)
 
     def _check_config(self) -> None:
         config = self.config
