@@ -2,7 +2,7 @@
 
 from tests.support.interpreter import run
 
-BLOCK_MB, TIMES = 64, 10
+BLOCK_MB, TIMES = 64, 50
 PAGES = BLOCK_MB * 2**20 // 4096
 
 FAULTS = f"""
@@ -39,7 +39,7 @@ def test_results_lie_where_others_were_freed():
     (kept,) = run(FAULTS)
     (usual,) = run(FAULTS, MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")
     assert int(usual) > PAGES * TIMES * 0.9, "whoever sets the variables of the C library is heard"
-    assert int(kept) < int(usual) / 2, "the same pages again, but for those of a few more blocks at first"
+    assert int(kept) < int(usual) / 3, "the same pages again, but for those of a few more blocks at first"
 
 
 def test_it_is_given_back_around_what_takes_much():
