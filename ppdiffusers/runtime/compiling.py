@@ -34,8 +34,8 @@ _WORTH_SECONDS = 0.5
 _COMPILE_SECONDS, _COMPILE_SECONDS_PER_GB = 3.0, 4.0
 # In "auto", how many more calls like the last one are expected.
 _EXPECTED_CALLS = 4
-# What tracing, compiling and comparing raise (Paddle: AssertionError for what a program cannot do).
-_REASONS_TO_STAY_EAGER = (PPDiffusersError, ValueError, RuntimeError, TypeError, LookupError, AssertionError)
+# What tracing, compiling and comparing raise (Paddle: AssertionError for what a program cannot do), and full disks.
+_REASONS_TO_STAY_EAGER = (PPDiffusersError, ValueError, RuntimeError, TypeError, LookupError, AssertionError, OSError)
 # Arguments whose numbers change from call to call: they become tensors, so that one program serves all.
 _CHANGING = ("timestep", "timesteps")
 
@@ -109,6 +109,7 @@ class _Shared:
         self.file: WeightsFile | None = None
         self.hash = ""
         self.generation = 0
+        self.gave_up = False
         self._fingerprint: Fingerprint | None = None
 
     def stale(self) -> bool:
@@ -164,7 +165,8 @@ class CompiledMethod:
         return getattr(type(self._shared.layer), self._name)(self._shared.layer, *args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._shared.layer.training or self._shared.auto and paddle.is_grad_enabled():
+        shared = self._shared
+        if shared.gave_up or shared.layer.training or shared.auto and paddle.is_grad_enabled():
             return self.eager(*args, **kwargs)
         tensors: list[paddle.Tensor] = []
         try:
@@ -176,9 +178,10 @@ class CompiledMethod:
         form = json.dumps([template, [[str(t.dtype), list(t.shape)] for t in tensors], get_num_threads()])
         if form in self._refused:
             return self.eager(*args, **kwargs)
-        if self._shared.auto and form not in self._programs:
+        if shared.auto and form not in self._programs:
             return self._perhaps(form, template, tensors, args, kwargs)
-        self._refresh()
+        if not self._refresh():
+            return self.eager(*args, **kwargs)
         if form in self._programs:
             return self._programs[form](tensors)
         return self._first(form, template, tensors, args, kwargs)
@@ -191,19 +194,30 @@ class CompiledMethod:
         )
         return args, {name: number_as_tensor(x) if name in _CHANGING else x for name, x in kwargs.items()}
 
-    def _refresh(self) -> None:
-        """Throw the programs away when the weights have changed."""
+    def _refresh(self) -> bool:
+        """Throw the programs away when the weights have changed; False if the cache cannot take the weights."""
         if self._shared.stale():
-            self._shared.take_weights()
+            try:
+                self._shared.take_weights()
+            except OSError as error:
+                self._shared.gave_up = True
+                logger.warning(
+                    "%s is not compiled and computes in eager mode: its weights cannot be written to %s: %s. Make room "
+                    "there, or set PPDIFFUSERS_CACHE to a folder elsewhere, and call compile() again.",
+                    type(self._shared.layer).__name__,
+                    cache.cache_root(),
+                    error,
+                )
+                return False
         if self._generation != self._shared.generation:
             self._generation = self._shared.generation
             self._programs.clear()
             self._refused.clear()
+        return True
 
     def _perhaps(self, form: str, template: list, tensors: list, args: tuple, kwargs: dict) -> Any:
         """In "auto": eager, until calls of this form have taken long enough for a compile to pay."""
-        if self._eager_seconds.get(form, 0) * _EXPECTED_CALLS >= self._cost():
-            self._refresh()
+        if self._eager_seconds.get(form, 0) * _EXPECTED_CALLS >= self._cost() and self._refresh():
             return self._first(form, template, tensors, args, kwargs)
         start = time.perf_counter()
         result = self.eager(*args, **kwargs)
@@ -211,8 +225,7 @@ class CompiledMethod:
         if seconds < _WORTH_SECONDS:
             return result
         self._eager_seconds[form] = self._eager_seconds.get(form, 0) + seconds
-        if self._eager_seconds[form] * _EXPECTED_CALLS >= self._cost():
-            self._refresh()
+        if self._eager_seconds[form] * _EXPECTED_CALLS >= self._cost() and self._refresh():
             self._first(form, template, tensors, args, kwargs, expected=result)
         return result
 

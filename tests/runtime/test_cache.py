@@ -210,3 +210,32 @@ def test_weights_lie_in_memory_once(program_cache):
     for name, parameter in unet.named_parameters():
         assert any(start <= parameter.data_ptr() < end for start, end in ranges), name
         assert name in table
+
+
+FULL_DISK = """
+import resource
+import paddle
+from ppdiffusers.runtime import compile
+from ppdiffusers.runtime.verify import distance
+from tests.runtime.support import tiny_unet, unet_inputs
+unet = tiny_unet()
+with paddle.no_grad():
+    expected = unet(*unet_inputs()).sample
+    if {weights_are_there}:
+        compile(unet, backend="openvino")
+        unet(*unet_inputs(batch=1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # what is written beyond that fails
+    compile(unet, backend={backend!r})
+    print(max(distance(unet(*unet_inputs()).sample, expected) for _ in range(2)))
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("weights_are_there", [False, True], ids=["weights", "program"])
+def test_a_full_disk_keeps_nobody_from_a_result(backend, weights_are_there, program_cache):
+    code = FULL_DISK.format(backend=backend, weights_are_there=weights_are_there)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 1e-5
+    assert done.stderr.count("computes in eager mode") == 1, "one warning, not one at each call"
+    assert not list(program_cache.rglob("*.part")), "nothing half-written stays"
