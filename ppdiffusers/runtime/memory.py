@@ -18,7 +18,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _USER_HAS_SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
 # Larger blocks, such as those of whole checkpoints, come and go seldom.
 _KEPT_UP_TO, _KEPT_IN_ALL = 2**27, 2**31 - 1
-# What glibc arrives at by itself when a program frees large blocks.
+# What glibc arrives at by itself when a program frees large blocks; older ones do not take more than this.
 _USUAL_UP_TO, _USUAL_IN_ALL = 2**25, 2**26
 
 
@@ -33,7 +33,8 @@ def _glibc() -> ctypes.CDLL | None:
 
 def _keep(up_to: int, in_all: int) -> None:
     if _glibc() is not None:
-        _glibc().mallopt(_M_MMAP_THRESHOLD, up_to)
+        if not _glibc().mallopt(_M_MMAP_THRESHOLD, up_to):
+            _glibc().mallopt(_M_MMAP_THRESHOLD, _USUAL_UP_TO)
         _glibc().mallopt(_M_TRIM_THRESHOLD, in_all)
 
 

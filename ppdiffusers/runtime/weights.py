@@ -8,7 +8,6 @@ it and forgets it when memory is short.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import mmap
@@ -25,6 +24,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.runtime.threads import get_num_threads
+from ppdiffusers.utils.arrays import array_view
 
 _FILE, _TABLE = "weights.bin", "weights.json"
 _PAGE = 4096
@@ -37,16 +37,6 @@ def tensors_of(layer: nn.Layer) -> Iterator[tuple[str, paddle.Tensor]]:
     """Parameters and buffers with their state-dict keys."""
     yield from layer.named_parameters()
     yield from layer.named_buffers()
-
-
-def array_view(tensor: paddle.Tensor) -> np.ndarray:
-    """The memory of a CPU tensor as an array, without a copy; the tensor has to outlive it."""
-    dtype = np.dtype(str(tensor.dtype).rpartition(".")[2])
-    if not tensor.size:
-        return np.empty(tensor.shape, dtype)
-    size = tensor.size * tensor.element_size()
-    raw = (ctypes.c_byte * size).from_address(tensor.data_ptr())
-    return np.frombuffer(raw, np.uint8).view(dtype).reshape(tensor.shape)
 
 
 def hash_weights(layer: nn.Layer) -> str:

@@ -16,7 +16,7 @@ from openvino import opset15 as ops
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.runtime.engines.openvino_operations import TABLE
 from ppdiffusers.runtime.graph import Graph, Operation
-from ppdiffusers.runtime.weights import array_view
+from ppdiffusers.utils.arrays import array_view
 
 _DTYPES = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -169,4 +169,7 @@ class OpenVinoRunner:
         results = self._request.infer(
             [array_view(tensor) for tensor in together], share_inputs=True, share_outputs=True
         )
-        return [paddle.to_tensor(np.asarray(results[n])) for n in range(len(results))]
+        outputs = [paddle.to_tensor(np.asarray(results[n])) for n in range(len(results))]
+        # what the calculation needed beside the weights: 770 MB for a VAE at 512x512, which the next network can use
+        self._compiled.release_memory()
+        return outputs
