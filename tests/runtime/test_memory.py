@@ -81,7 +81,7 @@ def test_openvino_gives_back_what_it_needed_for_a_call(tmp_path):
 
 
 def test_an_older_c_library_gets_the_most_it_takes(monkeypatch):
-    """glibc before 2.35 refuses to keep blocks of more than 32 MB, and would then keep none of more than 128 KB."""
+    """Older ones refuse to keep blocks of more than 32 MB, and would then keep none of more than 128 KB."""
     taken = {}
 
     class Older:
