@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import time
 from typing import Any
 
@@ -55,7 +56,8 @@ def compile(layer: nn.Layer, dtype: Any = None, backend: str | None = None, mode
             or "bfloat16" (within 5e-2, where the processor has it).
         backend: on a CPU "openvino" or "onednn", by default the first of them that is installed; on a GPU "gpu"
                 (the default), "cinn" or "tensorrt".
-        mode: "on", or "auto": compile when a call takes so long that compiling pays.
+        mode: "on", or "auto": compile when a call takes so long that compiling pays; where an earlier process found
+            that it does, from the first call on.
 
     Raises:
         InputError: an unknown backend, dtype or mode, or half-precision weights on a CPU.
@@ -216,18 +218,36 @@ class CompiledMethod:
         return True
 
     def _perhaps(self, form: str, template: list, tensors: list, args: tuple, kwargs: dict) -> Any:
-        """In "auto": eager, until calls of this form have taken long enough for a compile to pay."""
-        if self._eager_seconds.get(form, 0) * _EXPECTED_CALLS >= self._cost() and self._refresh():
+        """In "auto": eager, until calls of this form have taken long enough for a compile to pay, here or in an earlier
+        process."""
+        if form not in self._eager_seconds:
+            self._eager_seconds[form] = math.inf if cache.is_there(self._pays(form)) else 0.0
+        if self._eager_seconds[form] * _EXPECTED_CALLS >= self._cost() and self._refresh():
             return self._first(form, template, tensors, args, kwargs)
         start = time.perf_counter()
         result = self.eager(*args, **kwargs)
         seconds = time.perf_counter() - start
         if seconds < _WORTH_SECONDS:
             return result
-        self._eager_seconds[form] = self._eager_seconds.get(form, 0) + seconds
+        self._eager_seconds[form] += seconds
         if self._eager_seconds[form] * _EXPECTED_CALLS >= self._cost() and self._refresh():
             self._first(form, template, tensors, args, kwargs, expected=result)
         return result
+
+    def _pays(self, form: str) -> str:
+        """The cache's entry that says that calls of this form take long enough, whatever the weights are."""
+        return f"pays-{self._key(form)}"
+
+    def _key(self, form: str, **more: str) -> str:
+        shared = self._shared
+        return cache.content_key(
+            layer=f"{type(shared.layer).__module__}.{type(shared.layer).__qualname__}.{self._name}",
+            source=cache.source_hash(type(shared.layer)),
+            config=repr(getattr(shared.layer, "config", None)),
+            form=form,
+            engine=shared.engine.identity(),
+            **more,
+        )
 
     def _cost(self) -> float:
         return _COMPILE_SECONDS + _COMPILE_SECONDS_PER_GB * self._shared.size() / 2**30
@@ -240,14 +260,7 @@ class CompiledMethod:
             oldest = next(iter(self._programs))
             self._dropped.add(oldest)
             del self._programs[oldest]
-        key = cache.content_key(
-            weights=shared.hash,
-            layer=f"{type(shared.layer).__module__}.{type(shared.layer).__qualname__}.{self._name}",
-            source=cache.source_hash(type(shared.layer)),
-            config=repr(getattr(shared.layer, "config", None)),
-            form=form,
-            engine=shared.engine.identity(),
-        )
+        key = self._key(form, weights=shared.hash)
         proof = f"verified-{key}"
         proven = cache.is_there(proof)
         if expected is None and not proven:  # before the engine has its own copy of the weights in memory
@@ -260,6 +273,9 @@ class CompiledMethod:
                 found = self._check(program(tensors), expected)
                 about = f"{type(shared.layer).__name__}.{self._name} agrees with eager mode: {found:.1e}"
                 cache.find_or_make(proof, about, lambda folder: None)
+            if shared.auto:
+                about = f"{type(shared.layer).__name__}.{self._name} takes long enough to be compiled"
+                cache.find_or_make(self._pays(form), about, lambda folder: None)
         except _REASONS_TO_STAY_EAGER as error:
             logger.warning(
                 "%s.%s is not compiled for these arguments, and computes in eager mode: %s",

@@ -238,6 +238,26 @@ def test_auto_compiles_only_what_takes_long(program_cache, monkeypatch):
         assert relative_distance(unet(*unet_inputs()).sample, wanted) <= 1e-4
 
 
+def test_auto_remembers_what_takes_long(program_cache, monkeypatch, caplog):
+    """A later process runs the program from its first call on; other weights are compared with eager mode first."""
+    with paddle.no_grad(), monkeypatch.context() as long_calls:
+        wanted = tiny_unet()(*unet_inputs()).sample
+        for name in ("_WORTH_SECONDS", "_COMPILE_SECONDS", "_COMPILE_SECONDS_PER_GB"):
+            long_calls.setattr(f"ppdiffusers.runtime.compiling.{name}", 0.0)
+        compile(tiny_unet(), mode="auto")(*unet_inputs())
+    with paddle.no_grad(), monkeypatch.context() as no_eager:
+        no_eager.setattr(CompiledMethod, "eager", None)
+        assert relative_distance(compile(tiny_unet(), mode="auto")(*unet_inputs()).sample, wanted) <= 1e-4
+    other = tiny_unet()
+    other.conv_out.weight.set_value(other.conv_out.weight * 2)
+    with paddle.no_grad():
+        wanted = other(*unet_inputs()).sample
+        compile(other, mode="auto")
+        for _ in range(2):
+            assert relative_distance(other(*unet_inputs()).sample, wanted) <= 1e-4
+    assert not refused(caplog)
+
+
 class Twice(paddle.nn.Layer):
     """Returns one tensor in two places, and does not read its second argument."""
 

@@ -63,7 +63,7 @@ def test_by_default_networks_are_compiled_when_it_pays(folder, program_cache, mo
     for _ in range(2):
         assert np.abs(pipe(PROMPTS[0], **CALL, generator=3).images - wanted).max() <= 2e-3
     made = {path.name.partition("-")[0] for path in program_cache.iterdir() if path.name[0] != "."}
-    assert made == {"program", "verified", "weights"}
+    assert made == {"pays", "program", "verified", "weights"}
 
 
 @pytest.mark.parametrize("how", ["argument", "variable"])
