@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, 
 TEXT = {**TEXT, "vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 2}
 SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 STEPS = 4
+SECOND = "ppdiffusers openvino float32, second process"
 
 
 def inputs(workload: str) -> tuple:
@@ -104,9 +106,7 @@ class Torch:
         arrays = [argument.numpy() for argument in arguments]
         return lambda: request.infer(arrays)
 
-    def _prepare_image(self) -> Callable[[], Any] | None:
-        if self.kind == "openvino":
-            return None
+    def _prepare_image(self) -> Callable[[], Any]:
         import diffusers
         import transformers
 
@@ -138,6 +138,8 @@ class Ours:
         self.paddle, self.backend, self.dtype = paddle, backend, dtype
 
     def prepare(self, workload: str) -> Callable[[], Any]:
+        # a second process of this contender has the same weights and finds its programs, others do not
+        self.paddle.seed(zlib.crc32(f"{self.backend} {self.dtype} {workload}".encode()))
         from ppdiffusers import AutoencoderKL, UNet2DConditionModel
         from ppdiffusers.transformers import CLIPTextConfig, CLIPTextModel
 
@@ -190,6 +192,7 @@ CONTENDERS: dict[str, Callable[[], Any]] = {
     "OpenVINO from the torch model float32": lambda: Torch("openvino", "float32"),
     "ppdiffusers eager float32": lambda: Ours("eager", "float32"),
     "ppdiffusers openvino float32": lambda: Ours("openvino", "float32"),
+    SECOND: lambda: Ours("openvino", "float32"),
     "ppdiffusers openvino bfloat16": lambda: Ours("openvino", "bfloat16"),
     "ppdiffusers onednn float32": lambda: Ours("onednn", "float32"),
     "ppdiffusers onednn bfloat16": lambda: Ours("onednn", "bfloat16"),

@@ -13,6 +13,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -137,9 +138,14 @@ class _Shared:
         about = f"weights of {type(layer).__name__}"
         return WeightsFile(cache.find_or_make(name, about, lambda folder: write_weights(layer, folder)))
 
-    def weights_read_once(self) -> contextlib.AbstractContextManager[None]:
-        """Around what reads all weights from their file: they do not pile up in memory beside the engine's."""
+    def weights_read_once(self) -> contextlib.AbstractContextManager[dict[str, np.ndarray] | None]:
+        """The weights in their file: what is read of them does not pile up in memory beside the engine's."""
         return contextlib.nullcontext() if self.file is None else self.file.read_once()
+
+    def forget_weights(self) -> None:
+        """Free the memory of what was read through the layer of the weights in their file."""
+        if self.file is not None:
+            self.file.forget()
 
     def size(self) -> int:
         """Bytes of all weights."""
@@ -264,10 +270,10 @@ class CompiledMethod:
         proof = f"verified-{key}"
         proven = cache.is_there(proof)
         if expected is None and not proven:  # before the engine has its own copy of the weights in memory
-            with shared.weights_read_once():
-                expected = self.eager(*args, **kwargs)
+            expected = self.eager(*args, **kwargs)
+        shared.forget_weights()
         try:
-            with memory_given_back(), shared.weights_read_once():
+            with memory_given_back():
                 program = Program(shared, self, key, template, tensors)
             if not proven:
                 found = self._check(program(tensors), expected)
@@ -310,7 +316,9 @@ class Program:
             lambda folder: shared.engine.write(folder, layer, method.eager, template, tensors),
         )
         self._result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        self._run = shared.engine.load(folder, None if shared.file is None else shared.file.arrays)
+        shared.forget_weights()
+        with shared.weights_read_once() as weights:
+            self._run = shared.engine.load(folder, weights)
 
     def __call__(self, tensors: list) -> Any:
         return rebuild(self._result, self._run(tensors))

@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import paddle
@@ -31,6 +30,9 @@ _PAGE = 4096
 _SAMPLES = 9
 # MADV_PAGEOUT, which Python's mmap has no name for
 _PAGE_OUT = 21
+# Linux says here what each page of the process is; reading the page itself would map up to 2 MB around it.
+_PAGEMAP = "/proc/self/pagemap"
+_IN_USE, _OF_A_FILE = np.uint64(0b11 << 62), np.uint64(1 << 61)
 
 
 def tensors_of(layer: nn.Layer) -> Iterator[tuple[str, paddle.Tensor]]:
@@ -57,21 +59,22 @@ def _hash_one(item: tuple[str, Callable[[], np.ndarray]]) -> str:
 
 
 def write_weights(layer: nn.Layer, folder: Path) -> None:
-    """Write all weights, each at the start of a page, and a table of where they are."""
-    table = {}
-    with open(folder / _FILE, "wb") as file:
-        for key, tensor in tensors_of(layer):
-            _skip_to_page(file)
-            table[key] = [str(tensor.dtype).rpartition(".")[2], list(tensor.shape), file.tell()]
-            array_view(tensor).tofile(file)
-        _skip_to_page(file)
-        file.truncate(max(file.tell(), _PAGE))
+    """Write all weights side by side, each at the start of a page, and a table of where they are."""
+    table, tensors, end = {}, dict(tensors_of(layer)), 0
+    for key, tensor in tensors.items():
+        table[key] = [str(tensor.dtype).rpartition(".")[2], list(tensor.shape), end]
+        end += -(-_bytes(*table[key][:2]) // _PAGE) * _PAGE
+
+    def write(key: str) -> None:
+        with open(folder / _FILE, "rb+") as file:
+            file.seek(table[key][2])
+            array_view(tensors[key]).tofile(file)
+
+    with open(folder / _FILE, "wb") as file, ThreadPoolExecutor(get_num_threads()) as pool:
+        file.truncate(max(end, _PAGE))
+        list(pool.map(write, table))
         os.fsync(file.fileno())
     (folder / _TABLE).write_text(json.dumps(table), encoding="utf-8")
-
-
-def _skip_to_page(file: BinaryIO) -> None:
-    file.seek(-(-file.tell() // _PAGE) * _PAGE)
 
 
 class WeightsFile:
@@ -84,11 +87,19 @@ class WeightsFile:
     def __init__(self, folder: Path):
         self._path = folder / _FILE
         self._table = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
+        self._map = self._map_file()
+        self.words = np.frombuffer(self._map, np.uint32)
+        self.arrays = self._arrays_in(self._map)
+        self._places = None if os.access(_PAGEMAP, os.R_OK) else self._sample_places()
+        self._numbers = None if self._places is None else self.words[self._places]
+
+    def _map_file(self) -> mmap.mmap:
         with open(self._path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        whole = np.frombuffer(self._map, np.uint8)
-        self.words = whole.view(np.uint32)
-        self.arrays = {
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def _arrays_in(self, mapping: mmap.mmap) -> dict[str, np.ndarray]:
+        whole = np.frombuffer(mapping, np.uint8)
+        return {
             key: whole[start : start + _bytes(dtype, shape)].view(dtype).reshape(shape)
             for key, (dtype, shape, start) in self._table.items()
         }
@@ -101,31 +112,43 @@ class WeightsFile:
         dtype, shape, start = self._table[key]
         return np.fromfile(self._path, dtype, int(np.prod(shape)), offset=start).reshape(shape)
 
+    def is_written_to(self) -> bool:
+        """Whether arrays are no longer as on disk: to the page where the system tells, else at a few places of each."""
+        if self._places is not None:
+            return not np.array_equal(self.words[self._places], self._numbers)
+        with open(_PAGEMAP, "rb") as table:
+            table.seek(self.words.ctypes.data // mmap.PAGESIZE * 8)
+            pages = np.frombuffer(table.read(-(-self.words.nbytes // mmap.PAGESIZE) * 8), np.uint64)
+        return bool(np.any((pages & _IN_USE != 0) & (pages & _OF_A_FILE == 0)))
+
     def forget(self) -> None:
         """Let go of the pages in memory that are as on disk; they are read again when they are needed."""
         if sys.platform == "linux":
-            with contextlib.suppress(OSError):  # kernels before 5.4 do not know it
-                self._map.madvise(_PAGE_OUT)
+            # Unmapping leaves the file in the system's cache, and is quick. What somebody has written would be lost.
+            unmap = self._places is None and not self.is_written_to()
+            with contextlib.suppress(OSError):  # kernels before 5.4 do not know _PAGE_OUT
+                self._map.madvise(mmap.MADV_DONTNEED if unmap else _PAGE_OUT)
 
     @contextlib.contextmanager
-    def read_once(self, seconds: float = 0.2) -> Iterator[None]:
-        """While this lasts, what somebody reads of the weights does not pile up in memory."""
-        done = threading.Event()
+    def read_once(self, seconds: float = 0.1) -> Iterator[dict[str, np.ndarray]]:
+        """The arrays, in a mapping of their own: while this lasts, what is read of them does not pile up in memory."""
+        once, done = self._map_file(), threading.Event()
 
         def forget() -> None:
             while not done.wait(seconds):
-                self.forget()
+                once.madvise(mmap.MADV_DONTNEED)  # nobody has written to this mapping
 
-        thread = threading.Thread(target=forget, daemon=True)
+        thread = threading.Thread(target=forget if sys.platform == "linux" else done.wait, daemon=True)
         thread.start()
         try:
-            yield
+            yield self._arrays_in(once)
         finally:
             done.set()
             thread.join()
-            self.forget()
+            if sys.platform == "linux":
+                once.madvise(mmap.MADV_DONTNEED)
 
-    def sample_places(self) -> np.ndarray:
+    def _sample_places(self) -> np.ndarray:
         """A few places in each tensor, as indices into `words`."""
         places = []
         for dtype, shape, start in self._table.values():
@@ -150,22 +173,19 @@ def move_to_file(layer: nn.Layer, file: WeightsFile) -> None:
 class Fingerprint:
     """Notices that weights are others than they were: replaced, moved, or changed in place.
 
-    Which tensors there are, where they lie, and how often Paddle says they were written to is compared for all; the
-    numbers themselves at a few places of each, where they lie in a mapped file.
+    Which tensors there are, where they lie, and how often Paddle says they were written to is compared for all; and
+    whether the mapped file, where they lie in one, was written to.
     """
 
     def __init__(self, layer: nn.Layer, file: WeightsFile | None):
         self._layer, self._file = layer, file
-        self._places = None if file is None else file.sample_places()
-        self._tensors, self._numbers = self._take()
+        self._tensors = self._take()
 
     def changed(self) -> bool:
-        tensors, numbers = self._take()
-        return tensors != self._tensors or not np.array_equal(numbers, self._numbers)
+        return self._take() != self._tensors or self._file is not None and self._file.is_written_to()
 
-    def _take(self) -> tuple[list, np.ndarray | None]:
-        tensors = [(id(tensor), tensor.data_ptr(), tensor.inplace_version) for tensor in _walk(self._layer)]
-        return tensors, None if self._file is None else self._file.words[self._places]
+    def _take(self) -> list:
+        return [(id(tensor), tensor.data_ptr(), tensor.inplace_version) for tensor in _walk(self._layer)]
 
 
 def _walk(layer: nn.Layer) -> Iterator[paddle.Tensor]:

@@ -70,6 +70,18 @@ def test_a_damaged_entry_is_named_and_made_again(damage, program_cache):
     assert made == ["text"] and cache.verify_programs() == {}
 
 
+def test_damage_in_any_piece_of_a_large_file_is_found(program_cache, monkeypatch):
+    monkeypatch.setattr(cache, "_PIECE", 2 * cache._CHUNK)
+    content = bytes(range(256)) * (5 * cache._CHUNK // 256) + b"end"  # two whole pieces, and one of a chunk and 3 bytes
+    folder = cache.find_or_make("a", "an entry", lambda folder: (folder / "data").write_bytes(content))
+    assert cache.verify_programs() == {}
+    for place in (0, cache._CHUNK, 2 * cache._CHUNK, 5 * cache._CHUNK - 1, len(content) - 1):
+        (folder / "data").write_bytes(content[:place] + b"?" + content[place + 1 :])
+        assert cache.verify_programs() == {"a": ["data: its content has changed"]}, place
+    (folder / "data").write_bytes(content)
+    assert cache.verify_programs() == {}
+
+
 def test_an_interrupted_maker_leaves_nothing(program_cache):
     def fails(folder):
         (folder / "data").write_text("half")
