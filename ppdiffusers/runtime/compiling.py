@@ -20,7 +20,7 @@ from paddle import nn
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError
 from ppdiffusers.runtime import cache
 from ppdiffusers.runtime.engines import Engine, choose_engine
-from ppdiffusers.runtime.memory import memory_given_back
+from ppdiffusers.runtime.memory import give_memory_back, memory_given_back
 from ppdiffusers.runtime.structure import NotPlain, compiled_methods, flatten, number_as_tensor, rebuild
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
@@ -138,14 +138,13 @@ class _Shared:
         about = f"weights of {type(layer).__name__}"
         return WeightsFile(cache.find_or_make(name, about, lambda folder: write_weights(layer, folder)))
 
+    def weights_read_through_layer(self) -> contextlib.AbstractContextManager[None]:
+        """Around what reads the layer's weights: those in the file do not pile up in memory."""
+        return contextlib.nullcontext() if self.file is None else self.file.read_through_layer()
+
     def weights_read_once(self) -> contextlib.AbstractContextManager[dict[str, np.ndarray] | None]:
         """The weights in their file: what is read of them does not pile up in memory beside the engine's."""
         return contextlib.nullcontext() if self.file is None else self.file.read_once()
-
-    def forget_weights(self) -> None:
-        """Free the memory of what was read through the layer of the weights in their file."""
-        if self.file is not None:
-            self.file.forget()
 
     def size(self) -> int:
         """Bytes of all weights."""
@@ -228,6 +227,7 @@ class CompiledMethod:
         process."""
         if form not in self._eager_seconds:
             self._eager_seconds[form] = math.inf if cache.is_there(self._pays(form)) else 0.0
+            give_memory_back()  # what other networks have left: in eager mode a call needs the most
         if self._eager_seconds[form] * _EXPECTED_CALLS >= self._cost() and self._refresh():
             return self._first(form, template, tensors, args, kwargs)
         start = time.perf_counter()
@@ -270,8 +270,9 @@ class CompiledMethod:
         proof = f"verified-{key}"
         proven = cache.is_there(proof)
         if expected is None and not proven:  # before the engine has its own copy of the weights in memory
-            expected = self.eager(*args, **kwargs)
-        shared.forget_weights()
+            give_memory_back()
+            with shared.weights_read_through_layer():
+                expected = self.eager(*args, **kwargs)
         try:
             with memory_given_back():
                 program = Program(shared, self, key, template, tensors)
@@ -309,14 +310,16 @@ class Program:
 
     def __init__(self, shared: _Shared, method: CompiledMethod, key: str, template: list, tensors: list):
         layer = shared.layer
-        folder = cache.find_or_make(
-            f"program-{key}",
-            f"{type(layer).__name__}.{method._name} for {shared.engine.name}, {shared.engine.dtype}, "
-            + " ".join("x".join(map(str, tensor.shape)) or "number" for tensor in tensors),
-            lambda folder: shared.engine.write(folder, layer, method.eager, template, tensors),
+        about = f"{type(layer).__name__}.{method._name} for {shared.engine.name}, {shared.engine.dtype}, " + " ".join(
+            "x".join(map(str, tensor.shape)) or "number" for tensor in tensors
         )
+        with shared.weights_read_through_layer():
+            folder = cache.find_or_make(
+                f"program-{key}",
+                about,
+                lambda folder: shared.engine.write(folder, layer, method.eager, template, tensors),
+            )
         self._result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        shared.forget_weights()
         with shared.weights_read_once() as weights:
             self._run = shared.engine.load(folder, weights)
 

@@ -54,7 +54,7 @@ def _hash_all(arrays: Iterable[tuple[str, Callable[[], np.ndarray]]]) -> str:
 
 def _hash_one(item: tuple[str, Callable[[], np.ndarray]]) -> str:
     key, array = item[0], item[1]()
-    content = hashlib.blake2b(array.reshape(-1).view(np.uint8), digest_size=20).hexdigest()
+    content = hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()  # processors have instructions for it
     return f"{key}|{list(array.shape)}|{array.dtype}|{content}"
 
 
@@ -88,10 +88,13 @@ class WeightsFile:
         self._path = folder / _FILE
         self._table = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
         self._map = self._map_file()
-        self.words = np.frombuffer(self._map, np.uint32)
+        self._words = np.frombuffer(self._map, np.uint32)
         self.arrays = self._arrays_in(self._map)
-        self._places = None if os.access(_PAGEMAP, os.R_OK) else self._sample_places()
-        self._numbers = None if self._places is None else self.words[self._places]
+        # where to look for changes, and what was there; None where the system tells of every page
+        self._places: np.ndarray | None = None
+        if not self._system_tells():
+            self._places = self._sample_places()
+            self._numbers = self._words[self._places]
 
     def _map_file(self) -> mmap.mmap:
         with open(self._path, "rb") as file:
@@ -112,13 +115,18 @@ class WeightsFile:
         dtype, shape, start = self._table[key]
         return np.fromfile(self._path, dtype, int(np.prod(shape)), offset=start).reshape(shape)
 
+    def _system_tells(self) -> bool:
+        """Whether the system says what each page is; on some disks (DAX) all that was only read seems changed."""
+        self._words[:1].copy()  # so that there is a page in use
+        return os.access(_PAGEMAP, os.R_OK) and not self.is_written_to()
+
     def is_written_to(self) -> bool:
         """Whether arrays are no longer as on disk: to the page where the system tells, else at a few places of each."""
         if self._places is not None:
-            return not np.array_equal(self.words[self._places], self._numbers)
+            return not np.array_equal(self._words[self._places], self._numbers)
         with open(_PAGEMAP, "rb") as table:
-            table.seek(self.words.ctypes.data // mmap.PAGESIZE * 8)
-            pages = np.frombuffer(table.read(-(-self.words.nbytes // mmap.PAGESIZE) * 8), np.uint64)
+            table.seek(self._words.ctypes.data // mmap.PAGESIZE * 8)
+            pages = np.frombuffer(table.read(-(-self._words.nbytes // mmap.PAGESIZE) * 8), np.uint64)
         return bool(np.any((pages & _IN_USE != 0) & (pages & _OF_A_FILE == 0)))
 
     def forget(self) -> None:
@@ -130,31 +138,49 @@ class WeightsFile:
                 self._map.madvise(mmap.MADV_DONTNEED if unmap else _PAGE_OUT)
 
     @contextlib.contextmanager
-    def read_once(self, seconds: float = 0.1) -> Iterator[dict[str, np.ndarray]]:
-        """The arrays, in a mapping of their own: while this lasts, what is read of them does not pile up in memory."""
-        once, done = self._map_file(), threading.Event()
+    def read_through_layer(self) -> Iterator[None]:
+        """While this lasts, what is read of `arrays` does not pile up in memory."""
+        with _again_and_again(self.forget, seconds=0.2):
+            yield
+
+    @contextlib.contextmanager
+    def read_once(self) -> Iterator[dict[str, np.ndarray]]:
+        """As `arrays`, in a mapping that nobody else has, where forgetting is quicker."""
+        once = self._map_file()
 
         def forget() -> None:
-            while not done.wait(seconds):
-                once.madvise(mmap.MADV_DONTNEED)  # nobody has written to this mapping
-
-        thread = threading.Thread(target=forget if sys.platform == "linux" else done.wait, daemon=True)
-        thread.start()
-        try:
-            yield self._arrays_in(once)
-        finally:
-            done.set()
-            thread.join()
             if sys.platform == "linux":
                 once.madvise(mmap.MADV_DONTNEED)
 
+        with _again_and_again(forget, seconds=0.1):
+            yield self._arrays_in(once)
+
     def _sample_places(self) -> np.ndarray:
-        """A few places in each tensor, as indices into `words`."""
+        """A few places in each tensor, as indices into `_words`."""
         places = []
         for dtype, shape, start in self._table.values():
             size = _bytes(dtype, shape)
             places.append(start // 4 + np.linspace(0, max(size // 4 - 1, 0), _SAMPLES if size else 0).astype(np.int64))
         return np.concatenate(places) if places else np.zeros(0, np.int64)
+
+
+@contextlib.contextmanager
+def _again_and_again(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Do this every so many seconds while the block runs, and at its end."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        action()
 
 
 def _bytes(dtype: str, shape: list[int]) -> int:
