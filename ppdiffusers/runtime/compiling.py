@@ -20,7 +20,7 @@ from paddle import nn
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError
 from ppdiffusers.runtime import cache
 from ppdiffusers.runtime.engines import Engine, choose_engine
-from ppdiffusers.runtime.memory import give_memory_back, memory_given_back
+from ppdiffusers.runtime.memory import memory_given_back
 from ppdiffusers.runtime.structure import NotPlain, compiled_methods, flatten, number_as_tensor, rebuild
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
@@ -227,7 +227,6 @@ class CompiledMethod:
         process."""
         if form not in self._eager_seconds:
             self._eager_seconds[form] = math.inf if cache.is_there(self._pays(form)) else 0.0
-            give_memory_back()  # what other networks have left: in eager mode a call needs the most
         if self._eager_seconds[form] * _EXPECTED_CALLS >= self._cost() and self._refresh():
             return self._first(form, template, tensors, args, kwargs)
         start = time.perf_counter()
@@ -270,7 +269,6 @@ class CompiledMethod:
         proof = f"verified-{key}"
         proven = cache.is_there(proof)
         if expected is None and not proven:  # before the engine has its own copy of the weights in memory
-            give_memory_back()
             with shared.weights_read_through_layer():
                 expected = self.eager(*args, **kwargs)
         try:
