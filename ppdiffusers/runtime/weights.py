@@ -68,7 +68,8 @@ def write_weights(layer: nn.Layer, folder: Path) -> None:
     def write(key: str) -> None:
         with open(folder / _FILE, "rb+") as file:
             file.seek(table[key][2])
-            array_view(tensors[key]).tofile(file)
+            # not numpy's tofile, which does not say when the disk is full at the very end
+            file.write(array_view(tensors[key]).reshape(-1).view(np.uint8))
 
     with open(folder / _FILE, "wb") as file, ThreadPoolExecutor(get_num_threads()) as pool:
         file.truncate(max(end, _PAGE))
