@@ -25,7 +25,7 @@ from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weights import write_safetensors
 
 IMPORTS = (
-    "import ppdiffusers.migrate.folder; from ppdiffusers import UNet2DConditionModel, convert_diffusers_to_paddle\n"
+    "import ppdiffusers.conversion.folder; from ppdiffusers import UNet2DConditionModel, convert_diffusers_to_paddle\n"
 )
 PEAK = (  # VmHWM, not getrusage: the latter counts what the parent had when it forked
     "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])\n"

@@ -30,9 +30,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the tiny checkpoints are those of the tests
 
 import ppdiffusers  # noqa: E402
+from ppdiffusers.conversion.plan import import_class  # noqa: E402
+from ppdiffusers.conversion.verify import measure_component  # noqa: E402
 from ppdiffusers.convert.model_index import parse_model_index  # noqa: E402
-from ppdiffusers.migrate.plan import import_class  # noqa: E402
-from ppdiffusers.migrate.verify import measure_component  # noqa: E402
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion  # noqa: E402
 from tests.support.parity import randomize  # noqa: E402
 

@@ -112,10 +112,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "pipelines.versatile_diffusion.pipeline_versatile_diffusion_dual_guided": ("VersatileDiffusionDualGuidedPipeline",),
     # helpers
     # conversion of whole folders
-    "migrate.folder": ("convert_diffusers_to_paddle", "convert_paddle_to_diffusers"),
-    "migrate.original": ("convert_original",),
-    "migrate.to_original": ("convert_to_original",),
-    "migrate.report": ("ConversionReport",),
+    "conversion.folder": ("convert_diffusers_to_paddle", "convert_paddle_to_diffusers"),
+    "conversion.original": ("convert_original",),
+    "conversion.to_original": ("convert_to_original",),
+    "conversion.report": ("ConversionReport",),
 }
 _HOME = {name: f"ppdiffusers.{module}" for module, names in _MODULES.items() for name in names}
 

@@ -72,7 +72,7 @@ def convert(arguments: argparse.Namespace) -> None:
         original.convert(arguments)
         return
     # Imported here: `ppdiffusers --help` need not wait for Paddle.
-    from ppdiffusers.migrate.folder import convert_folder, detect_direction
+    from ppdiffusers.conversion.folder import convert_folder, detect_direction
 
     to = arguments.to
     if to is None:

@@ -20,10 +20,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Print the report; 1 if something is wrong."""
-    from ppdiffusers.cli.checkup.machine import check_machine
-    from ppdiffusers.cli.checkup.network import check_network
-    from ppdiffusers.cli.checkup.software import check_software
-    from ppdiffusers.cli.checkup.storage import check_storage
+    from ppdiffusers.cli.diagnostics.machine import check_machine
+    from ppdiffusers.cli.diagnostics.network import check_network
+    from ppdiffusers.cli.diagnostics.software import check_software
+    from ppdiffusers.cli.diagnostics.storage import check_storage
 
     sections = [check() for check in (check_software, check_machine, check_storage, check_network)]
     for section in sections:

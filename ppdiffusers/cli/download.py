@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ppdiffusers.cli.printing import columns, human_size, say
 
 if TYPE_CHECKING:
-    from ppdiffusers.io.sources.base import OpenModel, RemoteFile
+    from ppdiffusers.io.hubs.base import OpenModel, RemoteFile
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -47,9 +47,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def download(arguments: argparse.Namespace) -> None:
     """Fetch as the arguments say and print where the model lies, or print the plan."""
-    from ppdiffusers.io.needs import NeedAll
-    from ppdiffusers.io.source import find_and_fetch, find_model, is_offline
-    from ppdiffusers.io.sources.base import SourceOptions
+    from ppdiffusers.io.hubs.base import SourceOptions
+    from ppdiffusers.io.required_files import NeedAll
+    from ppdiffusers.io.resolve import find_and_fetch, find_model, is_offline
 
     options = SourceOptions(
         source=arguments.source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-# What lies in `migrate/originals`; written out, because `--help` need not wait for Paddle.
+# What lies in `convert/checkpoints`; written out, because `--help` need not wait for Paddle.
 FAMILIES = {
     "guided_diffusion": "OpenAI's guided-diffusion and improved-diffusion; --config: the flags of its scripts, or JSON",
     "ddpm": "pytorch_diffusion and ddim; --set resolution=N, or ddim's YAML",
@@ -59,8 +59,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 def convert(arguments: argparse.Namespace) -> None:
     """Convert as the arguments say, to or from an original, and print the report."""
-    from ppdiffusers.migrate.original import convert_original
-    from ppdiffusers.migrate.to_original import convert_to_original
+    from ppdiffusers.conversion.original import convert_original
+    from ppdiffusers.conversion.to_original import convert_to_original
 
     if arguments.to in FAMILIES:
         report = convert_to_original(

@@ -17,8 +17,8 @@ __all__ = ["apply_families", "apply_rules", "load_family", "to_paddle_layout", "
 
 
 def load_family(name: str) -> Family:
-    """The `FAMILY` of `ppdiffusers/convert/families/<name>.py`."""
-    return import_module(f"ppdiffusers.convert.families.{name}").FAMILY
+    """The `FAMILY` of `ppdiffusers/convert/names/<name>.py`."""
+    return import_module(f"ppdiffusers.convert.names.{name}").FAMILY
 
 
 def apply_families(

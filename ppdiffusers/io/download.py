@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 from ppdiffusers.core.environment import is_on, read_number
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.io import web as web_module
+from ppdiffusers.io.hubs.base import Digest, RemoteFile
 from ppdiffusers.io.snapshot import PARTIAL, FileRecord, Snapshot, agrees, digests_of
-from ppdiffusers.io.sources.base import Digest, RemoteFile
 from ppdiffusers.io.web import FetchError, Web, network_errors
 from ppdiffusers.utils.logging import get_logger
 

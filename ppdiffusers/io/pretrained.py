@@ -20,9 +20,9 @@ from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
-from ppdiffusers.io.needs import NeedFiles, NeedNetwork
-from ppdiffusers.io.source import resolve_folder, take_source_options
-from ppdiffusers.io.sources.base import SourceOptions
+from ppdiffusers.io.hubs.base import SourceOptions
+from ppdiffusers.io.required_files import NeedFiles, NeedNetwork
+from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.io.weight_names import OUR_STEM, candidate_names, index_names
 from ppdiffusers.io.weights import Checkpoint, open_weights, write_pdparams, write_safetensors
 from ppdiffusers.utils.dtypes import as_dtype_name
@@ -55,7 +55,7 @@ class PretrainedMixin:
 
     Class attributes a subclass may set:
         weights_stems: file names, without endings, that PyTorch's side uses for this kind of network.
-        load_families: names of `convert/families` modules that foreign checkpoints are tried against.
+        load_families: names of `convert/names` modules that foreign checkpoints are tried against.
         ignore_unexpected: regular expressions for keys of checkpoints that are not needed.
         ignore_missing: regular expressions for keys of ours that keep their initial value when they are missing.
     """
@@ -85,7 +85,7 @@ class PretrainedMixin:
         each the whole file before the sharded one.
 
         Args:
-            pretrained_model_name_or_path: the folder, or the name of a model on a hub (`io/source.py`).
+            pretrained_model_name_or_path: the folder, or the name of a model on a hub (`io/resolve.py`).
             subfolder: a folder inside it, such as "unet".
             paddle_dtype: floating weights are cast to it; float32 unless given; "auto" keeps the file's.
                 `torch_dtype` and `dtype` mean the same.
@@ -93,7 +93,7 @@ class PretrainedMixin:
             use_safetensors: True: only `.safetensors`; False: only pickles (`.pdparams`, `.bin`); None: either.
             kwargs: values that replace those of the configuration; and where to look for a name: `source`,
                 `revision`, `cache_dir`, `force_download`, `local_files_only`, `token`, `proxies`, and the old flags
-                `from_hf_hub=`, `from_aistudio=`, `from_diffusers=` (`io.source.take_source_options`).
+                `from_hf_hub=`, `from_aistudio=`, `from_diffusers=` (`io.resolve.take_source_options`).
 
         Raises:
             SourceError: the folder, its configuration or the weights asked for are not there.

@@ -15,8 +15,8 @@ from typing import Any
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.core.files import cache_folder, replace_file
+from ppdiffusers.io.hubs.base import Digest
 from ppdiffusers.io.names import check_file_name
-from ppdiffusers.io.sources.base import Digest
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)

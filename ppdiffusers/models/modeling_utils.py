@@ -10,7 +10,7 @@ from paddle import nn
 from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.io.pretrained import PretrainedMixin
-from ppdiffusers.models.layers.attention import Attention
+from ppdiffusers.models.attention.attention import Attention
 
 
 class ModelMixin(PretrainedMixin, ConfigMixin, nn.Layer):

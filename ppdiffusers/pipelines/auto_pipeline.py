@@ -9,8 +9,8 @@ from typing import Any
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.core.config import ConfigMixin, read_json
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.io.needs import NeedFiles
-from ppdiffusers.io.source import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NeedFiles
+from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 # Each line is one kind of checkpoint: its pipelines for the tasks in this order, None where it has none.

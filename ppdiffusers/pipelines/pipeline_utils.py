@@ -31,10 +31,10 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.image_processor import VaeImageProcessor
-from ppdiffusers.io.needs import NeedPipeline
-from ppdiffusers.io.source import resolve_folder, take_source_options
-from ppdiffusers.io.sources.local import component_folder
-from ppdiffusers.pipelines.steps.device import move_layer, parse_device_and_dtype
+from ppdiffusers.io.hubs.local import component_folder
+from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.pipelines.stages.device import move_layer, parse_device_and_dtype
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 from ppdiffusers.runtime.export import export_programs
 
@@ -144,7 +144,7 @@ class DiffusionPipeline(ConfigMixin):
 
         Args:
             pretrained_model_name_or_path: the folder with `model_index.json`, or the name of a model on a hub: a
-                local cache is looked into first, then the sources in order (`io/source.py`).
+                local cache is looked into first, then the sources in order (`io/resolve.py`).
             paddle_dtype: floating weights of the networks are cast to it (`torch_dtype` means the same).
             variant: read the weights files of this variant, such as "fp16".
             use_safetensors: only safetensors (True) or only pickles (False).

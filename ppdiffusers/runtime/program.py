@@ -11,7 +11,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppdiffusers.models.layers.attention import attention_in_one_piece
+from ppdiffusers.models.attention.attention import attention_in_one_piece
 from ppdiffusers.runtime.graph import Graph, graph_of_program
 from ppdiffusers.runtime.structure import Template, flatten, rebuild
 

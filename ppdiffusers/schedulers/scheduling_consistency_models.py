@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import karras_sigmas, with_final
+from ppdiffusers.schedulers.common.spacing import check_descending, check_exclusive, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.stepping import VarianceExploding, refuse_integer
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import karras_sigmas, with_final
-from ppdiffusers.schedulers.spacing import check_descending, check_exclusive, check_num_steps, visit_n
-from ppdiffusers.schedulers.stepping import VarianceExploding, refuse_integer
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 CMStochasticIterativeSchedulerOutput = SchedulerOutput

@@ -9,8 +9,8 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
-from ppdiffusers.schedulers.prediction import (
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
     check_choice,
     check_shapes,
@@ -21,9 +21,9 @@ from ppdiffusers.schedulers.prediction import (
     to_x0,
     upcast,
 )
+from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_n
+from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import check_num_steps, visit_n
-from ppdiffusers.schedulers.stepping import as_scalar
 
 
 class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):

@@ -10,8 +10,8 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
-from ppdiffusers.schedulers.prediction import (
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
     check_choice,
     check_shapes,
@@ -21,8 +21,7 @@ from ppdiffusers.schedulers.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import (
+from ppdiffusers.schedulers.common.spacing import (
     SPACINGS,
     check_descending,
     check_exclusive,
@@ -30,8 +29,9 @@ from ppdiffusers.schedulers.spacing import (
     visit_n,
     visit_training,
 )
-from ppdiffusers.schedulers.stepping import as_scalar
-from ppdiffusers.schedulers.updates import learned_range, posterior_mean
+from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 DDPMSchedulerOutput = SchedulerOutput

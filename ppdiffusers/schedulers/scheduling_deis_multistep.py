@@ -9,12 +9,12 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.multistep import FOREIGN_SOLVER_TYPES, LogSNRSolver
-from ppdiffusers.schedulers.noise_schedule import VariancePreserving
-from ppdiffusers.schedulers.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.multistep import FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.updates import exponential_integrator
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import with_final
-from ppdiffusers.schedulers.updates import exponential_integrator
 
 
 class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):

@@ -11,13 +11,13 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.schedulers.multistep import FINAL_SIGMAS, FOREIGN_SOLVER_TYPES, LogSNRSolver
-from ppdiffusers.schedulers.noise_schedule import VariancePreserving
-from ppdiffusers.schedulers.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import refuse_timesteps_with_rule, with_final
+from ppdiffusers.schedulers.common.spacing import check_exclusive
+from ppdiffusers.schedulers.common.updates import exponential_integrator, multistep_terms
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import refuse_timesteps_with_rule, with_final
-from ppdiffusers.schedulers.spacing import check_exclusive
-from ppdiffusers.schedulers.updates import exponential_integrator, multistep_terms
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 ALGORITHMS = ("dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver")

@@ -11,11 +11,11 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.schedulers.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
-from ppdiffusers.schedulers.sigmas import with_final
-from ppdiffusers.schedulers.spacing import check_num_steps
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, SchedulerMixin):

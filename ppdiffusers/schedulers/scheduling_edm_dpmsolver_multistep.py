@@ -8,12 +8,12 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.edm import EDM
-from ppdiffusers.schedulers.noise_schedule import linspace
+from ppdiffusers.schedulers.common.edm import EDM
+from ppdiffusers.schedulers.common.noise_schedule import linspace
+from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
-from ppdiffusers.schedulers.sigmas import with_final
-from ppdiffusers.schedulers.spacing import check_num_steps
 
 
 class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):

@@ -9,14 +9,14 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.edm import EDM
-from ppdiffusers.schedulers.noise_schedule import to_array
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.edm import EDM
+from ppdiffusers.schedulers.common.noise_schedule import to_array
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.common.updates import churn, euler_step
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import with_final
-from ppdiffusers.schedulers.spacing import check_num_steps
-from ppdiffusers.schedulers.stepping import VarianceExploding, refuse_integer
-from ppdiffusers.schedulers.updates import churn, euler_step
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 EDMEulerSchedulerOutput = SchedulerOutput

@@ -10,8 +10,14 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving, linspace, per_image, to_array
-from ppdiffusers.schedulers.prediction import (
+from ppdiffusers.schedulers.common.noise_schedule import (
+    NoiseSchedule,
+    VariancePreserving,
+    linspace,
+    per_image,
+    to_array,
+)
+from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
     check_choice,
     check_shapes,
@@ -20,8 +26,7 @@ from ppdiffusers.schedulers.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import (
+from ppdiffusers.schedulers.common.sigmas import (
     check_sigma_rule,
     refuse_timesteps_with_rule,
     sigma_to_t,
@@ -29,9 +34,10 @@ from ppdiffusers.schedulers.sigmas import (
     visited_sigmas,
     with_final,
 )
-from ppdiffusers.schedulers.spacing import SPACINGS, check_exclusive, check_num_steps, visit_n
-from ppdiffusers.schedulers.stepping import VarianceExploding, refuse_integer
-from ppdiffusers.schedulers.updates import churn, euler_step
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_exclusive, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.common.updates import churn, euler_step
+from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 EulerDiscreteSchedulerOutput = SchedulerOutput

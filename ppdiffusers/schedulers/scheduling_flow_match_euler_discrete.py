@@ -11,12 +11,12 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import per_image
-from ppdiffusers.schedulers.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.noise_schedule import per_image
+from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, shift_sigmas, spread_by_rule
+from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.stepping import StepIndex, refuse_integer
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import check_sigma_rule, shift_sigmas, spread_by_rule
-from ppdiffusers.schedulers.spacing import check_num_steps
-from ppdiffusers.schedulers.stepping import StepIndex, refuse_integer
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 FlowMatchEulerDiscreteSchedulerOutput = SchedulerOutput

@@ -8,13 +8,13 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import shift_sigmas
+from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.stepping import refuse_integer
+from ppdiffusers.schedulers.common.updates import HeunStages, churn, interleave
 from ppdiffusers.schedulers.scheduling_flow_match_euler_discrete import Flow
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import shift_sigmas
-from ppdiffusers.schedulers.spacing import check_num_steps
-from ppdiffusers.schedulers.stepping import refuse_integer
-from ppdiffusers.schedulers.updates import HeunStages, churn, interleave
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 FlowMatchHeunDiscreteSchedulerOutput = SchedulerOutput

@@ -10,12 +10,12 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.noise_schedule import linspace
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.noise_schedule import linspace
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.stepping import StepIndex
+from ppdiffusers.schedulers.common.updates import adams_bashforth
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import check_num_steps
-from ppdiffusers.schedulers.stepping import StepIndex
-from ppdiffusers.schedulers.updates import adams_bashforth
 
 
 class IPNDMScheduler(StepIndex, SchedulerMixin):

@@ -9,10 +9,10 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.prediction import downcast, upcast
+from ppdiffusers.schedulers.common.prediction import downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import ancestral_split
 from ppdiffusers.schedulers.scheduling_k_dpm_2_discrete import MidpointStages
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import ancestral_split
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 KDPM2AncestralDiscreteSchedulerOutput = SchedulerOutput

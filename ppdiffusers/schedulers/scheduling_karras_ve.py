@@ -10,10 +10,10 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.common.updates import churn
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.schedulers.spacing import check_num_steps, visit_training
-from ppdiffusers.schedulers.updates import churn
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 

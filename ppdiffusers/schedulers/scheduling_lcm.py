@@ -11,8 +11,8 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
-from ppdiffusers.schedulers.prediction import (
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
     check_choice,
     check_shapes,
@@ -22,9 +22,9 @@ from ppdiffusers.schedulers.prediction import (
     to_x0,
     upcast,
 )
+from ppdiffusers.schedulers.common.spacing import visit_distilled, visit_training
+from ppdiffusers.schedulers.common.stepping import StepIndex, as_scalar
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.schedulers.spacing import visit_distilled, visit_training
-from ppdiffusers.schedulers.stepping import StepIndex, as_scalar
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 

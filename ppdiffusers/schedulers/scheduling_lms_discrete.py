@@ -9,8 +9,8 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
-from ppdiffusers.schedulers.prediction import (
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
     check_choice,
     check_shapes,
@@ -19,11 +19,11 @@ from ppdiffusers.schedulers.prediction import (
     to_x0_exploding,
     upcast,
 )
+from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, visited_sigmas, with_final
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.updates import derivative
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import check_sigma_rule, visited_sigmas, with_final
-from ppdiffusers.schedulers.spacing import SPACINGS, check_num_steps, visit_n
-from ppdiffusers.schedulers.stepping import VarianceExploding
-from ppdiffusers.schedulers.updates import derivative
 
 LMSDiscreteSchedulerOutput = SchedulerOutput
 

@@ -10,8 +10,8 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
-from ppdiffusers.schedulers.prediction import (
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
     check_choice,
     check_shapes,
@@ -20,10 +20,10 @@ from ppdiffusers.schedulers.prediction import (
     to_epsilon,
     upcast,
 )
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.updates import adams_bashforth
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import SPACINGS, check_num_steps, visit_n
-from ppdiffusers.schedulers.stepping import as_scalar
-from ppdiffusers.schedulers.updates import adams_bashforth
 
 Tensor = paddle.Tensor
 

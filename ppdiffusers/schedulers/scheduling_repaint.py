@@ -9,12 +9,12 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving, check_training_timestep
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, to_x0, upcast
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving, check_training_timestep
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, to_x0, upcast
+from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.scheduling_ddim import ddim_variance
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import check_num_steps, visit_training
-from ppdiffusers.schedulers.stepping import as_scalar
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 RePaintSchedulerOutput = SchedulerOutput

@@ -10,13 +10,13 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.multistep import LogSNRSolver
-from ppdiffusers.schedulers.noise_schedule import VariancePreserving
-from ppdiffusers.schedulers.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.multistep import LogSNRSolver
+from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.updates import Level
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import with_final
-from ppdiffusers.schedulers.stepping import as_scalar
-from ppdiffusers.schedulers.updates import Level
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 Tensor = paddle.Tensor

@@ -12,11 +12,11 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.schedulers.noise_schedule import linspace, per_image, to_array
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.noise_schedule import linspace, per_image, to_array
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import check_num_steps
-from ppdiffusers.schedulers.stepping import as_scalar
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.noise_schedule import linspace, per_image, to_array
-from ppdiffusers.schedulers.prediction import check_shapes, downcast, upcast
+from ppdiffusers.schedulers.common.noise_schedule import linspace, per_image, to_array
+from ppdiffusers.schedulers.common.prediction import check_shapes, downcast, upcast
+from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.schedulers.spacing import check_num_steps
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 

@@ -12,10 +12,10 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.schedulers.prediction import check_shapes, combine, downcast, to_epsilon, to_x0, upcast
+from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, to_epsilon, to_x0, upcast
+from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.scheduling_lcm import Distilled
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.schedulers.stepping import as_scalar
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 

@@ -9,8 +9,8 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import NoiseSchedule, VariancePreserving
-from ppdiffusers.schedulers.prediction import (
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
+from ppdiffusers.schedulers.common.prediction import (
     check_choice,
     check_shapes,
     downcast,
@@ -19,10 +19,10 @@ from ppdiffusers.schedulers.prediction import (
     to_x0,
     upcast,
 )
+from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_n, visit_training
+from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import check_num_steps, visit_n, visit_training
-from ppdiffusers.schedulers.stepping import as_scalar
-from ppdiffusers.schedulers.updates import learned_range, posterior_mean
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 UnCLIPSchedulerOutput = SchedulerOutput

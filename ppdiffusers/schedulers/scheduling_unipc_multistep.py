@@ -10,12 +10,12 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.multistep import FINAL_SIGMAS, FOREIGN_SOLVER_TYPES, LogSNRSolver
-from ppdiffusers.schedulers.noise_schedule import VariancePreserving
-from ppdiffusers.schedulers.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
+from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.updates import Level, exponential_integrator
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.sigmas import with_final
-from ppdiffusers.schedulers.updates import Level, exponential_integrator
 
 Tensor = paddle.Tensor
 

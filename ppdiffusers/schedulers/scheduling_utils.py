@@ -15,7 +15,7 @@ from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
-from ppdiffusers.io.source import take_source_options
+from ppdiffusers.io.resolve import take_source_options
 
 # Trained on the same discrete noise schedule, these can be made from one another's configurations.
 EXCHANGEABLE: dict[str, str] = {

@@ -10,10 +10,10 @@ import paddle.nn.functional as F
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.noise_schedule import check_training_timestep
+from ppdiffusers.schedulers.common.noise_schedule import check_training_timestep
+from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.schedulers.spacing import check_num_steps, visit_training
-from ppdiffusers.schedulers.stepping import as_scalar
 from ppdiffusers.utils.torch_utils import rand_tensor
 
 VQDiffusionSchedulerOutput = SchedulerOutput

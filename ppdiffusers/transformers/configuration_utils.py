@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.needs import NeedFiles
-from ppdiffusers.io.source import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NeedFiles
+from ppdiffusers.io.resolve import resolve_folder, take_source_options
 
 
 class PretrainedConfig:

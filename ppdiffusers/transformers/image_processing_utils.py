@@ -14,8 +14,8 @@ from PIL import Image
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.needs import NeedFiles
-from ppdiffusers.io.source import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NeedFiles
+from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.transformers.tokenization_utils import BatchEncoding
 
 

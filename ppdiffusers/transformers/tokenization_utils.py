@@ -15,8 +15,8 @@ from tokenizers import AddedToken
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.needs import TOKENIZER_FILES, VOCABULARIES, NeedFiles
-from ppdiffusers.io.source import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NeedFiles
+from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)

@@ -131,7 +131,7 @@ def test_ctrl_c(tmp_path, capsys, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ppdiffusers.migrate.folder.write_pdparams", interrupted)
+    monkeypatch.setattr("ppdiffusers.conversion.folder.write_pdparams", interrupted)
     assert main(["convert", *_arguments(source, tmp_path / "paddle", "--quiet")]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [source.name]

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 import ppdiffusers
 from ppdiffusers.cli.main import main
 from ppdiffusers.cli.original import FAMILIES
-from ppdiffusers.migrate import original
+from ppdiffusers.conversion import original
 from tests.cli.test_convert import ROOT, _arguments, _run
-from tests.migrate.test_originals import GUIDED, guided_unet
+from tests.conversion.test_originals import GUIDED, guided_unet
 from tests.support import originals
 
 

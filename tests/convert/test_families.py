@@ -10,14 +10,14 @@ from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import
     RobertaSeriesModelWithTransformation,
 )
 
-from ppdiffusers.convert import families
+from ppdiffusers.convert import names
 from ppdiffusers.convert.apply import apply_families, apply_rules, load_family
 from ppdiffusers.convert.rules import Family, inverse
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 
-NAMES = [module.name for module in pkgutil.iter_modules(families.__path__)]
-# Names that depend on how many levels and layers a network has: `rules(config)` (tests/migrate/test_originals.py).
+NAMES = [module.name for module in pkgutil.iter_modules(names.__path__)]
+# Names that depend on how many levels and layers a network has: `rules(config)` (tests/conversion/test_originals.py).
 CONFIGURED = {"compvis_ldm", "dance_diffusion", "ddpm", "guided_diffusion", "ncsnpp"}
 SMALL = {
     "hidden_size": 8,

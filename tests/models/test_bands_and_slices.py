@@ -5,7 +5,8 @@ import paddle
 import pytest
 import torch
 
-from ppdiffusers.models.layers import attention, conv
+from ppdiffusers.models.attention import attention
+from ppdiffusers.models.blocks import conv
 from tests.support.parity import assert_close
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ppdiffusers import UNet1DModel
+from ppdiffusers.conversion.folder import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.migrate.folder import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from tests.models.support import assert_same_keys, both, twins
 from tests.support.parity import assert_close, noise
 

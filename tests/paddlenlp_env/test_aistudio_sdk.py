@@ -9,20 +9,20 @@ from pathlib import Path
 import aistudio_sdk
 import pytest
 
-from ppdiffusers.io.needs import NeedPipeline
-from ppdiffusers.io.source import resolve_folder
-from ppdiffusers.io.sources.base import SourceOptions
+from ppdiffusers.io.hubs.base import SourceOptions
+from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder
 from tests.io.hub.conftest import NEEDED, files_under, folder, hub_of, no_sockets, only_loopback
 
 __all__ = ["folder", "hub_of", "no_sockets", "only_loopback"]  # fixtures
 ROOT = Path(__file__).parents[2]
-# Those of 0.2 that pip chooses are asked what a file is (io/sources/aistudio_client.py says why others are not).
+# Those of 0.2 that pip chooses are asked what a file is (io/hubs/aistudio_client.py says why others are not).
 DESCRIBES = aistudio_sdk.__version__.startswith("0.2.")
 PROGRAM = """
 import json, logging, os
-from ppdiffusers.io.needs import NeedPipeline
-from ppdiffusers.io.source import resolve_folder
-from ppdiffusers.io.sources.base import SourceOptions
+from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder
+from ppdiffusers.io.hubs.base import SourceOptions
 import aistudio_sdk
 aistudio_sdk.hub.config.STUDIO_GIT_HOST_DEFAULT = os.environ["HOST_OF_SDK"]
 found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="aistudio", progress=False))

@@ -17,8 +17,8 @@ from diffusers.pipelines.deprecated.alt_diffusion.pipeline_alt_diffusion_img2img
 import ppdiffusers
 from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.pipelines.steps.chunks import Chunker
-from tests.migrate.support import torch_bits
+from ppdiffusers.pipelines.stages.chunks import Chunker
+from tests.conversion.support import torch_bits
 from tests.pipelines.support import assert_pictures_agree, call_both, generators, picture, set_schedulers
 from tests.support.checkpoints import scheduler_named, tiny_feature_extractor, tiny_safety_checker, tiny_unet, tiny_vae
 from tests.support.parity import assert_close, randomize

@@ -20,7 +20,7 @@ from ppdiffusers import (
     UNet2DConditionModel,
 )
 from ppdiffusers.core.errors import ConfigError, InputError, SourceError, UnsafeFileError, WeightsError
-from ppdiffusers.pipelines.steps.device import parse_device_and_dtype
+from ppdiffusers.pipelines.stages.device import parse_device_and_dtype
 from tests.pipelines.support import PROMPTS, assert_pictures_agree
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
 

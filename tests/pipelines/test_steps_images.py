@@ -9,9 +9,9 @@ import torch
 
 from ppdiffusers import AutoencoderKL, TorchGenerator
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.pipelines.steps import images
-from ppdiffusers.pipelines.steps.images import encode_image, first_image_latents, repeat_to
-from ppdiffusers.pipelines.steps.run import FiniteWatch
+from ppdiffusers.pipelines.stages import images
+from ppdiffusers.pipelines.stages.images import encode_image, first_image_latents, repeat_to
+from ppdiffusers.pipelines.stages.run import FiniteWatch
 from tests.pipelines.support import generators
 from tests.support.checkpoints import tiny_vae
 from tests.support.parity import assert_close, noise

@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from ppdiffusers import DiffusionPipeline
-from ppdiffusers.migrate import probes
+from ppdiffusers.conversion import probes
 from ppdiffusers.runtime import compile, is_compiled
 from ppdiffusers.runtime.verify import distance
 from tests.runtime.support import BACKENDS, program_cache, with_random_weights

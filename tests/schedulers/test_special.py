@@ -220,7 +220,7 @@ def test_flow_with_stochastic_sampling_takes_the_noise_of_its_generator() -> Non
 def test_the_brownian_path_is_that_of_torchsde() -> None:
     from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampler as Reference
 
-    from ppdiffusers.schedulers.brownian import BrownianTreeNoiseSampler
+    from ppdiffusers.schedulers.common.brownian import BrownianTreeNoiseSampler
 
     for seed in (5, [3, 4]):
         ours = BrownianTreeNoiseSampler(SHAPE, 0.03125, 14.625, seed)

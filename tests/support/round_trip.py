@@ -6,8 +6,8 @@ from pathlib import Path
 
 import ppdiffusers
 from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
-from ppdiffusers.migrate.verify import MODEL_TOLERANCE
-from tests.migrate.support import components, torch_bits
+from ppdiffusers.conversion.verify import MODEL_TOLERANCE
+from tests.conversion.support import components, torch_bits
 
 
 def there_and_back(source: Path, tmp_path: Path) -> tuple[Path, Path]:

@@ -9,9 +9,9 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.layers.attention import BasicTransformerBlock, as_bias
-from ppdiffusers.models.layers.conv import Conv2D
-from ppdiffusers.models.layers.embeddings import ImagePositionalEmbeddings, as_timesteps
+from ppdiffusers.models.attention.attention import BasicTransformerBlock, as_bias
+from ppdiffusers.models.blocks.conv import Conv2D
+from ppdiffusers.models.blocks.embeddings import ImagePositionalEmbeddings, as_timesteps
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
 

@@ -7,10 +7,8 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.layers.embeddings import GaussianFourierProjection, as_timesteps
-from ppdiffusers.models.modeling_outputs import UNet1DOutput
-from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
-from ppdiffusers.models.unets.unet_1d_blocks import (
+from ppdiffusers.models.blocks.embeddings import GaussianFourierProjection, as_timesteps
+from ppdiffusers.models.blocks.unet_1d_blocks import (
     check_block_types,
     check_heads,
     get_down_block,
@@ -19,6 +17,8 @@ from ppdiffusers.models.unets.unet_1d_blocks import (
     known_block_types,
     reads_time,
 )
+from ppdiffusers.models.modeling_outputs import UNet1DOutput
+from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 from ppdiffusers.utils.dtypes import check_computable
 
 _FOURIER_FEATURES = 16

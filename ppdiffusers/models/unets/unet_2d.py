@@ -9,11 +9,9 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.layers.conv import Conv2D
-from ppdiffusers.models.layers.embeddings import GaussianFourierProjection, TimestepEmbedding, Timesteps, as_timesteps
-from ppdiffusers.models.modeling_outputs import UNet2DOutput
-from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
-from ppdiffusers.models.unets.unet_2d_blocks import (
+from ppdiffusers.models.blocks.conv import Conv2D
+from ppdiffusers.models.blocks.embeddings import GaussianFourierProjection, TimestepEmbedding, Timesteps, as_timesteps
+from ppdiffusers.models.blocks.unet_2d_blocks import (
     BlockSettings,
     SkipDownBlock2D,
     SkipUpBlock2D,
@@ -24,6 +22,8 @@ from ppdiffusers.models.unets.unet_2d_blocks import (
     get_up_block,
     known_block_types,
 )
+from ppdiffusers.models.modeling_outputs import UNet2DOutput
+from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 
 
 class UNet2DModel(ModelMixin):

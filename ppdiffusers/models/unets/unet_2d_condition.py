@@ -10,19 +10,17 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.layers.activations import get_activation
-from ppdiffusers.models.layers.attention import as_bias
-from ppdiffusers.models.layers.conv import Conv2D
-from ppdiffusers.models.layers.embeddings import (
+from ppdiffusers.models.attention.attention import as_bias
+from ppdiffusers.models.blocks.activations import get_activation
+from ppdiffusers.models.blocks.conv import Conv2D
+from ppdiffusers.models.blocks.embeddings import (
     GaussianFourierProjection,
     TextTimeEmbedding,
     TimestepEmbedding,
     Timesteps,
     as_timesteps,
 )
-from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
-from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
-from ppdiffusers.models.unets.unet_2d_blocks import (
+from ppdiffusers.models.blocks.unet_2d_blocks import (
     BlockSettings,
     block_uses_text,
     check_block_types,
@@ -33,7 +31,9 @@ from ppdiffusers.models.unets.unet_2d_blocks import (
     halvings,
     known_block_types,
 )
-from ppdiffusers.models.unets.unet_2d_k_blocks import check_k_widths
+from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
+from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
+from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
 
 # Configuration keys whose other values belong to networks that are not built here.
 _ONLY_VALUE = {

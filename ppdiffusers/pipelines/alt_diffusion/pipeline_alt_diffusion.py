@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppdiffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
 
 
 class AltDiffusionPipeline(StableDiffusionPipeline):

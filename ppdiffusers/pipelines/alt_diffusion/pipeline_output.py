@@ -1,5 +1,5 @@
 """What the AltDiffusion pipelines return: the same as Stable Diffusion's."""
 
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
 
 AltDiffusionPipelineOutput = StableDiffusionPipelineOutput

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from ppdiffusers.pipelines.pipeline_utils import AudioPipelineOutput, DiffusionPipeline
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.prompts import dtype_of
-from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
-from ppdiffusers.pipelines.steps.unconditional import check_call
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.prompts import dtype_of
+from ppdiffusers.pipelines.stages.run import FiniteWatch, inference
+from ppdiffusers.pipelines.stages.unconditional import check_call
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 

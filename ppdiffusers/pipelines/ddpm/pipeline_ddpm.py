@@ -6,8 +6,8 @@ from typing import Any
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
-from ppdiffusers.pipelines.steps.unconditional import check_call, first_noise
+from ppdiffusers.pipelines.stages.run import FiniteWatch, inference
+from ppdiffusers.pipelines.stages.unconditional import check_call, first_noise
 from ppdiffusers.utils.torch_utils import as_generator
 
 

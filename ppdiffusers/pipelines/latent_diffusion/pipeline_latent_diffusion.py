@@ -10,12 +10,12 @@ import paddle
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.guidance import guide
-from ppdiffusers.pipelines.steps.images import decode_latents
-from ppdiffusers.pipelines.steps.latents import first_latents
-from ppdiffusers.pipelines.steps.prompts import encode_texts
-from ppdiffusers.pipelines.steps.run import FiniteWatch, inference, step_kwargs
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.guidance import guide
+from ppdiffusers.pipelines.stages.images import decode_latents
+from ppdiffusers.pipelines.stages.latents import first_latents
+from ppdiffusers.pipelines.stages.prompts import encode_texts
+from ppdiffusers.pipelines.stages.run import FiniteWatch, inference, step_kwargs
 from ppdiffusers.utils.torch_utils import as_generator
 
 # What published networks were trained for, whatever their autoencoder is: tokens of a text, pixels to a latent.

@@ -10,11 +10,11 @@ import PIL.Image
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.images import decode
-from ppdiffusers.pipelines.steps.latents import first_latents
-from ppdiffusers.pipelines.steps.prompts import dtype_of
-from ppdiffusers.pipelines.steps.run import FiniteWatch, inference, step_kwargs
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.images import decode
+from ppdiffusers.pipelines.stages.latents import first_latents
+from ppdiffusers.pipelines.stages.prompts import dtype_of
+from ppdiffusers.pipelines.stages.run import FiniteWatch, inference, step_kwargs
 from ppdiffusers.utils.torch_utils import as_generator
 
 _MULTIPLE = 32  # sides of PIL pictures are rounded down to it

@@ -6,11 +6,11 @@ from typing import Any
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.images import decode_latents
-from ppdiffusers.pipelines.steps.published import mend_unconditional_vqvae
-from ppdiffusers.pipelines.steps.run import FiniteWatch, inference, step_kwargs
-from ppdiffusers.pipelines.steps.unconditional import check_call, first_noise
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.images import decode_latents
+from ppdiffusers.pipelines.stages.published import mend_unconditional_vqvae
+from ppdiffusers.pipelines.stages.run import FiniteWatch, inference, step_kwargs
+from ppdiffusers.pipelines.stages.unconditional import check_call, first_noise
 from ppdiffusers.utils.torch_utils import as_generator
 
 

@@ -9,10 +9,10 @@ import paddle
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.prompts import dtype_of
-from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
-from ppdiffusers.pipelines.steps.unconditional import check_call
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.prompts import dtype_of
+from ppdiffusers.pipelines.stages.run import FiniteWatch, inference
+from ppdiffusers.pipelines.stages.unconditional import check_call
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 

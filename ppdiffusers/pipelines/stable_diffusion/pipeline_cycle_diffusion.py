@@ -15,10 +15,10 @@ import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.from_picture import FromPictureAloneMixin, noised_image_latents
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.from_picture import FromPictureAloneMixin, noised_image_latents
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler, ddim_variance
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 

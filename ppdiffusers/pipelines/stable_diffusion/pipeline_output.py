@@ -1,5 +1,5 @@
 """What the Stable Diffusion pipelines return."""
 
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
 
 __all__ = ["StableDiffusionPipelineOutput"]

@@ -10,10 +10,10 @@ import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
 from ppdiffusers.utils.torch_utils import as_generator
 
 
@@ -77,7 +77,7 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
             callback_on_step_end_tensor_inputs: names of the tensors it is given.
             callback, callback_steps: the older form: `f(index, timestep, latents)`, every so many steps.
             prompt_syntax, long_prompts: "webui" takes weights such as `(word:1.3)`; "truncate" cuts a prompt that the
-                text encoder cannot read at once, as diffusers does. See `ppdiffusers.pipelines.steps.prompts`.
+                text encoder cannot read at once, as diffusers does. See `ppdiffusers.pipelines.stages.prompts`.
 
         Raises:
             InputError: arguments that do not fit; all of them are listed.

@@ -16,12 +16,12 @@ import PIL.Image
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.from_picture import FromPictureAloneMixin
-from ppdiffusers.pipelines.steps.images import decode_latents, repeat_to
-from ppdiffusers.pipelines.steps.prompts import dtype_of
-from ppdiffusers.pipelines.steps.published import mend_unet
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.from_picture import FromPictureAloneMixin
+from ppdiffusers.pipelines.stages.images import decode_latents, repeat_to
+from ppdiffusers.pipelines.stages.prompts import dtype_of
+from ppdiffusers.pipelines.stages.published import mend_unet
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator
 
 

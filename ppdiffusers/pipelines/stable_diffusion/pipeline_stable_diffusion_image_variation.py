@@ -10,11 +10,11 @@ import paddle
 import PIL.Image
 
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.prompts import dtype_of
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import LatentPipelineMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.prompts import dtype_of
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import LatentPipelineMixin
 from ppdiffusers.utils.torch_utils import as_generator
 
 

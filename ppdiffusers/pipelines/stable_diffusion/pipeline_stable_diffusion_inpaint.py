@@ -16,11 +16,11 @@ import paddle
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.inpainting import InpaintingMixin, check_crop, check_latents_to_paint
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.inpainting import InpaintingMixin, check_crop, check_latents_to_paint
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
 from ppdiffusers.utils.torch_utils import as_generator
 
 

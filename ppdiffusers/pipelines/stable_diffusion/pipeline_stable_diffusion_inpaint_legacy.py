@@ -17,11 +17,11 @@ import PIL.Image
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import RESAMPLING
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.from_picture import FromPictureAloneMixin
-from ppdiffusers.pipelines.steps.images import encode_image
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.run import Loop, inference, last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.from_picture import FromPictureAloneMixin
+from ppdiffusers.pipelines.stages.images import encode_image
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.run import Loop, inference, last_timesteps, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 

@@ -11,11 +11,11 @@ import paddle
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.images import encode_distribution, repeat_to
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.run import FiniteWatch, Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.images import encode_distribution, repeat_to
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.run import FiniteWatch, Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
 from ppdiffusers.utils.torch_utils import as_generator
 
 

@@ -15,15 +15,15 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.models.layers.sampling import repeat_pixels
+from ppdiffusers.models.blocks.sampling import repeat_pixels
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput, StableDiffusionMixin
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.guidance import guide
-from ppdiffusers.pipelines.steps.images import decode_latents, first_image_latents
-from ppdiffusers.pipelines.steps.prompts import run_text_encoder, tokenize
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import LatentsMixin
-from ppdiffusers.pipelines.steps.upscaling import UpscalerMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.guidance import guide
+from ppdiffusers.pipelines.stages.images import decode_latents, first_image_latents
+from ppdiffusers.pipelines.stages.prompts import run_text_encoder, tokenize
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import LatentsMixin
+from ppdiffusers.pipelines.stages.upscaling import UpscalerMixin
 from ppdiffusers.utils.torch_utils import as_generator
 
 # Fourier features of the noise on the small latents, cosines and sines, which were trained with noise and get none.

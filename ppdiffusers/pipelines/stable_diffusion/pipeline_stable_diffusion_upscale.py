@@ -15,13 +15,13 @@ import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.images import repeat_to
-from ppdiffusers.pipelines.steps.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.steps.published import mend_upscaler_vae
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
-from ppdiffusers.pipelines.steps.upscaling import UpscalerMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.images import repeat_to
+from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages.published import mend_upscaler_vae
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages.upscaling import UpscalerMixin
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 

@@ -11,11 +11,11 @@ import paddle
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.stable_diffusion_safe.pipeline_output import StableDiffusionSafePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.images import decode_latents
-from ppdiffusers.pipelines.steps.prompts import encode_texts
-from ppdiffusers.pipelines.steps.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.images import decode_latents
+from ppdiffusers.pipelines.stages.prompts import encode_texts
+from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
 from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.utils.torch_utils import as_generator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from ppdiffusers.pipelines.steps.concept_checker import ConceptChecker
+from ppdiffusers.pipelines.stages.concept_checker import ConceptChecker
 
 
 class SafeStableDiffusionSafetyChecker(ConceptChecker):

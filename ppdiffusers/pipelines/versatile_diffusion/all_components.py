@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-from ppdiffusers.pipelines.steps.text_guided import LatentsMixin
+from ppdiffusers.pipelines.stages.text_guided import LatentsMixin
 
 
 class AllComponents(LatentsMixin, DiffusionPipeline):

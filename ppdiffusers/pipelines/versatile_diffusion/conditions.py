@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppdiffusers.pipelines.steps.prompts import dtype_of, run_text_encoder, tokenize
+from ppdiffusers.pipelines.stages.prompts import dtype_of, run_text_encoder, tokenize
 
 # "No picture": grey, of the size the network was trained on.
 NO_PICTURE = np.full((512, 512, 3), 0.5)

@@ -10,11 +10,11 @@ import numpy as np
 import paddle
 
 from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.guidance import guide
-from ppdiffusers.pipelines.steps.images import decode_latents
-from ppdiffusers.pipelines.steps.run import Loop, retrieve_timesteps
-from ppdiffusers.pipelines.steps.text_guided import LatentsMixin
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.guidance import guide
+from ppdiffusers.pipelines.stages.images import decode_latents
+from ppdiffusers.pipelines.stages.run import Loop, retrieve_timesteps
+from ppdiffusers.pipelines.stages.text_guided import LatentsMixin
 from ppdiffusers.utils.torch_utils import as_generator
 
 

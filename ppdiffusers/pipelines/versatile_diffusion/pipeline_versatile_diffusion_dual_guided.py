@@ -11,8 +11,8 @@ import paddle
 import PIL.Image
 
 from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.run import inference
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.run import inference
 from ppdiffusers.pipelines.versatile_diffusion.all_components import AllComponents
 from ppdiffusers.pipelines.versatile_diffusion.conditions import (
     NO_PICTURE,

@@ -10,8 +10,8 @@ import numpy as np
 import paddle
 
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.run import inference
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.run import inference
 from ppdiffusers.pipelines.versatile_diffusion.conditions import text_tokens, with_nothing_first
 from ppdiffusers.pipelines.versatile_diffusion.painting import PaintingMixin, Settings
 from ppdiffusers.pipelines.versatile_diffusion.unet_surgery import attend_to_texts

@@ -10,11 +10,11 @@ import paddle
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.steps import checks
-from ppdiffusers.pipelines.steps.guidance import guide
-from ppdiffusers.pipelines.steps.images import decode
-from ppdiffusers.pipelines.steps.prompts import encode_texts
-from ppdiffusers.pipelines.steps.run import FiniteWatch, inference
+from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.guidance import guide
+from ppdiffusers.pipelines.stages.images import decode
+from ppdiffusers.pipelines.stages.prompts import encode_texts
+from ppdiffusers.pipelines.stages.run import FiniteWatch, inference
 from ppdiffusers.pipelines.vq_diffusion.learned_embeddings import LearnedClassifierFreeSamplingEmbeddings
 from ppdiffusers.utils.torch_utils import as_generator
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ppdiffusers.cli.checkup import machine, software
-from ppdiffusers.cli.checkup.network import check_network
-from ppdiffusers.cli.checkup.storage import check_storage
+from ppdiffusers.cli.diagnostics import machine, software
+from ppdiffusers.cli.diagnostics.network import check_network
+from ppdiffusers.cli.diagnostics.storage import check_storage
 from ppdiffusers.cli.main import main
 from ppdiffusers.io.snapshot import MANIFEST, cache_root
 from tests.io.hub.conftest import NOWHERE

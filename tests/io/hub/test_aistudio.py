@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ppdiffusers.io.needs import NeedPipeline
-from ppdiffusers.io.source import resolve_folder
-from ppdiffusers.io.sources.aistudio_client import find_client
-from ppdiffusers.io.sources.base import SourceOptions
+from ppdiffusers.io.hubs.aistudio_client import find_client
+from ppdiffusers.io.hubs.base import SourceOptions
+from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder
 from tests.io.hub.conftest import NEEDED, NOWHERE, files_under
 
 PIPELINE = NeedPipeline()

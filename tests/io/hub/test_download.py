@@ -14,10 +14,10 @@ import requests
 
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.io import web
-from ppdiffusers.io.needs import NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.hubs.base import SourceOptions
+from ppdiffusers.io.required_files import NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder
 from ppdiffusers.io.snapshot import CHECKSUMS, MANIFEST, PARTIAL
-from ppdiffusers.io.source import resolve_folder
-from ppdiffusers.io.sources.base import SourceOptions
 from tests.io.hub.conftest import NEEDED, files_under
 from tests.io.hub.servers import PIECE, PROTOCOLS
 

@@ -13,17 +13,17 @@ from urllib.parse import quote
 
 import pytest
 
-from ppdiffusers.io.needs import NeedPipeline
+from ppdiffusers.io.hubs.base import SourceOptions
+from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder
 from ppdiffusers.io.snapshot import MANIFEST, PARTIAL
-from ppdiffusers.io.source import resolve_folder
-from ppdiffusers.io.sources.base import SourceOptions
 from tests.io.hub.conftest import NEEDED, files_under
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 _LOAD = """
 import sys
-from ppdiffusers.io.needs import NeedPipeline
-from ppdiffusers.io.source import resolve_folder
+from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder
 print("ready", flush=True)
 sys.stdin.readline()
 print(resolve_folder("acme/tiny", needs=NeedPipeline()))

@@ -18,10 +18,10 @@ import pytest
 
 from ppdiffusers.core.errors import InputError, SourceError, UnsafeFileError
 from ppdiffusers.io.cached import list_models
-from ppdiffusers.io.needs import TOKENIZER_FILES, VOCABULARIES, NeedAll, NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.hubs.base import SourceOptions
+from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NeedAll, NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.io.snapshot import cache_root
-from ppdiffusers.io.source import resolve_folder, take_source_options
-from ppdiffusers.io.sources.base import SourceOptions
 from tests.io.hub.conftest import NEEDED, files_under, write_model
 from tests.io.hub.servers import COMMIT, PROTOCOLS, Answer, Behaviour
 

@@ -1,0 +1,33 @@
+"""Folders on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppdiffusers.convert.model_index import KnownClass
+from ppdiffusers.core.errors import SourceError
+from ppdiffusers.io.required_files import beside_index
+
+
+def subfolder_of(base: Path, subfolder: str | None) -> Path:
+    """A folder inside a model's folder, or that folder itself.
+
+    Raises:
+        SourceError: there is none of this name.
+    """
+    folder = base / subfolder if subfolder else base
+    if not folder.is_dir():
+        present = sorted(entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        raise SourceError(
+            f"The model folder has no subfolder {subfolder!r}.",
+            where=base,
+            expected=f"one of: {', '.join(present) or 'it has no subfolders'}",
+            remedy="check `subfolder`.",
+        )
+    return folder
+
+
+def component_folder(base: Path, name: str, known: KnownClass) -> Path:
+    """Where a pipeline's component lies: in the folder of its name, or beside the index as models of 2022 have it."""
+    own, config = base / name, beside_index(known)
+    return base if config is not None and not own.is_dir() and (base / config).is_file() else own

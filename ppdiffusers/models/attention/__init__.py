@@ -1,0 +1,1 @@
+"""Attention of the networks: the layer and its processors."""

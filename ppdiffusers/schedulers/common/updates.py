@@ -1,0 +1,189 @@
+"""Update rules that several samplers share."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from ppdiffusers.schedulers.common.prediction import combine
+
+Tensor = paddle.Tensor
+
+# Adams-Bashforth: weights of the newest, second newest, ... derivative
+ADAMS_BASHFORTH = {
+    1: (1.0,),
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
+
+
+def euler_step(sample: Tensor, x0: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """Along the line through `sample` at noise level sigma and `x0` at level 0, to level sigma_next."""
+    return combine((sigma_next / sigma, sample), (1 - sigma_next / sigma, x0))
+
+
+def derivative(sample: Tensor, x0: Tensor, sigma: float) -> Tensor:
+    """dx/dsigma = (x - x_0) / sigma: Karras et al. 2022, https://arxiv.org/abs/2206.00364, eq. 3."""
+    return combine((1, sample), (-1, x0)) * float(1 / sigma)
+
+
+def adams_bashforth(history: list[Tensor]) -> Tensor:
+    """The derivative extrapolated from up to four past ones, oldest first."""
+    weights = ADAMS_BASHFORTH[min(len(history), 4)]
+    return combine(*zip(weights, reversed(history), strict=False))
+
+
+def churn(s_churn: float, s_tmin: float, s_tmax: float, sigma: float, num_steps: int) -> float:
+    """gamma, by which the noise level is raised before a step (Karras et al. 2022, algorithm 2)."""
+    return min(s_churn / num_steps, 2**0.5 - 1) if s_tmin <= sigma <= s_tmax else 0.0
+
+
+class HeunStages:
+    """Mixin: Heun's method in two calls of `step`: an Euler step, then again with the mean of both derivatives."""
+
+    dt: float | None = None
+    prev_derivative: Tensor | None = None
+    sample: Tensor | None = None
+
+    @property
+    def state_in_first_order(self) -> bool:
+        """Whether the next call of `step` is an Euler step."""
+        return self.dt is None
+
+    def _reset_stages(self) -> None:
+        self.dt = self.prev_derivative = self.sample = None
+
+    def _predict(self, sample: Tensor, slope: Tensor, dt: float) -> Tensor:
+        self.sample, self.prev_derivative, self.dt = sample, slope, dt
+        return combine((1, sample), (dt, slope))
+
+    def _correct(self, slope: Tensor) -> Tensor:
+        result = combine((1, self.sample), (self.dt / 2, self.prev_derivative), (self.dt / 2, slope))
+        self._reset_stages()
+        return result
+
+
+class Level(NamedTuple):
+    """A noise level: x = alpha x_0 + sigma eps, and half the log of its signal-to-noise ratio."""
+
+    alpha: np.float32
+    sigma: np.float32
+    lambda_: np.float32
+
+    @classmethod
+    def of(cls, alpha: np.float32, sigma: np.float32) -> Level:
+        with np.errstate(divide="ignore"):
+            return cls(alpha, sigma, np.log(alpha) - np.log(sigma))
+
+
+class Weights(NamedTuple):
+    """x_t = sample * x_s + d0 * D0 + d1 * D1 + d2 * D2 + noise * z; D_k is the k-th derivative in lambda times h^k."""
+
+    sample: float
+    d0: float
+    d1: float
+    d2: float
+    noise: float
+
+
+def exponential_integrator(algorithm: str, solver_type: str, order: int, s: Level, t: Level) -> Weights:
+    """From level s to level t: the exact linear part, and Taylor weights of what the network predicts.
+
+    Lu et al. 2022, https://arxiv.org/abs/2206.00927, eq. 3.4 ("dpmsolver": the network's noise);
+    Lu et al. 2022, https://arxiv.org/abs/2211.01095, eq. 8 ("dpmsolver++": its clean sample); the "sde-" forms
+    solve the stochastic equation (appendix B there). `solver_type` "midpoint" takes half of D0's weight for D1.
+    """
+    h = t.lambda_ - s.lambda_
+    noise = 0.0
+    # step: the exponent's change; e = exp(step) - 1; the series is scale * (e, e/step - 1, ...)
+    if algorithm == "dpmsolver++":
+        step, scale, linear = -h, -t.alpha, t.sigma / s.sigma
+    elif algorithm == "sde-dpmsolver++":
+        step, scale, linear = -2 * h, -t.alpha, t.sigma / s.sigma * math.exp(-h)
+        noise = t.sigma * math.sqrt(-math.expm1(step))
+    elif algorithm == "dpmsolver":
+        step, scale, linear = h, -t.sigma, t.alpha / s.alpha
+        if t.sigma == 0:  # sigma_t e^h = alpha_t sigma_s / alpha_s, also where h is infinite
+            return Weights(linear, -t.alpha * s.sigma / s.alpha, 0.0, 0.0, 0.0)
+    else:  # "sde-dpmsolver"
+        step, scale, linear = h, -2 * t.sigma, t.alpha / s.alpha
+        noise = t.sigma * math.sqrt(math.expm1(2 * h))
+    e = math.expm1(step)
+    if order == 1 or step == 0 or math.isinf(step):
+        return Weights(linear, scale * e, 0.0, 0.0, noise)
+    if order == 2 and solver_type == "midpoint":
+        return Weights(linear, scale * e, 0.5 * scale * e, 0.0, noise)
+    # The published third order of the stochastic form adds this half where the series subtracts it.
+    half = -0.5 if algorithm == "sde-dpmsolver++" else 0.5
+    return Weights(linear, scale * e, scale * (e / step - 1), scale * ((e - step) / step**2 - half), noise)
+
+
+def multistep_terms(weights: Weights, levels: list[Level], models: list[Tensor]) -> list[tuple[float, Tensor]]:
+    """The terms of D0, D1, D2 by differences of past predictions.
+
+    Args:
+        levels: [t, s_0, s_1, s_2]: where the step goes, where it stands, where the step before stood, ...
+        models: [m_0, m_1, m_2]: the predictions at s_0, s_1, s_2; as many as the order.
+    """
+    _, d0, d1, d2, _ = weights
+    if len(models) == 1:
+        return [(d0, models[0])]
+    t, s0, s1 = levels[:3]
+    h = t.lambda_ - s0.lambda_
+    a = h / (s0.lambda_ - s1.lambda_)  # 1 / r_0
+    if len(models) == 2:
+        return [(d0 + d1 * a, models[0]), (-d1 * a, models[1])]
+    b = h / (s1.lambda_ - levels[3].lambda_)  # 1 / r_1
+    r0, r1 = 1 / a, 1 / b
+    k = (d1 * r0 + d2) / (r0 + r1)  # of D1_0 - D1_1 = a (m_0 - m_1) - b (m_1 - m_2)
+    return [(d0 + (d1 + k) * a, models[0]), (-d1 * a - k * (a + b), models[1]), (k * b, models[2])]
+
+
+def singlestep_terms(
+    weights: Weights, solver_type: str, levels: list[Level], models: list[Tensor]
+) -> list[tuple[float, Tensor]]:
+    """The same where all predictions lie inside one step from the oldest level, the last of `levels`, to t."""
+    _, d0, d1, d2, _ = weights
+    if len(models) == 1:
+        return [(d0, models[0])]
+    t, s = levels[0], levels[-1]
+    h = t.lambda_ - s.lambda_
+    a = h / (levels[1].lambda_ - s.lambda_)  # 1 / r_0, of the newest prediction
+    if len(models) == 2:
+        return [(d0 - d1 * a, models[1]), (d1 * a, models[0])]
+    m0, m1, m2 = models
+    b = h / (levels[2].lambda_ - s.lambda_)  # 1 / r_1
+    if solver_type == "midpoint":
+        return [(d0 - d1 * a, m2), (d1 * a, m0)]
+    r0, r1 = 1 / a, 1 / b
+    k0 = (2 * d2 - d1 * r1) / (r0 - r1)  # of D1_1 = a (m_0 - m_2)
+    k1 = (d1 * r0 - 2 * d2) / (r0 - r1)  # of D1_0 = b (m_1 - m_2)
+    return [(d0 - k0 * a - k1 * b, m2), (k0 * a, m0), (k1 * b, m1)]
+
+
+def interleave(values: np.ndarray, between: np.ndarray, first: bool = False) -> np.ndarray:
+    """[v_0, b_1, v_1, b_2, v_2, ...], or with `first` [v_0, b_0, v_1, b_1, v_2, ...]: two calls for each but one."""
+    between = between if first else between[1:]
+    pairs = np.stack([between, values[1:]], axis=1)  # [n - 1, 2]
+    return np.concatenate([values[:1], pairs.reshape(-1)])
+
+
+def posterior_mean(
+    x0: Tensor, sample: Tensor, alpha_bar: float, alpha_bar_prev: float, alpha: float, beta: float
+) -> Tensor:
+    """Mean of q(x_{t-1} | x_t, x_0): Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 7."""
+    beta_bar, beta_bar_prev = 1 - alpha_bar, 1 - alpha_bar_prev
+    return combine((alpha_bar_prev**0.5 * beta / beta_bar, x0), (alpha**0.5 * beta_bar_prev / beta_bar, sample))
+
+
+def learned_range(v: Tensor, smallest: float, largest: float) -> Tensor:
+    """Standard deviation between the logarithms of two variances, by the network's v in [-1, 1].
+
+    Nichol & Dhariwal 2021, https://arxiv.org/abs/2102.09672, eq. 15.
+    """
+    low, high = math.log(smallest), math.log(largest)
+    return (0.5 * ((v + 1) * ((high - low) / 2) + low)).exp()
