@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import paddle
+from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import NUMPY_CARRIER
@@ -59,3 +61,8 @@ def check_computable(tensor: Any, owner: str) -> None:
             expected="float32 on a CPU, or a GPU",
             remedy='call .to(dtype="float32") (the weights keep their values) or move it to a GPU.',
         )
+
+
+def dtype_of(layer: nn.Layer) -> paddle.dtype:
+    """dtype of the first floating point parameter (models of paddlenlp have no `.dtype`)."""
+    return next(parameter.dtype for parameter in layer.parameters() if parameter.is_floating_point())

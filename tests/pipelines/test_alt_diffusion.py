@@ -17,7 +17,7 @@ from diffusers.pipelines.deprecated.alt_diffusion.pipeline_alt_diffusion_img2img
 import ppdiffusers
 from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.pipelines.stages.chunks import Chunker
+from ppdiffusers.pipelines.stages.prompt_chunks import Chunker
 from tests.conversion.support import torch_bits
 from tests.pipelines.support import assert_pictures_agree, call_both, generators, picture, set_schedulers
 from tests.support.checkpoints import scheduler_named, tiny_feature_extractor, tiny_safety_checker, tiny_unet, tiny_vae
@@ -171,9 +171,9 @@ def test_several_pictures(img2img):
 
 
 def test_picture_to_picture_bad_input(img2img):
-    with pytest.raises(InputError, match="`image` is needed"):
+    with pytest.raises(InputError, match="`image` is required"):
         img2img[0]("猫", num_inference_steps=1)
-    with pytest.raises(InputError, match="`strength` must lie between 0 and 1"):
+    with pytest.raises(InputError, match="`strength` must be between 0 and 1"):
         img2img[0]("猫", picture(16, 16), strength=2.0)
 
 

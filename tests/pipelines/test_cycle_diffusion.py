@@ -114,12 +114,12 @@ def test_there_and_back(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"source_prompt": None, "image": None}, "(?s)`source_prompt` is needed.*`image` is needed"),
+        ({"source_prompt": None, "image": None}, "(?s)`source_prompt` is needed.*`image` is required"),
         ({"source_prompt": ["a", "b"]}, r"`source_prompt` has 2 text\(s\) for 1 prompt"),
         ({"source_prompt": 3}, "`source_prompt` must be a text"),
         ({"eta": 0.0}, "`eta` must lie above 0"),
         ({"eta": "some"}, "`eta` must be a finite number"),
-        ({"strength": 1.2}, "`strength` must lie between"),
+        ({"strength": 1.2}, "`strength` must be between"),
         ({"prompt": None}, "neither `prompt` nor `prompt_embeds`"),
     ],
 )

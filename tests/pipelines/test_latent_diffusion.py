@@ -246,7 +246,7 @@ def test_super_resolution_bad_calls(both_large):
     ours, _ = both_large
     with pytest.raises(InputError) as caught:
         ours(None, num_inference_steps=-1, output_type="x")
-    for word in ("`image` is needed", "num_inference_steps", "output_type"):
+    for word in ("`image` is required", "num_inference_steps", "output_type"):
         assert word in str(caught.value)
     with pytest.raises(InputError, match="at least 32 x 32"):
         ours(PIL.Image.new("RGB", (31, 64)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.pipelines.stages.weighting import parse_weights
+from ppdiffusers.pipelines.stages.prompt_weights import parse_weights
 from tests.pipelines.support import PROMPTS, generators, load_both
 from tests.support.checkpoints import tiny_stable_diffusion
 from tests.support.parity import assert_close

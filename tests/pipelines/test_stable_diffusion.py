@@ -402,7 +402,7 @@ def test_everything_wrong_is_listed(sd1):
     for part in (
         "`prompt` is an empty list", "`height`", "`width`", "`num_inference_steps`", "`guidance_scale`",
         "`num_images_per_prompt`", "`output_type`", "`callback_on_step_end`", "'noise'", "`callback_steps`",
-        "`latents` must be of shape", "`latents` has NaN", "IP-Adapter",
+        "`latents` must be of shape", "`latents` contains NaN", "IP-Adapter",
     ):  # fmt: skip
         assert part in said, part
 
@@ -414,12 +414,12 @@ EMBEDS = paddle.zeros([1, 77, 32])
     ("arguments", "says"),
     [
         ({}, "neither `prompt` nor `prompt_embeds`"),
-        ({"prompt": 3}, "must be a text or a list of texts, not int"),
+        ({"prompt": 3}, "must be a string or a list of strings, not int"),
         ({"prompt": ["a", None]}, r"`prompt\[1\]` must be a text"),
         ({"prompt": "a", "prompt_embeds": EMBEDS}, "both given"),
         ({"prompt": "a", "negative_prompt": "b", "negative_prompt_embeds": EMBEDS}, "both given"),
-        ({"prompt": ["a", "b"], "negative_prompt": ["c"]}, "has 1 texts for 2"),
-        ({"prompt": ["a", "b"], "negative_prompt_embeds": EMBEDS}, "is for 1 of 2"),
+        ({"prompt": ["a", "b"], "negative_prompt": ["c"]}, "has 1 entries for 2"),
+        ({"prompt": ["a", "b"], "negative_prompt_embeds": EMBEDS}, "has batch size 1, not 2"),
         ({"prompt_embeds": EMBEDS, "negative_prompt_embeds": paddle.zeros([1, 76, 32])}, "same shape"),
         ({"prompt_embeds": paddle.zeros([77, 32])}, r"not of shape \(77, 32\)"),
         ({"prompt_embeds": paddle.full([1, 77, 32], float("inf"))}, "NaN or infinite"),
@@ -427,7 +427,7 @@ EMBEDS = paddle.zeros([1, 77, 32])
         ({"prompt": "a", "latents": paddle.zeros([2, 4, 16, 16])}, r"shape \(1, 4, 16, 16\), not \(2, 4, 16, 16\)"),
         ({"prompt": "a", "latents": [1.0]}, "tensor or numpy array, not list"),
         ({"prompt": "a", "generator": [1, 2]}, "2 generators for 1"),
-        ({"prompt": "a", "timesteps": [9, 3]}, "cannot be chosen with PNDMScheduler"),
+        ({"prompt": "a", "timesteps": [9, 3]}, "is not supported by PNDMScheduler"),
         ({"prompt": "a", "timesteps": [9], "sigmas": [1.0]}, "both given"),
         ({"prompt": "a", "eta": float("nan")}, "`eta` must be a finite number"),
         ({"prompt": "a", "clip_skip": 9}, "clip_skip=9"),

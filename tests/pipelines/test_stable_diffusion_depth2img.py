@@ -136,8 +136,8 @@ def test_nan_is_named(pair, caplog):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"image": None}, "`image` is needed"),
-        ({"strength": 1.5}, "`strength` must lie between 0 and 1"),
+        ({"image": None}, "`image` is required"),
+        ({"strength": 1.5}, "`strength` must be between 0 and 1"),
         ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
         ({"depth_map": "near"}, "`depth_map` must be a Paddle tensor"),
         ({"depth_map": paddle.zeros([1, 1, 4, 4])}, r"not \(1, 1, 4, 4\)"),

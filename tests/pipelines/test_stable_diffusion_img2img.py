@@ -70,7 +70,7 @@ def test_other_schedulers_begin_in_the_middle(pair, scheduler):
 def test_a_scheduler_that_cannot_noise(pair):
     ours, _ = pair
     ours.scheduler = ppdiffusers.IPNDMScheduler()
-    with pytest.raises(InputError, match="IPNDMScheduler cannot noise a picture"):
+    with pytest.raises(InputError, match="IPNDMScheduler cannot add noise to an image"):
         ours("a", picture(16, 16))
 
 
@@ -175,15 +175,15 @@ def test_prompts_as_the_pipeline_encodes_them(pair, case):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"image": None}, "`image` is needed"),
-        ({"image": "cat.png"}, "`image` must be PIL pictures"),
-        ({"strength": 1.5}, "`strength` must lie between 0 and 1"),
+        ({"image": None}, "`image` is required"),
+        ({"image": "cat.png"}, "`image` must be a PIL image"),
+        ({"strength": 1.5}, "`strength` must be between 0 and 1"),
         ({"strength": "much"}, "`strength` must be a finite number"),
         ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
         ({"prompt": ["a", "b"], "generator": [1, 2, 3]}, "3 generators for 2"),
         (
             {"prompt": ["a", "b"], "image": [picture(16, 16)] * 3},
-            r"3 picture\(s\) \(`image`\) cannot be repeated for 2",
+            r"`image` has 3 image\(s\), which cannot be repeated for a batch of 2",
         ),
         ({"ip_adapter_image": picture(16, 16)}, "no IP-Adapter"),
         ({"callback_on_step_end": 1}, "must be callable"),

@@ -122,19 +122,19 @@ def test_there_and_back(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"image": None, "mask_image": 3}, "(?s)`image` is needed.*`mask_image` must be"),
-        ({"strength": -1}, "`strength` must lie between"),
+        ({"image": None, "mask_image": 3}, "(?s)`image` is required.*`mask_image` must be"),
+        ({"strength": -1}, "`strength` must be between"),
         ({"strength": 0.1}, "leaves no step"),
         ({"height": 30}, "`height` must be a positive multiple of 8"),
         ({"padding_mask_crop": 4, "output_type": "np"}, "`output_type` must be 'pil' with `padding_mask_crop`"),
-        ({"padding_mask_crop": 4, "image": np.zeros((1, 8, 8, 3))}, "`image` must be a PIL picture with"),
+        ({"padding_mask_crop": 4, "image": np.zeros((1, 8, 8, 3))}, "`image` must be a PIL image with"),
         ({"padding_mask_crop": 4, "mask_image": box_mask(40, 36, (0, 0, 0, 0))}, "Nothing is masked"),
         (
             {"prompt": ["a"] * 3, "mask_image": [MASK, MASK]},
-            r"2 picture\(s\) \(`mask_image`\) cannot be repeated for 3",
+            r"`mask_image` has 2 image\(s\), which cannot be repeated for a batch of 3",
         ),
         ({"latents": paddle.zeros([1, 4, 8, 8])}, "`latents` must be of shape"),
-        ({"image": paddle.zeros([1, 4, 16, 16])}, "`masked_image_latents`, those of the masked picture, are needed"),
+        ({"image": paddle.zeros([1, 4, 16, 16])}, "`masked_image_latents`, those of the masked image, are required"),
     ],
 )
 def test_bad_arguments(pair, arguments, says):

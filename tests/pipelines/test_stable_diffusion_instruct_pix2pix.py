@@ -103,7 +103,7 @@ def test_there_and_back(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"image": None, "image_guidance_scale": "much"}, "(?s)`image` is needed.*`image_guidance_scale` must be"),
+        ({"image": None, "image_guidance_scale": "much"}, "(?s)`image` is required.*`image_guidance_scale` must be"),
         ({"num_inference_steps": 0}, "`num_inference_steps` must be a whole number"),
         ({"prompt": ["a"] * 3, "image": [IMAGE] * 2}, r"2 picture\(s\) \(`image`\) cannot be repeated for 3"),
         ({"latents": paddle.zeros([1, 4, 8, 8])}, r"`latents` must be of shape \(1, 4, 16, 19\)"),

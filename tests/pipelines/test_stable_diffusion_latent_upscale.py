@@ -180,7 +180,7 @@ def test_nan_is_named(pair, caplog):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"image": None}, "`image` is needed"),
+        ({"image": None}, "`image` is required"),
         ({"image": picture(20, 16)}, "multiples of 8 pixels, or of 4 as latents, .* are 8 high and 10 wide"),
         ({"image": paddle.zeros([1, 4, 4, 8])}, "two times as long; its latents are 4 high and 8 wide"),
         ({"image": paddle.zeros([3, 4, 8, 8])}, r"3 picture\(s\) \(`image`\) cannot be repeated for 1"),

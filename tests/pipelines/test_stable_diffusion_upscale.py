@@ -161,7 +161,7 @@ def test_watermarker_and_safety_checker(pair):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"image": None}, "`image` is needed"),
+        ({"image": None}, "`image` is required"),
         ({"noise_level": 351}, "from 0 to 350"),
         ({"noise_level": -1}, "from 0 to 350"),
         ({"noise_level": 1.5}, "must be a whole number"),

@@ -11,7 +11,7 @@ from ppdiffusers import AutoencoderKL, TorchGenerator
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages import images
 from ppdiffusers.pipelines.stages.images import encode_image, first_image_latents, repeat_to
-from ppdiffusers.pipelines.stages.run import FiniteWatch
+from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from tests.pipelines.support import generators
 from tests.support.checkpoints import tiny_vae
 from tests.support.parity import assert_close, noise
@@ -64,7 +64,7 @@ def test_latents_are_not_encoded(vae):
 
 
 def test_counts_that_do_not_fit():
-    with pytest.raises(InputError, match=r"2 picture\(s\) \(`mask_image`\) cannot be repeated for 3"):
+    with pytest.raises(InputError, match=r"`mask_image` has 2 image\(s\), which cannot be repeated for a batch of 3"):
         repeat_to(paddle.zeros([2, 1, 4, 4]), 3, "mask_image")
 
 
@@ -88,7 +88,7 @@ def half(vae, monkeypatch):
 
 def test_an_encode_that_overflows_is_done_again_in_float32(half, saved, caplog):
     vae, asked = half
-    watch = FiniteWatch()
+    watch = FiniteCheck()
     before = {name: p.astype("float32").numpy() for name, p in vae.state_dict().items()}
     moments = images.encode_distribution(vae, paddle.to_tensor(PICTURES), watch)
     assert asked == ["bfloat16", "float32"]
@@ -102,7 +102,7 @@ def test_an_encode_that_overflows_is_done_again_in_float32(half, saved, caplog):
 
 def test_pictures_with_nan_are_not_encoded_again(half):
     vae, asked = half
-    watch, pictures = FiniteWatch(), PICTURES.copy()
+    watch, pictures = FiniteCheck(), PICTURES.copy()
     pictures[0, 0, 0, 0] = np.nan
     images.encode_distribution(vae, paddle.to_tensor(pictures), watch)
     assert asked == ["bfloat16"] and watch.first_bad() == "the VAE's encoder"

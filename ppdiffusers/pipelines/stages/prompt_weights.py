@@ -1,11 +1,11 @@
-"""The prompt syntax of the Stable Diffusion web UI: weights of words, and breaks."""
+"""The prompt syntax of the Stable Diffusion web UI: weights and breaks."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-UP, DOWN = 1.1, 1 / 1.1  # what a pair of round, of square brackets multiplies by
+UP, DOWN = 1.1, 1 / 1.1  # factors of round and of square brackets
 BREAK = "BREAK"
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
@@ -20,20 +20,20 @@ _BREAK = re.compile(rf"\s*\b{BREAK}\b\s*")
 
 @dataclass
 class Words:
-    """A run of text with one weight."""
+    """A substring with one weight."""
 
     text: str
     weight: float = 1.0
 
 
 def parse_weights(prompt: str) -> list[list[Words]]:
-    """A prompt in the web UI's syntax -> sections between BREAKs, each a list of texts with weights.
+    """Parse a prompt in the web UI's syntax into sections between BREAKs, each a list of weighted substrings.
 
     `(a)` multiplies the weight by 1.1, `[a]` divides by 1.1, `(a:1.3)` multiplies by 1.3; brackets nest. A bracket that
-    is never closed holds to the end; one that was never opened, and one after a backslash, is text. The word BREAK in
-    capitals ends a section.
+    is not closed extends to the end; an unmatched closing bracket, and one after a backslash, is literal. The word
+    BREAK in capitals ends a section.
     """
-    words: list[Words | None] = []  # None stands for BREAK
+    words: list[Words | None] = []  # None is a BREAK
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for piece in _PIECES.finditer(prompt):
         bracket, weight = piece["bracket"], piece["weight"]
@@ -68,7 +68,7 @@ def _with_breaks(text: str) -> list[Words | None]:
 
 
 def _sections(words: list[Words | None]) -> list[list[Words]]:
-    """Neighbours of one weight are one text: `a \\(b\\)` is read as one."""
+    """Split at BREAKs and merge neighbours of the same weight: `a \\(b\\)` is one substring."""
     sections: list[list[Words]] = [[]]
     for one in words:
         if one is None:
