@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import karras_sigmas, with_final
-from ppdiffusers.schedulers.common.spacing import check_descending, check_exclusive, check_num_steps, visit_n
-from ppdiffusers.schedulers.common.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, karras_sigmas
+from ppdiffusers.schedulers.common.spacing import check_descending, check_exclusive, check_num_steps, spaced_timesteps
+from ppdiffusers.schedulers.common.stepping import VarianceExploding, check_not_loop_index
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 CMStochasticIterativeSchedulerOutput = SchedulerOutput
 
@@ -60,7 +60,7 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
         """Choose how many noise levels to visit, or which, counted from 0 (`sigma_min`), falling."""
@@ -71,16 +71,16 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
             check_descending(timesteps, t_max)
             visited = np.asarray(timesteps, dtype=np.int64)
         else:
-            visited = visit_n("leading", t_max, check_num_steps(num_inference_steps, t_max))
+            visited = spaced_timesteps("leading", t_max, check_num_steps(num_inference_steps, t_max))
         sigmas = self._sigmas_of(visited[::-1] / (t_max - 1))
         self.timesteps = self.sigma_to_t(sigmas)
-        self.sigmas = with_final(sigmas, self.config.sigma_min)
+        self.sigmas = append_final_sigma(sigmas, self.config.sigma_min)
         self.num_inference_steps = len(visited)
         self._reset_index()
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep) -> paddle.Tensor:
         """sample / sqrt(sigma^2 + sigma_data^2)."""
-        sigma = float(self.sigmas[self._begin(timestep)])
+        sigma = float(self.sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + self.config.sigma_data**2) ** 0.5)
 
     def get_scalings_for_boundary_condition(self, sigma: float) -> tuple[float, float]:
@@ -91,11 +91,11 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the clean sample, then with fresh noise up to the next level.
 
         Args:
@@ -105,9 +105,9 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
             generator: of the noise, which is drawn unless there is a single step.
         """
         self._require_timesteps()
-        refuse_integer(timestep)
+        check_not_loop_index(timestep)
         check_shapes(model_output, sample)
-        i, config = self._begin(timestep), self.config
+        i, config = self._current_index(timestep), self.config
         self._check_index()
         c_skip, c_out = self.get_scalings_for_boundary_condition(float(self.sigmas[i]))
         x0 = combine((c_out, upcast(model_output)), (c_skip, upcast(sample)))
@@ -117,5 +117,5 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
             sigma_next = min(max(float(self.sigmas[i + 1]), config.sigma_min), config.sigma_max)
             std = config.s_noise * (sigma_next**2 - config.sigma_min**2) ** 0.5
             prev = combine((1, prev), (std, noise))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -23,10 +22,11 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n, visit_training
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 DDIMSchedulerOutput = SchedulerOutput
 
@@ -71,27 +71,27 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.alphas_cumprod[0]
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many timesteps to visit."""
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         self.timesteps = steps.round().astype(np.int64)
         self.num_inference_steps = n
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         eta: float = 0.0,
         use_clipped_model_output: bool = False,
-        generator: Any = None,
+        generator: Generator = None,
         variance_noise: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """x_t -> x_{t-1} (eq. 12): predicted x_0 + direction pointing to x_t + random noise.
 
         Args:
@@ -122,7 +122,7 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
             prev = prev + float(std) * self._noise(variance_noise, generator, model_output)
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
 
-    def _noise(self, given: paddle.Tensor | None, generator: Any, like: paddle.Tensor) -> paddle.Tensor:
+    def _noise(self, given: paddle.Tensor | None, generator: Generator, like: paddle.Tensor) -> paddle.Tensor:
         if given is not None and generator is not None:
             raise InputError("Both `generator` and `variance_noise` were given.", expected="one of them")
         if given is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -26,13 +25,14 @@ from ppdiffusers.schedulers.common.spacing import (
     check_descending,
     check_exclusive,
     check_num_steps,
-    visit_n,
-    visit_training,
+    spaced_timesteps,
+    training_timesteps,
 )
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 DDPMSchedulerOutput = SchedulerOutput
 VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
@@ -83,13 +83,13 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.variance_type = variance_type
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
         self.custom_timesteps = False
 
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
         """Choose the timesteps to visit: how many, or which (falling integers)."""
@@ -101,11 +101,11 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
             self.timesteps = np.asarray(timesteps, dtype=np.int64)
         else:
             n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-            steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+            steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
             self.timesteps = steps.round().astype(np.int64)
         self.num_inference_steps = len(self.timesteps)
 
-    def previous_timestep(self, timestep: int) -> int:
+    def previous_timestep(self, timestep: Timestep) -> int:
         """The timestep after `timestep` on the way to the clean sample; -1 is the clean sample."""
         if self.num_inference_steps is None:
             return timestep - 1
@@ -122,11 +122,11 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """x_t -> x_{t-1}: draw from the posterior q(x_{t-1} | x_t, x_0) of the predicted x_0 (eq. 6 and 7).
 
         Args:

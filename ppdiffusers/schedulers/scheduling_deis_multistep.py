@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from math import log
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.common.multistep import FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.multistep import OTHER_SOLVER_TYPES, LogSNRSolver
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import exponential_integrator
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
@@ -27,7 +28,7 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
     """
 
     exchangeable = True
-    predicts_x0 = False
+    _predicts_x0 = False
 
     @register_to_config
     def __init__(
@@ -55,25 +56,25 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         use_dynamic_shifting: bool = False,
         time_shift_type: str = "exponential",
     ):
-        self._take_name("algorithm_type", algorithm_type, ("deis",), ("dpmsolver", "dpmsolver++"))
-        self._take_name("solver_type", solver_type, ("logrho",), FOREIGN_SOLVER_TYPES)
+        self._resolve_choice("algorithm_type", algorithm_type, ("deis",), ("dpmsolver", "dpmsolver++"))
+        self._resolve_choice("solver_type", solver_type, ("logrho",), OTHER_SOLVER_TYPES)
         check_choice("solver_order", solver_order, (1, 2, 3))
         self._init_solver(solver_order)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None, mu: float | None = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None, mu: float | None = None) -> None:
         """Choose how many steps to take."""
         self._set_shift(mu)
         steps, sigmas, by_rule = self._levels(self._visit(num_inference_steps), num_inference_steps)
-        self._start(steps, with_final(sigmas, self._last_sigma(sigmas, by_rule)))
+        self._start(steps, append_final_sigma(sigmas, self._final_sigma(sigmas, by_rule)))
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the next level: the noise, a polynomial through its last predictions, is integrated exactly (eq. 14).
 
         Args:
@@ -84,10 +85,9 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x = upcast(sample)
-        self._remember(self._convert(upcast(model_output), x))
+        self._append_output(self._convert(upcast(model_output), x))
         order = len(self.model_outputs)
         left = len(self.timesteps) - i
         if self.config.lower_order_final and len(self.timesteps) < 15:
@@ -100,9 +100,9 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
             rhos = self.sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # float32 would cancel
             if self.config.use_flow_sigmas:
                 rhos = rhos / (1 - rhos)
-            terms = zip(_lagrange_integrals(*rhos.tolist()), self._newest(order), strict=True)
+            terms = zip(_lagrange_integrals(*rhos.tolist()), self._recent_outputs(order), strict=True)
             prev = combine((t.alpha / past[0].alpha, x), *((t.alpha * c, m) for c, m in terms))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))
 
 

@@ -11,14 +11,15 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, OTHER_SOLVER_TYPES, LogSNRSolver
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import refuse_timesteps_with_rule, with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, check_custom_timesteps
 from ppdiffusers.schedulers.common.spacing import check_exclusive
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import exponential_integrator, multistep_terms
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 ALGORITHMS = ("dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver")
 SOLVER_TYPES = ("midpoint", "heun")
@@ -29,15 +30,15 @@ class DPMSolverSteps(LogSNRSolver):
 
     def _init_dpm_solver(self, algorithms: tuple[str, ...] = ALGORITHMS) -> None:
         config = self.config
-        algorithm = self._take_name("algorithm_type", config.algorithm_type, algorithms, ("deis",))
-        self._take_name("solver_type", config.solver_type, SOLVER_TYPES, FOREIGN_SOLVER_TYPES)
+        algorithm = self._resolve_choice("algorithm_type", config.algorithm_type, algorithms, ("deis",))
+        self._resolve_choice("solver_type", config.solver_type, SOLVER_TYPES, OTHER_SOLVER_TYPES)
         check_choice("solver_order", config.solver_order, (1, 2, 3))
         if algorithm == "sde-dpmsolver" and config.solver_order == 3:
             raise ConfigError("sde-dpmsolver has no third order.", expected="solver_order 1 or 2, or sde-dpmsolver++")
-        self.predicts_x0 = algorithm.endswith("++")
+        self._predicts_x0 = algorithm.endswith("++")
         if "final_sigmas_type" in config:
             check_choice("final_sigmas_type", config.final_sigmas_type, FINAL_SIGMAS)
-            if config.final_sigmas_type == "zero" and not self.predicts_x0:
+            if config.final_sigmas_type == "zero" and not self._predicts_x0:
                 raise ConfigError(
                     f"{algorithm} cannot step to a level without noise.",
                     expected="final_sigmas_type='sigma_min', or an algorithm_type that ends in '++'",
@@ -58,7 +59,7 @@ class DPMSolverSteps(LogSNRSolver):
         i, order, config = self._step_index, self._order(), self.config
         levels = [self._level(i + 1 - k) for k in range(order + 1)]  # t, s_0, s_1, ...
         weights = exponential_integrator(config.algorithm_type, config.solver_type, order, levels[1], levels[0])
-        terms = [(weights.sample, sample), *multistep_terms(weights, levels, self._newest(order))]
+        terms = [(weights.sample, sample), *multistep_terms(weights, levels, self._recent_outputs(order))]
         if noise is not None:
             terms.append((weights.noise, noise))
         return combine(*terms)
@@ -66,20 +67,20 @@ class DPMSolverSteps(LogSNRSolver):
     def _step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any,
+        generator: Generator,
         variance_noise: paddle.Tensor | None,
         return_dict: bool,
         noise_dtype: Any,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         self._require_timesteps()
         if self.config.get("variance_type") not in ("learned", "learned_range"):
             check_shapes(model_output, sample)
-        self._begin(timestep)
+        self._current_index(timestep)
         self._check_index()
         x = upcast(sample)
-        self._remember(self._convert(upcast(model_output), x))
+        self._append_output(self._convert(upcast(model_output), x))
         noise = None
         if self.config.algorithm_type.startswith("sde"):
             noise = variance_noise
@@ -87,7 +88,7 @@ class DPMSolverSteps(LogSNRSolver):
                 noise = randn_tensor(sample.shape, generator=generator, dtype=noise_dtype)
             noise = upcast(noise)
         prev = self._multistep_update(x, noise)
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))
 
 
@@ -149,32 +150,32 @@ class DPMSolverMultistepScheduler(DPMSolverSteps, VariancePreserving, SchedulerM
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         mu: float | None = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
         """Choose how many steps to take, or which training timesteps to visit."""
         self._set_shift(mu)
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
-        refuse_timesteps_with_rule(self.config, timesteps)
+        check_custom_timesteps(self.config, timesteps)
         given = timesteps is not None
         visited = np.asarray(timesteps, dtype=np.int64) if given else self._visit(num_inference_steps)
         steps, sigmas, _ = self._levels(visited, len(visited) if given else num_inference_steps)
         last = self.noise_schedule.sigmas[0] if self.config.final_sigmas_type == "sigma_min" else 0.0
-        self._start(steps, with_final(sigmas, last))
+        self._start(steps, append_final_sigma(sigmas, last))
 
-    def _rounds_rule(self, rule: str) -> bool:
-        return super()._rounds_rule(rule) and self.config.beta_schedule != "squaredcos_cap_v2"
+    def _rounds_timesteps(self, rule: str) -> bool:
+        return super()._rounds_timesteps(rule) and self.config.beta_schedule != "squaredcos_cap_v2"
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         variance_noise: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the next noise level by the exponential integrator of `updates`, of as high an order as is stable.
 
         Args:

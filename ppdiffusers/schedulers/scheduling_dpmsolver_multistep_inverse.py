@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -12,17 +11,19 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
-from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
 from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, SchedulerMixin):
     """The inverse of `DPMSolverMultistepScheduler`, whose arguments and update it shares."""
 
     exchangeable = True
-    rising = True
+    inverse = True
 
     @register_to_config
     def __init__(
@@ -55,7 +56,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
         self._init_solver(solver_order)
         self.timesteps = self.timesteps[::-1]
 
-    def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int | None = None, device: object = None) -> None:
         """Choose how many steps to take, towards the noisiest timestep above `lambda_min_clipped`."""
         config, schedule = self.config, self.noise_schedule
         n, t_max = check_num_steps(num_inference_steps, config.num_train_timesteps), config.num_train_timesteps
@@ -70,17 +71,17 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
         steps, sigmas, by_rule = self._levels(visited, n)
         last = sigmas[-1] if by_rule else schedule.sigmas[noisiest]
         unique = np.sort(np.unique(steps, return_index=True)[1])
-        self._start(steps[unique], with_final(sigmas, last))
+        self._start(steps[unique], append_final_sigma(sigmas, last))
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         variance_noise: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the next, noisier level; see `DPMSolverMultistepScheduler.step`."""
         if self.config.algorithm_type.startswith("sde"):
             raise ConfigError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -20,11 +19,13 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import ancestral_split, check_sigma_rule, sigma_to_t, visited_sigmas
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.sigmas import ancestral_split, check_sigma_spacing, sigma_to_t, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import euler_step, interleave
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 DPMSolverSDESchedulerOutput = SchedulerOutput
 
@@ -57,7 +58,7 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         timestep_spacing: str = "linspace",
         steps_offset: int = 0,
     ):
-        check_sigma_rule(self.config)
+        check_sigma_spacing(self.config)
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
@@ -65,7 +66,7 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         self._visit(num_train_timesteps, num_train_timesteps)
 
     def set_timesteps(
-        self, num_inference_steps: int, device: Any = None, num_train_timesteps: int | None = None
+        self, num_inference_steps: int, device: object = None, num_train_timesteps: int | None = None
     ) -> None:
         """Choose how many steps to take; a new Brownian path begins."""
         t_max = num_train_timesteps or self.config.num_train_timesteps
@@ -76,8 +77,8 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
 
     def _visit(self, n: int, t_max: int) -> None:
         config, schedule = self.config, self.noise_schedule
-        visited = visit_n(config.timestep_spacing, t_max, n, config.steps_offset)
-        steps, sigmas = visited_sigmas(config, schedule, visited)
+        visited = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
+        steps, sigmas = timesteps_and_sigmas(config, schedule, visited)
         middles = np.exp((np.log(sigmas[:-1]) + np.log(sigmas[1:])) / 2)
         self.timesteps = interleave(steps, sigma_to_t(middles, schedule.log_sigmas), first=True).astype(np.float32)
         self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
@@ -91,20 +92,20 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         """Whether the next call of `step` goes to a midpoint."""
         return self.sample is None
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep) -> paddle.Tensor:
         """sample / sqrt(sigma^2 + 1), at the midpoint's sigma in the second call of a step."""
-        sigma = float(self.sigmas[self._begin(timestep)]) if self.state_in_first_order else self.mid_point_sigma
+        sigma = float(self.sigmas[self._current_index(timestep)]) if self.state_in_first_order else self.mid_point_sigma
         return sample * (1 / (sigma**2 + 1) ** 0.5)
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
         s_noise: float = 1.0,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """An ancestral step to the midpoint, or from the start to the next level with the prediction made there.
 
         Args:
@@ -116,8 +117,7 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         if self.noise_sampler is None:
             lowest, highest = self.sigmas[self.sigmas > 0].min(), self.sigmas.max()
             self.noise_sampler = BrownianTreeNoiseSampler(sample.shape, lowest, highest, self._path_seed)
@@ -135,7 +135,7 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
             noise = self.noise_sampler(_in_log(start, start), target if first else _in_log(end, end))
             prev = combine((1, prev), (s_noise * up, noise))
             self.sample, self.mid_point_sigma = (x, middle) if first else (None, None)
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
 
 

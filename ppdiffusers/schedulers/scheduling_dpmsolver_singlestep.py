@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, OTHER_SOLVER_TYPES, LogSNRSolver
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import refuse_timesteps_with_rule, with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, check_custom_timesteps
 from ppdiffusers.schedulers.common.spacing import check_exclusive
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import exponential_integrator, singlestep_terms
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
 from ppdiffusers.utils.logging import get_logger
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 logger = get_logger(__name__)
 
@@ -62,12 +62,12 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
         time_shift_type: str = "exponential",
     ):
         algorithms = ("dpmsolver++", "dpmsolver", "sde-dpmsolver++")
-        algorithm = self._take_name("algorithm_type", algorithm_type, algorithms, ("deis",))
-        self._take_name("solver_type", solver_type, ("midpoint", "heun"), FOREIGN_SOLVER_TYPES)
+        algorithm = self._resolve_choice("algorithm_type", algorithm_type, algorithms, ("deis",))
+        self._resolve_choice("solver_type", solver_type, ("midpoint", "heun"), OTHER_SOLVER_TYPES)
         check_choice("solver_order", solver_order, (1, 2, 3))
         check_choice("final_sigmas_type", final_sigmas_type, FINAL_SIGMAS)
-        self.predicts_x0 = algorithm.endswith("++")
-        if final_sigmas_type == "zero" and not self.predicts_x0:
+        self._predicts_x0 = algorithm.endswith("++")
+        if final_sigmas_type == "zero" and not self._predicts_x0:
             raise ConfigError(
                 f"{algorithm} cannot step to a level without noise.",
                 expected="final_sigmas_type='sigma_min', or an algorithm_type that ends in '++'",
@@ -94,20 +94,20 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         mu: float | None = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
         """Choose how many steps to take, or which training timesteps to visit."""
         self._set_shift(mu)
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
-        refuse_timesteps_with_rule(self.config, timesteps)
+        check_custom_timesteps(self.config, timesteps)
         given = timesteps is not None
         visited = np.asarray(timesteps, dtype=np.int64) if given else self._visit(num_inference_steps)
         n = len(visited)
         steps, sigmas, _ = self._levels(visited, n)
         last = self.noise_schedule.sigmas[0] if self.config.final_sigmas_type == "sigma_min" else 0.0
-        self._start(steps, with_final(sigmas, last))
+        self._start(steps, append_final_sigma(sigmas, last))
         if not self.config.lower_order_final and (
             n % self.config.solver_order != 0 or self.config.final_sigmas_type == "zero"
         ):
@@ -122,11 +122,11 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """From where the group of calls began to the next level, with all predictions of the group.
 
         Args:
@@ -139,19 +139,18 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
         config = self.config
         if config.variance_type not in ("learned", "learned_range"):
             check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x = upcast(sample)
-        self._remember(self._convert(upcast(model_output), x))
+        self._append_output(self._convert(upcast(model_output), x))
         order = min(self.order_list[i], len(self.model_outputs))  # a run that starts late has no earlier ones
         if order == 1:
             self.sample = x
         levels = [self._level(i + 1 - k) for k in range(order + 1)]
         weights = exponential_integrator(config.algorithm_type, config.solver_type, order, levels[-1], levels[0])
-        terms = singlestep_terms(weights, config.solver_type, levels, self._newest(order))
+        terms = singlestep_terms(weights, config.solver_type, levels, self._recent_outputs(order))
         if config.algorithm_type.startswith("sde"):
             noise = randn_tensor(sample.shape, generator=generator, dtype=model_output.dtype)
             terms.append((weights.noise, upcast(noise)))
         prev = combine((weights.sample, self.sample), *terms)
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.edm import EDM
 from ppdiffusers.schedulers.common.noise_schedule import linspace
-from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
 from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):
@@ -47,7 +47,7 @@ class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):
         self._history = solver_order
         self._visit_ramp(num_train_timesteps, 0.0)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many steps to take."""
         n, config = check_num_steps(num_inference_steps), self.config
         self._visit_ramp(n, config.sigma_min if config.final_sigmas_type == "sigma_min" else 0.0)
@@ -56,7 +56,7 @@ class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):
     def _visit_ramp(self, n: int, last: float) -> None:
         sigmas = self._sigmas_of(linspace(0, 1, n))
         self.timesteps = self.precondition_noise(sigmas)
-        self.sigmas = with_final(sigmas, last)
+        self.sigmas = append_final_sigma(sigmas, last)
         self._reset_solver()
 
     def _alpha_sigma(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,10 +68,10 @@ class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the next noise level; see `DPMSolverMultistepScheduler.step`."""
         return self._step(model_output, timestep, sample, generator, None, return_dict, model_output.dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -12,12 +11,13 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.edm import EDM
 from ppdiffusers.schedulers.common.noise_schedule import to_array
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
 from ppdiffusers.schedulers.common.spacing import check_num_steps
-from ppdiffusers.schedulers.common.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.common.stepping import VarianceExploding, check_not_loop_index
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import churn, euler_step
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 EDMEulerSchedulerOutput = SchedulerOutput
 
@@ -51,7 +51,7 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         sigmas: paddle.Tensor | Sequence[float] | None = None,
     ) -> None:
         """Choose how many steps to take, or where on the ramp from 0 (most noise) to 1 (`sigmas`)."""
@@ -65,22 +65,22 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
     def _visit(self, ramp: np.ndarray) -> None:
         sigmas = self._sigmas_of(ramp)
         self.timesteps = self.precondition_noise(sigmas)
-        self.sigmas = with_final(sigmas, sigmas[-1] if self.config.final_sigmas_type == "sigma_min" else 0.0)
+        self.sigmas = append_final_sigma(sigmas, sigmas[-1] if self.config.final_sigmas_type == "sigma_min" else 0.0)
         self._reset_index()
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         s_churn: float = 0.0,
         s_tmin: float = 0.0,
         s_tmax: float = float("inf"),
         s_noise: float = 1.0,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
         pred_original_sample: paddle.Tensor | None = None,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """As `EulerDiscreteScheduler.step`, with the preconditioned network.
 
         Args:
@@ -91,10 +91,9 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
             pred_original_sample: x_0, if it is already known.
         """
         self._require_timesteps()
-        refuse_integer(timestep)
+        check_not_loop_index(timestep)
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         sigma, x = float(self.sigmas[i]), upcast(sample)
         gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.sigmas) - 1)
         sigma_hat = sigma * (gamma + 1)
@@ -105,5 +104,5 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
         if x0 is None:
             x0 = self.precondition_outputs(x, upcast(model_output), sigma_hat)
         prev = euler_step(x, upcast(x0), sigma_hat, float(self.sigmas[i + 1]))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, model_output), x0)

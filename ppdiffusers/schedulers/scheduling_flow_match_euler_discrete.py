@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.common.noise_schedule import per_image
+from ppdiffusers.schedulers.common.noise_schedule import per_sample
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, shift_sigmas, spread_by_rule
+from ppdiffusers.schedulers.common.sigmas import check_sigma_spacing, respaced_sigmas, shift_sigmas
 from ppdiffusers.schedulers.common.spacing import check_num_steps
-from ppdiffusers.schedulers.common.stepping import StepIndex, refuse_integer
+from ppdiffusers.schedulers.common.stepping import StepIndex, check_not_loop_index
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 FlowMatchEulerDiscreteSchedulerOutput = SchedulerOutput
 
@@ -64,7 +64,7 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
         time_shift_type: str = "exponential",
         stochastic_sampling: bool = False,
     ):
-        check_sigma_rule(self.config)
+        check_sigma_spacing(self.config)
         check_choice("time_shift_type", time_shift_type, ("exponential", "linear"))
         self._shift = shift
         self._init_flow(1.0 if use_dynamic_shifting else shift)
@@ -80,7 +80,7 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         sigmas: Sequence[float] | None = None,
         mu: float | None = None,
         timesteps: Sequence[float] | None = None,
@@ -108,7 +108,7 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
         levels = self.time_shift(mu, 1.0, levels) if config.use_dynamic_shifting else shift_sigmas(levels, self.shift)
         if config.shift_terminal:
             levels = 1 - (1 - levels) * ((1 - config.shift_terminal) / (1 - levels[-1]))
-        by_rule = spread_by_rule(config, n, levels[0], levels[-1])
+        by_rule = respaced_sigmas(config, n, levels[0], levels[-1])
         levels = (levels if by_rule is None else by_rule).astype(np.float32)
         if config.invert_sigmas:
             levels = 1 - levels
@@ -126,22 +126,22 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
 
     def scale_noise(self, sample: paddle.Tensor, timestep: object, noise: paddle.Tensor) -> paddle.Tensor:
         """sigma eps + (1 - sigma) x_0, one timestep of the schedule for each image."""
-        sigma = per_image(self.sigmas[self._indices_for(timestep)], sample)
+        sigma = per_sample(self.sigmas[self._indices_for(timestep)], sample)
         return sigma * noise + (1 - sigma) * sample
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         s_churn: float = 0.0,
         s_tmin: float = 0.0,
         s_tmax: float = float("inf"),
         s_noise: float = 1.0,
-        generator: Any = None,
+        generator: Generator = None,
         per_token_timesteps: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """x + (sigma_next - sigma) v.
 
         Args:
@@ -153,10 +153,9 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
             per_token_timesteps: [B, N], each token [B, N, C] stands at its own and goes to the next level below it.
         """
         self._require_timesteps()
-        refuse_integer(timestep)
+        check_not_loop_index(timestep)
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x, velocity = upcast(sample), upcast(model_output)
         if per_token_timesteps is not None:
             here = per_token_timesteps.astype(x.dtype) / self.config.num_train_timesteps  # [B, N]
@@ -174,5 +173,5 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
             prev = x + velocity * dt
         else:
             prev = combine((1, x), (dt, velocity))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, prev if per_token_timesteps is not None else downcast(prev, model_output))

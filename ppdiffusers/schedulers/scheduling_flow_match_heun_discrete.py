@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import paddle
 
@@ -11,11 +9,12 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.sigmas import shift_sigmas
 from ppdiffusers.schedulers.common.spacing import check_num_steps
-from ppdiffusers.schedulers.common.stepping import refuse_integer
+from ppdiffusers.schedulers.common.stepping import check_not_loop_index
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import HeunStages, churn, interleave
 from ppdiffusers.schedulers.scheduling_flow_match_euler_discrete import Flow
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 FlowMatchHeunDiscreteSchedulerOutput = SchedulerOutput
 
@@ -33,7 +32,7 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
     def __init__(self, num_train_timesteps: int = 1000, shift: float = 1.0):
         self._init_flow(shift)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many steps to take."""
         n = check_num_steps(num_inference_steps)
         levels = shift_sigmas(np.linspace(self.sigma_max, self.sigma_min, n), self.config.shift).astype(np.float32)
@@ -44,23 +43,23 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
         self._reset_stages()
         self._reset_index()
 
-    def scale_noise(self, sample: paddle.Tensor, timestep: float, noise: paddle.Tensor) -> paddle.Tensor:
+    def scale_noise(self, sample: paddle.Tensor, timestep: Timestep, noise: paddle.Tensor) -> paddle.Tensor:
         """sigma eps + (1 - sigma) x_0 at a timestep, where the run then begins."""
-        sigma = float(self.sigmas[self._begin(timestep)])
+        sigma = float(self.sigmas[self._current_index(timestep)])
         return combine((sigma, noise), (1 - sigma, sample))
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         s_churn: float = 0.0,
         s_tmin: float = 0.0,
         s_tmax: float = float("inf"),
         s_noise: float = 1.0,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """An Euler step to the next noise level, or, at the second call there, the step again by the trapezoid rule.
 
         Args:
@@ -70,10 +69,9 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
             s_churn, s_tmin, s_tmax, s_noise, generator: of noise that raises the level; none is added by default.
         """
         self._require_timesteps()
-        refuse_integer(timestep)
+        check_not_loop_index(timestep)
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         first, x, slope = self.state_in_first_order, upcast(sample), upcast(model_output)
         sigma = float(self.sigmas[i if first else i - 1])
         gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.sigmas) - 1)
@@ -86,5 +84,5 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
             prev = self._predict(x, slope, float(self.sigmas[i + 1]) - sigma_hat)
         else:
             prev = self._correct(slope)
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, model_output))

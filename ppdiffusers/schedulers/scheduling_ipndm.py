@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -14,8 +13,10 @@ from ppdiffusers.schedulers.common.noise_schedule import linspace
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.common.stepping import StepIndex
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import adams_bashforth
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class IPNDMScheduler(StepIndex, SchedulerMixin):
@@ -34,7 +35,7 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
     def __init__(self, num_train_timesteps: int = 1000, trained_betas: np.ndarray | Sequence[float] | None = None):
         self._visit(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many steps to take."""
         self._visit(check_num_steps(num_inference_steps))
         self.num_inference_steps = num_inference_steps
@@ -52,11 +53,11 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """DDIM's step with the noise extrapolated from up to four predictions.
 
         Args:
@@ -67,8 +68,7 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x = upcast(sample)
         alpha, sigma = float(self.alphas[i]), float(self.betas[i])
         alpha_next, sigma_next = float(self.alphas[i + 1]), float(self.betas[i + 1])
@@ -77,5 +77,5 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
         eps = adams_bashforth(self.ets)
         x0 = combine((1, x), (-sigma, eps)) * (1 / max(alpha, 1e-8))
         prev = combine((alpha_next, x0), (sigma_next, eps))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -11,9 +10,10 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.prediction import downcast, upcast
 from ppdiffusers.schedulers.common.sigmas import ancestral_split
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_k_dpm_2_discrete import MidpointStages
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 KDPM2AncestralDiscreteSchedulerOutput = SchedulerOutput
 
@@ -49,11 +49,11 @@ class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the midpoint, or from the start to sigma_down and with noise up to the next level.
 
         Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -19,11 +18,13 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, sigma_to_t, visited_sigmas
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.sigmas import check_sigma_spacing, sigma_to_t, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import derivative, euler_step, interleave
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 KDPM2DiscreteSchedulerOutput = SchedulerOutput
 
@@ -40,14 +41,14 @@ class MidpointStages(VarianceExploding, VariancePreserving):
 
     def _init_midpoints(self) -> None:
         config = self.config
-        check_sigma_rule(config)
+        check_sigma_spacing(config)
         check_choice("prediction_type", config.prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", config.timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(config)
         self._visit(config.num_train_timesteps, config.num_train_timesteps)
 
     def set_timesteps(
-        self, num_inference_steps: int, device: Any = None, num_train_timesteps: int | None = None
+        self, num_inference_steps: int, device: object = None, num_train_timesteps: int | None = None
     ) -> None:
         """Choose how many steps to take."""
         t_max = num_train_timesteps or self.config.num_train_timesteps
@@ -56,8 +57,8 @@ class MidpointStages(VarianceExploding, VariancePreserving):
 
     def _visit(self, n: int, t_max: int) -> None:
         config, schedule = self.config, self.noise_schedule
-        visited = visit_n(config.timestep_spacing, t_max, n, config.steps_offset).astype(np.float32)
-        steps, sigmas = visited_sigmas(config, schedule, visited)
+        visited = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset).astype(np.float32)
+        steps, sigmas = timesteps_and_sigmas(config, schedule, visited)
         if config.use_karras_sigmas:
             steps = steps.round()
         self._start = sigmas.astype(np.float32)
@@ -77,20 +78,19 @@ class MidpointStages(VarianceExploding, VariancePreserving):
         """Whether the next call of `step` goes to a midpoint."""
         return self.sample is None
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep) -> paddle.Tensor:
         """sample / sqrt(sigma^2 + 1), at the midpoint's sigma in the second call of a step."""
-        k = self._begin(timestep) // 2 if self.state_in_first_order else (self._step_index - 1) // 2
+        k = self._current_index(timestep) // 2 if self.state_in_first_order else (self._step_index - 1) // 2
         sigma = float((self._start if self.state_in_first_order else self._middle)[k])
         return sample * (1 / (sigma**2 + 1) ** 0.5)
 
     def _midpoint_step(
-        self, model_output: paddle.Tensor, timestep: float, sample: paddle.Tensor
+        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor
     ) -> tuple[paddle.Tensor, paddle.Tensor, int | None]:
         """(next sample, x_0, the step's number if it has come to its end)."""
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x, output, kind = upcast(sample), upcast(model_output), self.config.prediction_type
         first = self.state_in_first_order
         k = i // 2 if first else (i - 1) // 2
@@ -103,7 +103,7 @@ class MidpointStages(VarianceExploding, VariancePreserving):
             x0 = to_x0_exploding(kind, output, x, middle)
             prev = combine((1, self.sample), (float(self._end[k]) - start, derivative(x, x0, middle)))
             self.sample = None
-        self._step_index += 1
+        self._step_index = i + 1
         return prev, x0, None if first else k
 
 
@@ -137,11 +137,11 @@ class KDPM2DiscreteScheduler(MidpointStages, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the midpoint by Euler's method, or from the start to the next noise level by the midpoint's derivative.
 
         Args:

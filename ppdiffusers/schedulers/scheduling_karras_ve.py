@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import paddle
@@ -11,10 +10,10 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.updates import churn
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
 @dataclass
@@ -50,17 +49,17 @@ class KarrasVeScheduler(SchedulerMixin):
         self.timesteps: np.ndarray | None = None
         self.schedule: np.ndarray | None = None
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many steps to take; `schedule[t]` is the squared-geometric noise level of timestep t."""
         n, config = check_num_steps(num_inference_steps), self.config
-        self.timesteps = visit_training(n)
+        self.timesteps = training_timesteps(n)
         shares = self.timesteps.astype(np.float64) / max(n - 1, 1)
         ratio = config.sigma_min**2 / config.sigma_max**2
         self.schedule = (config.sigma_max**2 * ratio**shares).astype(np.float32)
         self.num_inference_steps = n
 
     def add_noise_to_input(
-        self, sample: paddle.Tensor, sigma: float, generator: Any = None
+        self, sample: paddle.Tensor, sigma: float, generator: Generator = None
     ) -> tuple[paddle.Tensor, float]:
         """Raise the noise level from sigma to sigma_hat; returns the noisier sample and sigma_hat."""
         self._require_timesteps()
@@ -78,7 +77,7 @@ class KarrasVeScheduler(SchedulerMixin):
         sigma_prev: float,
         sample_hat: paddle.Tensor,
         return_dict: bool = True,
-    ) -> KarrasVeOutput | tuple:
+    ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
         """Euler's step from sigma_hat to sigma_prev; `model_output` is (x_0 - x) / sigma = -dx/dsigma, [B, C, ...]."""
         self._require_timesteps()
         check_shapes(model_output, sample_hat)
@@ -97,7 +96,7 @@ class KarrasVeScheduler(SchedulerMixin):
         sample_prev: paddle.Tensor,
         derivative: paddle.Tensor,
         return_dict: bool = True,
-    ) -> KarrasVeOutput | tuple:
+    ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
         """The same step with the mean of both ends' derivatives; `model_output` is that of `sample_prev`."""
         self._require_timesteps()
         check_shapes(model_output, sample_prev)
@@ -111,6 +110,6 @@ class KarrasVeScheduler(SchedulerMixin):
     @staticmethod
     def _result(
         return_dict: bool, prev: paddle.Tensor, slope: paddle.Tensor, x0: paddle.Tensor, like: paddle.Tensor
-    ) -> KarrasVeOutput | tuple:
+    ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
         prev, slope, x0 = downcast(prev, like), downcast(slope, like), downcast(x0, like)
         return KarrasVeOutput(prev, slope, x0) if return_dict else (prev, slope)

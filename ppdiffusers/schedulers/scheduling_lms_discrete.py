@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -19,11 +18,13 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, visited_sigmas, with_final
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, check_sigma_spacing, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import derivative
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 LMSDiscreteSchedulerOutput = SchedulerOutput
 
@@ -53,22 +54,22 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         timestep_spacing: str = "linspace",
         steps_offset: int = 0,
     ):
-        check_sigma_rule(self.config)
+        check_sigma_spacing(self.config)
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self._visit(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many timesteps to visit."""
         self._visit(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
         self.num_inference_steps = len(self.timesteps)
 
     def _visit(self, n: int) -> None:
         config = self.config
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
-        steps, sigmas = visited_sigmas(config, self.noise_schedule, steps.astype(np.float32))
-        self.timesteps, self.sigmas = steps.astype(np.float32), with_final(sigmas)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        steps, sigmas = timesteps_and_sigmas(config, self.noise_schedule, steps.astype(np.float32))
+        self.timesteps, self.sigmas = steps.astype(np.float32), append_final_sigma(sigmas)
         self.derivatives: list[paddle.Tensor] = []  # oldest first
         self._reset_index()
 
@@ -85,12 +86,12 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         order: int = 4,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """x + the integral of dx/dsigma over the step, extrapolated from up to `order` derivatives.
 
         Args:
@@ -102,8 +103,7 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         sigma, x = float(self.sigmas[i]), upcast(sample)
 
         x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma)
@@ -111,5 +111,5 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         order = min(i + 1, order)
         weights = [self.get_lms_coefficient(order, i, k) for k in range(order)]
         prev = combine((1, x), *zip(weights, reversed(self.derivatives), strict=False))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -20,12 +19,12 @@ from ppdiffusers.schedulers.common.prediction import (
     to_epsilon,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import adams_bashforth
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-
-Tensor = paddle.Tensor
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class PNDMScheduler(VariancePreserving, SchedulerMixin):
@@ -64,11 +63,11 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
 
     def _reset(self) -> None:
         self.counter = 0  # network calls so far
-        self.ets: list[Tensor] = []  # predictions, oldest first
-        self.cur_model_output: Tensor | None = None
-        self.cur_sample: Tensor | None = None
+        self.ets: list[paddle.Tensor] = []  # predictions, oldest first
+        self.cur_model_output: paddle.Tensor | None = None
+        self.cur_sample: paddle.Tensor | None = None
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many timesteps to visit; some are visited more than once.
 
         Raises:
@@ -76,7 +75,7 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         """
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         steps = steps.round().astype(np.int64)
         if config.skip_prk_steps:
             self.prk_timesteps = steps[:0]
@@ -100,12 +99,12 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
 
     def step(
         self,
-        model_output: Tensor,
-        timestep: int,
-        sample: Tensor,
+        model_output: paddle.Tensor,
+        timestep: Timestep,
+        sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """One network call's worth of a step: `step_prk` for the first three steps, then `step_plms`.
 
         Args:
@@ -120,8 +119,8 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         return self.step_plms(model_output, timestep, sample, return_dict)
 
     def step_prk(
-        self, model_output: Tensor, timestep: int, sample: Tensor, return_dict: bool = True
-    ) -> SchedulerOutput | tuple:
+        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, return_dict: bool = True
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """Pseudo Runge-Kutta (eq. 13): the four predictions of a step, weighted 1/6, 1/3, 1/3, 1/6."""
         self._require_timesteps()
         check_shapes(model_output, sample)
@@ -142,8 +141,8 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         return step_result(return_dict, downcast(prev, sample))
 
     def step_plms(
-        self, model_output: Tensor, timestep: int, sample: Tensor, return_dict: bool = True
-    ) -> SchedulerOutput | tuple:
+        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, return_dict: bool = True
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """Pseudo linear multistep (eq. 12); without Runge-Kutta steps the first step is Heun's, in two calls."""
         self._require_timesteps()
         check_shapes(model_output, sample)
@@ -169,7 +168,7 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
     def _stride(self) -> int:
         return self.config.num_train_timesteps // self.num_inference_steps
 
-    def _transfer(self, sample: Tensor, t: int, prev_t: int, model_output: Tensor) -> Tensor:
+    def _transfer(self, sample: paddle.Tensor, t: int, prev_t: int, model_output: paddle.Tensor) -> paddle.Tensor:
         """Eq. 11: DDIM's step from t to prev_t, in a form whose denominator stays away from zero."""
         a = self.alpha_bar(t)
         a_prev = self.alpha_bar(prev_t, self.final_alpha_cumprod)

@@ -11,11 +11,12 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving, check_training_timestep
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, to_x0, upcast
-from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_ddim import ddim_variance
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 RePaintSchedulerOutput = SchedulerOutput
 
@@ -43,11 +44,11 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         clip_sample: bool = True,
     ):
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
         self.eta = eta
 
     def set_timesteps(
-        self, num_inference_steps: int, jump_length: int = 10, jump_n_sample: int = 10, device: Any = None
+        self, num_inference_steps: int, jump_length: int = 10, jump_n_sample: int = 10, device: object = None
     ) -> None:
         """Falling timesteps with jumps: after every `jump_length` steps, as many back, `jump_n_sample` - 1 times."""
         n = min(self.config.num_train_timesteps, check_num_steps(num_inference_steps))
@@ -66,13 +67,13 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         original_image: paddle.Tensor,
         mask: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """x_t -> x_{t-1}: known pixels from the picture (eq. 8a), unknown ones by DDIM (eq. 8b), joined (eq. 8c).
 
         Args:
@@ -102,7 +103,7 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         prev = mask * known + (1 - mask) * unknown
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
 
-    def undo_step(self, sample: paddle.Tensor, timestep: int, generator: Any = None) -> paddle.Tensor:
+    def undo_step(self, sample: paddle.Tensor, timestep: Timestep, generator: Generator = None) -> paddle.Tensor:
         """One inference step back in time: as many training steps of the forward process, each with new noise."""
         self._require_timesteps()
         x, t = upcast(sample), as_scalar(timestep)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -13,13 +12,12 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.multistep import LogSNRSolver
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import Level
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
-
-Tensor = paddle.Tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
 class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
@@ -66,25 +64,25 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         check_choice("algorithm_type", algorithm_type, ("data_prediction", "noise_prediction"))
         check_choice("predictor_order", predictor_order, (1, 2, 3, 4))
         check_choice("corrector_order", corrector_order, (1, 2, 3, 4))
-        self.predict_x0 = self.predicts_x0 = algorithm_type == "data_prediction"
+        self.predict_x0 = self._predicts_x0 = algorithm_type == "data_prediction"
         self.tau_func = tau_func or (lambda t: 1 if 200 <= t <= 800 else 0)
         self._init_solver(max(predictor_order, corrector_order - 1))
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many steps to take."""
         steps, sigmas, by_rule = self._levels(self._visit(num_inference_steps), num_inference_steps)
-        self._start(steps, with_final(sigmas, self._last_sigma(sigmas, by_rule)))
+        self._start(steps, append_final_sigma(sigmas, self._final_sigma(sigmas, by_rule)))
 
     def _reset_solver(self) -> None:
         super()._reset_solver()
-        self.last_sample: Tensor | None = None
-        self.last_noise: Tensor | None = None
+        self.last_sample: paddle.Tensor | None = None
+        self.last_noise: paddle.Tensor | None = None
         self.last_tau = 0.0
         self.this_corrector_order = 1
 
     def step(
-        self, model_output: Tensor, timestep: int, sample: Tensor, generator: Any = None, return_dict: bool = True
-    ) -> SchedulerOutput | tuple:
+        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, generator: Generator = None, return_dict: bool = True
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """Adams-Moulton on the sample at hand with the new prediction, then Adams-Bashforth to the next level.
 
         Args:
@@ -97,17 +95,16 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         config = self.config
         if config.variance_type not in ("learned", "learned_range"):
             check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x = upcast(sample)
         prediction = self._convert(upcast(model_output), x)
         if i > 0 and self.last_sample is not None:
             order = self.this_corrector_order
-            models = [prediction, *self._newest(order - 1)]
+            models = [prediction, *self._recent_outputs(order - 1)]
             levels = [self._level(i - k) for k in range(order)]
             ends = self._level(i - 1), self._level(i)
             x = self._adams(*ends, levels, models, self.last_sample, self.last_noise, self.last_tau)
-        self._remember(prediction)
+        self._append_output(prediction)
         noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=model_output.dtype))
         left, known = len(self.timesteps) - i, len(self.model_outputs)
         order, corrector = config.predictor_order, config.corrector_order
@@ -118,19 +115,19 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         self.last_tau = self.tau_func(as_scalar(timestep))
         levels = [self._level(i - k) for k in range(order)]
         ends = self._level(i), self._level(i + 1)
-        prev = self._adams(*ends, levels, self._newest(order), x, noise, self.last_tau)
-        self._step_index += 1
+        prev = self._adams(*ends, levels, self._recent_outputs(order), x, noise, self.last_tau)
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))
 
     def _adams(
-        self, s: Level, t: Level, levels: list[Level], models: list[Tensor], sample: Tensor, noise: Tensor, tau: float
-    ) -> Tensor:
+        self, s: Level, t: Level, levels: list[Level], models: list[paddle.Tensor], sample: paddle.Tensor, noise: paddle.Tensor, tau: float
+    ) -> paddle.Tensor:
         """From s to t with a polynomial through `models` at `levels` (eq. 14 and 17, and appendix for noise)."""
         lambdas = [float(level.lambda_) for level in levels]
         start, end = float(s.lambda_), float(t.lambda_)
         h, k = end - start, 1 + tau**2
-        weights = _integrals(lambdas, start, end, k if self.predicts_x0 else None)
-        if self.predicts_x0:
+        weights = _integrals(lambdas, start, end, k if self._predicts_x0 else None)
+        if self._predicts_x0:
             if len(models) == 2:  # the published second order: the constant part of the error is taken out
                 error = h**2 / 2 - (h * k - 1 + math.exp(-k * h)) / k**2
                 shift = math.exp(k * end) * error / (lambdas[0] - lambdas[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import paddle
@@ -12,12 +11,13 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.schedulers.common.noise_schedule import linspace, per_image, to_array
+from ppdiffusers.schedulers.common.noise_schedule import linspace, per_sample, to_array
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
 @dataclass
@@ -53,7 +53,7 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         self.set_sigmas(num_train_timesteps, sigma_min, sigma_max, sampling_eps)
         self.num_inference_steps = None
 
-    def set_timesteps(self, num_inference_steps: int, sampling_eps: float | None = None, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, sampling_eps: float | None = None, device: object = None) -> None:
         """Times from 1 down to `sampling_eps`, float32."""
         n = check_num_steps(num_inference_steps)
         self.timesteps = linspace(1, self.config.sampling_eps if sampling_eps is None else sampling_eps, n)
@@ -66,7 +66,7 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         sigma_max: float | None = None,
         sampling_eps: float | None = None,
     ) -> None:
-        """Noise levels: `sigmas` at the times, `discrete_sigmas` rising over as many steps."""
+        """Noise levels: `sigmas` at the times, `discrete_sigmas` inverse over as many steps."""
         low = self.config.sigma_min if sigma_min is None else sigma_min
         high = self.config.sigma_max if sigma_max is None else sigma_max
         if self.timesteps is None:
@@ -78,11 +78,11 @@ class ScoreSdeVeScheduler(SchedulerMixin):
     def step_pred(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SdeVeOutput | tuple:
+    ) -> SdeVeOutput | tuple[paddle.Tensor, ...]:
         """Predictor (algorithm 2): x + (sigma_i^2 - sigma_{i-1}^2) score + sqrt(sigma_i^2 - sigma_{i-1}^2) z.
 
         Args:
@@ -119,9 +119,9 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         self,
         model_output: paddle.Tensor,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """Corrector (algorithm 4): a Langevin step whose size follows from `snr` and the norms of score and noise."""
         self._check_times()
         check_shapes(model_output, sample)
@@ -135,7 +135,7 @@ class ScoreSdeVeScheduler(SchedulerMixin):
     def add_noise(self, original_samples: paddle.Tensor, noise: paddle.Tensor, timesteps: object) -> paddle.Tensor:
         """x_0 + sigma z, at one index of `discrete_sigmas` for each image."""
         sigmas = self.discrete_sigmas[to_array(timesteps).astype(np.int64).reshape(-1)]
-        return original_samples + noise * per_image(sigmas, original_samples)
+        return original_samples + noise * per_sample(sigmas, original_samples)
 
     def _check_times(self) -> None:
         self._require_timesteps()

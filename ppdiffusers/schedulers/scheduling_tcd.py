@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import paddle
@@ -14,9 +13,10 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, to_epsilon, to_x0, upcast
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_lcm import Distilled
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
 @dataclass
@@ -58,7 +58,7 @@ class TCDScheduler(Distilled, SchedulerMixin):
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         original_inference_steps: int | None = None,
         timesteps: Sequence[int] | None = None,
         strength: float = 1.0,
@@ -74,12 +74,12 @@ class TCDScheduler(Distilled, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         eta: float = 0.3,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> TCDSchedulerOutput | tuple:
+    ) -> TCDSchedulerOutput | tuple[paddle.Tensor, ...]:
         """From t down to s = (1 - eta) t_prev along the trajectory, then up to t_prev with noise; the last adds none.
 
         Args:
@@ -93,8 +93,7 @@ class TCDScheduler(Distilled, SchedulerMixin):
         check_shapes(model_output, sample)
         if not 0 <= eta <= 1:
             raise InputError(f"eta={eta} is not a share.", where="eta", expected="a number from 0 to 1")
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         prev_t = int(self.timesteps[i + 1]) if i + 1 < len(self.timesteps) else 0
         a = self.alpha_bar(as_scalar(timestep))
         a_prev, a_s = self.alpha_bar(prev_t), self.alpha_bar(int(np.float32(1 - eta) * np.float32(prev_t)))
@@ -107,6 +106,6 @@ class TCDScheduler(Distilled, SchedulerMixin):
         if eta > 0 and i != self.num_inference_steps - 1:
             noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=sample.dtype))
             prev = combine(((a_prev / a_s) ** 0.5, noised), (max(1 - a_prev / a_s, 0) ** 0.5, noise))
-        self._step_index += 1
+        self._step_index = i + 1
         prev, noised = downcast(prev, sample), downcast(noised, sample)
         return TCDSchedulerOutput(prev, noised) if return_dict else (prev, noised)

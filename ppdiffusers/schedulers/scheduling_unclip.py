@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import paddle
 
@@ -19,11 +17,12 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_n, visit_training
+from ppdiffusers.schedulers.common.spacing import check_num_steps, spaced_timesteps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 UnCLIPSchedulerOutput = SchedulerOutput
 
@@ -48,25 +47,25 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
         check_choice("variance_type", variance_type, ("fixed_small_log", "learned_range"))
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.variance_type = variance_type
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Choose how many timesteps to visit, from the last to 0."""
         n = check_num_steps(num_inference_steps, self.config.num_train_timesteps)
         ratio = (self.config.num_train_timesteps - 1) / (n - 1) if n > 1 else 0
-        steps = (np.arange(n) * ratio).round()[::-1] if n > 1 else visit_n("trailing", len(self), 1)
+        steps = (np.arange(n) * ratio).round()[::-1] if n > 1 else spaced_timesteps("trailing", len(self), 1)
         self.timesteps = steps.astype(np.int64)
         self.num_inference_steps = n
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         prev_timestep: int | None = None,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """x_t -> x at `prev_timestep`: DDPM's posterior between the two.
 
         Args:

@@ -141,7 +141,7 @@ def _all_classes() -> list[type[SchedulerMixin]]:
 
 def step_result(
     return_dict: bool, prev_sample: paddle.Tensor, pred_original_sample: paddle.Tensor | None = None
-) -> SchedulerOutput | tuple:
+) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
     """The result of a step as an output object or as a tuple."""
     if return_dict:
         return SchedulerOutput(prev_sample, pred_original_sample)

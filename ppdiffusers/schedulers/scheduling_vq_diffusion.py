@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -11,10 +9,11 @@ import paddle.nn.functional as F
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.schedulers.common.noise_schedule import check_training_timestep
-from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import rand_tensor
+from ppdiffusers.utils.torch_utils import Generator, rand_tensor
 
 VQDiffusionSchedulerOutput = SchedulerOutput
 LOG_NOTHING = float(np.log(1e-30))  # stands for the logarithm of 0
@@ -50,26 +49,26 @@ class VQDiffusionScheduler(SchedulerMixin):
         with np.errstate(divide="ignore"):
             self.log_at, self.log_bt, self.log_ct = self._logs(at, ct)
             self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct = self._logs(att, ctt)
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
 
     def _logs(self, stay: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
         replace = (1 - stay - mask) / self.mask_class
         return [np.log(p).astype(np.float32) for p in (stay, replace, mask)]
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Visit the timesteps below `num_inference_steps`, falling."""
         n = check_num_steps(num_inference_steps, self.config.num_train_timesteps)
-        self.timesteps = visit_training(n)
+        self.timesteps = training_timesteps(n)
         self.num_inference_steps = n
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """x_t -> x_{t-1}: sample from the posterior of the predicted x_0 (eq. 11) by the Gumbel maximum.
 
         Args:
