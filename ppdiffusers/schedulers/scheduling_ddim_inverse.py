@@ -1,4 +1,4 @@
-"""DDIM run backwards: from a clean sample to the noise that DDIM turns into it (Mokady et al. 2022, eq. 3)."""
+"""DDIM inversion: from a clean sample to the noise that DDIM maps to it (Mokady et al. 2022, eq. 3)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ from ppdiffusers.utils.torch_utils import Generator
 
 
 class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
-    """The inverse of `DDIMScheduler`, https://arxiv.org/abs/2211.09794; its arguments mean the same.
+    """The inverse of `DDIMScheduler`, https://arxiv.org/abs/2211.09794.
 
     Args:
-        set_alpha_to_one: the step from the clean sample starts at alpha_bar = 1, otherwise at that of timestep 0.
+        set_alpha_to_one: use alpha_bar = 1 at the start of the first step, otherwise that of timestep 0.
+        See `DDIMScheduler` for the other arguments.
     """
 
     init_noise_sigma = 1.0
@@ -60,7 +61,7 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
         self.timesteps = np.arange(num_train_timesteps, dtype=np.int64)
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many timesteps to visit."""
+        """Set the number of inference steps."""
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
         steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
@@ -75,13 +76,13 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
         return_dict: bool = True,
         generator: Generator = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """DDIM's eq. 12 from the cleaner level to that of `timestep`.
+        """Compute the sample at `timestep` from the previous, less noisy one (eq. 12 of DDIM).
 
         Args:
             model_output: the network's prediction, [B, C, ...].
-            timestep: where the step leads.
-            sample: x one step nearer to the clean sample, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            timestep: the timestep at the end of the step.
+            sample: x at the previous timestep, [B, C, ...].
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log
 
 import numpy as np
@@ -23,11 +24,13 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
 
     Args:
         solver_order: 1 (DDIM), 2 or 3.
-        algorithm_type: "deis". solver_type: "logrho".
-        The other arguments are those of `DPMSolverMultistepScheduler`.
+        algorithm_type: "deis".
+        solver_type: "logrho".
+        See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
     exchangeable = True
+    init_noise_sigma = 1.0
     _predicts_x0 = False
 
     @register_to_config
@@ -62,10 +65,12 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         self._init_solver(solver_order)
 
     def set_timesteps(self, num_inference_steps: int, device: object = None, mu: float | None = None) -> None:
-        """Choose how many steps to take."""
+        """Set the number of inference steps."""
         self._set_shift(mu)
-        steps, sigmas, by_rule = self._levels(self._visit(num_inference_steps), num_inference_steps)
-        self._start(steps, append_final_sigma(sigmas, self._final_sigma(sigmas, by_rule)))
+        steps, sigmas, respaced = self._timesteps_and_sigmas(
+            self._spaced_timesteps(num_inference_steps), num_inference_steps
+        )
+        self._start(steps, append_final_sigma(sigmas, self._final_sigma(sigmas, respaced)))
 
     def step(
         self,
@@ -75,29 +80,29 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         return_dict: bool = True,
         generator: Generator = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """To the next level: the noise, a polynomial through its last predictions, is integrated exactly (eq. 14).
+        """Step to the next noise level: integrate a polynomial through the last predictions of the noise (eq. 14).
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
-            timestep: an element of `timesteps`; only the first is looked at.
+            timestep: an element of `timesteps`; only the first step of a run reads it.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         x = upcast(sample)
-        self._append_output(self._convert(upcast(model_output), x))
+        self._append_output(self._convert(upcast(model_output), x, i))
         order = len(self.model_outputs)
-        left = len(self.timesteps) - i
+        remaining = len(self.timesteps) - i
         if self.config.lower_order_final and len(self.timesteps) < 15:
-            order = min(order, left)
+            order = min(order, remaining)
         t, *past = (self._level(i + 1 - k) for k in range(order + 1))
         if order == 1:
             weights = exponential_integrator("dpmsolver", "", 1, past[0], t)
             prev = combine((weights.sample, x), (weights.d0, self.model_outputs[-1]))
         else:
-            rhos = self.sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # float32 would cancel
+            rhos = self.sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # differences cancel in float32
             if self.config.use_flow_sigmas:
                 rhos = rhos / (1 - rhos)
             terms = zip(_lagrange_integrals(*rhos.tolist()), self._recent_outputs(order), strict=True)
@@ -107,19 +112,19 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
 
 
 def _lagrange_integrals(rho_t: float, *rhos: float) -> list[float]:
-    """Integrals over rho = sigma / alpha, from rhos[0] to rho_t, of the past's Lagrange polynomials in log(rho)."""
-    integral = _integral_2 if len(rhos) == 2 else _integral_3
+    """Integrate the Lagrange polynomials in log(rho) of the nodes over rho = sigma / alpha from rhos[0] to rho_t."""
+    integral: Callable[..., float] = _integral_2 if len(rhos) == 2 else _integral_3
     rotations = [rhos[k:] + rhos[:k] for k in range(len(rhos))]
     return [integral(rho_t, *nodes) - integral(rhos[0], *nodes) for nodes in rotations]
 
 
 def _integral_2(rho: float, b: float, c: float) -> float:
-    """Antiderivative of (log rho - log c) / (log b - log c)."""
+    """Compute the antiderivative of (log rho - log c) / (log b - log c)."""
     return rho * (log(rho) - log(c) - 1) / (log(b) - log(c))
 
 
 def _integral_3(rho: float, b: float, c: float, d: float) -> float:
-    """Antiderivative of (log rho - log c)(log rho - log d) / ((log b - log c)(log b - log d))."""
+    """Compute the antiderivative of (log rho - log c)(log rho - log d) / ((log b - log c)(log b - log d))."""
     x, y, z = log(rho), log(c), log(d)
     numerator = y * (z - x + 1) - z * x + z + x * x - 2 * x + 2
     return rho * numerator / ((log(b) - y) * (log(b) - z))

@@ -1,4 +1,4 @@
-"""DPM-Solver++ run backwards, from a clean sample to the noise that it comes from."""
+"""DPM-Solver++ inversion: from a clean sample to the noise that DPM-Solver++ maps to it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from ppdiffusers.utils.torch_utils import Generator
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, SchedulerMixin):
-    """The inverse of `DPMSolverMultistepScheduler`, whose arguments and update it shares."""
+    """The inverse of `DPMSolverMultistepScheduler`, with the same arguments and update rule."""
 
     exchangeable = True
+    init_noise_sigma = 1.0
     inverse = True
 
     @register_to_config
@@ -57,7 +58,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
         self.timesteps = self.timesteps[::-1]
 
     def set_timesteps(self, num_inference_steps: int | None = None, device: object = None) -> None:
-        """Choose how many steps to take, towards the noisiest timestep above `lambda_min_clipped`."""
+        """Set the number of inference steps; the last ends at the noisiest timestep above `lambda_min_clipped`."""
         config, schedule = self.config, self.noise_schedule
         n, t_max = check_num_steps(num_inference_steps, config.num_train_timesteps), config.num_train_timesteps
         noisiest = t_max - 1 - int(np.searchsorted(schedule.lambda_t[::-1], config.lambda_min_clipped))
@@ -68,8 +69,8 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
             visited = np.arange(n) * ((noisiest + 1) // (n + 1)) + config.steps_offset
         else:
             visited = np.arange(noisiest + 1, 0, -t_max / n).round()[::-1].astype(np.int64) - 1
-        steps, sigmas, by_rule = self._levels(visited, n)
-        last = sigmas[-1] if by_rule else schedule.sigmas[noisiest]
+        steps, sigmas, respaced = self._timesteps_and_sigmas(visited, n)
+        last = sigmas[-1] if respaced else schedule.sigmas[noisiest]
         unique = np.sort(np.unique(steps, return_index=True)[1])
         self._start(steps[unique], append_final_sigma(sigmas, last))
 
@@ -82,10 +83,10 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
         variance_noise: paddle.Tensor | None = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """To the next, noisier level; see `DPMSolverMultistepScheduler.step`."""
+        """Step to the next, higher noise level; see `DPMSolverMultistepScheduler.step`."""
         if self.config.algorithm_type.startswith("sde"):
             raise ConfigError(
-                "Noise that a stochastic solver adds cannot be taken back.",
+                "Stochastic solvers cannot be inverted.",
                 expected="algorithm_type 'dpmsolver++' or 'dpmsolver'",
             )
         return self._step(model_output, timestep, sample, generator, variance_noise, return_dict, model_output.dtype)

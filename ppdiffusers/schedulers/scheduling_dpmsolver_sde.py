@@ -1,4 +1,4 @@
-"""DPM-Solver++ for the stochastic equation, two stages, with a Brownian path (k-diffusion's `sample_dpmpp_sde`)."""
+"""DPM-Solver++ (SDE), two stages, with noise of a Brownian path (`sample_dpmpp_sde` in k-diffusion)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
     """Stochastic DPM-Solver++ (2S).
 
     Args:
-        noise_sampler_seed: of the Brownian path, or one seed for each image; None draws one (`paddle.seed`).
+        noise_sampler_seed: seed of the Brownian path, or one per sample; None draws it from Paddle's global stream.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
-        The other arguments are those of `DDPMScheduler`.
+        See `DDPMScheduler` for the other arguments.
     """
 
     exchangeable = True
@@ -63,22 +63,22 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.noise_sampler_seed = noise_sampler_seed
-        self._visit(num_train_timesteps, num_train_timesteps)
+        self._set_schedule(num_train_timesteps, num_train_timesteps)
 
     def set_timesteps(
         self, num_inference_steps: int, device: object = None, num_train_timesteps: int | None = None
     ) -> None:
-        """Choose how many steps to take; a new Brownian path begins."""
+        """Set the number of inference steps and start a new Brownian path."""
         t_max = num_train_timesteps or self.config.num_train_timesteps
-        self._visit(check_num_steps(num_inference_steps, t_max), t_max)
+        self._set_schedule(check_num_steps(num_inference_steps, t_max), t_max)
         self.num_inference_steps = num_inference_steps
         seed = self.noise_sampler_seed
         self._path_seed = paddle.randint(0, 2**31 - 1, [1]).item() if seed is None else seed
 
-    def _visit(self, n: int, t_max: int) -> None:
+    def _set_schedule(self, n: int, t_max: int) -> None:
         config, schedule = self.config, self.noise_schedule
-        visited = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
-        steps, sigmas = timesteps_and_sigmas(config, schedule, visited)
+        spaced = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
+        steps, sigmas = timesteps_and_sigmas(config, schedule, spaced)
         middles = np.exp((np.log(sigmas[:-1]) + np.log(sigmas[1:])) / 2)
         self.timesteps = interleave(steps, sigma_to_t(middles, schedule.log_sigmas), first=True).astype(np.float32)
         self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
@@ -92,9 +92,11 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         """Whether the next call of `step` goes to a midpoint."""
         return self.sample is None
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep) -> paddle.Tensor:
-        """sample / sqrt(sigma^2 + 1), at the midpoint's sigma in the second call of a step."""
-        sigma = float(self.sigmas[self._current_index(timestep)]) if self.state_in_first_order else self.mid_point_sigma
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
+        """Return sample / sqrt(sigma^2 + 1), with the sigma of the midpoint in the second call of a step."""
+        sigma = self.mid_point_sigma
+        if sigma is None:
+            sigma = float(self.sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + 1) ** 0.5)
 
     def step(
@@ -106,14 +108,14 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         s_noise: float = 1.0,
         generator: Generator = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """An ancestral step to the midpoint, or from the start to the next level with the prediction made there.
+        """Take an ancestral step to the midpoint, or, with the prediction made there, to the next noise level.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            s_noise: factor of the noise.
-            generator: taken for uniformity; the noise is that of the Brownian path.
+            s_noise: scale of the noise.
+            generator: ignored; the noise is that of the Brownian path.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
@@ -140,7 +142,7 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
 
 
 def _in_log(start: float, end: float) -> float:
-    """Halfway between two noise levels in log(sigma), in float32 as published: the path's times have six digits."""
+    """Return the midpoint of two noise levels in log(sigma); in float32 as diffusers, as it is a time of the path."""
     if end == 0:
         return 0.0
     a, b = -np.log(np.float32(start)), -np.log(np.float32(end))

@@ -25,14 +25,15 @@ logger = get_logger(__name__)
 
 
 class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
-    """Runge-Kutta-like: groups of 1, 2, ... `solver_order` calls start from the same sample.
+    """DPM-Solver and DPM-Solver++, singlestep: groups of `solver_order` calls start from the same sample (Runge-Kutta).
 
     Args:
-        lower_order_final: end with groups of lower order, so that any number of steps can be taken.
-        The other arguments are those of `DPMSolverMultistepScheduler`.
+        lower_order_final: end with groups of lower order, for numbers of steps that `solver_order` does not divide.
+        See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
     exchangeable = True
+    init_noise_sigma = 1.0
 
     @register_to_config
     def __init__(
@@ -69,14 +70,14 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
         self._predicts_x0 = algorithm.endswith("++")
         if final_sigmas_type == "zero" and not self._predicts_x0:
             raise ConfigError(
-                f"{algorithm} cannot step to a level without noise.",
+                f"{algorithm} does not support a final noise level of 0.",
                 expected="final_sigmas_type='sigma_min', or an algorithm_type that ends in '++'",
             )
         self._init_solver(solver_order)
         self.order_list = self.get_order_list(num_train_timesteps)
 
     def get_order_list(self, num_inference_steps: int) -> list[int]:
-        """The order of each call: 1, 2, ..., `solver_order`, again and again, and lower at the end."""
+        """Return the order of each call: groups of 1, 2, ..., `solver_order`, and lower orders at the end."""
         n, order = num_inference_steps, self.config.solver_order
         group = list(range(1, order + 1))
         if not self.config.lower_order_final:
@@ -98,26 +99,32 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
         mu: float | None = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
-        """Choose how many steps to take, or which training timesteps to visit."""
+        """Set the number of inference steps, or custom timesteps."""
         self._set_shift(mu)
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
         check_custom_timesteps(self.config, timesteps)
-        given = timesteps is not None
-        visited = np.asarray(timesteps, dtype=np.int64) if given else self._visit(num_inference_steps)
-        n = len(visited)
-        steps, sigmas, _ = self._levels(visited, n)
+        if timesteps is None:
+            spaced = self._spaced_timesteps(num_inference_steps)
+        else:
+            spaced = np.asarray(timesteps, dtype=np.int64)
+        n = len(spaced)
+        steps, sigmas, _ = self._timesteps_and_sigmas(spaced, n)
         last = self.noise_schedule.sigmas[0] if self.config.final_sigmas_type == "sigma_min" else 0.0
         self._start(steps, append_final_sigma(sigmas, last))
         if not self.config.lower_order_final and (
             n % self.config.solver_order != 0 or self.config.final_sigmas_type == "zero"
         ):
-            logger.warning("%d steps, ending at %s: lower_order_final is now True.", n, self.config.final_sigmas_type)
+            logger.warning(
+                "lower_order_final is set to True: it is required for %d steps with final_sigmas_type=%r.",
+                n,
+                self.config.final_sigmas_type,
+            )
             self.register_to_config(lower_order_final=True)
         self.order_list = self.get_order_list(n)
 
     def _reset_solver(self) -> None:
         super()._reset_solver()
-        self.sample: paddle.Tensor | None = None  # where the group of calls began
+        self.sample: paddle.Tensor | None = None  # at the start of the group
 
     def step(
         self,
@@ -127,13 +134,13 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
         generator: Generator = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """From where the group of calls began to the next level, with all predictions of the group.
+        """Step from the start of the group to the next noise level, with all predictions of the group.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
-            timestep: an element of `timesteps`; only the first is looked at.
+            timestep: an element of `timesteps`; only the first step of a run reads it.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise of "sde-dpmsolver++".
+            generator: source of the noise of "sde-dpmsolver++".
         """
         self._require_timesteps()
         config = self.config
@@ -141,8 +148,8 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
             check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         x = upcast(sample)
-        self._append_output(self._convert(upcast(model_output), x))
-        order = min(self.order_list[i], len(self.model_outputs))  # a run that starts late has no earlier ones
+        self._append_output(self._convert(upcast(model_output), x, i))
+        order = min(self.order_list[i], len(self.model_outputs))  # a late start has a shorter history
         if order == 1:
             self.sample = x
         levels = [self._level(i + 1 - k) for k in range(order + 1)]

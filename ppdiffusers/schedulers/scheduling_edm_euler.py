@@ -23,14 +23,14 @@ EDMEulerSchedulerOutput = SchedulerOutput
 
 
 class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
-    """Euler's method in EDM's formulation.
+    """Euler's method in the formulation of EDM.
 
     Args:
-        sigma_min, sigma_max: noise levels of the run.
+        sigma_min, sigma_max: the range of noise levels.
         sigma_data: standard deviation of the data.
-        sigma_schedule: spacing of the levels, "karras" (by `rho`) or "exponential".
+        sigma_schedule: spacing of the noise levels, "karras" (with exponent `rho`) or "exponential".
         prediction_type: "epsilon" or "v_prediction".
-        final_sigmas_type: the last step ends at noise level "zero" or "sigma_min".
+        final_sigmas_type: the noise level after the last step, "zero" or "sigma_min".
     """
 
     @register_to_config
@@ -46,7 +46,7 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
         final_sigmas_type: str = "zero",
     ):
         self._check_edm()
-        self._visit(np.arange(num_train_timesteps + 1) / num_train_timesteps)
+        self._set_schedule(np.arange(num_train_timesteps + 1) / num_train_timesteps)
 
     def set_timesteps(
         self,
@@ -54,15 +54,15 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
         device: object = None,
         sigmas: paddle.Tensor | Sequence[float] | None = None,
     ) -> None:
-        """Choose how many steps to take, or where on the ramp from 0 (most noise) to 1 (`sigmas`)."""
+        """Set the number of inference steps, or `sigmas`: points on the ramp from 0 (most noise) to 1."""
         if sigmas is None:
             ramp = np.linspace(0, 1, check_num_steps(num_inference_steps))
         else:
             ramp = to_array(sigmas).astype(np.float64).reshape(-1)
-        self._visit(ramp)
+        self._set_schedule(ramp)
         self.num_inference_steps = len(ramp)
 
-    def _visit(self, ramp: np.ndarray) -> None:
+    def _set_schedule(self, ramp: np.ndarray) -> None:
         sigmas = self._sigmas_of(ramp)
         self.timesteps = self.precondition_noise(sigmas)
         self.sigmas = append_final_sigma(sigmas, sigmas[-1] if self.config.final_sigmas_type == "sigma_min" else 0.0)
@@ -81,14 +81,16 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
         return_dict: bool = True,
         pred_original_sample: paddle.Tensor | None = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """As `EulerDiscreteScheduler.step`, with the preconditioned network.
+        """Step to the next noise level as `EulerDiscreteScheduler` does, with the preconditioned network.
 
         Args:
             model_output: F(c_in x, c_noise), [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            s_churn, s_tmin, s_tmax, s_noise, generator: of the noise of algorithm 2; none is added by default.
-            pred_original_sample: x_0, if it is already known.
+            s_churn, s_tmin, s_tmax, s_noise: noise of algorithm 2; none is added by default.
+            generator: source of the noise.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple.
+            pred_original_sample: x_0 if it is known, [B, C, ...].
         """
         self._require_timesteps()
         check_not_loop_index(timestep)

@@ -1,4 +1,4 @@
-"""Ancestral sampling with Euler's method: go down below the next noise level, then add noise up to it."""
+"""Ancestral sampling with Euler's method: denoise below the next noise level, then add noise to reach it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ EulerAncestralDiscreteSchedulerOutput = SchedulerOutput
 
 
 class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin):
-    """Euler's method, ancestral (k-diffusion's `sample_euler_ancestral`).
+    """Ancestral Euler method (`sample_euler_ancestral` in k-diffusion).
 
-    The arguments are those of `DDPMScheduler`.
+    See `DDPMScheduler` for the arguments.
     """
 
     exchangeable = True
@@ -57,7 +57,7 @@ class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, Sch
         self._reset_index()
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many timesteps to visit."""
+        """Set the number of inference steps."""
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
         steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
@@ -74,13 +74,13 @@ class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, Sch
         generator: Generator = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """To sigma_down by Euler's method, then to sigma_next by noise of standard deviation sigma_up.
+        """Step to sigma_down with Euler's method, then add noise of standard deviation sigma_up.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise; it is drawn at every step.
+            generator: source of the noise, which is drawn in every step.
         """
         self._require_timesteps()
         check_not_loop_index(timestep)

@@ -20,10 +20,10 @@ FlowMatchHeunDiscreteSchedulerOutput = SchedulerOutput
 
 
 class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
-    """Heun's method on a learned velocity: two network calls a step, but for the last.
+    """Heun's method for a network that predicts the velocity: two calls per step, one in the last.
 
     Args:
-        shift: moves the noise levels to where the noise is stronger, for larger pictures.
+        shift: shift of the noise levels; larger values increase the noise, for larger images.
     """
 
     order = 2
@@ -33,7 +33,7 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
         self._init_flow(shift)
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many steps to take."""
+        """Set the number of inference steps."""
         n = check_num_steps(num_inference_steps)
         levels = shift_sigmas(np.linspace(self.sigma_max, self.sigma_min, n), self.config.shift).astype(np.float32)
         levels = interleave(levels, levels)
@@ -44,7 +44,7 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
         self._reset_index()
 
     def scale_noise(self, sample: paddle.Tensor, timestep: Timestep, noise: paddle.Tensor) -> paddle.Tensor:
-        """sigma eps + (1 - sigma) x_0 at a timestep, where the run then begins."""
+        """Compute sigma eps + (1 - sigma) x_0 at a timestep, at which the run then starts, [B, C, ...]."""
         sigma = float(self.sigmas[self._current_index(timestep)])
         return combine((sigma, noise), (1 - sigma, sample))
 
@@ -60,13 +60,15 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
         generator: Generator = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """An Euler step to the next noise level, or, at the second call there, the step again by the trapezoid rule.
+        """Take an Euler step to the next noise level; the second call there repeats it with the trapezoidal rule.
 
         Args:
             model_output: the velocity at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            s_churn, s_tmin, s_tmax, s_noise, generator: of noise that raises the level; none is added by default.
+            s_churn, s_tmin, s_tmax, s_noise: noise added before a step, none by default, see `EulerDiscreteScheduler`.
+            generator: source of the noise.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
         self._require_timesteps()
         check_not_loop_index(timestep)
@@ -76,7 +78,7 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
         sigma = float(self.sigmas[i if first else i - 1])
         gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.sigmas) - 1)
         sigma_hat = sigma * (gamma + 1)
-        if gamma > 0:  # drawn at both calls; at the second the step's own start is used
+        if gamma > 0:  # drawn in both calls; the second uses the stored start of the step
             noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
             x = combine((1, x), (s_noise * (sigma_hat**2 - sigma**2) ** 0.5, noise))
         if first:

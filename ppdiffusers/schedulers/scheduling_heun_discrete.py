@@ -30,12 +30,12 @@ HeunDiscreteSchedulerOutput = SchedulerOutput
 
 
 class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, SchedulerMixin):
-    """Heun's method: two network calls a step, but for the last.
+    """Heun's method: two network calls per step, one in the last.
 
     Args:
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
         clip_sample, clip_sample_range: limits of x_0.
-        The other arguments are those of `DDPMScheduler`.
+        See `DDPMScheduler` for the other arguments.
     """
 
     exchangeable = True
@@ -62,7 +62,7 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self._visit(spaced_timesteps(timestep_spacing, num_train_timesteps, num_train_timesteps, steps_offset))
+        self._set_schedule(spaced_timesteps(timestep_spacing, num_train_timesteps, num_train_timesteps, steps_offset))
 
     def set_timesteps(
         self,
@@ -71,19 +71,21 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
         num_train_timesteps: int | None = None,
         timesteps: Sequence[float] | None = None,
     ) -> None:
-        """Choose how many steps to take, or which timesteps to visit."""
+        """Set the number of inference steps, or custom timesteps."""
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
         check_custom_timesteps(self.config, timesteps)
         config = self.config
         if timesteps is None:
             t_max = num_train_timesteps or config.num_train_timesteps
             n = check_num_steps(num_inference_steps, t_max)
-            timesteps = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
-        self._visit(timesteps)
-        self.num_inference_steps = len(timesteps)
+            steps = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
+        else:
+            steps = np.asarray(timesteps)
+        self._set_schedule(steps)
+        self.num_inference_steps = len(steps)
 
-    def _visit(self, timesteps: Sequence[float]) -> None:
-        steps, sigmas = timesteps_and_sigmas(self.config, self.noise_schedule, np.asarray(timesteps, dtype=np.float32))
+    def _set_schedule(self, timesteps: np.ndarray) -> None:
+        steps, sigmas = timesteps_and_sigmas(self.config, self.noise_schedule, timesteps.astype(np.float32))
         self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
         self.timesteps = interleave(steps, steps).astype(np.float32)
         self._reset_stages()
@@ -97,13 +99,13 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
         return_dict: bool = True,
         generator: Generator = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """An Euler step to the next noise level, or, at the second call there, the step again by the trapezoid rule.
+        """Take an Euler step to the next noise level; the second call there repeats it with the trapezoidal rule.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)

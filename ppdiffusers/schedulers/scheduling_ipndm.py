@@ -1,4 +1,4 @@
-"""Improved PNDM: Adams-Bashforth with lower orders at the beginning (crowsonkb's v-diffusion, `plms`)."""
+"""Improved PNDM: Adams-Bashforth with lower orders in the first steps (`plms` in v-diffusion of crowsonkb)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ppdiffusers.utils.torch_utils import Generator
 
 
 class IPNDMScheduler(StepIndex, SchedulerMixin):
-    """Fourth-order improved pseudo linear multistep, for networks of audio that predict the velocity.
+    """Fourth-order improved pseudo linear multistep method, for audio networks that predict the velocity.
 
-    Here x = alphas x_0 + betas eps with alphas = cos, betas = sin of the same angle.
+    Here x = alphas x_0 + betas eps with alphas = cos(phi), betas = sin(phi).
 
     Args:
-        trained_betas: the betas [n + 1] in place of those computed.
+        trained_betas: the betas, [n + 1], in place of the computed ones.
     """
 
     init_noise_sigma = 1.0
@@ -33,14 +33,14 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
 
     @register_to_config
     def __init__(self, num_train_timesteps: int = 1000, trained_betas: np.ndarray | Sequence[float] | None = None):
-        self._visit(num_train_timesteps)
+        self._set_schedule(num_train_timesteps)
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many steps to take."""
-        self._visit(check_num_steps(num_inference_steps))
+        """Set the number of inference steps."""
+        self._set_schedule(check_num_steps(num_inference_steps))
         self.num_inference_steps = num_inference_steps
 
-    def _visit(self, n: int) -> None:
+    def _set_schedule(self, n: int) -> None:
         if self.config.trained_betas is not None:
             self.betas = np.asarray(self.config.trained_betas, dtype=np.float32)
         else:
@@ -58,13 +58,13 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
         return_dict: bool = True,
         generator: Generator = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """DDIM's step with the noise extrapolated from up to four predictions.
+        """Take a DDIM step with the noise extrapolated from up to four predictions.
 
         Args:
             model_output: the velocity at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)

@@ -1,4 +1,4 @@
-"""DPM-Solver-2 in the noise level, ancestral: down below the next level by midpoints, then noise up to it."""
+"""Ancestral DPM-Solver-2: denoise below the next noise level with midpoints, then add noise to reach it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ KDPM2AncestralDiscreteSchedulerOutput = SchedulerOutput
 
 
 class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
-    """k-diffusion's `sample_dpm_2_ancestral`; the arguments are those of `KDPM2DiscreteScheduler`."""
+    """Ancestral DPM-Solver-2 (`sample_dpm_2_ancestral` in k-diffusion).
+
+    See `KDPM2DiscreteScheduler` for the arguments.
+    """
 
     exchangeable = True
 
@@ -43,7 +46,7 @@ class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
     def _set_ends(self, sigmas_next: np.ndarray) -> None:
         pairs = zip(self._start.tolist(), sigmas_next.tolist(), strict=True)
         down, up = zip(*(ancestral_split(start, end) for start, end in pairs), strict=True)
-        super()._set_ends(np.array(down))  # the midpoint of start and sigma_down is then the next level itself
+        super()._set_ends(np.array(down))  # the midpoint of start and sigma_down is the next noise level
         self._up = up
 
     def step(
@@ -54,13 +57,13 @@ class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
         generator: Generator = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """To the midpoint, or from the start to sigma_down and with noise up to the next level.
+        """Step to the midpoint, or from the start to sigma_down, and add noise to reach the next level.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise, which is drawn at every second call.
+            generator: source of the noise, which is drawn in every second call.
         """
         prev, x0, ended = self._midpoint_step(model_output, timestep, sample)
         if ended is not None:

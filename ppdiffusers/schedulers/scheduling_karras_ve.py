@@ -18,7 +18,13 @@ from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 @dataclass
 class KarrasVeOutput(BaseOutput):
-    """prev_sample: the next sample; derivative: dx/dsigma there; pred_original_sample: the predicted x_0."""
+    """Output of a step.
+
+    Args:
+        prev_sample: the input of the next step, [B, C, ...].
+        derivative: dx/dsigma, [B, C, ...].
+        pred_original_sample: the predicted clean sample x_0, [B, C, ...].
+    """
 
     prev_sample: paddle.Tensor
     derivative: paddle.Tensor
@@ -26,11 +32,13 @@ class KarrasVeOutput(BaseOutput):
 
 
 class KarrasVeScheduler(SchedulerMixin):
-    """The sampler of Karras et al. on variance-exploding models.
+    """The stochastic sampler of Karras et al. for variance-exploding models.
 
     Args:
-        sigma_min, sigma_max: the noise levels.
-        s_noise: factor of the added noise. s_churn: how much is added; s_min, s_max: at which levels.
+        sigma_min, sigma_max: the range of noise levels.
+        s_noise: scale of the added noise.
+        s_churn: amount of added noise.
+        s_min, s_max: the range of noise levels at which noise is added.
     """
 
     order = 2
@@ -50,7 +58,7 @@ class KarrasVeScheduler(SchedulerMixin):
         self.schedule: np.ndarray | None = None
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many steps to take; `schedule[t]` is the squared-geometric noise level of timestep t."""
+        """Set the number of inference steps; `schedule[t]` is the (squared geometric) noise level of timestep t."""
         n, config = check_num_steps(num_inference_steps), self.config
         self.timesteps = training_timesteps(n)
         shares = self.timesteps.astype(np.float64) / max(n - 1, 1)
@@ -61,10 +69,10 @@ class KarrasVeScheduler(SchedulerMixin):
     def add_noise_to_input(
         self, sample: paddle.Tensor, sigma: float, generator: Generator = None
     ) -> tuple[paddle.Tensor, float]:
-        """Raise the noise level from sigma to sigma_hat; returns the noisier sample and sigma_hat."""
+        """Add noise to raise the noise level from sigma to sigma_hat; return the sample, [B, C, ...], and sigma_hat."""
         self._require_timesteps()
-        config, sigma = self.config, float(sigma)
-        gamma = churn(config.s_churn, config.s_min, config.s_max, sigma, self.num_inference_steps)
+        config, sigma, n = self.config, float(sigma), check_num_steps(self.num_inference_steps)
+        gamma = churn(config.s_churn, config.s_min, config.s_max, sigma, n)
         noise = randn_tensor(sample.shape, generator=generator)
         sigma_hat = sigma + gamma * sigma
         std = config.s_noise * (sigma_hat**2 - sigma**2) ** 0.5
@@ -78,7 +86,15 @@ class KarrasVeScheduler(SchedulerMixin):
         sample_hat: paddle.Tensor,
         return_dict: bool = True,
     ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
-        """Euler's step from sigma_hat to sigma_prev; `model_output` is (x_0 - x) / sigma = -dx/dsigma, [B, C, ...]."""
+        """Take an Euler step from sigma_hat to sigma_prev.
+
+        Args:
+            model_output: (x_0 - x) / sigma = -dx/dsigma at sigma_hat, [B, C, ...].
+            sigma_hat: the noise level of the sample.
+            sigma_prev: the noise level after the step.
+            sample_hat: the noised sample of `add_noise_to_input`, [B, C, ...].
+            return_dict: return a `KarrasVeOutput`, otherwise a tuple.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample_hat)
         x, sigma_hat, sigma_prev = upcast(sample_hat), float(sigma_hat), float(sigma_prev)
@@ -97,7 +113,15 @@ class KarrasVeScheduler(SchedulerMixin):
         derivative: paddle.Tensor,
         return_dict: bool = True,
     ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
-        """The same step with the mean of both ends' derivatives; `model_output` is that of `sample_prev`."""
+        """Repeat the step with the mean of the derivatives at both ends.
+
+        Args:
+            model_output: (x_0 - x) / sigma at sigma_prev, [B, C, ...].
+            sigma_hat, sigma_prev: the noise levels before and after the step.
+            sample_hat, sample_prev: the samples before and after the step, [B, C, ...].
+            derivative: dx/dsigma at sigma_hat, [B, C, ...].
+            return_dict: return a `KarrasVeOutput`, otherwise a tuple.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample_prev)
         sigma_hat, sigma_prev = float(sigma_hat), float(sigma_prev)

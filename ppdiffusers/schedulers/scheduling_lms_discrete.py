@@ -1,4 +1,4 @@
-"""Linear multistep method in the noise level (Adams-Bashforth with uneven steps; k-diffusion's `sample_lms`)."""
+"""Linear multistep method (Adams-Bashforth with variable steps in sigma; `sample_lms` in k-diffusion)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LMSDiscreteSchedulerOutput = SchedulerOutput
 
 
 class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin):
-    """Linear multistep.
+    """Linear multistep method.
 
     Args:
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
-        The other arguments are those of `DDPMScheduler`.
+        See `DDPMScheduler` for the other arguments.
     """
 
     exchangeable = True
@@ -58,14 +58,14 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self._visit(num_train_timesteps)
+        self._set_schedule(num_train_timesteps)
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many timesteps to visit."""
-        self._visit(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
+        """Set the number of inference steps."""
+        self._set_schedule(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
         self.num_inference_steps = len(self.timesteps)
 
-    def _visit(self, n: int) -> None:
+    def _set_schedule(self, n: int) -> None:
         config = self.config
         steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         steps, sigmas = timesteps_and_sigmas(config, self.noise_schedule, steps.astype(np.float32))
@@ -74,7 +74,7 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         self._reset_index()
 
     def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:
-        """Integral over the step of the Lagrange polynomial of the derivative `current_order` steps ago."""
+        """Integrate the Lagrange polynomial of the derivative `current_order` steps ago over step t."""
         levels = self.sigmas[t - np.arange(order)].astype(np.float64)  # sigma_t, sigma_{t-1}, ...
         start, end = float(self.sigmas[t]), float(self.sigmas[t + 1])
         nodes, weights = np.polynomial.legendre.leggauss(order)  # exact for polynomials of degree 2 * order - 1
@@ -92,14 +92,14 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         return_dict: bool = True,
         generator: Generator = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """x + the integral of dx/dsigma over the step, extrapolated from up to `order` derivatives.
+        """Compute x + the integral of dx/dsigma over the step, extrapolated from up to `order` derivatives.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            order: how many derivatives are used at most.
-            generator: taken for uniformity; nothing is drawn.
+            order: the largest number of derivatives to use.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)

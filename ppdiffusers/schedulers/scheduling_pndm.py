@@ -31,9 +31,9 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
     """Pseudo Runge-Kutta for the first three steps (four network calls each), then pseudo linear multistep.
 
     Args:
-        skip_prk_steps: leave the Runge-Kutta steps out and build the history with lower orders (Stable Diffusion).
-        set_alpha_to_one: the last step ends at alpha_bar = 1, otherwise at that of timestep 0.
-        The other arguments are those of `DDPMScheduler`.
+        skip_prk_steps: skip the Runge-Kutta steps and start with lower orders (as Stable Diffusion does).
+        set_alpha_to_one: use alpha_bar = 1 at the end of the last step, otherwise that of timestep 0.
+        See `DDPMScheduler` for the other arguments.
     """
 
     exchangeable = True
@@ -68,10 +68,10 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         self.cur_sample: paddle.Tensor | None = None
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many timesteps to visit; some are visited more than once.
+        """Set the number of inference steps; some timesteps occur more than once.
 
         Raises:
-            InputError: fewer than four steps with Runge-Kutta steps, which take three of them.
+            InputError: there are fewer than four steps and `skip_prk_steps` is not set.
         """
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
@@ -84,14 +84,14 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
             raise InputError(
                 f"PNDM's Runge-Kutta steps need at least {self.pndm_order} inference steps.",
                 where=f"num_inference_steps={num_inference_steps}",
-                remedy="take more steps, or make the scheduler with skip_prk_steps=True",
+                remedy="use more steps, or create the scheduler with skip_prk_steps=True",
             )
         else:
-            # each of the first three steps is visited at its start, twice at its middle, and at its end
+            # each of the first three steps is evaluated at its start, twice at its midpoint, and at its end
             half = config.num_train_timesteps // n // 2
             edges, middles = steps[:4], steps[1:4] + half
-            visits = [(edges[k], middles[k], middles[k], edges[k + 1]) for k in range(3)]
-            self.prk_timesteps = np.array(visits, dtype=np.int64).reshape(-1)
+            stages = [(edges[k], middles[k], middles[k], edges[k + 1]) for k in range(3)]
+            self.prk_timesteps = np.array(stages, dtype=np.int64).reshape(-1)
             self.plms_timesteps = steps[3:]
         self.timesteps = np.concatenate([self.prk_timesteps, self.plms_timesteps])
         self.num_inference_steps = n
@@ -105,13 +105,13 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         return_dict: bool = True,
         generator: Generator = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """One network call's worth of a step: `step_prk` for the first three steps, then `step_plms`.
+        """Process one network call: `step_prk` for the first three steps, then `step_plms`.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         if self.counter < len(self.prk_timesteps):
@@ -121,7 +121,10 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
     def step_prk(
         self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, return_dict: bool = True
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """Pseudo Runge-Kutta (eq. 13): the four predictions of a step, weighted 1/6, 1/3, 1/3, 1/6."""
+        """Take a stage of a pseudo Runge-Kutta step (eq. 13): four predictions, weighted 1/6, 1/3, 1/3, 1/6.
+
+        See `step` for the arguments.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample)
         stage = self.counter % 4
@@ -143,15 +146,18 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
     def step_plms(
         self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, return_dict: bool = True
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """Pseudo linear multistep (eq. 12); without Runge-Kutta steps the first step is Heun's, in two calls."""
+        """Take a pseudo linear multistep (eq. 12); with `skip_prk_steps`, the first step is Heun's, in two calls.
+
+        See `step` for the arguments.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample)
         if not self.config.skip_prk_steps and len(self.ets) < 3:
-            raise InputError("Linear multistep needs the three Runge-Kutta steps first.", remedy="call scheduler.step")
+            raise InputError("`step_plms` was called before the three Runge-Kutta steps.", remedy="call scheduler.step")
         x, output = upcast(sample), upcast(model_output)
         t = as_scalar(timestep)
         prev_t = t - self._stride
-        if self.counter == 1 and len(self.ets) == 1:  # again from the first sample, with the mean of both ends
+        if self.counter == 1 and len(self.ets) == 1:  # repeat the first step with the mean of both predictions
             t, prev_t = t + self._stride, t
             x, self.cur_sample = self.cur_sample, None
             output = combine((0.5, output), (0.5, self.ets[-1]))
@@ -166,10 +172,11 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
 
     @property
     def _stride(self) -> int:
-        return self.config.num_train_timesteps // self.num_inference_steps
+        """The number of training timesteps per step."""
+        return self.config.num_train_timesteps // check_num_steps(self.num_inference_steps)
 
-    def _transfer(self, sample: paddle.Tensor, t: int, prev_t: int, model_output: paddle.Tensor) -> paddle.Tensor:
-        """Eq. 11: DDIM's step from t to prev_t, in a form whose denominator stays away from zero."""
+    def _transfer(self, sample: paddle.Tensor, t: float, prev_t: float, model_output: paddle.Tensor) -> paddle.Tensor:
+        """Take a DDIM step from t to prev_t (eq. 11), in a form whose denominator is not near zero."""
         a = self.alpha_bar(t)
         a_prev = self.alpha_bar(prev_t, self.final_alpha_cumprod)
         b, b_prev = 1 - a, 1 - a_prev

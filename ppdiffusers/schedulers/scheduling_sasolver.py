@@ -24,13 +24,14 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
     """Stochastic Adams solver.
 
     Args:
-        predictor_order, corrector_order: of Adams-Bashforth and Adams-Moulton, 1 to 4.
-        tau_func: how much noise at a timestep, 0 (none) or more; by default 1 from 200 to 800, else 0.
+        predictor_order, corrector_order: orders of Adams-Bashforth and Adams-Moulton, 1 to 4.
+        tau_func: the amount of noise at a timestep, from 0 (none); by default 1 from 200 to 800, else 0.
         algorithm_type: "data_prediction" or "noise_prediction".
-        The other arguments are those of `DPMSolverMultistepScheduler`.
+        See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
     exchangeable = True
+    init_noise_sigma = 1.0
     ignore_for_config = ("tau_func",)
     add_noise = VariancePreserving.add_noise
 
@@ -65,13 +66,15 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         check_choice("predictor_order", predictor_order, (1, 2, 3, 4))
         check_choice("corrector_order", corrector_order, (1, 2, 3, 4))
         self.predict_x0 = self._predicts_x0 = algorithm_type == "data_prediction"
-        self.tau_func = tau_func or (lambda t: 1 if 200 <= t <= 800 else 0)
+        self.tau_func: Callable[[float], float] = tau_func or (lambda t: 1 if 200 <= t <= 800 else 0)
         self._init_solver(max(predictor_order, corrector_order - 1))
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Choose how many steps to take."""
-        steps, sigmas, by_rule = self._levels(self._visit(num_inference_steps), num_inference_steps)
-        self._start(steps, append_final_sigma(sigmas, self._final_sigma(sigmas, by_rule)))
+        """Set the number of inference steps."""
+        steps, sigmas, respaced = self._timesteps_and_sigmas(
+            self._spaced_timesteps(num_inference_steps), num_inference_steps
+        )
+        self._start(steps, append_final_sigma(sigmas, self._final_sigma(sigmas, respaced)))
 
     def _reset_solver(self) -> None:
         super()._reset_solver()
@@ -81,15 +84,20 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         self.this_corrector_order = 1
 
     def step(
-        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, generator: Generator = None, return_dict: bool = True
+        self,
+        model_output: paddle.Tensor,
+        timestep: Timestep,
+        sample: paddle.Tensor,
+        generator: Generator = None,
+        return_dict: bool = True,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
-        """Adams-Moulton on the sample at hand with the new prediction, then Adams-Bashforth to the next level.
+        """Correct the sample with the new prediction (Adams-Moulton), then step to the next level (Adams-Bashforth).
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise, which predictor and corrector of a step share; it is drawn at every step.
+            generator: source of the noise, drawn in every step; predictor and corrector of a step share it.
         """
         self._require_timesteps()
         config = self.config
@@ -97,7 +105,7 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
             check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         x = upcast(sample)
-        prediction = self._convert(upcast(model_output), x)
+        prediction = self._convert(upcast(model_output), x, i)
         if i > 0 and self.last_sample is not None:
             order = self.this_corrector_order
             models = [prediction, *self._recent_outputs(order - 1)]
@@ -106,10 +114,10 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
             x = self._adams(*ends, levels, models, self.last_sample, self.last_noise, self.last_tau)
         self._append_output(prediction)
         noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=model_output.dtype))
-        left, known = len(self.timesteps) - i, len(self.model_outputs)
+        remaining, known = len(self.timesteps) - i, len(self.model_outputs)
         order, corrector = config.predictor_order, config.corrector_order
         if config.lower_order_final:
-            order, corrector = min(order, left), min(corrector, left + 1)
+            order, corrector = min(order, remaining), min(corrector, remaining + 1)
         order, self.this_corrector_order = min(order, known), min(corrector, known + 1)
         self.last_sample, self.last_noise = x, noise
         self.last_tau = self.tau_func(as_scalar(timestep))
@@ -120,15 +128,22 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         return step_result(return_dict, downcast(prev, sample))
 
     def _adams(
-        self, s: Level, t: Level, levels: list[Level], models: list[paddle.Tensor], sample: paddle.Tensor, noise: paddle.Tensor, tau: float
+        self,
+        s: Level,
+        t: Level,
+        levels: list[Level],
+        models: list[paddle.Tensor],
+        sample: paddle.Tensor,
+        noise: paddle.Tensor,
+        tau: float,
     ) -> paddle.Tensor:
-        """From s to t with a polynomial through `models` at `levels` (eq. 14 and 17, and appendix for noise)."""
+        """Step from s to t with a polynomial through `models` at `levels` (eq. 14 and 17; appendix for the noise)."""
         lambdas = [float(level.lambda_) for level in levels]
         start, end = float(s.lambda_), float(t.lambda_)
         h, k = end - start, 1 + tau**2
         weights = _integrals(lambdas, start, end, k if self._predicts_x0 else None)
         if self._predicts_x0:
-            if len(models) == 2:  # the published second order: the constant part of the error is taken out
+            if len(models) == 2:  # as diffusers: the constant part of the error of second order is removed
                 error = h**2 / 2 - (h * k - 1 + math.exp(-k * h)) / k**2
                 shift = math.exp(k * end) * error / (lambdas[0] - lambdas[1])
                 weights = [weights[0] + shift, weights[1] - shift]
@@ -142,7 +157,7 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
 
 
 def _integrals(lambdas: list[float], start: float, end: float, k: float | None) -> list[float]:
-    """Integral over lambda of each Lagrange polynomial times exp(k lambda), or exp(-lambda) without k."""
+    """Integrate each Lagrange polynomial times exp(k lambda), or exp(-lambda) without k, over lambda."""
     moments = [_moment(power, start, end, k) for power in range(len(lambdas))]
     weights = []
     for i, own in enumerate(lambdas):
@@ -153,7 +168,7 @@ def _integrals(lambdas: list[float], start: float, end: float, k: float | None) 
 
 
 def _moment(power: int, start: float, end: float, k: float | None) -> float:
-    """Integral from start to end of x^power exp(k x), or exp(-x) without k, by parts."""
+    """Integrate x^power exp(k x), or x^power exp(-x) without k, from start to end."""
     factor = -1.0 if k is None else k
 
     def antiderivative(x: float) -> float:

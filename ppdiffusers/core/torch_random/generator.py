@@ -58,8 +58,9 @@ class TorchGenerator:
                 expected="at least 1 multiprocessor and at least 256 threads per multiprocessor",
             )
         self._gpu = (multiprocessors, max_threads_per_multiprocessor)
-        self._stream: CPUStream | CUDAStream | None = None
-        self.manual_seed(DEFAULT_SEED if seed is None else seed)
+        value = _as_seed(DEFAULT_SEED if seed is None else seed)
+        self._stream: CPUStream | CUDAStream
+        self._stream = CPUStream(value) if self.device == "cpu" else CUDAStream(value, *self._gpu)
 
     def __repr__(self) -> str:
         return f"TorchGenerator(seed={self.initial_seed()}, device={self.device!r})"
@@ -68,14 +69,11 @@ class TorchGenerator:
 
     def manual_seed(self, seed: int) -> TorchGenerator:
         """Restart the stream from `seed` and return the generator."""
-        value = operator.index(seed)
-        if not -(2**63) <= value < 2**64:
-            raise InputError("A seed must fit into 64 bits.", where=f"seed={seed}", expected="-2**63 <= seed < 2**64")
-        value %= 2**64
+        value = _as_seed(seed)
         if isinstance(self._stream, CPUStream):
             self._stream.restart(value)
         else:
-            self._stream = CPUStream(value) if self.device == "cpu" else CUDAStream(value, *self._gpu)
+            self._stream = CUDAStream(value, *self._gpu)
         return self
 
     def initial_seed(self) -> int:
@@ -180,6 +178,14 @@ class TorchGenerator:
                 remedy="use a TorchGenerator(seed, device='cpu')",
             )
         return self._stream
+
+
+def _as_seed(seed: int) -> int:
+    """Check a seed and return it modulo 2**64."""
+    value = operator.index(seed)
+    if not -(2**63) <= value < 2**64:
+        raise InputError("A seed must fit into 64 bits.", where=f"seed={seed}", expected="-2**63 <= seed < 2**64")
+    return value % 2**64
 
 
 def _device_kind(device: object) -> str:

@@ -38,7 +38,7 @@ class MT19937:
 
     def uniform(self, count: int, dtype: str) -> np.ndarray:
         """Return [count] numbers in [0, 1): float64 of 53 random bits for "float64", else float32 of 24 random bits."""
-        values = np.empty(count, dtype=np.float64 if dtype == "float64" else np.float32)
+        values: np.ndarray = np.empty(count, dtype=np.float64 if dtype == "float64" else np.float32)  # [count]
         for start in range(0, count, CHUNK):
             part = values[start : start + CHUNK]
             if dtype == "float64":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ class RecordedNoise:
         return self._next(count).astype(np.int64)
 
 
-def _as_array(value: object) -> np.ndarray:
+def _as_array(value: Any) -> np.ndarray:
     """Convert to a numpy array; bfloat16 tensors are first cast to float32, as numpy has no bfloat16."""
     if str(getattr(value, "dtype", "")).endswith("bfloat16"):
         value = value.astype("float32") if hasattr(value, "astype") else value.float()  # Paddle, torch

@@ -46,7 +46,7 @@ class EDM(StepIndex):
             c_out = -c_out
         return combine((sigma_data**2 / total, sample), (c_out, model_output))
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep) -> paddle.Tensor:
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
         """Return the preconditioned network input c_in x."""
         return self.precondition_inputs(sample, float(self.sigmas[self._current_index(timestep)]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from paddle import Tensor
@@ -42,10 +43,10 @@ class LogSNRSolver(StepIndex):
         inverse: whether steps increase the noise.
     """
 
-    init_noise_sigma: float = 1.0
     num_inference_steps: int | None
     noise_schedule: NoiseSchedule
     sigmas: np.ndarray
+    flow_shift: float | None
     _predicts_x0: bool = True
     inverse: bool = False
 
@@ -110,7 +111,8 @@ class LogSNRSolver(StepIndex):
             steps = sigma_to_t(sigmas, schedule.log_sigmas)
             return (steps.round() if self._rounds_timesteps("use_lu_lambdas") else steps), sigmas, True
         if config.get("use_flow_sigmas"):
-            sigmas = flow_sigmas(num_steps, config.num_train_timesteps, self.flow_shift)
+            shift = 1.0 if self.flow_shift is None else self.flow_shift
+            sigmas = flow_sigmas(num_steps, config.num_train_timesteps, shift)
             return sigmas * config.num_train_timesteps, sigmas, True
         return timesteps, sigmas_at(timesteps, schedule), False
 
@@ -129,16 +131,15 @@ class LogSNRSolver(StepIndex):
         """Return the noise level after the last step: the last respaced one, or the smallest of training."""
         return sigmas[-1] if respaced else self.noise_schedule.sigmas[0]
 
-    def _alpha_sigma(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (alpha, sigma) of x = alpha x_0 + sigma eps for elements of `sigmas`."""
+    def _alpha_sigma(self, sigma: np.ndarray | np.float32) -> tuple[Any, Any]:
+        """Return (alpha, sigma) of x = alpha x_0 + sigma eps for elements of `sigmas`, arrays if `sigma` is one."""
         if self.config.get("use_flow_sigmas"):
             return 1 - sigma, sigma
         alpha = np.float32(1) / np.sqrt(sigma * sigma + np.float32(1))
         return alpha, sigma * alpha
 
     def _level(self, index: int) -> Level:
-        alpha, sigma = self._alpha_sigma(self.sigmas[index])
-        return Level.of(alpha, sigma)
+        return Level.of(*self._alpha_sigma(self.sigmas[index]))
 
     def _convert(self, output: Tensor, sample: Tensor, index: int) -> Tensor:
         """Convert a prediction to the clean sample or the noise, clipped by `thresholding`, [B, C, ...]."""

@@ -1,8 +1,8 @@
 """Timestep spacing: which training timesteps a sampler evaluates.
 
-Two rules exist. `spaced_timesteps` takes n points (DDIM, Euler, Heun, ...). `spaced_solver_timesteps` takes n + 1 points
-and drops the clean end (DPM-Solver++, UniPC, DEIS, SA-Solver), because these solvers step *to* the noise level of the
-next point. See Lin et al. 2023, https://arxiv.org/abs/2305.08891, table 2, for the three spacings.
+Two rules exist. `spaced_timesteps` takes n points (DDIM, Euler, Heun, ...). `spaced_solver_timesteps` takes n + 1 and
+drops the clean end (DPM-Solver++, UniPC, DEIS, SA-Solver), because these solvers step *to* the noise level of the next
+point. See Lin et al. 2023, https://arxiv.org/abs/2305.08891, table 2, for the three spacings.
 """
 
 from __future__ import annotations
@@ -146,6 +146,4 @@ def check_descending(timesteps: Sequence[float], num_train: int) -> None:
 
 
 def _unknown_spacing(spacing: str) -> ConfigError:
-    return ConfigError(
-        f"Unknown timestep_spacing {spacing!r}.", where="timestep_spacing", expected=", ".join(SPACINGS)
-    )
+    return ConfigError(f"Unknown timestep_spacing {spacing!r}.", where="timestep_spacing", expected=", ".join(SPACINGS))

@@ -72,8 +72,8 @@ class StepIndex(ConfigMixin):
             )
         return int(found[1] if len(found) > 1 else found[0])
 
-    def _current_index(self, timestep: Timestep) -> int:
-        """Return the index of the current step; the first call of a run searches for it."""
+    def _current_index(self, timestep: Timestep | None) -> int:
+        """Return the index of the current step; the first call of a run finds it by its timestep."""
         if self._step_index is None:
             self._step_index = self._first_index(timestep) if self._begin_index is None else self._begin_index
         return self._step_index
@@ -92,7 +92,13 @@ class StepIndex(ConfigMixin):
             )
         return index
 
-    def _first_index(self, timestep: Timestep) -> int:
+    def _first_index(self, timestep: Timestep | None) -> int:
+        if timestep is None:
+            raise InputError(
+                "The first call of a run needs a timestep.",
+                where=type(self).__name__,
+                remedy="pass an element of scheduler.timesteps",
+            )
         # Rounding may repeat the first timestep: a run from there starts at 0, or it would overrun the schedule.
         return 0 if as_scalar(timestep) == self.timesteps[0] else self.index_for_timestep(timestep)
 
@@ -122,7 +128,7 @@ class VarianceExploding(StepIndex):
             return largest
         return (largest**2 + 1) ** 0.5
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep) -> paddle.Tensor:
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
         """Return sample / sqrt(sigma^2 + 1), the network input of unit variance."""
         sigma = float(self.sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + 1) ** 0.5)

@@ -189,7 +189,10 @@ def interleave(values: np.ndarray, between: np.ndarray, first: bool = False) -> 
 def posterior_mean(
     x0: Tensor, sample: Tensor, alpha_bar: Scalar, alpha_bar_prev: Scalar, alpha: Scalar, beta: Scalar
 ) -> Tensor:
-    """Compute the mean of q(x_{t-1} | x_t, x_0), [B, C, ...]: Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 7."""
+    """Compute the mean of q(x_{t-1} | x_t, x_0), [B, C, ...].
+
+    Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 7.
+    """
     beta_bar, beta_bar_prev = 1 - alpha_bar, 1 - alpha_bar_prev
     return combine((alpha_bar_prev**0.5 * beta / beta_bar, x0), (alpha**0.5 * beta_bar_prev / beta_bar, sample))
 
