@@ -35,7 +35,7 @@ from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOut
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 DDPMSchedulerOutput = SchedulerOutput
-VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
+VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range", None)
 
 
 class DDPMScheduler(VariancePreserving, SchedulerMixin):
@@ -48,7 +48,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         beta_start, beta_end, beta_schedule, trained_betas: the forward process, see `noise_schedule`.
         variance_type: the variance of a reverse step: "fixed_small" is the posterior's (eq. 7), "fixed_large" is
             beta_t, "learned" and "learned_range" come from the network (Nichol & Dhariwal 2021, eq. 15); the "_log"
-            forms occur in configurations of released models.
+            forms occur in configurations of released models, None in those of other schedulers ("fixed_small").
         clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value: limits of x_0, see
             `prediction.limit_x0`.
         prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction".
@@ -67,7 +67,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         beta_end: float = 0.02,
         beta_schedule: str = "linear",
         trained_betas: np.ndarray | Sequence[float] | None = None,
-        variance_type: str = "fixed_small",
+        variance_type: str | None = "fixed_small",
         clip_sample: bool = True,
         prediction_type: str = "epsilon",
         thresholding: bool = False,
@@ -167,7 +167,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         """Return the standard deviation of the noise, a number or [B, C, ...] where the network predicts it."""
         kind = self.variance_type
         smallest = max(beta_bar_prev / beta_bar * beta, 1e-20)  # eq. 7: the posterior's variance
-        if kind in ("fixed_small", "fixed_small_log"):
+        if kind in ("fixed_small", "fixed_small_log", None):
             return float(smallest**0.5)
         if kind == "fixed_large":
             return float(beta**0.5)

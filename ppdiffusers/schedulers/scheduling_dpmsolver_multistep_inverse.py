@@ -12,7 +12,7 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.common.sigmas import append_final_sigma
-from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.spacing import check_num_steps, leading_timesteps, trailing_timesteps
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
@@ -63,13 +63,16 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
         n, t_max = check_num_steps(num_inference_steps, config.num_train_timesteps), config.num_train_timesteps
         noisiest = t_max - 1 - int(np.searchsorted(schedule.lambda_t[::-1], config.lambda_min_clipped))
         self.noisiest_timestep = noisiest
-        if config.timestep_spacing == "linspace":
-            visited = np.linspace(0, noisiest, n + 1).round()[:-1].astype(np.int64)
-        elif config.timestep_spacing == "leading":
-            visited = np.arange(n) * ((noisiest + 1) // (n + 1)) + config.steps_offset
+        if config.timestep_spacing == "trailing":
+            spaced = trailing_timesteps(noisiest + 1, t_max / n)[:n][::-1]
+        elif n == noisiest + 1:  # every timestep is used: there is no noisy end to drop
+            spaced = np.arange(n)
+        elif config.timestep_spacing == "linspace":
+            spaced = np.linspace(0, noisiest, n + 1).round()[:-1].astype(np.int64)
         else:
-            visited = np.arange(noisiest + 1, 0, -t_max / n).round()[::-1].astype(np.int64) - 1
-        steps, sigmas, respaced = self._timesteps_and_sigmas(visited, n)
+            stride = (noisiest + 1) // (n + 1)
+            spaced = leading_timesteps(np.arange(n) * stride, config.steps_offset, t_max)[::-1]
+        steps, sigmas, respaced = self._timesteps_and_sigmas(spaced, n)
         last = sigmas[-1] if respaced else schedule.sigmas[noisiest]
         unique = np.sort(np.unique(steps, return_index=True)[1])
         self._start(steps[unique], append_final_sigma(sigmas, last))

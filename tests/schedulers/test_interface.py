@@ -121,6 +121,15 @@ def test_legacy_configurations_load() -> None:
     assert ppdiffusers.DDIMScheduler.from_config({"predict_epsilon": True}).config.prediction_type == "epsilon"
 
 
+def test_configurations_of_dpm_solver_without_a_variance_type_load() -> None:
+    config = dict(diffusers.DPMSolverMultistepScheduler().config)
+    assert config["variance_type"] is None
+    for key in ("_use_default_values", "solver_type", "algorithm_type"):  # as in a saved file, with default names
+        config.pop(key)
+    made = ppdiffusers.DDPMScheduler.from_config(config)
+    assert made.config.variance_type is None
+
+
 def test_unknown_configuration_keys_raise_unless_they_are_off() -> None:
     with pytest.raises(ConfigError, match="use_future_sigmas"):
         ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": True})

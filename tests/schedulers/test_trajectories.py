@@ -15,6 +15,7 @@ LEADING = {"timestep_spacing": "leading"}
 LINSPACE = {"timestep_spacing": "linspace"}
 ZERO_SNR = {"rescale_betas_zero_snr": True}
 THRESHOLD = {"thresholding": True, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 1.5}
+LOW_THRESHOLD = {**THRESHOLD, "sample_max_value": 0.4}
 TRAINED = {"trained_betas": [0.001 + 0.0004 * i for i in range(60)], "num_train_timesteps": 60}
 NO_CLIP = {"clip_sample": False}
 OFFSET = {"steps_offset": 1, **LEADING}
@@ -65,6 +66,7 @@ SOLVERS: list[dict] = [
     {"solver_order": 3, **V},
     THRESHOLD,
     {**THRESHOLD, **V, **SCALED},
+    {**LOW_THRESHOLD, **SCALED},
     KARRAS,
     {
         **KARRAS,
@@ -140,9 +142,11 @@ GRID: dict[str, list[dict]] = {
         {**NO_CLIP, **OFFSET},
         THRESHOLD,
         {**THRESHOLD, **V},
+        LOW_THRESHOLD,
         {"clip_sample_range": 2.5},
         {"variance_type": "fixed_large"},
         {"variance_type": "fixed_small_log"},
+        {"variance_type": None, **NO_CLIP},
         {"variance_type": "fixed_large", **X0, **COSINE},
         {"variance_type": "learned_range", "_channels": 2},
         {"variance_type": "learned_range", "_channels": 2, **V, **SCALED},
@@ -165,6 +169,7 @@ GRID: dict[str, list[dict]] = {
         {**NO_CLIP, **LINSPACE},
         THRESHOLD,
         {**THRESHOLD, **V},
+        LOW_THRESHOLD,
         {"clip_sample_range": 2.5},
         {"_eta": 1.0},
         {"_eta": 0.3, **NO_CLIP, **SCALED},

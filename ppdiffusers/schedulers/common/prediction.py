@@ -85,13 +85,13 @@ def to_x0_exploding(prediction_type: str, model_output: Tensor, sample: Tensor, 
 
 
 def dynamic_threshold(x0: Tensor, ratio: float, max_value: float) -> Tensor:
-    """Clip each image to the `ratio`-quantile s of |x_0|, 1 <= s <= max_value, and divide by s, [B, C, ...].
+    """Clip each image to the `ratio`-quantile s of |x_0|, limited to [1, max_value], and divide by s, [B, C, ...].
 
     Saharia et al. 2022, https://arxiv.org/abs/2205.11487, section 2.3.
     """
     flat = x0.reshape([x0.shape[0], -1])  # [B, C*H*W]
     s = paddle.quantile(flat.abs(), ratio, axis=1, keepdim=True).astype(flat.dtype)  # [B, 1]
-    s = s.clip(1, max_value)  # [B, 1]
+    s = s.clip(min=1).clip(max=max_value)  # [B, 1]; in this order, so that a max_value below 1 wins as in torch
     return (paddle.minimum(paddle.maximum(flat, -s), s) / s).reshape(x0.shape)
 
 

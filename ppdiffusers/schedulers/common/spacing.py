@@ -3,6 +3,8 @@
 Two rules exist. `spaced_timesteps` takes n points (DDIM, Euler, Heun, ...). `spaced_solver_timesteps` takes n + 1 and
 drops the clean end (DPM-Solver++, UniPC, DEIS, SA-Solver), because these solvers step *to* the noise level of the next
 point. See Lin et al. 2023, https://arxiv.org/abs/2305.08891, table 2, for the three spacings.
+
+The timesteps are distinct and in [0, T), also where floating-point errors or `steps_offset` break that in diffusers.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ def spaced_timesteps(spacing: str, num_train: int, num_steps: int, steps_offset:
     if spacing == "linspace":
         return np.linspace(0, num_train - 1, num_steps)[::-1]
     if spacing == "leading":
-        return (np.arange(num_steps) * (num_train // num_steps))[::-1].astype(np.float64) + steps_offset
+        return leading_timesteps(np.arange(num_steps) * (num_train // num_steps), steps_offset, num_train).astype(
+            np.float64
+        )
     if spacing == "trailing":
-        return np.round(np.arange(num_train, 0, -num_train / num_steps)) - 1
+        return trailing_timesteps(num_train, num_train / num_steps)[:num_steps].astype(np.float64)
     raise _unknown_spacing(spacing)
 
 
@@ -33,16 +37,42 @@ def spaced_solver_timesteps(
     """Compute n decreasing timesteps out of n + 1, int64 [n].
 
     Args:
-        last: the number of training timesteps in use; all by default.
+        spacing: one of `SPACINGS`.
+        num_train: T.
+        num_steps: n.
+        steps_offset: added to the timesteps of the spacing "leading".
+        last: the number of training timesteps in use; all by default. If it is lower, "trailing" gives fewer than n.
+
+    Raises:
+        InputError: fewer than n training timesteps are in use.
     """
     last = num_train if last is None else last
+    if spacing not in SPACINGS:
+        raise _unknown_spacing(spacing)
+    if spacing == "trailing":
+        return trailing_timesteps(last, num_train / num_steps)[:num_steps]
+    if num_steps > last:
+        raise InputError(
+            f"{num_steps} inference steps are more than the {last} training timesteps above `lambda_min_clipped`.",
+            where="num_inference_steps",
+            remedy="use fewer steps, or a lower lambda_min_clipped",
+        )
+    if num_steps == last:  # every timestep is used: there is no clean end to drop
+        return training_timesteps(last)
     if spacing == "linspace":
         return np.linspace(0, last - 1, num_steps + 1).round()[:0:-1].astype(np.int64)
-    if spacing == "leading":
-        return (np.arange(num_steps + 1) * (last // (num_steps + 1)))[:0:-1].astype(np.int64) + steps_offset
-    if spacing == "trailing":
-        return np.arange(last, 0, -num_train / num_steps).round().astype(np.int64) - 1
-    raise _unknown_spacing(spacing)
+    return leading_timesteps(np.arange(1, num_steps + 1) * (last // (num_steps + 1)), steps_offset, num_train)
+
+
+def trailing_timesteps(last: int, stride: float) -> np.ndarray:
+    """Compute the decreasing timesteps round(last - k * stride) - 1 for k = 0, 1, ... that are not negative, int64."""
+    steps = np.arange(last, 0, -stride).round().astype(np.int64) - 1
+    return steps[steps >= 0]  # rounding errors may add an element at the end of the range
+
+
+def leading_timesteps(steps: np.ndarray, steps_offset: int, num_train: int) -> np.ndarray:
+    """Reverse increasing timesteps and add the offset, at most as much as keeps them below T."""
+    return steps[::-1] + min(steps_offset, num_train - 1 - int(steps[-1]))
 
 
 def training_timesteps(num_train: int) -> np.ndarray:
