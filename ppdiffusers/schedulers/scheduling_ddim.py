@@ -44,7 +44,6 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     accepts_eta = True
     init_noise_sigma = 1.0
 

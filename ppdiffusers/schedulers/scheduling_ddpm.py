@@ -56,7 +56,6 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         rescale_betas_zero_snr: rescale the betas to zero terminal SNR.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
 
     @register_to_config

@@ -29,7 +29,6 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
     _predicts_x0 = False
 

@@ -114,7 +114,6 @@ class DPMSolverMultistepScheduler(DPMSolverSteps, VariancePreserving, SchedulerM
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
 
     @register_to_config

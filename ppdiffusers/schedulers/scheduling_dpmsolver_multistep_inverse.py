@@ -22,7 +22,7 @@ from ppdiffusers.utils.torch_utils import Generator
 class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, SchedulerMixin):
     """The inverse of `DPMSolverMultistepScheduler`, with the same arguments and update rule."""
 
-    exchangeable = True
+    accepts_exchangeable = True
     init_noise_sigma = 1.0
     inverse = True
 

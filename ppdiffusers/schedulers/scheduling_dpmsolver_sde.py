@@ -39,7 +39,6 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     order = 2
 
     @register_to_config

@@ -32,7 +32,6 @@ class DPMSolverSinglestepScheduler(LogSNRSolver, VariancePreserving, SchedulerMi
         See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
 
     @register_to_config

@@ -34,8 +34,6 @@ class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, Sch
     See `DDPMScheduler` for the arguments.
     """
 
-    exchangeable = True
-
     @register_to_config
     def __init__(
         self,

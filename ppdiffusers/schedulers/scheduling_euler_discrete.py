@@ -55,8 +55,6 @@ class EulerDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMix
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
-
     @register_to_config
     def __init__(
         self,

@@ -38,7 +38,6 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     order = 2
 
     @register_to_config

@@ -24,8 +24,6 @@ class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
     See `KDPM2DiscreteScheduler` for the arguments.
     """
 
-    exchangeable = True
-
     @register_to_config
     def __init__(
         self,

@@ -115,8 +115,6 @@ class KDPM2DiscreteScheduler(MidpointStages, SchedulerMixin):
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
-
     @register_to_config
     def __init__(
         self,

@@ -37,8 +37,6 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
-
     @register_to_config
     def __init__(
         self,

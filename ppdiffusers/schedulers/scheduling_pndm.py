@@ -36,7 +36,6 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
     pndm_order = 4
 

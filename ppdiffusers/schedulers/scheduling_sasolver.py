@@ -30,7 +30,7 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
-    exchangeable = True
+    accepts_exchangeable = True
     init_noise_sigma = 1.0
     ignore_for_config = ("tau_func",)
     add_noise = VariancePreserving.add_noise

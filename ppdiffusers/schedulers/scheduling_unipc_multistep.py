@@ -44,7 +44,6 @@ class UniPCMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
 
     @register_to_config

@@ -39,14 +39,15 @@ class SchedulerMixin(ConfigMixin):
     Class attributes:
         order: number of network calls per inference step.
         accepts_eta: whether `step` takes `eta`, the amount of added noise.
-        exchangeable: whether it can be created from the configurations of the exchangeable schedulers (`registry`).
+        accepts_exchangeable: whether it is created from the configurations of the exchangeable schedulers (`registry`)
+            without being one of them.
     """
 
     config_name = "scheduler_config.json"
     ignored_config_keys = ("tensor_format", "timestep_values")
     order: int = 1
     accepts_eta: ClassVar[bool] = False
-    exchangeable: ClassVar[bool] = False
+    accepts_exchangeable: ClassVar[bool] = False
     num_inference_steps: int | None = None
 
     @classmethod
@@ -90,7 +91,10 @@ class SchedulerMixin(ConfigMixin):
     @property
     def compatibles(self) -> list[type]:
         """Classes that can be created from this scheduler's configuration."""
-        return [type(self), *(c for c in _exchangeable_classes() if c is not type(self))] if self.exchangeable else []
+        classes = _exchangeable_classes()
+        if not self.accepts_exchangeable and not isinstance(self, tuple(classes)):
+            return []
+        return [type(self), *(c for c in classes if c is not type(self))]
 
     @classmethod
     def compatible_config_keys(cls) -> set[str]:
