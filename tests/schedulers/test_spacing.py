@@ -91,6 +91,17 @@ def test_a_run_over_every_training_timestep_is_finite(name: str, spacing: str) -
     assert np.isfinite(x).all()
 
 
+def test_a_last_step_between_equal_noise_levels_is_finite() -> None:
+    """The last timestep is 0 and the run ends at its noise level; the reference gives NaN."""
+    config = {"solver_order": 3, "final_sigmas_type": "sigma_min", "num_train_timesteps": 60, "beta_end": 0.2}
+    scheduler = ppdiffusers.DPMSolverMultistepScheduler(**config, timestep_spacing="trailing")
+    scheduler.set_timesteps(60)
+    x = noise(SHAPE)
+    for t in scheduler.timesteps:
+        x = scheduler.step(paddle.to_tensor(network(x, float(t))), t, paddle.to_tensor(x)).prev_sample.numpy()
+    assert np.isfinite(x).all()
+
+
 def test_more_steps_than_timesteps_above_lambda_min_raise() -> None:
     config = {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1}
     scheduler = ppdiffusers.DPMSolverMultistepScheduler(**config)

@@ -137,10 +137,10 @@ def multistep_terms(weights: Weights, levels: list[Level], models: list[Tensor])
         models: [m_0, m_1, m_2]: the predictions at s_0, s_1, s_2; as many as the order.
     """
     _, d0, d1, d2, _ = weights
-    if len(models) == 1:
+    h = levels[0].lambda_ - levels[1].lambda_
+    if len(models) == 1 or h == 0:  # at h = 0 all weights but that of the sample are 0
         return [(d0, models[0])]
-    t, s0, s1 = levels[:3]
-    h = t.lambda_ - s0.lambda_
+    s0, s1 = levels[1:3]
     a = h / (s0.lambda_ - s1.lambda_)  # 1 / r_0
     if len(models) == 2:
         return [(d0 + d1 * a, models[0]), (-d1 * a, models[1])]
