@@ -61,7 +61,7 @@ def test_encode_and_decode(tmp_path, name, size):
     ours, reference = twins(tmp_path, diffusers.VQModel(**CONFIGS[name]))
     x, tx = both(noise((2, 3, *size)))
     assert_close(ours.encode(x).latents, reference.encode(tx).latents, what="latents")
-    z, tz = both(noise((2, ours.latent_width, 5, 7), "latents"))
+    z, tz = both(noise((2, ours.latent_channels, 5, 7), "latents"))
     mine, theirs = ours.decode(z), reference.decode(tz)
     assert_close(mine.sample, theirs.sample, what="quantized")
     assert_close(mine.commit_loss, theirs.commit_loss, 1e-5, "loss")
