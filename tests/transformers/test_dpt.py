@@ -128,7 +128,7 @@ def test_bad_inputs(tmp_path):
         ours_lib.DPTForDepthEstimation(
             ours_lib.DPTConfig(**{**HYBRID, "backbone_config": wrong, "readout_type": "add", "image_size": [32, 48]})
         )
-    for part in ("layer_type", "out_features", "readout_type", "square pictures"):
+    for part in ("layer_type", "out_features", "readout_type", "images and patches are square"):
         assert part in str(error.value)
     with pytest.raises(ConfigError, match="without is_hybrid"):
         ours_lib.DPTForDepthEstimation(ours_lib.DPTConfig(**{**PLAIN, "backbone_config": {"model_type": "beit"}}))

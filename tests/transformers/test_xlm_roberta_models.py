@@ -107,7 +107,7 @@ def test_old_files(tmp_path):
 
 def test_bad_inputs(tmp_path):
     ours, _ = series(tmp_path, False)
-    with pytest.raises(InputError, match="20 at the most"):
+    with pytest.raises(InputError, match="at most 20 tokens"):
         ours(paddle.zeros([1, 21], dtype="int64"))
     with pytest.raises(InputError, match="input_ids is None"):
         ours()
