@@ -205,7 +205,7 @@ def test_bad_arguments(folder):
         ({"padding": "max"}, "padding='max'"),
         ({"truncation": "middle"}, "truncation='middle'"),
         ({"return_overflowing_tokens": True}, "return_overflowing_tokens=True"),
-        ({"max_length": 1, "truncation": True}, "leaves no room"),
+        ({"max_length": 1, "truncation": True}, "less than the number of special tokens"),
     ):
         with pytest.raises(InputError, match=named):
             ours("a cat", **options)

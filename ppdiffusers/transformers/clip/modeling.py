@@ -398,7 +398,7 @@ class CLIPModel(_CLIPPretrained):
         text = self.text_model(input_ids, attention_mask, position_ids)
         image = self.vision_model(pixel_values)
         text_embeds = F.normalize(self.text_projection(text.pooler_output), axis=-1)  # [B_text, D]
-        image_embeds = F.normalize(self.visual_projection(image.pooler_output), axis=-1)  # [B_image, D]
+        image_embeds = F.normalize(self.visual_projection(image.pooler_output), axis=-1)  # [B_img, D]
         logits = (
             paddle.matmul(text_embeds, image_embeds, transpose_y=True) * self.logit_scale.exp()
         )  # [B_text, B_image]
