@@ -1,4 +1,4 @@
-"""Text and image encoders, tokenizers and image processors, with the names of the original library."""
+"""Text and image encoders, tokenizers and image processors, with the names of transformers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "xlm_roberta.modeling": ("XLMRobertaModel",),
     "xlm_roberta.tokenization": ("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),
 }
-_HOME = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 
