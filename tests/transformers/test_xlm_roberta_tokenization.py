@@ -1,4 +1,4 @@
-"""Token ids of XLM-RoBERTa's tokenizers equal transformers', whose slow one runs the library `sentencepiece`."""
+"""XLM-RoBERTa's tokenizers against transformers'."""
 
 import unicodedata
 
@@ -55,8 +55,8 @@ def test_ids_equal(folder, name):
     assert_ids_equal(*pair(name, folder), [*TEXTS, *MORE_TEXTS, *random_texts(500)])
 
 
-def test_ids_equal_for_each_character_that_is_replaced(folder):
-    """All of the compiled table, between letters and at the ends."""
+def test_ids_equal_for_each_normalized_character(folder):
+    """Characters that normalization replaces, between letters and at the ends of a text."""
     chars = (chr(n) for n in range(0x30000) if not 0xD800 <= n < 0xE000)
     changed = [c for c in chars if unicodedata.normalize("NFKC", c) != c]
     assert len(changed) > 4000
@@ -65,12 +65,12 @@ def test_ids_equal_for_each_character_that_is_replaced(folder):
 
 
 @pytest.mark.parametrize("rule", ["identity", "nfkc", "nmt_nfkc_cf"])
-def test_other_normalisations(tmp_path, rule):
+def test_normalization_rules(tmp_path, rule):
     tiny_xlm_roberta_tokenizer(tmp_path / "made", rule).save_pretrained(tmp_path / "saved")
     assert_ids_equal(*pair("XLMRobertaTokenizer", tmp_path / "saved"), [*TEXTS, *MORE_TEXTS, *random_texts(50)])
 
 
-def test_the_texts_reach_the_vocabulary(folder):
+def test_texts_use_the_vocabulary(folder):
     ours = ours_lib.XLMRobertaTokenizer.from_pretrained(folder)
     used = {index for text in [*TEXTS, *MORE_TEXTS] for index in ours(text).input_ids}
     assert len(used) > 60 and ours.unk_token_id in used and ours.mask_token_id in used
@@ -87,7 +87,7 @@ def test_vocabulary_and_special_tokens(folder, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_padding_and_cutting(folder, name):
+def test_padding_and_truncation(folder, name):
     ours, theirs = pair(name, folder)
     texts = ["一个红色的圆形", "a " * 200, ""]
     for settings in ({"max_length": 12}, {}):
@@ -117,7 +117,7 @@ def test_added_tokens(folder, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_transformers_reads_what_we_save(folder, name, tmp_path):
+def test_saved_folder_is_loaded_on_both_sides(folder, name, tmp_path):
     ours = getattr(ours_lib, name).from_pretrained(folder)
     ours.save_pretrained(tmp_path)
     assert_ids_equal(ours, getattr(transformers, name).from_pretrained(tmp_path), [*TEXTS, *MORE_TEXTS])
@@ -127,7 +127,7 @@ def test_transformers_reads_what_we_save(folder, name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_tokenizer_json(fast_folder, name, tmp_path):
-    """transformers 5 writes no SentencePiece model."""
+    """transformers 5 does not save the SentencePiece model."""
     alone = tmp_path / "alone"
     alone.mkdir()
     for file in ("tokenizer.json", "tokenizer_config.json"):
