@@ -7,12 +7,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.io.required_files import NeedFiles
 from ppdiffusers.io.resolve import resolve_folder, take_source_options
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class PretrainedConfig:
@@ -31,13 +34,11 @@ class PretrainedConfig:
                 setattr(self, key, value)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> PretrainedConfig:
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         return cls(**{**config, **overrides})
 
     @classmethod
-    def from_pretrained(
-        cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **overrides: Any
-    ) -> PretrainedConfig:
+    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **overrides: Any) -> Self:
         """Load config.json from a folder or a hub repository; `overrides` replace its values."""
         options = take_source_options(overrides)
         folder = resolve_folder(name_or_path, subfolder, NeedFiles((cls.config_name,)), options)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,9 @@ from ppdiffusers.core.files import replace_file
 from ppdiffusers.io.required_files import NeedFiles
 from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.transformers.tokenization_utils import BatchEncoding
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ImageInput = Image.Image | np.ndarray | Sequence[Image.Image] | Sequence[np.ndarray]
 
@@ -42,7 +45,7 @@ class ImageProcessor:
     model_input_names = ("pixel_values",)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Any:
+    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Self:
         """Load from a folder or a hub repository with a preprocessor_config.json, current or legacy.
 
         Args:

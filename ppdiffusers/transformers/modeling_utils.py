@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import paddle
 from paddle import nn
@@ -15,6 +15,11 @@ from paddle import nn
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Output = TypeVar("Output", bound=BaseOutput)
 
 
 class PretrainedModel(PretrainedMixin, nn.Layer):
@@ -29,7 +34,7 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         self.config = config
 
     @classmethod
-    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """Create the encoder from config.json, without loading weights.
 
         Returns:
@@ -43,7 +48,7 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         return cls(overrides.get("config", config)), unused
 
     @classmethod
-    def from_config(cls, config: PretrainedConfig | Mapping[str, Any]) -> Any:
+    def from_config(cls, config: PretrainedConfig | Mapping[str, Any]) -> Self:
         """Create the encoder with initial weights."""
         return cls(config if isinstance(config, PretrainedConfig) else cls.config_class.from_dict(config))
 
@@ -58,11 +63,11 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
 
     def _output(
         self,
-        output: BaseOutput,
+        output: Output,
         output_attentions: bool | None,
         output_hidden_states: bool | None,
         return_dict: bool | None,
-    ) -> Any:
+    ) -> Output | tuple:
         """Remove the outputs that are not requested; convert to a tuple with `return_dict=False`."""
         if not self._requests(output_hidden_states, "output_hidden_states"):
             output = dataclasses.replace(output, hidden_states=None)

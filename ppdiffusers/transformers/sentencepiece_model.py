@@ -84,15 +84,15 @@ class SentencePieceModel:
         message.normalizer_spec.add_dummy_prefix = False
         return SentencePieceModel(message.SerializeToString())
 
-    @property
-    def pieces(self) -> list[str]:
+    @functools.cached_property
+    def pieces(self) -> tuple[str, ...]:
         """All pieces, in the order of their ids."""
-        return [self._processor.id_to_piece(index) for index in range(self._processor.get_piece_size())]
+        return tuple(self._processor.id_to_piece(index) for index in range(self._processor.get_piece_size()))
 
     @property
-    def scores(self) -> list[float]:
+    def scores(self) -> tuple[float, ...]:
         """Log probability of each piece."""
-        return [self._processor.get_score(index) for index in range(self._processor.get_piece_size())]
+        return tuple(self._processor.get_score(index) for index in range(self._processor.get_piece_size()))
 
     @property
     def unk_id(self) -> int:

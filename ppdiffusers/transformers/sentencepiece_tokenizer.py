@@ -11,7 +11,7 @@ from tokenizers.models import Unigram
 
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.transformers.sentencepiece_model import SPACE, SentencePieceModel
-from ppdiffusers.transformers.tokenization_utils import PretrainedTokenizer
+from ppdiffusers.transformers.tokenization_utils import PretrainedTokenizer, TokenLike
 
 
 class SentencePieceTokenizer(PretrainedTokenizer):
@@ -37,7 +37,7 @@ class SentencePieceTokenizer(PretrainedTokenizer):
     def __init__(
         self,
         model: SentencePieceModel,
-        specials: Mapping[str, Any],
+        specials: Mapping[str, TokenLike],
         vocabulary: Mapping[str, int] | None = None,
         legacy: bool = True,
         **settings: Any,

@@ -21,6 +21,7 @@ from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:
     import paddle
+    from typing_extensions import Self
 
 logger = get_logger(__name__)
 
@@ -112,7 +113,7 @@ class PretrainedTokenizer:
     # -- files ----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Any:
+    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Self:
         """Load from a folder or a hub repository that contains one of the class's `vocabulary_files`.
 
         Args:
@@ -151,7 +152,7 @@ class PretrainedTokenizer:
         folder = Path(save_directory)
         states = {index: _token_state(token) for index, token in sorted(self.added_tokens_decoder.items())}
         by_content = {state["content"]: state for state in states.values()}
-        specials: dict[str, Any] = {name: getattr(self, name) for name in self.special_names}
+        specials: dict[str, str] = {name: getattr(self, name) for name in self.special_names}
         extra = {"additional_special_tokens": self.additional_special_tokens} if self.additional_special_tokens else {}
         config = {
             "added_tokens_decoder": {str(index): state for index, state in states.items()},
@@ -430,7 +431,10 @@ class PretrainedTokenizer:
     # -- ids to text ----------------------------------------------------------------------------------------------
 
     def decode(
-        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+        self,
+        token_ids: int | Sequence[int] | np.ndarray | paddle.Tensor,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
     ) -> str:
         """Convert ids to text."""
         text = self._decode(np.asarray(token_ids).reshape(-1).tolist(), skip_special_tokens)
@@ -457,7 +461,7 @@ class PretrainedTokenizer:
         """Join tokens of the model's vocabulary into a text."""
         raise TypeError(f"{type(self).__name__} cannot decode: use a subclass")
 
-    def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
+    def batch_decode(self, sequences: Iterable[Sequence[int]] | np.ndarray | paddle.Tensor, **kwargs: Any) -> list[str]:
         return [self.decode(sequence, **kwargs) for sequence in sequences]
 
 

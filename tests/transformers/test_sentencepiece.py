@@ -108,7 +108,7 @@ def test_model_from_pieces():
     again = sentencepiece.SentencePieceProcessor(model_proto=model.data)
     assert [(again.id_to_piece(n), again.get_score(n)) for n in range(again.get_piece_size())] == pieces
     assert again.is_unknown(0) and again.is_control(1) and again.is_control(2) and not again.is_control(3)
-    assert (model.pieces, model.scores) == tuple(map(list, zip(*pieces)))
+    assert (model.pieces, model.scores) == tuple(zip(*pieces))
     for text in ("a red  circle", "白色背景"):
         assert again.encode(text, out_type=str) == processor.encode(text, out_type=str)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _ENCODER_DEFAULTS = {
     "hidden_size": 512,
@@ -27,7 +30,7 @@ class _EncoderConfig(PretrainedConfig):
     part = ""
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> _EncoderConfig:
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         nested = config.get(cls.part)
         if config.get("model_type") == "clip" and isinstance(nested, dict):
             config = {"architectures": config.get("architectures"), **nested}

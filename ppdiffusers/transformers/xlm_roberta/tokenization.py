@@ -111,7 +111,7 @@ class XLMRobertaTokenizerFast(FastTokenizer, _XLMRobertaTokenizerBase):
             return backend
         if not self.model.is_unigram:
             raise ConfigError(f"{type(self).__name__} supports unigram models only.", remedy="use XLMRobertaTokenizer.")
-        scores = [0.0] * len(_FAIRSEQ_TOKENS) + self.model.scores[len(_SENTENCEPIECE_TYPES) :] + [0.0]
+        scores = [*[0.0] * len(_FAIRSEQ_TOKENS), *self.model.scores[len(_SENTENCEPIECE_TYPES) :], 0.0]
         unk_id = _FAIRSEQ_TOKENS.index("<unk>")
         pieces = zip(_fairseq_pieces(self.model), scores, strict=True)
         return unigram_backend(pieces, unk_id, self.model.precompiled_charsmap)
