@@ -1,4 +1,4 @@
-"""Normalization of latents against diffusers' pipelines, and telling latents from images."""
+"""Normalization of latents against diffusers' pipelines, and distinguishing latents from images."""
 
 from types import SimpleNamespace
 

@@ -117,7 +117,7 @@ def test_added_tokens(folder, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_folder_is_loaded_on_both_sides(folder, tmp_path, name):
+def test_saved_folder_is_loaded_with_both_libraries(folder, tmp_path, name):
     ours = getattr(ours_lib, name).from_pretrained(folder, do_lower_case=False, model_max_length=40)
     ours.add_tokens(["<cat-toy>"])
     ours.save_pretrained(tmp_path)

@@ -118,7 +118,7 @@ def test_encoder_from_folder_of_clip_model(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection"])
-def test_save_and_load_on_both_sides(tmp_path, name):
+def test_save_and_load_with_both_libraries(tmp_path, name):
     config = transformers.CLIPVisionConfig(**VISION) if "Vision" in name else transformers.CLIPTextConfig(**TEXT)
     ours, reference = twins(tmp_path / "torch", name, config, safe=False)
     ours.save_pretrained(tmp_path / "paddle")

@@ -216,7 +216,7 @@ def test_bad_arguments(folder):
         CLIPTokenizer.from_pretrained(folder, padding_side="top")
 
 
-def test_saved_folders_load_on_both_sides(folder, tmp_path):
+def test_saved_folders_load_with_both_libraries(folder, tmp_path):
     ours = CLIPTokenizer.from_pretrained(folder)
     ours.save_pretrained(tmp_path / "ours")
     theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path / "ours")

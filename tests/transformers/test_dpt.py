@@ -88,7 +88,7 @@ def test_interpolated_positions(tmp_path, readout):
 
 
 @pytest.mark.parametrize("settings", [HYBRID, PLAIN], ids=["hybrid", "plain"])
-def test_save_and_load_on_both_sides(tmp_path, settings):
+def test_save_and_load_with_both_libraries(tmp_path, settings):
     ours, reference = twins(tmp_path / "torch", settings, safe=False)
     ours.save_pretrained(tmp_path / "paddle")
     again = ours_lib.DPTForDepthEstimation.from_pretrained(tmp_path / "paddle")

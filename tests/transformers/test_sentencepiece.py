@@ -86,7 +86,7 @@ def test_padding_and_truncation_with_one_special_token(model_file):
             np.testing.assert_array_equal(mine[key], expected[key])
 
 
-def test_folders_are_loaded_on_both_sides(model_file, tmp_path):
+def test_folders_are_loaded_with_both_libraries(model_file, tmp_path):
     theirs = transformers.T5Tokenizer(str(model_file), legacy=True)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = T5Like.from_pretrained(tmp_path / "theirs")

@@ -95,7 +95,7 @@ def test_with_transformation(tmp_path, pre):
 
 
 @pytest.mark.parametrize("pre", [False, True])
-def test_save_and_load_on_both_sides(tmp_path, pre):
+def test_save_and_load_with_both_libraries(tmp_path, pre):
     ours, reference = series(tmp_path / "torch", pre, safe=False)
     ours.save_pretrained(tmp_path / "paddle")
     again = type(ours).from_pretrained(tmp_path / "paddle")

@@ -117,7 +117,7 @@ def test_added_tokens(folder, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_folder_is_loaded_on_both_sides(folder, name, tmp_path):
+def test_saved_folder_is_loaded_with_both_libraries(folder, name, tmp_path):
     ours = getattr(ours_lib, name).from_pretrained(folder)
     ours.save_pretrained(tmp_path)
     assert_ids_equal(ours, getattr(transformers, name).from_pretrained(tmp_path), [*TEXTS, *MORE_TEXTS])

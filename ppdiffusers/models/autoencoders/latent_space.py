@@ -1,4 +1,4 @@
-"""Latent space of the autoencoders: normalization of latents, and telling latents from images.
+"""Latent space of the autoencoders: normalization of latents, and distinguishing latents from images.
 
 A diffusion model is trained on normalized latents. Which normalization applies is a property of the autoencoder's
 configuration, so it is implemented here once, in both directions, with the formulas of diffusers' pipelines.
@@ -15,12 +15,12 @@ from ppdiffusers.core.errors import ConfigError, InputError
 
 
 class LatentSpaceMixin:
-    """Normalize latents and recognize them; mixed into a network whose `config` describes the latent space.
+    """Normalize latents and distinguish them from images, for networks with these keys in their configuration.
 
     Configuration keys:
-        latents_mean, latents_std: statistics of each channel; both are needed for either to have an effect.
-        shift_factor: mean of all channels; used if the statistics are not given.
-        scaling_factor: inverse of the standard deviation of all channels; multiplies normalized latents in every case.
+        latents_mean, latents_std: mean and standard deviation of each channel; one without the other has no effect.
+        shift_factor: mean of all channels; has no effect if `latents_mean` and `latents_std` are set.
+        scaling_factor: factor of the normalized latents, which have unit variance.
     """
 
     @property
