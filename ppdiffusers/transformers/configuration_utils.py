@@ -28,6 +28,10 @@ class PretrainedConfig:
     defaults: ClassVar[Mapping[str, Any]] = {}
     config_name: ClassVar[str] = "config.json"
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any: ...  # the keys of `defaults` and of the configuration's file
+
     def __init__(self, **kwargs: Any):
         for key, value in {**copy.deepcopy(dict(self.defaults)), **kwargs}.items():
             if key != "model_type":

@@ -88,7 +88,7 @@ class BaseModelOutputWithPooling(BaseOutput):
         attentions: attention weights of each layer, each [B, heads, S, S].
     """
 
-    last_hidden_state: paddle.Tensor = None
-    pooler_output: paddle.Tensor = None
+    last_hidden_state: paddle.Tensor | None = None
+    pooler_output: paddle.Tensor | None = None
     hidden_states: tuple[paddle.Tensor, ...] | None = None
     attentions: tuple[paddle.Tensor, ...] | None = None

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 
 import numpy as np
 from tokenizers import AddedToken
@@ -21,12 +21,14 @@ from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:
     import paddle
+    from tokenizers import Tokenizer
+    from tokenizers.processors import PostProcessor
     from typing_extensions import Self
 
 logger = get_logger(__name__)
 
 # A token as configurations and callers specify it: its text, an object of the `tokenizers` library, or its dictionary.
-TokenLike = str | AddedToken | Mapping[str, Any]
+TokenLike: TypeAlias = str | AddedToken | Mapping[str, Any]
 
 _UNLIMITED = 10**20  # larger values of model_max_length mean that there is no limit
 _PADDING = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
@@ -74,6 +76,13 @@ class PretrainedTokenizer:
     last_token: ClassVar[str | None] = "eos_token"
     vocabulary_files: ClassVar[tuple[Mapping[str, str], ...]] = ()
 
+    bos_token: str
+    eos_token: str
+    unk_token: str
+    pad_token: str
+    cls_token: str
+    sep_token: str
+    mask_token: str
     bos_token_id, eos_token_id = _id_of("bos_token"), _id_of("eos_token")
     unk_token_id, pad_token_id = _id_of("unk_token"), _id_of("pad_token")
     cls_token_id, sep_token_id, mask_token_id = _id_of("cls_token"), _id_of("sep_token"), _id_of("mask_token")
@@ -228,10 +237,25 @@ class PretrainedTokenizer:
         longest_first = sorted(self.added_tokens_encoder, key=len, reverse=True)
         self._added_pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
 
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int: ...
+
+    @overload
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int]: ...
+
     def convert_tokens_to_ids(self, tokens: str | list[str]) -> int | list[int]:
+        """Convert one token, or a list of tokens, to ids; unknown tokens get the id of `unk_token`."""
         if isinstance(tokens, str):
             return self._vocabulary.get(tokens, self._vocabulary[self.unk_token])
         return [self.convert_tokens_to_ids(token) for token in tokens]
+
+    @overload
+    def convert_ids_to_tokens(self, ids: int | np.integer, skip_special_tokens: bool = False) -> str: ...
+
+    @overload
+    def convert_ids_to_tokens(
+        self, ids: Sequence[int] | np.ndarray, skip_special_tokens: bool = False
+    ) -> list[str]: ...
 
     def convert_ids_to_tokens(
         self, ids: int | np.integer | Sequence[int] | np.ndarray, skip_special_tokens: bool = False
@@ -471,6 +495,12 @@ class FastTokenizer(PretrainedTokenizer):
     A subclass implements `_make_backend`, which creates the `tokenizers.Tokenizer`, and `_post_processor`, which adds
     special tokens.
     """
+
+    if TYPE_CHECKING:  # not defined at run time, because a subclass may inherit them from another base
+
+        def _make_backend(self) -> Tokenizer: ...
+
+        def _post_processor(self) -> PostProcessor: ...
 
     def _update_lookup(self) -> None:
         super()._update_lookup()

@@ -11,6 +11,7 @@ from typing import Literal
 
 import paddle
 
+from ppdiffusers.core.config import FrozenDict
 from ppdiffusers.core.errors import ConfigError, InputError
 
 
@@ -22,6 +23,8 @@ class LatentSpaceMixin:
         shift_factor: mean of all channels; has no effect if `latents_mean` and `latents_std` are set.
         scaling_factor: factor of the normalized latents, which have unit variance.
     """
+
+    config: FrozenDict
 
     @property
     def latent_channels(self) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+Config = TypeVar("Config", bound=PretrainedConfig)
 
 _ENCODER_DEFAULTS = {
     "hidden_size": 512,
@@ -84,9 +86,9 @@ class CLIPConfig(PretrainedConfig):
         text_config = kwargs.pop("text_config_dict", None) or text_config
         vision_config = kwargs.pop("vision_config_dict", None) or vision_config
         super().__init__(**kwargs)
-        self.text_config = _to_config(CLIPTextConfig, text_config)
-        self.vision_config = _to_config(CLIPVisionConfig, vision_config)
+        self.text_config: CLIPTextConfig = _to_config(CLIPTextConfig, text_config)
+        self.vision_config: CLIPVisionConfig = _to_config(CLIPVisionConfig, vision_config)
 
 
-def _to_config(cls: type[PretrainedConfig], config: PretrainedConfig | Mapping[str, Any] | None) -> PretrainedConfig:
-    return config if isinstance(config, PretrainedConfig) else cls(**(config or {}))
+def _to_config(cls: type[Config], config: Config | Mapping[str, Any] | None) -> Config:
+    return cls(**(config or {})) if config is None or isinstance(config, Mapping) else config

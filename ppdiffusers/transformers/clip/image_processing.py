@@ -51,7 +51,7 @@ class CLIPImageProcessor(ImageProcessor):
 
     def _resize(self, array: np.ndarray) -> np.ndarray:  # [H, W, C] -> [height, width, C]
         if self.do_resize:
-            array = resize(array, *_target_size(array.shape[:2], self.size), self.resample)
+            array = resize(array, *_target_size((array.shape[0], array.shape[1]), self.size), self.resample)
         if self.do_center_crop:
             array = _center_crop(array, self.crop_size["height"], self.crop_size["width"])
         return array

@@ -21,8 +21,8 @@ from ppdiffusers.utils.dtypes import check_computable
 class CLIPTextModelOutput(BaseOutput):
     """`text_embeds` [B, projection_dim], and the outputs of the text encoder."""
 
-    text_embeds: paddle.Tensor = None
-    last_hidden_state: paddle.Tensor = None
+    text_embeds: paddle.Tensor | None = None
+    last_hidden_state: paddle.Tensor | None = None
     hidden_states: tuple[paddle.Tensor, ...] | None = None
     attentions: tuple[paddle.Tensor, ...] | None = None
 
@@ -31,8 +31,8 @@ class CLIPTextModelOutput(BaseOutput):
 class CLIPVisionModelOutput(BaseOutput):
     """`image_embeds` [B, projection_dim], and the outputs of the vision encoder."""
 
-    image_embeds: paddle.Tensor = None
-    last_hidden_state: paddle.Tensor = None
+    image_embeds: paddle.Tensor | None = None
+    last_hidden_state: paddle.Tensor | None = None
     hidden_states: tuple[paddle.Tensor, ...] | None = None
     attentions: tuple[paddle.Tensor, ...] | None = None
 
@@ -48,10 +48,10 @@ class CLIPOutput(BaseOutput):
         image_embeds: [B_image, projection_dim], of unit length.
     """
 
-    logits_per_image: paddle.Tensor = None
-    logits_per_text: paddle.Tensor = None
-    text_embeds: paddle.Tensor = None
-    image_embeds: paddle.Tensor = None
+    logits_per_image: paddle.Tensor | None = None
+    logits_per_text: paddle.Tensor | None = None
+    text_embeds: paddle.Tensor | None = None
+    image_embeds: paddle.Tensor | None = None
     text_model_output: BaseModelOutputWithPooling | None = None
     vision_model_output: BaseModelOutputWithPooling | None = None
 
@@ -237,7 +237,7 @@ _NO_VISION = (_POSITIONS, r"^vision_model\.", r"^visual_projection\.weight$", r"
 class _CLIPPretrained(PretrainedModel):
     """Base class of CLIP's models; ignores the position buffers of legacy files."""
 
-    ignore_unexpected = (_POSITIONS,)
+    ignore_unexpected: tuple[str, ...] = (_POSITIONS,)
 
 
 class CLIPTextModel(_CLIPPretrained):

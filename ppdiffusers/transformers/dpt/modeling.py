@@ -30,7 +30,7 @@ class DepthEstimatorOutput(BaseOutput):
         attentions: attention weights of each layer, each [B, heads, S, S].
     """
 
-    predicted_depth: paddle.Tensor = None
+    predicted_depth: paddle.Tensor | None = None
     hidden_states: tuple[paddle.Tensor, ...] | None = None
     attentions: tuple[paddle.Tensor, ...] | None = None
 
