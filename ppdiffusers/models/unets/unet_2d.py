@@ -221,7 +221,7 @@ class UNet2DModel(ModelMixin):
         if any(size > 0 and size % 2**halvings for size in sample.shape[2:]):  # -1: unknown while tracing
             raise InputError(
                 f"UNet2DModel was given a sample of shape {list(sample.shape)}.",
-                expected=f"height and width that are multiples of {2**halvings} (halved {halvings} times)",
+                expected=f"height and width that are multiples of {2**halvings} (downsampling levels: {halvings})",
             )
 
     def _embed(self, timesteps: paddle.Tensor, class_labels: paddle.Tensor | None) -> paddle.Tensor:
