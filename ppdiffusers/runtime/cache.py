@@ -175,9 +175,8 @@ def list_programs() -> list[Entry]:
     """Return all entries, the most recently used first."""
     found = []
     for path in cache_root().glob(f"*/{ENTRY}"):
-        with contextlib.suppress(
-            OSError, ValueError, KeyError
-        ):  # removed in the meantime, or damaged: `verify` reports it
+        # removed by another process, or damaged, which `verify_programs` reports
+        with contextlib.suppress(OSError, ValueError, KeyError):
             about = json.loads(path.read_text(encoding="utf-8"))["about"]
             size = sum(file.stat().st_size for file in path.parent.iterdir())
             found.append(Entry(path.parent.name, about, size, path.stat().st_mtime))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import paddle
 from paddle import nn
 
-from ppdiffusers.models.attention.attention import attention_in_one_piece
 from ppdiffusers.runtime.graph import Graph, graph_of_program
+from ppdiffusers.runtime.kernels.attention import single_operation_attention
 from ppdiffusers.runtime.pytree import TreeSpec, tree_flatten, tree_unflatten
 from ppdiffusers.runtime.state import StatefulLayer, collect_state, state_as_inputs
 
@@ -81,7 +81,7 @@ def trace(layer: nn.Layer, method: Callable, example: Example, fused_attention: 
     ]
     recorder = _Recorder(layer, method, example)
     recorder.eval()
-    attention = attention_in_one_piece() if fused_attention else contextlib.nullcontext()
+    attention = single_operation_attention() if fused_attention else contextlib.nullcontext()
     with paddle.no_grad(), attention, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle's, about what traced values do not have
         static = paddle.jit.to_static(recorder, input_spec=[specs], full_graph=True)

@@ -79,7 +79,7 @@ def test_a_change_of_any_element_is_detected(folder):
             assert file.is_modified(), (key, place)
 
 
-def test_a_network_in_its_file_is_as_it_was_until_it_is_modified(folder, detection):
+def test_a_mapped_network_is_unchanged_until_it_is_written_to(folder, detection):
     layer, file = network(), WeightsFile(folder)
     layer.eval()
     x = paddle.ones([2, 300])

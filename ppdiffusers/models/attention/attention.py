@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
-
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
-from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.blocks.activations import GEGLU, GELU, ApproximateGELU
 from ppdiffusers.models.blocks.normalization import AdaLayerNorm
-
-# Scores are computed in slices of this many elements: on a CPU 8 MB in float32, which stay in its cache from one
-# product to the other; on a GPU 256 MB.
-_SCORES_AT_ONCE = {"cpu": 2**21, "gpu": 2**26}
-# Very large pictures have larger slices instead of more: each is operations to trace and to start.
-_MOST_SLICES = 256
-
-_in_one_piece = contextvars.ContextVar("attention in one piece", default=False)
-
-
-@contextlib.contextmanager
-def attention_in_one_piece() -> Iterator[None]:
-    """While this lasts, attention is written without slices: for tracing, where one operation will stand for it."""
-    token = _in_one_piece.set(True)
-    try:
-        yield
-    finally:
-        _in_one_piece.reset(token)
+from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
 
 
 def as_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor | None:
@@ -38,70 +16,6 @@ def as_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor | 
     if mask is None or mask.ndim == 3:
         return mask
     return ((1 - mask.astype(dtype)) * -10000.0).unsqueeze(1)
-
-
-def scaled_dot_product(
-    query: paddle.Tensor,
-    key: paddle.Tensor,
-    value: paddle.Tensor,
-    bias: paddle.Tensor | None = None,
-    scale: float = 1.0,
-    upcast: bool = False,
-    slice_size: int | None = None,
-) -> paddle.Tensor:
-    """`softmax(q k^T * scale + bias) v`, in slices of the heads and queries so that memory stays bounded; exact.
-
-    Args:
-        query: [R, Q, D] where R is batch times heads; key, value: [R, K, D].
-        bias: added to the scores, broadcastable to [R, Q, K], such as 0 and -10000 for a mask.
-        upcast: compute scores and softmax in float32.
-        slice_size: rows of R at once, at the most.
-    """
-    rows, queries, _ = query.shape
-    if bias is not None and bias.shape[0] not in (1, rows):
-        raise InputError(f"attention mask for {bias.shape[0]} rows, where batch times heads is {rows}")
-    rows_at_once, queries_at_once = _slices(rows, queries, key.shape[1], slice_size)
-
-    def attend(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
-        q = q * scale
-        if upcast:
-            q, k = q.astype("float32"), k.astype("float32")
-        scores = paddle.matmul(q, k, transpose_y=True)  # [r, q, K]
-        if bias is not None:
-            scores = scores + bias.astype(scores.dtype)
-        return paddle.matmul(F.softmax(scores, axis=-1).astype(v.dtype), v)
-
-    def attend_rows(start: int) -> paddle.Tensor:
-        """All queries of a few rows."""
-        q, k, v, b = (_part(x, 0, start, rows_at_once) for x in (query, key, value, bias))
-        starts = range(0, queries, queries_at_once)
-        return _join(
-            [attend(_part(q, 1, n, queries_at_once), k, v, _part(b, 1, n, queries_at_once)) for n in starts], 1
-        )
-
-    return _join([attend_rows(start) for start in range(0, rows, rows_at_once)], 0)
-
-
-def _slices(rows: int, queries: int, keys: int, slice_size: int | None) -> tuple[int, int]:
-    """How many rows, and how many of their queries, to compute at once."""
-    if _in_one_piece.get():
-        return rows, queries
-    limit = _SCORES_AT_ONCE["gpu" if paddle.get_device().startswith("gpu") else "cpu"]
-    limit = max(limit, rows * queries * keys // _MOST_SLICES)
-    if queries * keys <= limit:
-        return min(slice_size or rows, rows, limit // (queries * keys)), queries
-    return 1, max(1, limit // keys)
-
-
-def _part(x: paddle.Tensor | None, axis: int, start: int, count: int) -> paddle.Tensor | None:
-    """`count` of the tensor's slices along an axis; the tensor itself where they are all, or where one is for all."""
-    if x is None or x.shape[axis] in (1, count):
-        return x
-    return x[start : start + count] if axis == 0 else x[:, start : start + count]
-
-
-def _join(parts: list[paddle.Tensor], axis: int) -> paddle.Tensor:
-    return parts[0] if len(parts) == 1 else paddle.concat(parts, axis=axis)
 
 
 class Attention(nn.Layer):
@@ -182,13 +96,13 @@ class Attention(nn.Layer):
         query = self.to_q(hidden_states)
         key, value = self._keys_and_values(hidden_states, encoder_hidden_states)
         if attention_mask is not None:
-            attention_mask = attention_mask.repeat_interleave(self.heads, axis=0)  # [B*heads, 1 or Q, K]
-        out = scaled_dot_product(
+            attention_mask = attention_mask.unsqueeze(1)  # [B, 1, 1 or Q, K]
+        out = scaled_dot_product_attention(
             *(self._split_heads(x) for x in (query, key, value)),
-            bias=attention_mask,
+            attention_mask,
             scale=self.scale,
             upcast=self.upcast,
-            slice_size=self.slice_size,
+            rows_at_once=self.slice_size,
         )
         project, dropout = self.to_out
         out = dropout(project(self._join_heads(out)))
@@ -217,15 +131,12 @@ class Attention(nn.Layer):
             paddle.concat([value, self.to_v(hidden_states)], axis=1),
         )
 
-    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, N, heads*D] -> [B*heads, N, D]
+    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, N, H*D] -> [B, H, N, D]
         batch, tokens, width = x.shape
-        x = x.reshape([batch, tokens, self.heads, width // self.heads]).transpose([0, 2, 1, 3])
-        return x.reshape([batch * self.heads, tokens, width // self.heads])
+        return x.reshape([batch, tokens, self.heads, width // self.heads]).transpose([0, 2, 1, 3])
 
-    def _join_heads(self, x: paddle.Tensor) -> paddle.Tensor:  # [B*heads, N, D] -> [B, N, heads*D]
-        rows, tokens, width = x.shape
-        x = x.reshape([rows // self.heads, self.heads, tokens, width]).transpose([0, 2, 1, 3])
-        return x.reshape([rows // self.heads, tokens, self.heads * width])
+    def _join_heads(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, H, N, D] -> [B, N, H*D]
+        return x.transpose([0, 2, 1, 3]).flatten(2)
 
 
 def _context_norm(kind: str | None, channels: int) -> nn.Layer | None:

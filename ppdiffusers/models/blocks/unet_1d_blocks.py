@@ -14,7 +14,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.models.attention.attention import scaled_dot_product
+from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
 
 # Half of a symmetric cubic low-pass filter; the other half mirrors it.
 _CUBIC = (-0.01171875, -0.03515625, 0.11328125, 0.43359375)
@@ -75,19 +75,15 @@ class SelfAttention1d(nn.Layer):
         self.proj_attn = nn.Linear(channels, channels)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, C, L]
-        batch, channels, length = x.shape
         tokens = self.group_norm(x).transpose([0, 2, 1])  # [B, L, C]
         query, key, value = (self._split_heads(part(tokens)) for part in (self.query, self.key, self.value))
-        attended = scaled_dot_product(query, key, value, scale=(channels // self.num_heads) ** -0.5)
-        attended = attended.reshape([batch, self.num_heads, length, -1]).transpose([0, 2, 1, 3])
-        tokens = self.proj_attn(attended.reshape([batch, length, channels]))
+        attended = scaled_dot_product_attention(query, key, value)  # [B, heads, L, C / heads]
+        tokens = self.proj_attn(attended.transpose([0, 2, 1, 3]).flatten(2))  # [B, L, C]
         return x + tokens.transpose([0, 2, 1])
 
-    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[B, L, C] -> [B * heads, L, C / heads]."""
+    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, L, C] -> [B, heads, L, C / heads]
         batch, length, channels = x.shape
-        x = x.reshape([batch, length, self.num_heads, channels // self.num_heads])
-        return x.transpose([0, 2, 1, 3]).reshape([batch * self.num_heads, length, -1])
+        return x.reshape([batch, length, self.num_heads, channels // self.num_heads]).transpose([0, 2, 1, 3])
 
 
 class ResConvBlock(nn.Layer):
