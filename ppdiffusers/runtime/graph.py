@@ -107,8 +107,10 @@ def graph_of_program(
                     {k: _plain(v) for k, v in attributes.items() if k not in _IGNORED_ATTRIBUTES},
                 )
             )
-    graph.inputs = [number(value) for value in inputs]
     graph.outputs = [number(value) for value in outputs]
+    used = graph.use_counts()  # tracing lists all buffers as parameters, used or not
+    graph.parameters = {value: key for value, key in graph.parameters.items() if value in used}
+    graph.inputs = [number(value) for value in inputs]
     return graph
 
 

@@ -13,7 +13,7 @@ from paddle import nn
 from ppdiffusers.runtime.graph import Graph, graph_of_program
 from ppdiffusers.runtime.kernels.attention import single_operation_attention
 from ppdiffusers.runtime.pytree import TreeSpec, tree_flatten, tree_unflatten
-from ppdiffusers.runtime.state import StatefulLayer, collect_state, state_as_inputs
+from ppdiffusers.runtime.state import StatefulLayer, constant_filters_only, state_as_inputs
 
 
 @dataclass
@@ -53,7 +53,9 @@ class _Recorder(nn.Layer):
         super().__init__()
         self.layer = layer
         self._method, self._example = method, example
+        self._state_sizes = [len(part.program_state()) for part in example.stateful]
         self.result: TreeSpec | None = None
+        self.training = False  # not eval(), which would change the network's layers
 
     def forward(self, inputs: Sequence[paddle.pir.Value]) -> list[paddle.pir.Value]:
         return self._call(inputs)
@@ -61,28 +63,31 @@ class _Recorder(nn.Layer):
     @paddle.jit.not_to_static
     def _call(self, inputs: Sequence[paddle.pir.Value]) -> list[paddle.pir.Value]:
         args, kwargs = tree_unflatten(self._example.arguments, inputs)
-        stateful, outputs = self._example.stateful, []
-        with state_as_inputs(stateful, inputs[len(inputs) - len(collect_state(stateful)) :]):
+        state, outputs = inputs[len(inputs) - sum(self._state_sizes) :], []
+        with state_as_inputs(self._example.stateful, self._state_sizes, state):
             self.result = tree_flatten(self._method(*args, **kwargs), outputs)
         # a program returns each tensor once: repeated ones are copied
         return [paddle.assign(x) if any(x is y for y in outputs[:n]) else x for n, x in enumerate(outputs)]
 
 
-def trace(layer: nn.Layer, method: Callable, example: Example, fused_attention: bool) -> Traced:
+def trace(
+    layer: nn.Layer, method: Callable, example: Example, fused_attention: bool = False, constant_filters: bool = False
+) -> Traced:
     """Record what `method` of `layer` does with these arguments; nothing is computed.
 
     Args:
         fused_attention: write each attention without slices, for engines that have one operation for it; otherwise
             in slices that keep the score matrices small.
+        constant_filters: write no convolution whose weight is state.
     """
     specs = [
         paddle.static.InputSpec(tensor.shape, tensor.dtype, name=f"input_{n}")
         for n, tensor in enumerate(example.tensors)
     ]
     recorder = _Recorder(layer, method, example)
-    recorder.eval()
     attention = single_operation_attention() if fused_attention else contextlib.nullcontext()
-    with paddle.no_grad(), attention, warnings.catch_warnings():
+    filters = constant_filters_only() if constant_filters else contextlib.nullcontext()
+    with paddle.no_grad(), attention, filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle's, about what traced values do not have
         static = paddle.jit.to_static(recorder, input_spec=[specs], full_graph=True)
         traced = static.forward.concrete_program

@@ -16,6 +16,9 @@ import paddle
 _traced: contextvars.ContextVar[Mapping[int, tuple[paddle.pir.Value, ...]] | None] = contextvars.ContextVar(
     "state of the program that is being traced", default=None
 )
+_constant_filters: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "whether the engine needs constant filters", default=False
+)
 
 
 class StatefulLayer:
@@ -50,13 +53,34 @@ def is_tracing() -> bool:
 
 
 @contextlib.contextmanager
-def state_as_inputs(layers: Sequence[StatefulLayer], inputs: Sequence[paddle.pir.Value]) -> Iterator[None]:
-    """Let `traced_state` return these inputs of a program, given in the order of `collect_state`."""
+def constant_filters_only() -> Iterator[None]:
+    """Trace for an engine whose convolutions need weights that do not change between calls."""
+    token = _constant_filters.set(True)
+    try:
+        yield
+    finally:
+        _constant_filters.reset(token)
+
+
+def needs_constant_filters() -> bool:
+    """Return whether a convolution with state as its weight has to be written with other operations."""
+    return _constant_filters.get()
+
+
+@contextlib.contextmanager
+def state_as_inputs(
+    layers: Sequence[StatefulLayer], sizes: Sequence[int], inputs: Sequence[paddle.pir.Value]
+) -> Iterator[None]:
+    """Let `traced_state` return these inputs of a program.
+
+    Args:
+        sizes: the number of tensors of each layer's state.
+        inputs: in the order of `collect_state`.
+    """
     traced, start = {}, 0
-    for layer in layers:
-        stop = start + len(layer.program_state())
-        traced[id(layer)] = tuple(inputs[start:stop])
-        start = stop
+    for layer, size in zip(layers, sizes):
+        traced[id(layer)] = tuple(inputs[start : start + size])
+        start += size
     token = _traced.set(traced)
     try:
         yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
@@ -105,7 +104,9 @@ class LoRA(Delta):
             added = paddle.matmul(hidden, up, transpose_y=True)  # [..., out]
         else:
             hidden = layer.apply_weight(hidden, down)  # [B, rank, H', W']
-            added = F.conv2d(hidden, up)  # [B, out, H', W']
+            batch, _, height, width = hidden.shape
+            added = paddle.matmul(up.flatten(1), hidden.flatten(2))  # [B, out, H' * W']
+            added = added.reshape([batch, -1, height, width])  # [B, out, H', W']
         return (added * scale).astype(x.dtype)
 
     def delta_weight(self, layer: AdapterLayer, scale: float) -> paddle.Tensor:

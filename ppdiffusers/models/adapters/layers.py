@@ -17,11 +17,12 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppdiffusers.models.adapters.convolution import convolve_by_products
 from ppdiffusers.models.adapters.deltas import Delta
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.runtime.kernels.convolution import conv2d
 from ppdiffusers.runtime.snapshot import sublayers
-from ppdiffusers.runtime.state import StatefulLayer, is_tracing, traced_state
+from ppdiffusers.runtime.state import StatefulLayer, is_tracing, needs_constant_filters, traced_state
 
 Scale = float | paddle.Tensor
 
@@ -129,6 +130,8 @@ class LoRAConv2D(AdapterLayer, Conv2D):
         return self.add_deltas(super().forward(x), x)
 
     def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        if needs_constant_filters():
+            return convolve_by_products(x, weight, self._stride, [self.padding] * 2, self._dilation)
         return conv2d(x, weight, None, self.stride, self.padding)
 
 
@@ -141,7 +144,10 @@ class LoRAPaddleConv2D(AdapterLayer, nn.Conv2D):
         return self.add_deltas(super().forward(x), x)
 
     def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-        return F.conv2d(x, weight, None, self._stride, self._padding, self._dilation, data_format=self._data_format)
+        if needs_constant_filters():
+            padding = self._padding if isinstance(self._padding, (list, tuple)) else [self._padding] * 2
+            return convolve_by_products(x, weight, self._stride, padding, self._dilation)
+        return F.conv2d(x, weight, None, self._stride, self._padding, self._dilation)
 
 
 _ADAPTER_CLASSES = {cls.base_class: cls for cls in (LoRALinear, LoRAConv2D, LoRAPaddleConv2D)}
@@ -153,11 +159,15 @@ def unsupported(layer: nn.Layer) -> str | None:
         return None
     if type(layer) not in _ADAPTER_CLASSES:
         return f"{type(layer).__name__} cannot have adapters, only linear layers and convolutions can"
-    if type(layer) is nn.Conv2D and (layer._groups != 1 or layer._padding_mode != "zeros"):
-        return (
-            f"a convolution with {layer._groups} groups and padding mode {layer._padding_mode!r} cannot have adapters"
-        )
+    if type(layer) is nn.Conv2D and not _is_plain(layer):
+        return "a convolution with groups, another layout or another padding than zeros cannot have adapters"
     return None
+
+
+def _is_plain(conv: nn.Conv2D) -> bool:
+    padding = conv._padding if isinstance(conv._padding, (list, tuple)) else [conv._padding] * 2
+    symmetric = len(padding) == 2 and all(isinstance(size, int) for size in padding)
+    return symmetric and conv._groups == 1 and conv._padding_mode == "zeros" and conv._data_format == "NCHW"
 
 
 def add_delta(layer: nn.Layer, name: str, delta: Delta, weight: float) -> None:

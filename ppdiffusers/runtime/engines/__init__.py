@@ -33,12 +33,14 @@ class Engine:
 
     Attributes:
         fused_attention: whether attention is traced without slices, because the engine has one operation for it.
+        constant_filters: whether weights of convolutions have to be the same in all calls.
         on_gpu: whether the weights are on a GPU.
         dtypes: the precisions that it can compute in.
     """
 
     name = ""
     fused_attention = False
+    constant_filters = False
     on_gpu = False
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
 
@@ -62,7 +64,7 @@ class Engine:
         """Trace `method` of `layer` and write the program."""
         from ppdiffusers.runtime.program import trace
 
-        traced = trace(layer, method, example, fused_attention=self.fused_attention)
+        traced = trace(layer, method, example, self.fused_attention, self.constant_filters)
         self.write_traced(traced, folder)
         (folder / "result.json").write_text(json.dumps(traced.result), encoding="utf-8")
 
@@ -108,6 +110,7 @@ class OneDnn(Engine):
     """Paddle Inference with oneDNN on a CPU."""
 
     name = "onednn"
+    constant_filters = True  # oneDNN stores the rearranged weight of a convolution's first call
 
     def supports(self, dtype: str) -> bool:
         from paddle.base import core
@@ -129,6 +132,7 @@ class Gpu(OneDnn):
     """Paddle Inference on a GPU."""
 
     name = "gpu"
+    constant_filters = False
     on_gpu = True
     dtypes = ("float32", "float16", "bfloat16")
 

@@ -16,7 +16,8 @@ MODEL, WEIGHTS = "program.json", "program.pdiparams"
 
 def save_program(traced: Traced, folder: Path) -> None:
     """Write a traced program with its weights in the format of Paddle Inference."""
-    paddle.jit.save(traced.static, str(folder / "program"))
+    # pruning raises an error for inputs that are not used
+    paddle.jit.save(traced.static, str(folder / "program"), skip_prune_program=True)
 
 
 class InferenceRunner:

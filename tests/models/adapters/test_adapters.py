@@ -29,6 +29,7 @@ from ppdiffusers.models.adapters import (
     set_adapters,
     unfuse,
 )
+from ppdiffusers.models.adapters.convolution import convolve_by_products
 from ppdiffusers.models.blocks.conv import Conv2D
 from tests.runtime.support import tiny_unet, unet_inputs
 from tests.support.parity import rng_for
@@ -384,5 +385,15 @@ def test_errors_list_all_problems_and_change_nothing():
     with pytest.raises(InputError, match="not the matrices of one LoRA"):
         LoRA(paddle.zeros([4, 3]), paddle.zeros([3, 5]))
     grouped = paddle.nn.Sequential(paddle.nn.Conv2D(4, 4, 3, groups=2))
-    with pytest.raises(InputError, match="0: a convolution with 2 groups"):
+    with pytest.raises(InputError, match="0: a convolution with groups"):
         create_lora(grouped, ["0"])
+
+
+@pytest.mark.parametrize("stride, padding, dilation", [(1, 0, 1), (2, 1, 1), ((1, 2), (2, 1), (2, 3))])
+def test_a_convolution_by_products_equals_conv2d(stride, padding, dilation):
+    x = paddle.to_tensor(rng_for("x").standard_normal((2, 3, 9, 11)).astype("float32"))
+    weight = paddle.to_tensor(rng_for("weight").standard_normal((4, 3, 3, 2)).astype("float32"))
+    settings = [[size] * 2 if isinstance(size, int) else list(size) for size in (stride, padding, dilation)]
+    found = convolve_by_products(x, weight, *settings)
+    expected = paddle.nn.functional.conv2d(x, weight, None, *settings)
+    assert found.shape == expected.shape and np.allclose(found, expected, atol=1e-5)
