@@ -61,7 +61,8 @@ def compile(
     a mapped file, because the engine has its own copy. Changed weights and changed attributes of layers are detected
     and lead to a new program; scales and matrices of adapters are inputs of the program.
 
-    A call is eager in training mode, for inputs that need gradients, and while a sublayer has forward hooks.
+    A call is eager in training mode, for inputs that need gradients, while a sublayer has forward hooks, and while the
+    network has attention processors without the attribute `compilable`.
 
     Args:
         layer: a network; it is returned.
@@ -222,7 +223,7 @@ class CompiledMethod:
         if shared.gave_up or shared.layer.training or shared.auto and paddle.is_grad_enabled():
             return None
         snapshot = shared.snapshot()
-        if snapshot.has_hooks():
+        if snapshot.has_hooks() or snapshot.has_custom_processors:
             return None
         tensors: list[paddle.Tensor] = []
         try:

@@ -41,6 +41,7 @@ class LayerSnapshot:
     Attributes:
         fingerprint: a hash of the attributes of all layers, equal in all processes.
         stateful: the layers that have state, in a fixed order.
+        has_custom_processors: whether the network has attention processors that a program cannot replace.
         modules: modules outside of ppdiffusers and Paddle whose code takes part in a call.
     """
 
@@ -56,6 +57,7 @@ class LayerSnapshot:
         inner = self._layers[1:]
         self._hooks = [hooks for part in inner for hooks in (part._forward_pre_hooks, part._forward_post_hooks)]
         self.stateful = [part for part in self._layers if isinstance(part, StatefulLayer)]
+        self.has_custom_processors: bool = getattr(layer, "has_custom_attn_processors", False)
         describer = _Describer(ignored)
         described = [describer.layer(part) for part in self._layers]
         self.fingerprint = hashlib.blake2b(repr(described).encode(), digest_size=20).hexdigest()

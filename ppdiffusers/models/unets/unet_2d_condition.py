@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.adapters.layers import scaled
 from ppdiffusers.models.attention.masks import mask_to_bias
 from ppdiffusers.models.blocks.activations import get_activation
 from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
@@ -35,7 +37,6 @@ from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
-from ppdiffusers.models.unets.adapter_scale import scaled_adapters
 
 # Supported values of configuration keys.
 _SUPPORTED = {
@@ -355,7 +356,7 @@ class UNet2DConditionModel(ModelMixin):
             InputError: an input is missing or does not fit the network.
         """
         kwargs = dict(cross_attention_kwargs or {})
-        scale = kwargs.pop("scale", 1.0)
+        scale = kwargs.pop("scale", None)
         self._check_inputs(sample, encoder_hidden_states, class_labels, added_cond_kwargs, kwargs)
         emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
         if self.config.center_input_sample:
@@ -369,7 +370,7 @@ class UNet2DConditionModel(ModelMixin):
             cross_attention_kwargs=kwargs,
         )
         intrablock = list(down_intrablock_additional_residuals or ())
-        with scaled_adapters(self, scale):
+        with contextlib.nullcontext() if scale is None else scaled(self, scale):
             sample = self._denoise(
                 sample, emb, inputs, down_block_additional_residuals, mid_block_additional_residual, intrablock
             )
