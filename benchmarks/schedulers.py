@@ -1,8 +1,8 @@
-"""Times a 50-step run of every scheduler at 1x4x64x64 against diffusers, in one process, interleaved.
+"""Compare the time of a 50-step run of each scheduler at 1x4x64x64 with diffusers; runs are interleaved.
 
     python benchmarks/schedulers.py [--repeats 7] [--steps 50]
 
-The network is left out: both sides get the same constant output, so that only the scheduler's own work is timed.
+There is no network: both get the same constant output, so that only the scheduler is timed.
 Both draw the same noise, that of `torch.Generator().manual_seed(0)`.
 Run it on an idle machine. Needs torch, diffusers, scipy and torchsde.
 """
@@ -61,7 +61,7 @@ NAMES = [
 
 
 def run(scheduler: object, steps: int, tensor: Callable, generator: object) -> float:
-    """Seconds of one run, `set_timesteps` left out."""
+    """Return the seconds of one run without `set_timesteps`."""
     name = type(scheduler).__name__
     scheduler.set_timesteps(min(steps, 40) if name.startswith("CM") else steps)
     if name == "ScoreSdeVeScheduler":
