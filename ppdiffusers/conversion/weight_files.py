@@ -1,4 +1,4 @@
-"""Which of the weights files in a component's folder a conversion reads."""
+"""Choice of the weights file that a conversion reads in a component's folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ppdiffusers.core.errors import PPDiffusersError, WeightsError
 from ppdiffusers.io.weights import Checkpoint, open_weights
 
-# The order is the order of preference: files that cannot run code come first.
+# In order of preference: files that cannot run code come first.
 _STEMS = {
     "paddle": ("model_state", "diffusion_paddle_model", "model"),
     "pytorch": ("diffusion_pytorch_model", "model", "pytorch_model"),
@@ -25,7 +25,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file that holds, or an index that names, all weights of a component.
+    """A file with all weights of a component, or the index of its shards.
 
     Attributes:
         path: the file or index.
@@ -40,12 +40,12 @@ class WeightsFile:
 
 
 def is_weights_file(path: Path) -> bool:
-    """Whether the name is that of weights of any framework, or of an index of their shards."""
+    """Whether the name is that of a weights file of any framework, or of an index of shards."""
     return _LOOKS_LIKE_WEIGHTS.search(path.name) is not None
 
 
 def parse_name(path: Path) -> WeightsFile | None:
-    """Take a file name apart; None for shards and for what is no weights file that we read."""
+    """Parse a file name; None for shards and for files that cannot be read as weights."""
     if _SHARD.search(path.name):
         return None
     stems = "|".join(sorted({stem for stems in _STEMS.values() for stem in stems}, key=len, reverse=True))
@@ -63,38 +63,38 @@ def find_weights(folder: Path, framework: str, variant: str | None) -> Checkpoin
     """Open the weights of `framework` ("pytorch" or "paddle") in a component's folder.
 
     Raises:
-        WeightsError: there are none, or none of this variant: the message says which there are.
+        WeightsError: there are no weights, or none of this variant; the message lists what was found.
     """
     candidates = _candidates(folder, framework)
     fitting = [found for found in candidates if found.variant == variant]
     if fitting:
         return open_weights(fitting[0].path)
     if candidates:
-        wanted = "the plain weights (no variant)" if variant is None else f"variant {variant!r}"
+        wanted = "weights without a variant" if variant is None else f"variant {variant!r}"
         variants = sorted({found.variant or "(none)" for found in candidates})
-        remedy = [f"--variant {name}" for name in variants if name != "(none)"] or ["leave --variant out"]
+        remedy = [f"--variant {name}" for name in variants if name != "(none)"] or ["omit --variant"]
         raise WeightsError(
-            f"The folder does not hold {wanted}; it has these variants: {', '.join(variants)}.",
+            f"The folder does not contain {wanted}; it contains these variants: {', '.join(variants)}.",
             where=folder,
             problems=[found.path.name for found in candidates],
             remedy=f"choose one of them: {' or '.join(remedy)}",
         )
     others = sorted(path.name for path in folder.iterdir() if is_weights_file(path)) if folder.is_dir() else []
     raise WeightsError(
-        f"The folder holds no {'PyTorch' if framework == 'pytorch' else 'Paddle'} weights.",
+        f"The folder does not contain {'PyTorch' if framework == 'pytorch' else 'Paddle'} weights.",
         where=folder,
         problems=[f"found: {name}" for name in others],
         expected=" or ".join(f"{stem}.{_EXTENSIONS[framework][0]}" for stem in _STEMS[framework][:2]),
         remedy=(
             "convert in the other direction, or check that the folder is complete"
             if others
-            else "fetch the folder again: it is not complete"
+            else "the folder is incomplete: download it again"
         ),
     )
 
 
 def frameworks_in(folders: Iterable[Path]) -> set[str]:
-    """The frameworks ("pytorch", "paddle") whose weights lie in any of the folders."""
+    """Return the frameworks ("pytorch", "paddle") whose weights are in any of the folders."""
     return {name for folder in folders for name in ("pytorch", "paddle") if _candidates(folder, name)}
 
 
@@ -109,7 +109,7 @@ def _candidates(folder: Path, framework: str) -> list[WeightsFile]:
 
 
 def _is_shared_name(found: WeightsFile) -> bool:
-    """`model.safetensors` is written by both frameworks: its metadata says which one."""
+    """Whether both frameworks write files of this name (`model.safetensors`): its metadata names the framework."""
     return found.stem == "model" and found.extension == "safetensors"
 
 
@@ -117,4 +117,4 @@ def _framework_of(path: Path) -> str:
     try:
         return open_weights(path).framework
     except PPDiffusersError:
-        return "pytorch"  # as its name says; whoever opens it to read it is told what is wrong
+        return "pytorch"  # by its name; opening it to read the weights raises the error

@@ -26,6 +26,7 @@ from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.io.weight_names import OUR_STEM, candidate_names, index_names
 from ppdiffusers.io.weights import Checkpoint, open_weights, write_pdparams, write_safetensors
 from ppdiffusers.utils.dtypes import as_dtype_name
+from ppdiffusers.utils.dummy_inputs import DummyInputs, tensor_fields
 
 _OLD_CONFIG_NAMES = {"config.json": ("model_config.json",)}
 
@@ -223,6 +224,26 @@ class PretrainedMixin:
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of parameter elements."""
         return sum(math.prod(p.shape) for p in self.parameters() if not (only_trainable and p.stop_gradient))
+
+    # -- verification -----------------------------------------------------------------------------------------
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        """Make small random inputs from the configuration that pass through every layer.
+
+        Verification turns the arrays into tensors of each framework and calls `reference_outputs` with them.
+
+        Raises:
+            InputError: the class defines no dummy inputs.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no dummy inputs, so that it cannot be verified.",
+            remedy="define dummy_inputs(self, rng) on the class.",
+        )
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        """Call `network`, a PyTorch module or a Paddle layer, with the tensors in `inputs`; returns tensors by name."""
+        return tensor_fields(network(**inputs))
 
 
 # -- which file ---------------------------------------------------------------------------------------------------

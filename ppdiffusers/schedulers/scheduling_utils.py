@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import paddle
 
 from ppdiffusers import schedulers
@@ -16,6 +18,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
 from ppdiffusers.io.resolve import take_source_options
+from ppdiffusers.utils.dummy_inputs import normal
 
 # Trained on the same discrete noise schedule, these can be made from one another's configurations.
 EXCHANGEABLE: dict[str, str] = {
@@ -124,6 +127,25 @@ class SchedulerMixin(ConfigMixin):
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Run a scheduler of either framework on random inputs; returns tensors by name.
+
+        Args:
+            scheduler: ours or diffusers'.
+            rng: source of the inputs.
+            tensor: turns an array into a tensor of the scheduler's framework.
+            noise: keyword arguments that fix the scheduler's own random numbers, such as `generator`.
+        """
+        scheduler.set_timesteps(10)
+        learned = str(scheduler.config.get("variance_type")).startswith("learned")  # the network predicts variance too
+        sample, prediction = (tensor(normal(rng, 2, channels, 8, 8)) for channels in (4, 8 if learned else 4))
+        scaled = scheduler.scale_model_input(sample, scheduler.timesteps[0])
+        step = scheduler.step(prediction, scheduler.timesteps[0], sample, **noise)
+        return {"timesteps": scheduler.timesteps, "scaled": scaled, "prev_sample": step.prev_sample}
 
 
 def _exchangeable_classes() -> list[type]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
@@ -13,6 +15,7 @@ from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.unet_2d_blocks import check_block_types, check_channels, known_block_types
 from ppdiffusers.models.modeling_outputs import AutoencoderKLOutput, DecoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 
 class AutoencoderKL(ModelMixin):
@@ -154,6 +157,19 @@ class AutoencoderKL(ModelMixin):
                     row[j] = _blend(row[j - 1], row[j], extent, axis=3)
             lines.append(paddle.concat([tile[:, :, :keep, :keep] for tile in row], axis=3))
         return paddle.concat(lines, axis=2)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        size = 2 ** (len(self.config.block_out_channels) + 1)
+        return {
+            "image": normal(rng, BATCH, self.config.in_channels, size, size),  # [B, C, H, W]
+            "latents": normal(rng, BATCH, self.config.latent_channels, 4, 4),  # [B, latent C, h, w]
+        }
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        posterior = network.encode(inputs["image"]).latent_dist
+        decoded = network.decode(inputs["latents"]).sample
+        return {"mean": posterior.mean, "logvar": posterior.logvar, "decoded": decoded}
 
 
 def _blend(before: paddle.Tensor, after: paddle.Tensor, extent: int, axis: int) -> paddle.Tensor:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -15,6 +16,7 @@ from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 from ppdiffusers.transformers.layers import attend, get_activation, mask_bias
 from ppdiffusers.transformers.modeling_utils import PretrainedModel
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs
 
 
 class LDMBertConfig(PretrainedConfig):
@@ -144,3 +146,7 @@ class LDMBertModel(PretrainedModel):
         check_computable(self.to_logits.weight, "LDMBert")
         output: Any = self.model(input_ids.astype("int64"), attention_mask)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        shape = (BATCH, self.config.max_position_embeddings)
+        return {"input_ids": rng.integers(0, self.config.vocab_size, shape)}  # [B, S]

@@ -16,6 +16,7 @@ from ppdiffusers.transformers.clip.configuration import CLIPConfig, CLIPTextConf
 from ppdiffusers.transformers.layers import attend, check_heads, get_activation, mask_bias
 from ppdiffusers.transformers.modeling_utils import BaseModelOutputWithPooling, PretrainedModel
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import DummyInputs, clip_token_ids, pixel_values
 
 
 @dataclass
@@ -249,6 +250,9 @@ class CLIPTextModel(_CLIPPretrained):
         output = self.text_model(input_ids, attention_mask, position_ids)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
 
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"input_ids": clip_token_ids(self.config, rng)}
+
 
 class CLIPTextModelWithProjection(_CLIPPretrained):
     """The text tower and the projection into the common space."""
@@ -281,6 +285,9 @@ class CLIPTextModelWithProjection(_CLIPPretrained):
         )
         return self._output(output, output_attentions, output_hidden_states, return_dict)
 
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"input_ids": clip_token_ids(self.config, rng)}
+
 
 class CLIPVisionModel(_CLIPPretrained):
     """The image tower."""
@@ -306,6 +313,9 @@ class CLIPVisionModel(_CLIPPretrained):
         """Encode pictures [B, C, image_size, image_size]."""
         output = self.vision_model(pixel_values)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"pixel_values": pixel_values(self.config, rng)}
 
 
 class CLIPVisionModelWithProjection(_CLIPPretrained):
@@ -336,6 +346,9 @@ class CLIPVisionModelWithProjection(_CLIPPretrained):
             self.visual_projection(tower.pooler_output), tower.last_hidden_state, tower.hidden_states, tower.attentions
         )
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"pixel_values": pixel_values(self.config, rng)}
 
 
 class CLIPModel(_CLIPPretrained):
@@ -381,3 +394,9 @@ class CLIPModel(_CLIPPretrained):
         logits = paddle.matmul(text_embeds, image_embeds, transpose_y=True) * self.logit_scale.exp()
         output = CLIPOutput(logits.t(), logits, text_embeds, image_embeds, text, image)
         return output.to_tuple() if return_dict is False else output
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {
+            "input_ids": clip_token_ids(self.config.text_config, rng),
+            "pixel_values": pixel_values(self.config.vision_config, rng),
+        }
