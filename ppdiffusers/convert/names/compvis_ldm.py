@@ -12,7 +12,7 @@ __all__ = ["unet_rules", "vq_rules"]
 
 
 def vq_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """Return the rules of the autoencoder; `config` is the configuration of our VQModel. The codebook keeps its name."""
+    """Return the rules of the autoencoder; `config` is that of our VQModel. The codebook keeps its name."""
     return (
         *down_rules("encoder.", config["down_block_types"], time=False),
         *mid_rules("encoder.", time=False),

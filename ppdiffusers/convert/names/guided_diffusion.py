@@ -1,4 +1,5 @@
-"""The UNet of OpenAI's guided-diffusion (arXiv 2105.05233) and improved-diffusion, also used by CompVis' latent diffusion.
+"""The UNet of OpenAI's guided-diffusion (arXiv 2105.05233) and improved-diffusion. CompVis' latent
+diffusion uses it too.
 
 Levels are flat lists of entries. In an entry, a residual block has index 0, its attention index 1, and a resampling
 layer the last index.
