@@ -123,7 +123,9 @@ class SchedulerMixin(ConfigMixin):
         scheduler.set_timesteps(10)
         learned = str(scheduler.config.get("variance_type")).startswith("learned")  # the network predicts variance too
         sample, prediction = (tensor(normal(rng, 2, channels, 8, 8)) for channels in (4, 8 if learned else 4))
-        scaled = scheduler.scale_model_input(sample, scheduler.timesteps[0])
+        # diffusers' flow matching schedulers have no scale_model_input: the network reads the sample itself
+        scale = getattr(scheduler, "scale_model_input", lambda sample, timestep: sample)
+        scaled = scale(sample, scheduler.timesteps[0])
         step = scheduler.step(prediction, scheduler.timesteps[0], sample, **noise)
         return {"timesteps": scheduler.timesteps, "scaled": scaled, "prev_sample": step.prev_sample}
 
