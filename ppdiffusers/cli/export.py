@@ -43,5 +43,5 @@ def export(arguments: argparse.Namespace) -> None:
     }
     call = {name: value for name, value in given.items() if name in known and value is not None}
     for name, distance in pipe.export(arguments.output, **call).items():
-        print(f"{name}: relative difference to eager mode {distance:.1e}")
+        print(f"{name}: relative difference from eager mode {distance:.1e}")
     print(f"Exported to {arguments.output}")

@@ -21,7 +21,7 @@ from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.local import component_folder
-from ppdiffusers.io.pretrained import load_config_from, tensors_for
+from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from, tensors_for
 from ppdiffusers.io.snapshot import BOOKKEEPING
 from ppdiffusers.registry import Entry
 
@@ -189,7 +189,7 @@ def empty_layer(class_name: str, where: object, make: Callable[[], nn.Layer]) ->
         ) from error
 
 
-def _rename_to_paddlenlp(cls: type, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
+def _rename_to_paddlenlp(cls: type[PretrainedMixin], tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
     for name in cls.load_families:
         if name.startswith("paddlenlp"):
             tensors = apply_rules(inverse(load_family(name).rules), tensors, name=f"the names of {name}")

@@ -14,6 +14,7 @@ from paddle import nn
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.extras import need
 from ppdiffusers.core.torch_random import TorchGenerator
+from ppdiffusers.io.pretrained import PretrainedMixin
 from ppdiffusers.registry import Entry
 from ppdiffusers.utils.dummy_inputs import as_tensors
 
@@ -81,7 +82,8 @@ def measure_component(
         MissingDependencyError: torch, diffusers or transformers is not installed.
     """
     need_frameworks()
-    reference_class, our_class = entry.original(), entry.load()
+    reference_class: Any = entry.original()
+    our_class = entry.load()
     if issubclass(our_class, nn.Layer):
         reference = _load_torch_model(reference_class, torch_folder, dtype, torch_variant)
         return measure_model(reference, _load_paddle_model(our_class, paddle_folder, dtype, paddle_variant))
@@ -90,7 +92,7 @@ def measure_component(
     return measure.get(entry.kind, _measure_scheduler)(reference, ours)
 
 
-def measure_model(reference: Any, network: nn.Layer) -> dict[str, Distance]:
+def measure_model(reference: Any, network: PretrainedMixin) -> dict[str, Distance]:
     """Run a PyTorch module and the Paddle network with the same weights on the network's dummy inputs."""
     torch = need("torch", WHY)
     inputs = network.dummy_inputs(np.random.default_rng(0))
@@ -169,7 +171,7 @@ def _measure_scheduler(reference: Any, ours: Any) -> dict[str, Distance]:
     return distances(found, expected, STEP_TOLERANCE)
 
 
-def _load_torch_model(cls: type, folder: Path, dtype: str | None, variant: str | None) -> Any:
+def _load_torch_model(cls: Any, folder: Path, dtype: str | None, variant: str | None) -> Any:
     torch = need("torch", WHY)
     model = cls.from_pretrained(folder, variant=variant, local_files_only=True)
     if dtype is not None:
@@ -177,7 +179,9 @@ def _load_torch_model(cls: type, folder: Path, dtype: str | None, variant: str |
     return model.float().eval()
 
 
-def _load_paddle_model(cls: type, folder: Path, dtype: str | None, variant: str | None) -> nn.Layer:
+def _load_paddle_model(
+    cls: type[PretrainedMixin], folder: Path, dtype: str | None, variant: str | None
+) -> PretrainedMixin:
     model = cls.from_pretrained(folder, variant=variant, paddle_dtype="float32")
     if dtype is not None:
         model = model.to(dtype=dtype).to(dtype="float32")

@@ -32,7 +32,7 @@ def check_machine() -> Section:
     if threads < cores:
         section.suggestions.append(
             localized(
-                f"Only {threads} of {cores} cores are used: set OMP_NUM_THREADS={cores}, or call "
+                f"Threads use only {threads} of {cores} cores: set OMP_NUM_THREADS={cores}, or call "
                 f"ppdiffusers.set_num_threads({cores}).",
                 f"{cores} 个核心中只用了 {threads} 个：设置 OMP_NUM_THREADS={cores}，或调用 "
                 f"ppdiffusers.set_num_threads({cores})。",

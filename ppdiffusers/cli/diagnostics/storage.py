@@ -46,7 +46,7 @@ def check_storage() -> Section:
     if free < _LOW_DISK_SPACE:
         section.suggestions.append(
             localized(
-                f"Only {human_size(free)} are free: run `ppdiffusers cache rm`, or move PPDIFFUSERS_CACHE.",
+                f"Only {human_size(free)} of disk space left: run `ppdiffusers cache rm`, or move PPDIFFUSERS_CACHE.",
                 f"磁盘只剩 {human_size(free)}：可用 `ppdiffusers cache rm` 清理，或将 PPDIFFUSERS_CACHE 设到其他磁盘。",
             )
         )

@@ -11,7 +11,7 @@ from ppdiffusers.convert.checkpoints.settings import Settings
 from ppdiffusers.convert.names.guided_diffusion import rules
 
 # Channel multipliers that the original chooses by the image size if `channel_mult` is not given.
-_MULTIPLIERS = {
+_MULTIPLIERS: dict[int, list[float]] = {
     512: [0.5, 1, 1, 2, 2, 4, 4],
     256: [1, 1, 2, 2, 4, 4],
     128: [1, 1, 2, 3, 4],

@@ -19,7 +19,7 @@ from ppdiffusers.convert.checkpoints.base import (
 )
 from ppdiffusers.convert.checkpoints.settings import Settings
 from ppdiffusers.convert.names.ncsnpp import rules
-from ppdiffusers.convert.rules import Rule
+from ppdiffusers.convert.rules import Rename, Rule
 from ppdiffusers.core.tensors import LazyTensor
 
 _FOURIER = "all_modules.0.W"  # random and not trained
@@ -62,7 +62,7 @@ def _state_dict(tensors: Tensors, ema: bool) -> dict[str, LazyTensor]:
 
 
 def _module_count(found: tuple[Rule, ...]) -> int:
-    return 1 + max(int(rule.source.split(".")[1]) for rule in found)
+    return 1 + max(int(rule.source.split(".")[1]) for rule in found if isinstance(rule, Rename))
 
 
 def _unet_config(settings: Settings) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Dance Diffusion's UNet with the names of Harmonai's audio_diffusion: levels are nested, at index 3 of the outermost
-level and at index 7 of every other level."""
+"""Dance Diffusion's UNet as Harmonai's audio_diffusion names it: each level lies inside the one above, as member 3 of
+the outermost and member 7 of every other."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ _RESNET = {"main.0": "conv_1", "main.1": "group_norm_1", "main.3": "conv_2"}
 
 
 def rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """Return the rules of the network; `config` is the configuration of our UNet1DModel."""
+    """The names of the whole network; `config` is that of our UNet1DModel."""
     down, up = config["down_block_types"], config["up_block_types"]
     last = len(up) - 1
     found: list[Rule] = [Rename("timestep_embed.weight", "time_proj.weight", ones=1)]
@@ -36,7 +36,7 @@ def _inside(depth: int) -> str:
 
 
 def _chain(target: str, source: str, first: int, numbers: range, attend: bool) -> list[Rule]:
-    """Three residual blocks, each followed by a slot for attention, from index `first` of the level."""
+    """Three residual blocks, each with a place for an attention behind it, from member `first` of the level."""
     found: list[Rule] = []
     for step, number in enumerate(numbers):
         found += _resnet(f"{source}.{first + 2 * step}", f"{target}.resnets.{number}")

@@ -1,5 +1,5 @@
-"""DDPM's UNet (arXiv 2006.11239) with the names of its PyTorch ports: pesser's pytorch_diffusion, ermongroup's ddim.
-The autoencoders of taming-transformers have the same blocks (`compvis_ldm`)."""
+"""DDPM's UNet (arXiv 2006.11239) as its PyTorch ports name it: pesser's pytorch_diffusion, ermongroup's ddim. The
+autoencoders of taming-transformers are made of the same parts (`compvis_ldm`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ _ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
 
 def rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """Return the rules of the network; `config` is the configuration of our UNet2DModel."""
+    """The names of the whole network; `config` is that of our UNet2DModel."""
     return (
         Rename("temb.dense.0.*", "time_embedding.linear_1.*"),
         Rename("temb.dense.1.*", "time_embedding.linear_2.*"),
@@ -23,7 +23,7 @@ def rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
 
 
 def down_rules(prefix: str, block_types: list[str], time: bool = True) -> tuple[Rule, ...]:
-    """Rules of the down blocks; `prefix` ends in a dot, or is empty. Without `time` there are no time embeddings."""
+    """The levels going down; `prefix` ends in a dot, or is empty. Without `time` there are no time embeddings."""
     found: list[Rule] = []
     for level, block_type in enumerate(block_types):
         source, target = f"{prefix}down.{level}", f"{prefix}down_blocks.{level}"
@@ -34,7 +34,7 @@ def down_rules(prefix: str, block_types: list[str], time: bool = True) -> tuple[
 
 
 def mid_rules(prefix: str, time: bool = True) -> tuple[Rule, ...]:
-    """Rules of the middle block."""
+    """The middle."""
     source, target = f"{prefix}mid", f"{prefix}mid_block"
     return (
         *_resnet(f"{source}.block_1", f"{target}.resnets.0", time),
@@ -44,7 +44,7 @@ def mid_rules(prefix: str, time: bool = True) -> tuple[Rule, ...]:
 
 
 def up_rules(prefix: str, block_types: list[str], time: bool = True) -> tuple[Rule, ...]:
-    """Rules of the up blocks, which the original numbers like the down blocks: 0 has the full resolution."""
+    """The levels going up, which the original numbers as it does going down: 0 has the full resolution."""
     found: list[Rule] = []
     for position, block_type in enumerate(block_types):
         level = len(block_types) - 1 - position

@@ -1,9 +1,6 @@
-"""The UNet of OpenAI's guided-diffusion (arXiv 2105.05233) and improved-diffusion. CompVis' latent
-diffusion uses it too.
-
-Levels are flat lists of entries. In an entry, a residual block has index 0, its attention index 1, and a resampling
-layer the last index.
-"""
+"""The UNet of OpenAI's guided-diffusion (arXiv 2105.05233) and improved-diffusion; CompVis took it over for latent
+diffusion. Its levels stand in flat lists, a residual block, its attention and a resampler being the members 0, 1
+and the last of one entry."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +17,12 @@ _RESNET = {
 
 
 def rules(config: Mapping[str, Any], heads_first: bool = True) -> tuple[Rule, ...]:
-    """Return the rules of the network.
+    """The names of the whole network.
 
     Args:
-        config: configuration of our UNet2DModel.
+        config: of our UNet2DModel.
         heads_first: whether the rows of `qkv` are ordered by head, then by query, key and value; the other order is
-            `use_new_attention_order` in the original.
+            the original's `use_new_attention_order`.
     """
     widths, layers = config["block_out_channels"], config["layers_per_block"]
     last = len(widths) - 1
