@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.core.tensors import NUMPY_CARRIER
+from ppdiffusers.core.tensors import STORAGE_DTYPES
 
 _SHORT = {
     "half": "float16",
@@ -34,8 +34,8 @@ def as_dtype_name(dtype: Any) -> str:
         # "paddle.float32", "torch.float32", "DataType.FLOAT32", "VarType.FP32": the last part says it
         name = str(dtype).rpartition(".")[2].strip("'>").lower()
     name = _SHORT.get(name, name)
-    if name not in NUMPY_CARRIER:
-        raise InputError(f"{dtype!r} is not a dtype that we know.", expected=f"one of {', '.join(NUMPY_CARRIER)}")
+    if name not in STORAGE_DTYPES:
+        raise InputError(f"{dtype!r} is not a dtype that we know.", expected=f"one of {', '.join(STORAGE_DTYPES)}")
     return name
 
 

@@ -1,8 +1,10 @@
 """Every kind of file, written live by the library it belongs to, gives the same names, shapes, dtypes and bits."""
 
 import json
+import os
 import pickle
 import sys
+import time
 import types
 import typing
 from collections import OrderedDict, defaultdict
@@ -15,8 +17,8 @@ import torch
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.core.tensors import NUMPY_CARRIER, LazyTensor
-from ppdiffusers.io import safetensors_file
+from ppdiffusers.core.tensors import STORAGE_DTYPES, LazyTensor
+from ppdiffusers.io.checked_file import CheckedFile
 from ppdiffusers.io.weights import open_weights, write_pdparams, write_safetensors
 
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
@@ -30,7 +32,7 @@ def bits(tensor: torch.Tensor) -> np.ndarray:
 
 def random_array(dtype: str, shape: tuple, seed: int = 0) -> np.ndarray:
     """Any bit pattern that the dtype has, NaNs included."""
-    carrier = NUMPY_CARRIER[dtype]
+    carrier = STORAGE_DTYPES[dtype]
     rng = np.random.default_rng(seed)
     if dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)
@@ -342,11 +344,10 @@ def test_opening_reads_no_tensor(tmp_path, monkeypatch):
     write_safetensors(tmp_path / "a.safetensors", tensors)
     write_pdparams(tmp_path / "a.pdparams", tensors)
     reads = []
-    real = safetensors_file.read_exactly
-    for module in ("safetensors_file", "pdparams"):
-        monkeypatch.setattr(
-            f"ppdiffusers.io.{module}.read_exactly", lambda p, o, a: (reads.append(a.nbytes), real(p, o, a))[1]
-        )
+    real = CheckedFile.read_into
+    monkeypatch.setattr(
+        CheckedFile, "read_into", lambda file, at, array: (reads.append(array.nbytes), real(file, at, array))[1]
+    )
     for name in ("a.safetensors", "a.pdparams"):
         checkpoint = open_weights(tmp_path / name)
         assert reads == []
@@ -399,6 +400,43 @@ def test_a_device_that_is_full_is_an_oserror(tmp_path):
 @pytest.mark.parametrize("write", [write_safetensors, write_pdparams])
 def test_a_tensor_that_lies_about_itself_is_not_written(tmp_path, write):
     wrong = {"a": LazyTensor("float32", (3,), lambda: np.zeros(2, "float32"))}
-    with pytest.raises(WeightsError, match="not what it announced"):
+    with pytest.raises(WeightsError, match="do not match its declared"):
         write(tmp_path / "w", wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+# -- files that change after they were opened -------------------------------------------------------------------
+
+
+def write_one_of(kind, path, values) -> None:
+    """Write the tensors "a" and "b" in one of the formats."""
+    if kind == "safetensors":
+        write_safetensors(path, {name: LazyTensor.of(values) for name in "ab"}, {"format": "pt"})
+    elif kind == "pdparams":
+        write_pdparams(path, {name: LazyTensor.of(values) for name in "ab"})
+    else:
+        tensors = {name: torch.from_numpy(values.copy()) for name in "ab"}
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip.bin")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pdparams", "zip.bin", "plain.bin"])
+@pytest.mark.parametrize("change", ["truncate", "replace", "overwrite", "remove"])
+def test_a_file_that_changed_after_it_was_opened(tmp_path, kind, change):
+    path = tmp_path / f"w.{kind}"
+    write_one_of(kind, path, np.zeros(5000, "float32"))
+    opened = open_weights(path)
+    assert opened["a"].read().sum() == 0
+    if change == "truncate":
+        os.truncate(path, 100)
+    elif change == "replace":  # the same size, another file
+        write_one_of(kind, tmp_path / "new", np.ones(5000, "float32"))
+        os.replace(tmp_path / "new", path)
+    elif change == "overwrite":  # the same file, in place
+        content = path.read_bytes()
+        time.sleep(0.02)  # longer than the clock of a file system ticks
+        path.write_bytes(content)
+    else:
+        path.unlink()
+    with pytest.raises(WeightsError, match="changed after it was opened") as caught:
+        opened["b"].read()
+    assert str(path) in str(caught.value)
