@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.conversion.configs import config_for_diffusers, config_for_paddle, index_for
-from ppdiffusers.conversion.weight_files import find_weights, is_weights_file
+from ppdiffusers.conversion.weight_files import find_weights
 from ppdiffusers.convert.apply import apply_rules, load_family, to_torch_layout
 from ppdiffusers.convert.model_index import INDEX_NAME, KnownClass, known_classes, parse_model_index
 from ppdiffusers.convert.rules import inverse
@@ -23,6 +23,7 @@ from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.local import component_folder
 from ppdiffusers.io.pretrained import load_config_from, tensors_for
 from ppdiffusers.io.snapshot import BOOKKEEPING
+from ppdiffusers.io.weight_names import is_weights_file
 
 SINGLE = "."  # the name of a component that is the whole folder
 LARGEST_COPY = 64 << 20  # bytes; a bigger unknown file is named, not copied
@@ -243,7 +244,7 @@ def _copy_or_leave(path: Path, files: list[Path], plan: Plan, root: Path) -> Non
     name = path.relative_to(root).as_posix()
     if path.is_dir():
         plan.left_out[name] = "a folder that is no component"
-    elif is_weights_file(path):
+    elif is_weights_file(path.name):
         plan.left_out[name] = "other weights"
     elif path.stat().st_size > LARGEST_COPY:
         plan.left_out[name] = "an unknown large file"

@@ -15,8 +15,7 @@ _INSTALL_AS = {
     "torch": "'ppdiffusers[verify]'",
     "diffusers": "'ppdiffusers[verify]'",
     "transformers": "'ppdiffusers[verify]'",
-    "scipy": "'ppdiffusers[lms]'",
-    "openvino": "'ppdiffusers[openvino]'",
+    "openvino": "'ppdiffusers[cpu]'",
     "PIL": "pillow",
 }
 
