@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ppdiffusers.cli.printing import columns, human_size, say
 
 if TYPE_CHECKING:
-    from ppdiffusers.io.hubs.base import OpenModel, RemoteFile
+    from ppdiffusers.io.hubs.base import HubModel, RemoteFile
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -47,11 +47,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def download(arguments: argparse.Namespace) -> None:
     """Fetch as the arguments say and print where the model lies, or print the plan."""
-    from ppdiffusers.io.hubs.base import SourceOptions
-    from ppdiffusers.io.required_files import NeedAll
+    from ppdiffusers.io.hubs.base import HubOptions
+    from ppdiffusers.io.required_files import AllFiles
     from ppdiffusers.io.resolve import find_and_fetch, find_model, is_offline
 
-    options = SourceOptions(
+    options = HubOptions(
         source=arguments.source,
         revision=arguments.revision,
         cache_dir=arguments.cache_dir,
@@ -59,7 +59,7 @@ def download(arguments: argparse.Namespace) -> None:
         token=arguments.token,
         progress=False if arguments.quiet else None,
     )
-    wanted = (arguments.name, arguments.subfolder, NeedAll(arguments.variant), options)
+    wanted = (arguments.name, arguments.subfolder, AllFiles(arguments.variant), options)
     if arguments.plan:
         print(_plan(*find_model(*wanted)))
         return
@@ -73,7 +73,7 @@ def download(arguments: argparse.Namespace) -> None:
         print(say("offline: taken from the cache", "离线：取自缓存"))
 
 
-def _plan(model: OpenModel, files: Sequence[RemoteFile]) -> str:
+def _plan(model: HubModel, files: Sequence[RemoteFile]) -> str:
     """Every file with size and address, and the sum."""
     head = (say("bytes", "字节"), say("file", "文件"), say("address", "地址"))
     rows = [("?" if file.size is None else f"{file.size:,}", file.path, file.url) for file in files]
@@ -86,8 +86,8 @@ def _plan(model: OpenModel, files: Sequence[RemoteFile]) -> str:
         [
             columns([head, *rows], right=(0,)),
             say(
-                f"{len(files)} files, {total}, from {model.source} ({model.where})",
-                f"{len(files)} 个文件，共 {total}，来自 {model.source}（{model.where}）",
+                f"{len(files)} files, {total}, from {model.hub} ({model.where})",
+                f"{len(files)} 个文件，共 {total}，来自 {model.hub}（{model.where}）",
             ),
         ]
     )

@@ -23,7 +23,7 @@ from ppdiffusers.convert.model_index import INDEX_NAME
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError
 from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.tensors import LazyTensor
-from ppdiffusers.io.required_files import NeedAll
+from ppdiffusers.io.required_files import AllFiles
 from ppdiffusers.io.resolve import resolve_folder
 from ppdiffusers.io.snapshot import digest_of
 from ppdiffusers.io.weights import write_pdparams, write_safetensors
@@ -154,7 +154,7 @@ def detect_direction(source: str | os.PathLike, variant: str | None = None) -> s
         SourceError: there is no such folder.
         ConversionError: it holds weights of both frameworks, or none and nothing that tells whose it is.
     """
-    folder = resolve_folder(source, needs=NeedAll(variant))
+    folder = resolve_folder(source, required=AllFiles(variant))
     found = frameworks_in([folder, *(path for path in folder.iterdir() if path.is_dir())])
     if not found:
         ours = any("_ppdiffusers_version" in path.read_text("utf-8") for path in folder.rglob("*config.json"))

@@ -81,7 +81,7 @@ def candidate_names(
 
 
 def download_order(names: Iterable[str]) -> list[str]:
-    """Put safetensors first and leave the order as it is otherwise: a hub's pickles are downloaded only without them."""
+    """Put safetensors first and keep the order otherwise: pickles are downloaded only where a hub has nothing else."""
     return sorted(names, key=lambda name: ".safetensors" not in name)
 
 

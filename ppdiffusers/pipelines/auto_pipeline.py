@@ -9,8 +9,8 @@ from typing import Any
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.core.config import ConfigMixin, read_json
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.io.required_files import NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 # Each line is one kind of checkpoint: its pipelines for the tasks in this order, None where it has none.
@@ -48,8 +48,8 @@ class _AutoPipeline(ConfigMixin):
             InputError: checkpoints of this kind are not for this task.
             SourceError, ConfigError: as `DiffusionPipeline.from_pretrained` does.
         """
-        source = take_source_options(dict(kwargs))
-        folder = resolve_folder(pretrained_model_or_path, None, NeedFiles((INDEX_NAME,)), source)
+        source = pop_hub_options(dict(kwargs))
+        folder = resolve_folder(pretrained_model_or_path, None, NamedFiles((INDEX_NAME,)), source)
         raw = read_json(folder / INDEX_NAME)
         # what the caller brings along need not be known to us
         index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})

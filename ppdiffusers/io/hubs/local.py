@@ -1,4 +1,4 @@
-"""Folders on this machine."""
+"""Model folders on this machine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from ppdiffusers.convert.model_index import KnownClass
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.io.required_files import beside_index
+from ppdiffusers.io.required_files import config_next_to_index
 
 
-def subfolder_of(base: Path, subfolder: str | None) -> Path:
-    """A folder inside a model's folder, or that folder itself.
+def find_subfolder(base: Path, subfolder: str | None) -> Path:
+    """Return a folder inside a model's folder, or that folder itself.
 
     Raises:
-        SourceError: there is none of this name.
+        SourceError: the folder has no such subfolder.
     """
     folder = base / subfolder if subfolder else base
     if not folder.is_dir():
@@ -28,6 +28,6 @@ def subfolder_of(base: Path, subfolder: str | None) -> Path:
 
 
 def component_folder(base: Path, name: str, known: KnownClass) -> Path:
-    """Where a pipeline's component lies: in the folder of its name, or beside the index as models of 2022 have it."""
-    own, config = base / name, beside_index(known)
+    """Return the folder of a pipeline's component: its subfolder, or that of the index, as in models of 2022."""
+    own, config = base / name, config_next_to_index(known)
     return base if config is not None and not own.is_dir() and (base / config).is_file() else own

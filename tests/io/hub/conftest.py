@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ppdiffusers.io import web
+from ppdiffusers.io import http_client
 from tests.io.hub.servers import PROTOCOLS, Hub, serving
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there
@@ -26,7 +26,7 @@ def only_loopback(monkeypatch, tmp_path):
     monkeypatch.setenv("PPDIFFUSERS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("AISTUDIO_CACHE_HOME", str(tmp_path / "home"))  # nobody is logged in
     monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "5")
-    monkeypatch.setattr(web, "RETRY_WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(http_client, "RETRY_WAITS", (0.01, 0.01, 0.01))
 
 
 @pytest.fixture

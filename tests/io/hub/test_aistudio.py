@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers.io.hubs.aistudio_client import find_client
-from ppdiffusers.io.hubs.base import SourceOptions
-from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
 from tests.io.hub.conftest import NEEDED, NOWHERE, files_under
 
-PIPELINE = NeedPipeline()
+PIPELINE = PipelineFiles()
 STAND_IN = {
     "__init__.py": "__version__ = 'VERSION'\nfrom aistudio_sdk import hub",
     "config.py": "STUDIO_GIT_HOST_DEFAULT = 'ADDRESS'",
@@ -72,7 +72,7 @@ def hub(hub_of, folder):
 
 
 def arrives(folder: Path, **options) -> bool:
-    found = resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source="aistudio", **options))
+    found = resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source="aistudio", **options))
     return files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
 
 

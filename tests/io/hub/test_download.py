@@ -13,22 +13,22 @@ import pytest
 import requests
 
 from ppdiffusers.core.errors import InputError, SourceError
-from ppdiffusers.io import web
-from ppdiffusers.io.hubs.base import SourceOptions
-from ppdiffusers.io.required_files import NeedFiles, NeedNetwork, NeedPipeline
+from ppdiffusers.io import http_client
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.required_files import ModelFiles, NamedFiles, PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
 from ppdiffusers.io.snapshot import CHECKSUMS, MANIFEST, PARTIAL
 from tests.io.hub.conftest import NEEDED, files_under
 from tests.io.hub.servers import PIECE, PROTOCOLS
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-UNET = NeedNetwork(("diffusion_pytorch_model",))
+UNET = ModelFiles(("diffusion_pytorch_model",))
 GIVES_UP = [0] * 5  # bodies without a byte: more in a row than the client tries
 
 
 def get_unet(source: str, **options) -> bytes:
     """The bytes of the network's weights, after they went through the hub."""
-    found = resolve_folder("acme/tiny", "unet", UNET, SourceOptions(source=source, **options))
+    found = resolve_folder("acme/tiny", "unet", UNET, HubOptions(source=source, **options))
     return (found / WEIGHTS).read_bytes()
 
 
@@ -121,7 +121,7 @@ def test_small_files_are_checked_too(name, hub_of, folder):
     hub = hub_of("hf", folder)  # as objects of git
     hub.behave.corrupt = {name: [True] * 9}
     with pytest.raises(SourceError, match=rf"{name}: What arrives is not the file.*git-sha1"):
-        resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+        resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="hf"))
 
 
 def test_a_body_that_ends_before_its_length(hub_of, folder):
@@ -145,7 +145,7 @@ def test_all_files_that_fail_are_in_one_error(hub_of, folder):
     hub.behave.missing = set(names)
     hub.behave.delay = 0.05  # both are under way when the first answer comes
     with pytest.raises(SourceError, match="files could not be fetched") as error:
-        resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+        resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="hf"))
     assert any(f"{name}: The server refused. 404" in str(error.value) for name in names)
 
 
@@ -157,8 +157,8 @@ def test_a_source_that_does_not_deliver_is_passed_over(hub_of, folder, weights, 
     assert (found / WEIGHTS).read_bytes() == weights
     assert "paddlenlp does not deliver acme/tiny" in caplog.text
     good.behave.corrupt = {WEIGHTS: [True] * 99}
-    with pytest.raises(web.FetchError) as error:
-        resolve_folder("acme/tiny", "unet", UNET, SourceOptions(cache_dir=tmp_path / "other"))
+    with pytest.raises(http_client.FetchError) as error:
+        resolve_folder("acme/tiny", "unet", UNET, HubOptions(cache_dir=tmp_path / "other"))
     text = str(error.value)
     for reason in ("its md5 is", "its sha256 is", "ModelScope (", "AI Studio (", "run the same again"):
         assert reason in text
@@ -169,15 +169,15 @@ def test_offline_a_download_that_was_not_finished_is_no_model(hub_of, folder, mo
     hub = hub_of("hf", folder)
     hub.behave.cut = {"tokenizer_config.json": GIVES_UP}
     with pytest.raises(SourceError):
-        resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+        resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="hf"))
     hub.behave.cut.clear()
     monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
     with pytest.raises(SourceError, match="download was not finished|tokenizer_config.json is not there"):
-        resolve_folder("acme/tiny", needs=NeedPipeline())
+        resolve_folder("acme/tiny", required=PipelineFiles())
     monkeypatch.delenv("PPDIFFUSERS_OFFLINE")
-    found = resolve_folder("acme/tiny", needs=NeedPipeline())
+    found = resolve_folder("acme/tiny", required=PipelineFiles())
     monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
-    assert resolve_folder("acme/tiny", needs=NeedPipeline()) == found
+    assert resolve_folder("acme/tiny", required=PipelineFiles()) == found
     assert set(files_under(found)) == NEEDED
 
 
@@ -214,21 +214,21 @@ def test_a_busy_server_is_asked_again(source, hub_of, folder, weights):
 
 def test_a_busy_server_says_how_long_to_wait(hub_of, folder, monkeypatch):
     waits = []
-    monkeypatch.setattr(web.time, "sleep", waits.append)
+    monkeypatch.setattr(http_client.time, "sleep", waits.append)
     hub = hub_of("hf", folder)
     hub.behave.busy, hub.behave.retry_after = {"revision/main": [429, 503]}, "7"
     get_unet("hf")
     assert waits.count(7.0) == 2
     hub.behave.busy, hub.behave.retry_after = {f"unet/{WEIGHTS}": [429]}, "86400"
     get_unet("hf", force_download=True)
-    assert max(waits) == web.LONGEST_WAIT, "an hour is too long to be silent"
+    assert max(waits) == http_client.LONGEST_WAIT, "an hour is too long to be silent"
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("3", 3.0),
-        ("Fri, 31 Dec 2100 23:59:59 GMT", web.LONGEST_WAIT),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", http_client.LONGEST_WAIT),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
         ("tomorrow GMT", 0.0),
         ("-5", 0.0),
@@ -236,24 +236,24 @@ def test_a_busy_server_says_how_long_to_wait(hub_of, folder, monkeypatch):
 )
 def test_how_long_a_server_asks_to_wait(text, seconds, hub_of, folder, monkeypatch):
     waits = []
-    monkeypatch.setattr(web.time, "sleep", waits.append)
+    monkeypatch.setattr(http_client.time, "sleep", waits.append)
     hub = hub_of("hf", folder)
     hub.behave.busy, hub.behave.retry_after = {"revision/main": [503]}, text
     get_unet("hf")
-    assert max(waits) == max(seconds, web.RETRY_WAITS[0])
+    assert max(waits) == max(seconds, http_client.RETRY_WAITS[0])
 
 
 def test_a_host_that_never_answers_is_given_up_sooner(hub_of, folder, monkeypatch):
     """A network may not let us reach it, and the next source is asked; a host that answered before is asked on."""
     waits = []
-    monkeypatch.setattr(web.time, "sleep", waits.append)
+    monkeypatch.setattr(http_client.time, "sleep", waits.append)
     hub_of("hf", folder)
     monkeypatch.setenv("PPDIFFUSERS_SOURCES", "paddlenlp,hf")  # nobody listens at the first one
-    assert resolve_folder("acme/tiny", needs=NeedPipeline()).is_dir()
-    assert [wait for wait in waits if wait] == [*web.RETRY_WAITS[:2]]
+    assert resolve_folder("acme/tiny", required=PipelineFiles()).is_dir()
+    assert [wait for wait in waits if wait] == [*http_client.RETRY_WAITS[:2]]
     waits.clear()
-    connection, address = web.Web(), hub_of("modelscope", folder).address
-    with pytest.raises(web.FetchError, match="404"):
+    connection, address = http_client.HttpClient(), hub_of("modelscope", folder).address
+    with pytest.raises(http_client.FetchError, match="404"):
         connection.read(address)
 
     def unplugged(*args, **kwargs):
@@ -261,9 +261,9 @@ def test_a_host_that_never_answers_is_given_up_sooner(hub_of, folder, monkeypatc
 
     monkeypatch.setattr(requests.Session, "request", unplugged)
     waits.clear()
-    with pytest.raises(web.FetchError, match="unplugged"):
+    with pytest.raises(http_client.FetchError, match="unplugged"):
         connection.read(address)
-    assert [wait for wait in waits if wait] == [*web.RETRY_WAITS]
+    assert [wait for wait in waits if wait] == [*http_client.RETRY_WAITS]
 
 
 def test_a_server_that_stays_busy_is_given_up(hub_of, folder):
@@ -271,7 +271,7 @@ def test_a_server_that_stays_busy_is_given_up(hub_of, folder):
     hub.behave.busy = {"revision/main": [503] * 99}
     with pytest.raises(SourceError, match="503"):
         get_unet("hf")
-    assert len(hub.requests) == 1 + len(web.RETRY_WAITS)
+    assert len(hub.requests) == 1 + len(http_client.RETRY_WAITS)
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
@@ -304,12 +304,12 @@ def test_files_that_are_not_there(source, hub_of, folder):
     """A tokenizer may lack settings; words it needs."""
     (folder / "tokenizer/tokenizer_config.json").unlink()
     hub = hub_of(source, folder)
-    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source=source))
+    found = resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source=source))
     assert set(files_under(found)) == NEEDED - {"tokenizer/tokenizer_config.json"}
     del hub.files["acme/tiny"]["tokenizer/merges.txt"], hub.files["acme/tiny"]["scheduler/scheduler_config.json"]
     with pytest.raises(SourceError) as error:
-        options = SourceOptions(source=source, force_download=True)
-        resolve_folder("acme/tiny", needs=NeedPipeline(), options=options)
+        options = HubOptions(source=source, force_download=True)
+        resolve_folder("acme/tiny", required=PipelineFiles(), options=options)
     for problem in ("tokenizer: no vocab.json and merges.txt or", "scheduler: no scheduler_config.json"):
         assert problem in str(error.value)
     assert set(files_under(found)) == NEEDED - {"tokenizer/tokenizer_config.json"}, "what was there stays"
@@ -332,12 +332,12 @@ def test_files_are_fetched_side_by_side(hub_of, folder, monkeypatch):
         return usual(method, path, query)
 
     hub.answer = answer
-    needs = NeedFiles(tuple(names))
-    found = resolve_folder("acme/tiny", needs=needs, options=SourceOptions(source="hf"))
+    needs = NamedFiles(tuple(names))
+    found = resolve_folder("acme/tiny", required=needs, options=HubOptions(source="hf"))
     assert len(files_under(found)) == 4
     monkeypatch.setenv("PPDIFFUSERS_DOWNLOAD_WORKERS", "0")
     with pytest.raises(InputError, match="PPDIFFUSERS_DOWNLOAD_WORKERS"):
-        resolve_folder("acme/tiny", needs=needs, options=SourceOptions(source="hf", force_download=True))
+        resolve_folder("acme/tiny", required=needs, options=HubOptions(source="hf", force_download=True))
 
 
 def test_force_download_replaces_what_is_there_when_the_new_is_whole(hub_of, folder, weights):
@@ -357,7 +357,7 @@ def test_force_download_replaces_what_is_there_when_the_new_is_whole(hub_of, fol
 @pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"short")])
 def test_a_cached_file_that_is_gone_or_short_is_fetched_again(damage, hub_of, folder, weights):
     hub_of("hf", folder)
-    found = resolve_folder("acme/tiny", "unet", UNET, SourceOptions(source="hf"))
+    found = resolve_folder("acme/tiny", "unet", UNET, HubOptions(source="hf"))
     damage(found / WEIGHTS)
     assert get_unet("hf") == weights
 
@@ -366,7 +366,7 @@ def test_the_manifest_says_what_was_fetched_and_sha256sum_can_check_it(hub_of, f
     import hashlib
 
     hub = hub_of("paddlenlp", folder)
-    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="paddlenlp"))
+    found = resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="paddlenlp"))
     manifest = json.loads((found / MANIFEST).read_text("utf-8"))
     assert (manifest["source"], manifest["model"]) == ("paddlenlp", "acme/tiny")
     assert set(manifest["files"]) == NEEDED
@@ -378,10 +378,10 @@ def test_the_manifest_says_what_was_fetched_and_sha256sum_can_check_it(hub_of, f
 
 def test_a_damaged_manifest_is_an_error_that_says_so(hub_of, folder):
     hub_of("hf", folder)
-    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="hf"))
+    found = resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="hf"))
     (found / MANIFEST).write_text('{"files": 3}')
     with pytest.raises(SourceError, match="manifest of this folder is damaged"):
-        resolve_folder("acme/tiny", needs=NeedPipeline())
+        resolve_folder("acme/tiny", required=PipelineFiles())
 
 
 def test_a_full_disk_is_noticed_before_anything_is_fetched(hub_of, folder, monkeypatch):
@@ -408,7 +408,7 @@ def test_a_timeout_that_is_none(value, hub_of, folder, monkeypatch):
 def test_the_bar_shows_the_bytes_of_all_files(source, hub_of, folder, capsys):
     hub = hub_of(source, folder)
     hub.behave.cut, hub.behave.corrupt = {WEIGHTS: [1000]}, {"vocab.json": [True]}
-    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source=source, progress=True))
+    found = resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source=source, progress=True))
     total = sum(len(content) for content in files_under(found).values())
     last = re.findall(r"acme/tiny: 100%.*?\| ([\d.]+)k/([\d.]+)k", capsys.readouterr().err)[-1]
     assert last == (f"{total / 1000:.0f}",) * 2

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
-from ppdiffusers.io.hubs.base import SourceOptions
-from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
 from ppdiffusers.io.snapshot import MANIFEST, PARTIAL
 from tests.io.hub.conftest import NEEDED, files_under
@@ -22,11 +22,11 @@ from tests.io.hub.conftest import NEEDED, files_under
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 _LOAD = """
 import sys
-from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
 print("ready", flush=True)
 sys.stdin.readline()
-print(resolve_folder("acme/tiny", needs=NeedPipeline()))
+print(resolve_folder("acme/tiny", required=PipelineFiles()))
 """
 
 
@@ -106,7 +106,7 @@ def test_a_run_goes_on_where_a_process_was_killed(how, start, hub_of, folder, tm
     arrived = part.stat().st_size
     hub.requests.clear()
     hub.behave.delay = 0.0
-    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="paddlenlp"))
+    found = resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="paddlenlp"))
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
     assert hub.bytes_sent(WEIGHTS) == len((folder / WEIGHTS).read_bytes()) - arrived
     assert not list(tmp_path.glob(f"cache/**/{PARTIAL}"))

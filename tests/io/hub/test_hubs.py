@@ -18,26 +18,26 @@ import pytest
 
 from ppdiffusers.core.errors import InputError, SourceError, UnsafeFileError
 from ppdiffusers.io.cached import list_models
-from ppdiffusers.io.hubs.base import SourceOptions
-from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NeedAll, NeedFiles, NeedNetwork, NeedPipeline
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, AllFiles, ModelFiles, NamedFiles, PipelineFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.io.snapshot import cache_root
 from tests.io.hub.conftest import NEEDED, files_under, write_model
 from tests.io.hub.servers import COMMIT, PROTOCOLS, Answer, Behaviour
 
-PIPELINE = NeedPipeline()
-TOKENIZER = NeedFiles(TOKENIZER_FILES, VOCABULARIES)
+PIPELINE = PipelineFiles()
+TOKENIZER = NamedFiles(TOKENIZER_FILES, VOCABULARIES)
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
 def test_a_pipeline_is_fetched_and_nothing_that_it_does_not_need(source, hub_of, folder):
     hub = hub_of(source, folder)
-    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    found = resolve_folder("acme/tiny", required=PIPELINE)
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
     sent = {name for name in (p.relative_to(folder).as_posix() for p in folder.rglob("*")) if hub.bytes_sent(f"{name}")}
     assert "v1-5-pruned.safetensors" not in sent
     again = len(hub.requests)
-    assert resolve_folder("acme/tiny", needs=PIPELINE) == found
+    assert resolve_folder("acme/tiny", required=PIPELINE) == found
     assert len(hub.requests) == again, "what is cached is not asked for again"
 
 
@@ -56,19 +56,19 @@ def test_models_of_2022_have_everything_beside_their_index(source, hub_of, tmp_p
     for name, content in {**contents, "README.md": b"# A model", "images.zip": b"pictures"}.items():
         (folder / name).write_bytes(content)
     hub_of(source, folder)
-    assert files_under(resolve_folder("acme/tiny", needs=PIPELINE)) == contents
+    assert files_under(resolve_folder("acme/tiny", required=PIPELINE)) == contents
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
 def test_the_variant_that_is_asked_for_and_no_other(source, hub_of, folder):
     hub_of(source, folder)
-    found = files_under(resolve_folder("acme/tiny", needs=NeedPipeline(variant="fp16")))
+    found = files_under(resolve_folder("acme/tiny", required=PipelineFiles(variant="fp16")))
     assert {n for n in found if "model." in n and not n.endswith("json")} == {
         "unet/diffusion_pytorch_model.fp16.safetensors",
         "text_encoder/model.fp16.safetensors",
     }
     with pytest.raises(SourceError) as error:
-        resolve_folder("acme/tiny", needs=NeedPipeline(variant="bf16"), options=SourceOptions(source=source))
+        resolve_folder("acme/tiny", required=PipelineFiles(variant="bf16"), options=HubOptions(source=source))
     assert "variant 'bf16'" in str(error.value)
     assert str(error.value).count("weights of the variant") == 2  # of both networks, in one message
 
@@ -77,10 +77,10 @@ def test_the_variant_that_is_asked_for_and_no_other(source, hub_of, folder):
 def test_safetensors_rather_than_pickles_unless_pickles_are_asked_for(source, hub_of, folder):
     (folder / "unet/model_state.pdparams").write_bytes(b"pickle of Paddle")
     hub_of(source, folder)
-    network = NeedNetwork(("diffusion_pytorch_model",))
+    network = ModelFiles(("diffusion_pytorch_model",))
     found = files_under(resolve_folder("acme/tiny", "unet", network).parent)
     assert set(found) == {"unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
-    pickles = NeedNetwork(("diffusion_pytorch_model",), use_safetensors=False)
+    pickles = ModelFiles(("diffusion_pytorch_model",), use_safetensors=False)
     found = files_under(resolve_folder("acme/tiny", "unet", pickles).parent)
     assert "unet/model_state.pdparams" in found
     assert "unet/diffusion_pytorch_model.bin" not in found
@@ -96,7 +96,7 @@ def test_shards_come_with_their_index(source, hub_of, folder):
     for name in names:
         (folder / "unet" / name).write_bytes(name.encode() * 1000)
     hub_of(source, folder)
-    found = files_under(resolve_folder("acme/tiny", needs=PIPELINE))
+    found = files_under(resolve_folder("acme/tiny", required=PIPELINE))
     for name in (*names, "diffusion_pytorch_model.safetensors.index.json"):
         assert found[f"unet/{name}"] == (folder / "unet" / name).read_bytes()
 
@@ -115,7 +115,7 @@ def test_what_paddlenlp_users_have(hub_of, tmp_path):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     hub = hub_of("paddlenlp", root, "google/ddpm-cat-256")
-    found = resolve_folder("google/ddpm-cat-256", needs=PIPELINE)
+    found = resolve_folder("google/ddpm-cat-256", required=PIPELINE)
     assert files_under(found) == files_under(root)
     assert {r.method for r in hub.requests} == {"HEAD", "GET"}
     assert all(r.path.startswith("/models/community/google/ddpm-cat-256/") for r in hub.requests)
@@ -125,14 +125,14 @@ def test_what_paddlenlp_users_have(hub_of, tmp_path):
 def test_whatever_there_is_to_load(source, hub_of, folder):
     """Without being told what is wanted: a pipeline, or one component; a name that is nobody's."""
     hub_of(source, folder).add("acme/unet", folder / "unet")
-    options = SourceOptions(source=source)
+    options = HubOptions(source=source)
     assert set(files_under(resolve_folder("acme/tiny", options=options))) == NEEDED
     found = resolve_folder("acme/tiny", "scheduler", options=replace(options, force_download=True))
     assert set(files_under(found)) == {"scheduler_config.json"}
     weights = "diffusion_pytorch_model.safetensors"
     assert set(files_under(resolve_folder("acme/unet", options=options))) == {"config.json", weights}
     with pytest.raises(SourceError, match="weights of the variant 'bf16'"):
-        resolve_folder("acme/unet", needs=NeedAll(variant="bf16"), options=options)
+        resolve_folder("acme/unet", required=AllFiles(variant="bf16"), options=options)
     with pytest.raises(SourceError, match=r"no model_index\.json, and no file of a single component|404"):
         resolve_folder("acme/none", options=options)
 
@@ -150,13 +150,13 @@ def test_answers_that_are_not_the_protocol(source, body, hub_of, folder):
     hub = hub_of(source, folder)
     hub.answer = lambda method, path, query: Answer(200, body)
     with pytest.raises(SourceError, match="no source has the model"):
-        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source=source))
+        resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source=source))
 
 
 def test_a_storage_that_forbids_what_it_does_not_have(hub_of, folder):
     hub = hub_of("paddlenlp", folder)
     hub.behave.forbids = True
-    assert set(files_under(resolve_folder("acme/tiny", needs=PIPELINE))) == NEEDED
+    assert set(files_under(resolve_folder("acme/tiny", required=PIPELINE))) == NEEDED
 
 
 def test_any_web_server_can_be_a_hub(folder, tmp_path, monkeypatch):
@@ -167,7 +167,7 @@ def test_any_web_server_can_be_a_hub(folder, tmp_path, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         monkeypatch.setenv("PPNLP_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-        found = resolve_folder("acme/tiny", needs=PIPELINE)
+        found = resolve_folder("acme/tiny", required=PIPELINE)
         server.shutdown()
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
 
@@ -177,8 +177,8 @@ def test_a_proxy_is_asked_instead(hub_of, folder, monkeypatch):
     monkeypatch.setenv("PPNLP_ENDPOINT", "http://storage.invalid")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    options = SourceOptions(source="paddlenlp", proxies={"http": hub.address})
-    assert set(files_under(resolve_folder("acme/tiny", needs=PIPELINE, options=options))) == NEEDED
+    options = HubOptions(source="paddlenlp", proxies={"http": hub.address})
+    assert set(files_under(resolve_folder("acme/tiny", required=PIPELINE, options=options))) == NEEDED
     assert hub.requests[0].path.startswith("http://storage.invalid/models/community/acme/tiny/")
 
 
@@ -202,7 +202,7 @@ def test_the_default_order_and_the_one_that_is_chosen(hub_of, folder, tmp_path, 
     def asked(**options) -> list[str]:
         before = {source: len(hub.requests) for source, hub in hubs.items()}
         cache = tmp_path / f"cache{sum(before.values())}"
-        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(cache_dir=cache, **options))
+        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(cache_dir=cache, **options))
         return [source for source, hub in hubs.items() if len(hub.requests) > before[source]]
 
     assert asked() == ["paddlenlp"]
@@ -226,7 +226,7 @@ def test_what_was_tried_in_order_and_why_each_failed(hub_of, folder, tmp_path):
     hub_of("hf", folder).token = "secret"
     hub_of("modelscope", folder, "other/name")
     with pytest.raises(SourceError) as error:  # and nobody listens where AI Studio would be
-        resolve_folder("acme/tiny", needs=PIPELINE)
+        resolve_folder("acme/tiny", required=PIPELINE)
     text = str(error.value)
     order = [text.index(name) for name in ("cache (", "PaddleNLP (", "Hugging Face (", "ModelScope (", "AI Studio (")]
     assert order == sorted(order)
@@ -245,7 +245,7 @@ def test_tokens(source, variable, hub_of, folder, monkeypatch, tmp_path):
     hub.token = "s3cret"
 
     def get(**options):
-        options = SourceOptions(source=source, cache_dir=tmp_path / str(len(hub.requests)), **options)
+        options = HubOptions(source=source, cache_dir=tmp_path / str(len(hub.requests)), **options)
         return resolve_folder("acme/tiny", "tokenizer", TOKENIZER, options)
 
     with pytest.raises(SourceError, match="401"):
@@ -261,35 +261,35 @@ def test_tokens(source, variable, hub_of, folder, monkeypatch, tmp_path):
 
 def test_a_revision_of_hugging_face(hub_of, folder, tmp_path):
     hub = hub_of("hf", folder)
-    options = SourceOptions(source="hf", revision=COMMIT)
+    options = HubOptions(source="hf", revision=COMMIT)
     assert resolve_folder("acme/tiny", "tokenizer", TOKENIZER, options).is_dir()
     with pytest.raises(SourceError, match="revision 'v9'"):
-        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(source="hf", revision="v9"))
+        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(source="hf", revision="v9"))
     # the rest of a model comes from the commit that its first part came from, even if the branch has moved on
-    resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(source="hf"))
+    resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(source="hf"))
     hub.requests.clear()
-    resolve_folder("acme/tiny", "scheduler", NeedFiles(("scheduler_config.json",)), SourceOptions(source="hf"))
+    resolve_folder("acme/tiny", "scheduler", NamedFiles(("scheduler_config.json",)), HubOptions(source="hf"))
     assert hub.requests[0].path.startswith(f"/api/models/acme/tiny/revision/{COMMIT}")
 
 
 def test_paddlenlps_hub_has_no_revisions(hub_of, folder):
     hub_of("paddlenlp", folder)
     with pytest.raises(SourceError, match="no revisions, and 'v2'"):
-        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source="paddlenlp", revision="v2"))
+        resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source="paddlenlp", revision="v2"))
 
 
 def test_old_flags():
-    assert take_source_options({"from_hf_hub": True, "from_diffusers": True}).source == "hf"
-    assert take_source_options({"from_aistudio": True, "from_hf_hub": False}).source == "aistudio"
-    assert take_source_options({"source": "huggingface", "from_hf_hub": True}).source == "hf"
-    assert take_source_options({"from_diffusers": True}) == SourceOptions()
-    assert take_source_options({"use_auth_token": "t", "resume_download": None}) == SourceOptions(token="t")
+    assert pop_hub_options({"from_hf_hub": True, "from_diffusers": True}).source == "hf"
+    assert pop_hub_options({"from_aistudio": True, "from_hf_hub": False}).source == "aistudio"
+    assert pop_hub_options({"source": "huggingface", "from_hf_hub": True}).source == "hf"
+    assert pop_hub_options({"from_diffusers": True}) == HubOptions()
+    assert pop_hub_options({"use_auth_token": "t", "resume_download": None}) == HubOptions(token="t")
     left = {"revision": "v1", "cache_dir": "x", "force_download": True, "local_files_only": True, "keep": 1}
-    options = take_source_options(left)
+    options = pop_hub_options(left)
     assert left == {"keep": 1}
-    assert options == SourceOptions(revision="v1", cache_dir=Path("x"), force_download=True, local_files_only=True)
+    assert options == HubOptions(revision="v1", cache_dir=Path("x"), force_download=True, local_files_only=True)
     with pytest.raises(InputError, match="More than one source"):
-        take_source_options({"from_hf_hub": True, "from_aistudio": True})
+        pop_hub_options({"from_hf_hub": True, "from_aistudio": True})
 
 
 # -- names ------------------------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def test_bad_names_are_refused_before_any_request(name, hub_of, folder, monkeypa
         assert resolve_folder(name) == Path(name)  # a folder after all
         return
     with pytest.raises(SourceError, match="no such model folder"):
-        resolve_folder(name, needs=PIPELINE)
+        resolve_folder(name, required=PIPELINE)
     assert not any(hub.requests for hub in hubs)
 
 
@@ -316,7 +316,7 @@ def test_bad_names_are_refused_before_any_request(name, hub_of, folder, monkeypa
 def test_bad_revisions_are_refused(revision, hub_of, folder):
     hub = hub_of("hf", folder)
     with pytest.raises(SourceError, match="revision"):
-        resolve_folder("acme/tiny", options=SourceOptions(revision=revision))
+        resolve_folder("acme/tiny", options=HubOptions(revision=revision))
     assert not hub.requests
 
 
@@ -333,7 +333,7 @@ def test_names_from_a_remote_index_that_lead_out_of_the_cache(place, name, hub_o
     if place != "shard":
         hub.files["acme/tiny"][name] = b"evil"
     with pytest.raises(UnsafeFileError, match="outside its folder"):
-        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source=source))
+        resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source=source))
     assert not list(tmp_path.rglob("*evil*"))
 
 
@@ -343,7 +343,7 @@ def test_a_component_whose_name_leads_out_of_the_model(hub_of, folder):
     (folder / "model_index.json").write_text(json.dumps(index))
     hub_of("hf", folder)
     with pytest.raises(UnsafeFileError, match="outside its folder"):
-        resolve_folder("acme/tiny", needs=PIPELINE)
+        resolve_folder("acme/tiny", required=PIPELINE)
 
 
 def test_a_subfolder_that_leads_out_of_the_model(hub_of, folder):
@@ -364,7 +364,7 @@ def test_a_redirect_to_another_scheme_is_not_followed(hub_of, folder, monkeypatc
 
     monkeypatch.setattr(type(hub), "answer", elsewhere)
     with pytest.raises(SourceError):
-        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, SourceOptions(source="hf"))
+        resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(source="hf"))
 
 
 # -- offline ----------------------------------------------------------------------------------------------------
@@ -373,16 +373,16 @@ def test_a_redirect_to_another_scheme_is_not_followed(hub_of, folder, monkeypatc
 @pytest.mark.parametrize("how", ["HF_HUB_OFFLINE", "PPDIFFUSERS_OFFLINE", "local_files_only"])
 def test_offline_opens_no_socket(how, hub_of, folder, monkeypatch, no_sockets):
     hub_of("hf", folder)
-    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    found = resolve_folder("acme/tiny", required=PIPELINE)
     if how != "local_files_only":
         monkeypatch.setenv(how, "1")
-    options = SourceOptions(local_files_only=how == "local_files_only")
+    options = HubOptions(local_files_only=how == "local_files_only")
     no_sockets()
-    assert resolve_folder("acme/tiny", needs=PIPELINE, options=options) == found
+    assert resolve_folder("acme/tiny", required=PIPELINE, options=options) == found
     assert resolve_folder("acme/tiny", "tokenizer", options=options) == found / "tokenizer"
     for name in ("acme/other", "other"):
         with pytest.raises(SourceError, match="not asked, since") as error:
-            resolve_folder(name, needs=PIPELINE, options=options)
+            resolve_folder(name, required=PIPELINE, options=options)
         assert how in str(error.value)
 
 
@@ -391,7 +391,7 @@ def test_an_incomplete_model_is_no_model_offline(hub_of, folder, monkeypatch):
     resolve_folder("acme/tiny", "tokenizer", TOKENIZER)
     monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
     with pytest.raises(SourceError, match=r"no model_index\.json"):
-        resolve_folder("acme/tiny", needs=PIPELINE)
+        resolve_folder("acme/tiny", required=PIPELINE)
 
 
 # -- Hugging Face's own cache -------------------------------------------------------------------------------------
@@ -417,8 +417,8 @@ def their_cache(folder, tmp_path, monkeypatch) -> Path:
 def test_their_cache_is_used_offline(their_cache, monkeypatch, no_sockets):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     no_sockets()
-    assert resolve_folder("acme/tiny", needs=PIPELINE) == their_cache / "snapshots" / COMMIT
-    assert resolve_folder("acme/tiny", "unet", NeedNetwork()) == their_cache / "snapshots" / COMMIT / "unet"
+    assert resolve_folder("acme/tiny", required=PIPELINE) == their_cache / "snapshots" / COMMIT
+    assert resolve_folder("acme/tiny", "unet", ModelFiles()) == their_cache / "snapshots" / COMMIT / "unet"
 
 
 def test_their_own_client_fetches_and_we_use_its_cache(hub_of, folder, tmp_path, monkeypatch, no_sockets):
@@ -430,7 +430,7 @@ def test_their_own_client_fetches_and_we_use_its_cache(hub_of, folder, tmp_path,
     monkeypatch.setenv("HF_HUB_CACHE", theirs["HF_HUB_CACHE"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     no_sockets()
-    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    found = resolve_folder("acme/tiny", required=PIPELINE)
     assert found.is_relative_to(tmp_path / "theirs")
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
 
@@ -440,7 +440,7 @@ def test_what_lies_in_their_cache_is_not_fetched_again_unless_it_is_damaged(thei
     damaged = their_cache / "snapshots" / COMMIT / "text_encoder/model.safetensors"
     content = damaged.read_bytes()
     damaged.resolve().write_bytes(content[::-1])
-    found = resolve_folder("acme/tiny", needs=PIPELINE)
+    found = resolve_folder("acme/tiny", required=PIPELINE)
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
     fetched = [path.rpartition(f"/{COMMIT}/")[2] for path in hub.fetched()]
     assert sorted(set(fetched)) == ["model_index.json", "text_encoder/model.safetensors"]  # the first was read
@@ -449,5 +449,5 @@ def test_what_lies_in_their_cache_is_not_fetched_again_unless_it_is_damaged(thei
 def test_silence_about_a_working_network(hub_of, folder, caplog):
     hub_of("hf", folder)
     with caplog.at_level(logging.WARNING):
-        resolve_folder("acme/tiny", needs=PIPELINE, options=SourceOptions(source="hf"))
+        resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source="hf"))
     assert not caplog.records
