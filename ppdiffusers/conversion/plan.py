@@ -14,7 +14,7 @@ from paddle import nn
 
 from ppdiffusers.conversion.configs import config_for_diffusers, config_for_paddle, index_for
 from ppdiffusers.conversion.weight_files import find_weights
-from ppdiffusers.convert.apply import apply_rules, load_family, to_torch_layout
+from ppdiffusers.convert.apply import apply_rules, load_key_mapping, to_torch_layout
 from ppdiffusers.convert.model_index import INDEX_NAME, KnownClass, known_classes, parse_model_index
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config import read_json
@@ -227,9 +227,9 @@ def empty_layer(class_name: str, where: object, make: Callable[[], nn.Layer]) ->
 
 
 def _in_paddlenlp_names(cls: type, tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
-    for name in cls.load_families:
+    for name in cls.key_mappings:
         if name.startswith("paddlenlp"):
-            tensors = apply_rules(inverse(load_family(name).rules), tensors, name=f"the names of {name}")
+            tensors = apply_rules(inverse(load_key_mapping(name).rules), tensors, name=f"the names of {name}")
     return tensors
 
 

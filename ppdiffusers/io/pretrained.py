@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppdiffusers.convert.apply import apply_families, to_paddle_layout, to_torch_layout
+from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.core.files import replace_file
@@ -63,13 +63,13 @@ class PretrainedMixin:
 
     Class attributes a subclass may set:
         weights_stems: file names, without suffixes, of PyTorch's weights for this kind of network.
-        load_families: names of the `convert/names` modules whose key mappings are tried on checkpoints.
+        key_mappings: names of the `convert/names` modules whose key mappings are tried on checkpoints.
         ignore_unexpected: regular expressions for keys of checkpoints that are not needed.
         ignore_missing: regular expressions for our keys that keep their initial values when they are missing.
     """
 
     weights_stems: tuple[str, ...] = ("diffusion_pytorch_model",)
-    load_families: tuple[str, ...] = ()
+    key_mappings: tuple[str, ...] = ()
     ignore_unexpected: tuple[str, ...] = ()
     ignore_missing: tuple[str, ...] = ()
 
@@ -260,7 +260,7 @@ def find_weights(
     )
 
 
-# -- loading weights into a network --------------------------------------------------------------------------------------------
+# -- loading weights into a network ------------------------------------------------------------------------------
 
 
 def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) -> None:
@@ -295,7 +295,7 @@ def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
     source = checkpoint.files[0]
-    tensors = apply_families(getattr(layer, "load_families", ()), checkpoint, where=source)
+    tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=source)
     if checkpoint.framework == "pytorch":
         tensors = to_paddle_layout(tensors, layer)
     _compare(layer, layer.state_dict(), tensors, source)

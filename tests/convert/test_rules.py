@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppdiffusers.convert.apply import apply_rules
-from ppdiffusers.convert.rules import Drop, Family, Merge, Rename, Split, fill, inverse, match
+from ppdiffusers.convert.rules import Drop, KeyMapping, Merge, Rename, Split, fill, inverse, match
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 
@@ -112,7 +112,7 @@ def test_nothing_is_read_by_applying():
 
 
 def test_family_fits():
-    family = Family("f", present=("a.*", "b"), absent=("c.**",), rules=())
+    family = KeyMapping("f", present=("a.*", "b"), absent=("c.**",), rules=())
     assert family.fits(["a.x", "b", "z"])
     assert not family.fits(["a.x"])
     assert not family.fits(["a.x", "b", "c.d.e"])

@@ -109,7 +109,7 @@ def test_unknown_kind_and_missing_file(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"x")
     with pytest.raises(SourceError, match="safetensors"):
         open_weights(tmp_path / "a.h5")
-    with pytest.raises(SourceError, match="no such weights file"):
+    with pytest.raises(SourceError, match="weights file does not exist"):
         open_weights(tmp_path / "b.bin")
 
 

@@ -191,7 +191,7 @@ def test_folders_that_are_not_there(tmp_path):
     assert_same_state(Toy.from_pretrained(tmp_path, subfolder="unet"), toy())
     with pytest.raises(SourceError, match="unet"):
         Toy.from_pretrained(tmp_path, subfolder="vae")
-    with pytest.raises(SourceError, match="no such model folder"):
+    with pytest.raises(SourceError, match="model folder does not exist"):
         Toy.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(SourceError, match="a file"):
         Toy.from_pretrained(tmp_path / "unet" / "config.json")
@@ -497,7 +497,7 @@ def test_old_attention_names(tmp_path):
 
     class Vae(PretrainedMixin, ConfigMixin, nn.Layer):
         config_name = "config.json"
-        load_families = ("old_attention",)
+        key_mappings = ("old_attention",)
 
         @register_to_config
         def __init__(self, width: int = 4):

@@ -1,4 +1,4 @@
-"""Each hub's protocol: what is needed is found, fetched and no more; the order of sources; what an error says."""
+"""The protocol of each hub: required files are downloaded and no others; the order of hubs; error messages."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, AllFile
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.io.snapshot import cache_root
 from tests.io.hub.conftest import NEEDED, files_under, write_model
-from tests.io.hub.servers import COMMIT, PROTOCOLS, Answer, Behaviour
+from tests.io.hub.servers import COMMIT, PROTOCOLS, Behaviour, Response
 
 PIPELINE = PipelineFiles()
 TOKENIZER = NamedFiles(TOKENIZER_FILES, VOCABULARIES)
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
-def test_a_pipeline_is_fetched_and_nothing_that_it_does_not_need(source, hub_of, folder):
+def test_only_the_required_files_of_a_pipeline_are_downloaded(source, hub_of, folder):
     hub = hub_of(source, folder)
     found = resolve_folder("acme/tiny", required=PIPELINE)
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
@@ -38,11 +38,11 @@ def test_a_pipeline_is_fetched_and_nothing_that_it_does_not_need(source, hub_of,
     assert "v1-5-pruned.safetensors" not in sent
     again = len(hub.requests)
     assert resolve_folder("acme/tiny", required=PIPELINE) == found
-    assert len(hub.requests) == again, "what is cached is not asked for again"
+    assert len(hub.requests) == again, "cached files are not requested again"
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
-def test_models_of_2022_have_everything_beside_their_index(source, hub_of, tmp_path):
+def test_components_next_to_the_index(source, hub_of, tmp_path):
     index = b'{"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"], '
     index += b'"scheduler": ["diffusers", "DDPMScheduler"]}'
     contents = {
@@ -53,14 +53,14 @@ def test_models_of_2022_have_everything_beside_their_index(source, hub_of, tmp_p
     }
     folder = tmp_path / "published"
     folder.mkdir()
-    for name, content in {**contents, "README.md": b"# A model", "images.zip": b"pictures"}.items():
+    for name, content in {**contents, "README.md": b"# A model", "images.zip": b"images"}.items():
         (folder / name).write_bytes(content)
     hub_of(source, folder)
     assert files_under(resolve_folder("acme/tiny", required=PIPELINE)) == contents
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
-def test_the_variant_that_is_asked_for_and_no_other(source, hub_of, folder):
+def test_only_the_requested_variant_is_downloaded(source, hub_of, folder):
     hub_of(source, folder)
     found = files_under(resolve_folder("acme/tiny", required=PipelineFiles(variant="fp16")))
     assert {n for n in found if "model." in n and not n.endswith("json")} == {
@@ -74,7 +74,7 @@ def test_the_variant_that_is_asked_for_and_no_other(source, hub_of, folder):
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
-def test_safetensors_rather_than_pickles_unless_pickles_are_asked_for(source, hub_of, folder):
+def test_safetensors_are_preferred_to_pickles(source, hub_of, folder):
     (folder / "unet/model_state.pdparams").write_bytes(b"pickle of Paddle")
     hub_of(source, folder)
     network = ModelFiles(("diffusion_pytorch_model",))
@@ -87,7 +87,7 @@ def test_safetensors_rather_than_pickles_unless_pickles_are_asked_for(source, hu
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
-def test_shards_come_with_their_index(source, hub_of, folder):
+def test_shards_are_downloaded_with_their_index(source, hub_of, folder):
     for name in ("safetensors", "bin"):
         (folder / f"unet/diffusion_pytorch_model.{name}").unlink()
     names = [f"diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
@@ -101,8 +101,8 @@ def test_shards_come_with_their_index(source, hub_of, folder):
         assert found[f"unet/{name}"] == (folder / "unet" / name).read_bytes()
 
 
-def test_what_paddlenlp_users_have(hub_of, tmp_path):
-    """`model_state.pdparams` beside `model_config.json`, the old index, and no list of files."""
+def test_files_of_paddlenlp(hub_of, tmp_path):
+    """`model_state.pdparams` next to `model_config.json`, the legacy index, and no list of files."""
     root = tmp_path / "old"
     index = {"_class_name": "DDPMPipeline", "_ppdiffusers_version": "0.14.0"}
     index |= {"unet": ["ppdiffusers", "UNet2DModel"], "scheduler": ["ppdiffusers", "DDPMScheduler"]}
@@ -122,8 +122,8 @@ def test_what_paddlenlp_users_have(hub_of, tmp_path):
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
-def test_whatever_there_is_to_load(source, hub_of, folder):
-    """Without being told what is wanted: a pipeline, or one component; a name that is nobody's."""
+def test_all_files_by_default(source, hub_of, folder):
+    """Without `required`: a pipeline, or one component; an unknown name."""
     hub_of(source, folder).add("acme/unet", folder / "unet")
     options = HubOptions(source=source)
     assert set(files_under(resolve_folder("acme/tiny", options=options))) == NEEDED
@@ -145,15 +145,15 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize(("source", "body"), [(source, body) for source, bodies in NONSENSE.items() for body in bodies])
-def test_answers_that_are_not_the_protocol(source, body, hub_of, folder):
-    """A login page in front of a network, another version of a server: an error of this source, and no traceback."""
+def test_malformed_responses(source, body, hub_of, folder):
+    """A login page in front of a network, another version of a server: an error about this hub, not a traceback."""
     hub = hub_of(source, folder)
-    hub.answer = lambda method, path, query: Answer(200, body)
-    with pytest.raises(SourceError, match="no source has the model"):
+    hub.respond = lambda method, path, query: Response(200, body)
+    with pytest.raises(SourceError, match="no hub has the model"):
         resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source=source))
 
 
-def test_a_storage_that_forbids_what_it_does_not_have(hub_of, folder):
+def test_a_storage_that_responds_403_for_missing_files(hub_of, folder):
     hub = hub_of("paddlenlp", folder)
     hub.behave.forbids = True
     assert set(files_under(resolve_folder("acme/tiny", required=PIPELINE))) == NEEDED
@@ -172,7 +172,7 @@ def test_any_web_server_can_be_a_hub(folder, tmp_path, monkeypatch):
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
 
 
-def test_a_proxy_is_asked_instead(hub_of, folder, monkeypatch):
+def test_a_proxy_is_used(hub_of, folder, monkeypatch):
     hub = hub_of("paddlenlp", folder)
     monkeypatch.setenv("PPNLP_ENDPOINT", "http://storage.invalid")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -196,28 +196,28 @@ def test_no_two_names_share_a_folder(hub_of, folder, tmp_path):
     assert [(model.model, model.revision) for model in list_models(cache_root())] == names
 
 
-def test_the_default_order_and_the_one_that_is_chosen(hub_of, folder, tmp_path, monkeypatch):
+def test_the_order_of_hubs_can_be_chosen(hub_of, folder, tmp_path, monkeypatch):
     hubs = {source: hub_of(source, folder) for source in PROTOCOLS}
 
-    def asked(**options) -> list[str]:
+    def queried(**options) -> list[str]:
         before = {source: len(hub.requests) for source, hub in hubs.items()}
         cache = tmp_path / f"cache{sum(before.values())}"
         resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(cache_dir=cache, **options))
         return [source for source, hub in hubs.items() if len(hub.requests) > before[source]]
 
-    assert asked() == ["paddlenlp"]
+    assert queried() == ["paddlenlp"]
     for source in PROTOCOLS:
-        assert asked(source=source) == [source]
+        assert queried(source=source) == [source]
     monkeypatch.setenv("PPDIFFUSERS_SOURCES", "cache, modelscope,hf")
-    assert asked() == ["modelscope"]
+    assert queried() == ["modelscope"]
     del hubs["modelscope"].files["acme/tiny"]
-    assert asked() == ["hf", "modelscope"]
+    assert queried() == ["hf", "modelscope"]
     monkeypatch.setenv("PPDIFFUSERS_SOURCES", "hfx")
-    with pytest.raises(InputError, match="no source 'hfx'"):
-        asked()
+    with pytest.raises(InputError, match="source 'hfx' is unknown"):
+        queried()
 
 
-def test_what_was_tried_in_order_and_why_each_failed(hub_of, folder, tmp_path):
+def test_the_error_lists_the_reasons_of_all_hubs_in_order(hub_of, folder, tmp_path):
     incomplete = write_model(tmp_path / "incomplete")
     (incomplete / "unet/config.json").unlink()
     (incomplete / "text_encoder/model.safetensors").unlink()
@@ -225,12 +225,12 @@ def test_what_was_tried_in_order_and_why_each_failed(hub_of, folder, tmp_path):
     hub_of("paddlenlp", incomplete)
     hub_of("hf", folder).token = "secret"
     hub_of("modelscope", folder, "other/name")
-    with pytest.raises(SourceError) as error:  # and nobody listens where AI Studio would be
+    with pytest.raises(SourceError) as error:  # no server listens at AI Studio's address
         resolve_folder("acme/tiny", required=PIPELINE)
     text = str(error.value)
     order = [text.index(name) for name in ("cache (", "PaddleNLP (", "Hugging Face (", "ModelScope (", "AI Studio (")]
     assert order == sorted(order)
-    for reason in ("unet: no config.json", "text_encoder: no weights", "401", "HF_TOKEN", "404", "no answer"):
+    for reason in ("unet: no config.json", "text_encoder: no weights", "401", "HF_TOKEN", "404", "no response"):
         assert reason in text, reason
     assert "what to do" in text
     assert "secret" not in text
@@ -251,7 +251,7 @@ def test_tokens(source, variable, hub_of, folder, monkeypatch, tmp_path):
     with pytest.raises(SourceError, match="401"):
         get()
     with pytest.raises(SourceError, match="401"):
-        get(token=True)  # "the one that is found", and none is
+        get(token=True)  # "the one of the login", which does not exist
     assert get(token="s3cret").is_dir()
     monkeypatch.setenv(variable, "s3cret")
     assert get().is_dir()
@@ -265,20 +265,20 @@ def test_a_revision_of_hugging_face(hub_of, folder, tmp_path):
     assert resolve_folder("acme/tiny", "tokenizer", TOKENIZER, options).is_dir()
     with pytest.raises(SourceError, match="revision 'v9'"):
         resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(source="hf", revision="v9"))
-    # the rest of a model comes from the commit that its first part came from, even if the branch has moved on
+    # the rest of a model is downloaded from the commit of its first part, even if the branch has changed
     resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(source="hf"))
     hub.requests.clear()
     resolve_folder("acme/tiny", "scheduler", NamedFiles(("scheduler_config.json",)), HubOptions(source="hf"))
     assert hub.requests[0].path.startswith(f"/api/models/acme/tiny/revision/{COMMIT}")
 
 
-def test_paddlenlps_hub_has_no_revisions(hub_of, folder):
+def test_paddlenlp_has_no_revisions(hub_of, folder):
     hub_of("paddlenlp", folder)
-    with pytest.raises(SourceError, match="no revisions, and 'v2'"):
+    with pytest.raises(SourceError, match="no revisions; 'v2'"):
         resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source="paddlenlp", revision="v2"))
 
 
-def test_old_flags():
+def test_legacy_flags():
     assert pop_hub_options({"from_hf_hub": True, "from_diffusers": True}).source == "hf"
     assert pop_hub_options({"from_aistudio": True, "from_hf_hub": False}).source == "aistudio"
     assert pop_hub_options({"source": "huggingface", "from_hf_hub": True}).source == "hf"
@@ -305,9 +305,9 @@ def test_bad_names_are_refused_before_any_request(name, hub_of, folder, monkeypa
     if name == "":
         monkeypatch.chdir(folder)
         name = "./"
-        assert resolve_folder(name) == Path(name)  # a folder after all
+        assert resolve_folder(name) == Path(name)  # it is a folder
         return
-    with pytest.raises(SourceError, match="no such model folder"):
+    with pytest.raises(SourceError, match="model folder does not exist"):
         resolve_folder(name, required=PIPELINE)
     assert not any(hub.requests for hub in hubs)
 
@@ -322,7 +322,7 @@ def test_bad_revisions_are_refused(revision, hub_of, folder):
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "C:\\evil", "a/../../evil", "..\\evil", "a//b", "x\0y"])
 @pytest.mark.parametrize("place", ["shard", "hf", "modelscope"])
-def test_names_from_a_remote_index_that_lead_out_of_the_cache(place, name, hub_of, folder, tmp_path):
+def test_names_in_a_remote_index_cannot_point_outside_the_cache(place, name, hub_of, folder, tmp_path):
     source = "paddlenlp" if place == "shard" else place
     if place == "shard":
         for ending in ("safetensors", "bin"):
@@ -337,7 +337,7 @@ def test_names_from_a_remote_index_that_lead_out_of_the_cache(place, name, hub_o
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def test_a_component_whose_name_leads_out_of_the_model(hub_of, folder):
+def test_a_component_name_cannot_point_outside_the_model(hub_of, folder):
     index = json.loads((folder / "model_index.json").read_text())
     index["../../evil"] = ["diffusers", "UNet2DConditionModel"]
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -346,7 +346,7 @@ def test_a_component_whose_name_leads_out_of_the_model(hub_of, folder):
         resolve_folder("acme/tiny", required=PIPELINE)
 
 
-def test_a_subfolder_that_leads_out_of_the_model(hub_of, folder):
+def test_a_subfolder_cannot_point_outside_the_model(hub_of, folder):
     hub = hub_of("hf", folder)
     with pytest.raises(UnsafeFileError):
         resolve_folder("acme/tiny", "../other")
@@ -356,13 +356,13 @@ def test_a_subfolder_that_leads_out_of_the_model(hub_of, folder):
 def test_a_redirect_to_another_scheme_is_not_followed(hub_of, folder, monkeypatch):
     hub = hub_of("hf", folder)
     hub.behave = Behaviour(redirect=True)
-    usual = type(hub).answer
+    usual = type(hub).respond
 
     def elsewhere(self, method, path, query):
         given = usual(self, method, path, query)
-        return Answer(302, b"", {"Location": "file:///etc/passwd"}) if given.is_file else given
+        return Response(302, b"", {"Location": "file:///etc/passwd"}) if given.is_file else given
 
-    monkeypatch.setattr(type(hub), "answer", elsewhere)
+    monkeypatch.setattr(type(hub), "respond", elsewhere)
     with pytest.raises(SourceError):
         resolve_folder("acme/tiny", "tokenizer", TOKENIZER, HubOptions(source="hf"))
 
@@ -381,12 +381,12 @@ def test_offline_opens_no_socket(how, hub_of, folder, monkeypatch, no_sockets):
     assert resolve_folder("acme/tiny", required=PIPELINE, options=options) == found
     assert resolve_folder("acme/tiny", "tokenizer", options=options) == found / "tokenizer"
     for name in ("acme/other", "other"):
-        with pytest.raises(SourceError, match="not asked, since") as error:
+        with pytest.raises(SourceError, match="skipped, because") as error:
             resolve_folder(name, required=PIPELINE, options=options)
         assert how in str(error.value)
 
 
-def test_an_incomplete_model_is_no_model_offline(hub_of, folder, monkeypatch):
+def test_an_incomplete_model_is_an_error_offline(hub_of, folder, monkeypatch):
     hub_of("hf", folder)
     resolve_folder("acme/tiny", "tokenizer", TOKENIZER)
     monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
@@ -398,9 +398,9 @@ def test_an_incomplete_model_is_no_model_offline(hub_of, folder, monkeypatch):
 
 
 @pytest.fixture
-def their_cache(folder, tmp_path, monkeypatch) -> Path:
-    """What `huggingface_hub` leaves after a download: blobs by checksum, links to them, a name for the commit."""
-    root = tmp_path / "theirs/models--acme--tiny"
+def hf_cache(folder, tmp_path, monkeypatch) -> Path:
+    """The cache of `huggingface_hub` after a download: blobs by checksum, links to them, a name for the commit."""
+    root = tmp_path / "hf_cache/models--acme--tiny"
     for name in NEEDED:
         blob = root / "blobs" / hashlib.sha256((folder / name).read_bytes()).hexdigest()
         blob.parent.mkdir(parents=True, exist_ok=True)
@@ -410,43 +410,46 @@ def their_cache(folder, tmp_path, monkeypatch) -> Path:
         link.symlink_to(blob)
     (root / "refs").mkdir()
     (root / "refs/main").write_text(COMMIT)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "theirs"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf_cache"))
     return root
 
 
-def test_their_cache_is_used_offline(their_cache, monkeypatch, no_sockets):
+def test_the_cache_of_huggingface_hub_is_used_offline(hf_cache, monkeypatch, no_sockets):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     no_sockets()
-    assert resolve_folder("acme/tiny", required=PIPELINE) == their_cache / "snapshots" / COMMIT
-    assert resolve_folder("acme/tiny", "unet", ModelFiles()) == their_cache / "snapshots" / COMMIT / "unet"
+    assert resolve_folder("acme/tiny", required=PIPELINE) == hf_cache / "snapshots" / COMMIT
+    assert resolve_folder("acme/tiny", "unet", ModelFiles()) == hf_cache / "snapshots" / COMMIT / "unet"
 
 
-def test_their_own_client_fetches_and_we_use_its_cache(hub_of, folder, tmp_path, monkeypatch, no_sockets):
-    """So the server speaks their protocol, and their cache is as they make it today."""
+def test_files_that_huggingface_hub_downloaded_are_used(hub_of, folder, tmp_path, monkeypatch, no_sockets):
+    """The test server implements their protocol, and the cache has the layout of the installed release."""
     hub_of("hf", folder)
-    theirs = {"HF_HUB_CACHE": str(tmp_path / "theirs"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment = {"HF_HUB_CACHE": str(tmp_path / "hf_cache"), "HF_HUB_DISABLE_TELEMETRY": "1"}
     code = f"import huggingface_hub as h; h.snapshot_download('acme/tiny', allow_patterns={sorted(NEEDED)})"
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, **theirs}, check=True, timeout=120)
-    monkeypatch.setenv("HF_HUB_CACHE", theirs["HF_HUB_CACHE"])
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, check=True, timeout=120)
+    monkeypatch.setenv("HF_HUB_CACHE", environment["HF_HUB_CACHE"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     no_sockets()
     found = resolve_folder("acme/tiny", required=PIPELINE)
-    assert found.is_relative_to(tmp_path / "theirs")
+    assert found.is_relative_to(tmp_path / "hf_cache")
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
 
 
-def test_what_lies_in_their_cache_is_not_fetched_again_unless_it_is_damaged(their_cache, hub_of, folder):
+def test_files_of_huggingface_hub_are_verified_and_not_downloaded_again(hf_cache, hub_of, folder):
     hub = hub_of("hf", folder)
-    damaged = their_cache / "snapshots" / COMMIT / "text_encoder/model.safetensors"
+    damaged = hf_cache / "snapshots" / COMMIT / "text_encoder/model.safetensors"
     content = damaged.read_bytes()
     damaged.resolve().write_bytes(content[::-1])
     found = resolve_folder("acme/tiny", required=PIPELINE)
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
     fetched = [path.rpartition(f"/{COMMIT}/")[2] for path in hub.fetched()]
-    assert sorted(set(fetched)) == ["model_index.json", "text_encoder/model.safetensors"]  # the first was read
+    assert sorted(set(fetched)) == [
+        "model_index.json",
+        "text_encoder/model.safetensors",
+    ]  # the first one is read to select the files
 
 
-def test_silence_about_a_working_network(hub_of, folder, caplog):
+def test_a_successful_download_logs_nothing(hub_of, folder, caplog):
     hub_of("hf", folder)
     with caplog.at_level(logging.WARNING):
         resolve_folder("acme/tiny", required=PIPELINE, options=HubOptions(source="hf"))
