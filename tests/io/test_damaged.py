@@ -1,4 +1,4 @@
-"""Damaged, hostile and mistaken files: always one of our errors, never another exception, a hang or code that runs."""
+"""Damaged, hostile and wrong files raise our errors: no other exceptions, no hangs, and no code is run."""
 
 import io
 import json
@@ -96,16 +96,16 @@ def test_all_unsupported_dtypes_of_a_header_are_listed(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 3\n", "Git LFS"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
         (b"\n <html>", "web page"),
-        (b"hello world, these are no weights at all", "damaged|cannot be read"),
+        (b"hello world, these are not weights", "damaged|cannot be read"),
     ],
 )
-def test_something_else_than_weights(tmp_path, suffix, content, message):
+def test_files_that_are_not_weights(tmp_path, suffix, content, message):
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(WeightsError, match=message):
         open_weights(tmp_path / f"a{suffix}")
 
 
-def test_unknown_kind_and_missing_file(tmp_path):
+def test_unknown_format_and_missing_file(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"x")
     with pytest.raises(SourceError, match="safetensors"):
         open_weights(tmp_path / "a.h5")
@@ -129,13 +129,13 @@ def test_missing_shards_are_all_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../a.bin", "/etc/passwd", "x/../a.bin", "..", "sub/a.bin", "C:\\a.bin", "a\\b", ""])
-def test_an_index_stays_in_its_folder(tmp_path, name):
+def test_an_index_cannot_name_files_outside_its_folder(tmp_path, name):
     with pytest.raises(UnsafeFileError) as caught:
         open_weights(write_index(tmp_path, {"a": name, "b": "fine.safetensors"}))
     assert caught.value.problems == [name]
 
 
-def test_a_tensor_that_its_shard_does_not_have(tmp_path):
+def test_a_tensor_that_is_missing_in_its_shard(tmp_path):
     write_safetensors(tmp_path / "1.safetensors", {"a": LazyTensor.of(np.zeros(1))})
     with pytest.raises(WeightsError, match="lost in 1.safetensors"):
         open_weights(write_index(tmp_path, {"a": "1.safetensors", "lost": "1.safetensors"}))
@@ -148,11 +148,11 @@ def test_broken_index(tmp_path, content):
         open_weights(tmp_path / "x.index.json")
 
 
-# -- pickles that want to run code ----------------------------------------------------------------------------
+# -- pickles that name code to run ----------------------------------------------------------------------------
 
 
 class Runs:
-    """What unpickling it would do: make a file."""
+    """An object whose unpickling would create a file."""
 
     def __init__(self, path):
         self.command = f"touch {path}"
@@ -186,7 +186,7 @@ def test_torch_checkpoint_never_runs_code(tmp_path, zipped):
 
 
 @pytest.mark.parametrize("function", ["getattr", "exec", "__import__", "open", "compile", "object"])
-def test_builtins_are_not_a_back_door(tmp_path, function):
+def test_dangerous_builtins_are_refused(tmp_path, function):
     for module in ("builtins", "__builtin__"):
         raw = b"\x80\x02c" + f"{module}\n{function}\n".encode() + b"X\x01\x00\x00\x00a\x85R."
         for suffix in (".bin", ".pdparams"):
@@ -210,8 +210,8 @@ def test_stack_global_inst_and_newobj_are_refused_too(tmp_path):
             open_weights(tmp_path / "a.bin")
 
 
-def test_huge_promises_are_not_kept(tmp_path):
-    """Lengths and indices that no file of this size can mean: refused without asking for the memory."""
+def test_huge_lengths_allocate_no_memory(tmp_path):
+    """Lengths and indices that are larger than the file are errors."""
     programs = [
         b"\x80\x04\x8e" + struct.pack("<Q", 2**60),
         b"\x80\x04\x8d" + struct.pack("<Q", 2**60),
@@ -232,8 +232,8 @@ def test_huge_promises_are_not_kept(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
-def test_nested_tuples_cannot_take_for_ever(tmp_path):
-    """Forty pairs of the pair before: 2**40 leaves to hash or to print."""
+def test_exponentially_nested_tuples(tmp_path):
+    """Forty pairs, each of the previous pair twice: 2**40 leaves to hash or to print."""
     bomb = b"K\x00" + b"2\x86" * 40
     for program in (b"}" + bomb + b"K\x01s.", b"\x8f(" + bomb + b"\x90.", bomb + b")R.", bomb + b"Q.", bomb + b"."):
         for suffix in (".bin", ".pdparams"):
@@ -289,7 +289,7 @@ def samples(folder) -> dict[str, bytes]:
 
 
 def read_everything(path) -> None:
-    """Open and read; our own errors are the only ones allowed."""
+    """Open a file and read all tensors; only our errors may occur."""
     try:
         for tensor in open_weights(path).values():
             tensor.read()
@@ -317,7 +317,7 @@ def test_random_bytes_changed(tmp_path, kind, seed):
     content = samples(tmp_path)[kind]
     rng = np.random.default_rng(seed)
     target = tmp_path / f"changed-{kind}"
-    # Most changes where the structure is: the beginning, and the end of an archive.
+    # Most changes are in the structure: the beginning, and the end of an archive.
     for _ in range(300):
         changed = bytearray(content)
         for _ in range(rng.integers(1, 5)):
@@ -330,7 +330,7 @@ def test_random_bytes_changed(tmp_path, kind, seed):
 
 
 def test_random_opcodes(tmp_path):
-    """Programs of random opcodes: read or refused."""
+    """Pickles of random opcodes are read or raise our errors."""
     codes = [op.code.encode("latin1") for op in pickletools.opcodes]
     rng = np.random.default_rng(0)
     for _ in range(600):
