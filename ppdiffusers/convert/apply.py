@@ -88,8 +88,8 @@ def _sources(rule: Rule) -> tuple[str, ...]:
 
 
 def _is_balanced(rule: Rule) -> bool:
-    targets = {Rename: lambda: (rule.target,), Split: lambda: rule.targets, Merge: lambda: (rule.target,), Drop: tuple}
-    patterns = [*_sources(rule), *targets[type(rule)]()]
+    targets = () if isinstance(rule, Drop) else rule.targets if isinstance(rule, Split) else (rule.target,)
+    patterns = [*_sources(rule), *targets]
     return all(wildcards(pattern) == wildcards(patterns[0]) for pattern in patterns)
 
 
@@ -121,7 +121,7 @@ def _rename(
         problems.append(f"{key}: expected {expected}{axes}, found the shape {tensor.shape}")
         return
     renamed = matrix.transposed() if rule.transpose else matrix
-    _put(result, fill(rule.target, captured), _without_ones(renamed, min(rule.ones, 0)), problems)
+    _put(result, fill(rule.target, captured), _with_ones(renamed, max(-rule.ones, 0)), problems)
 
 
 def _split(
@@ -153,26 +153,32 @@ def _merge(
     if missing:
         problems.append(f"{fill(rule.target, captured)}: cannot be merged without {', '.join(missing)}")
         return
-    parts = [_without_ones(tensors[key], rule.ones) for key in keys]
-    if not _can_be_joined(parts, rule):
+    found = [_without_ones(tensors[key], rule.ones) for key in keys]
+    parts = [part for part in found if part is not None]
+    if len(parts) < len(keys) or not _can_be_merged(parts, rule):
         problems.append(f"{', '.join(keys)}: shapes {[tensors[key].shape for key in keys]} cannot be merged")
         return
     before, after = parts[0].shape[: rule.axis], parts[0].shape[rule.axis + 1 :]
     shape = (*before, sum(part.shape[rule.axis] for part in parts), *after)
-    joined = LazyTensor(parts[0].dtype, shape, partial(_read_joined, parts, rule.axis, rule.groups, shape))
-    _put(result, fill(rule.target, captured), joined, problems)
+    merged = LazyTensor(parts[0].dtype, shape, partial(_read_merged, parts, rule.axis, rule.groups, shape))
+    _put(result, fill(rule.target, captured), merged, problems)
 
 
-def _can_be_joined(parts: list[LazyTensor | None], rule: Merge) -> bool:
-    if any(part is None or len(part.shape) <= rule.axis or part.shape[rule.axis] % rule.groups for part in parts):
+def _can_be_merged(parts: list[LazyTensor], rule: Merge) -> bool:
+    if any(len(part.shape) <= rule.axis or part.shape[rule.axis] % rule.groups != 0 for part in parts):
         return False
     return len({(part.dtype, part.shape[: rule.axis], part.shape[rule.axis + 1 :]) for part in parts}) == 1
+
+
+def _with_ones(tensor: LazyTensor, ones: int) -> LazyTensor:
+    """Append `ones` axes of length one."""
+    return tensor.reshaped((*tensor.shape, *(1,) * ones)) if ones else tensor
 
 
 def _without_ones(tensor: LazyTensor, ones: int) -> LazyTensor | None:
     """Remove the last `ones` axes, None if their length is not one; append axes if `ones` is negative."""
     if ones <= 0:
-        return tensor.reshaped((*tensor.shape, *(1,) * -ones)) if ones else tensor
+        return _with_ones(tensor, -ones)
     kept, last = tensor.shape[:-ones], tensor.shape[-ones:]
     return tensor.reshaped(kept) if last == (1,) * ones else None
 
@@ -181,7 +187,7 @@ def _read_part(tensor: LazyTensor, grouped: tuple[int, ...], index: tuple, shape
     return np.ascontiguousarray(tensor.read().reshape(grouped)[index]).reshape(shape)
 
 
-def _read_joined(parts: list[LazyTensor], axis: int, groups: int, shape: tuple[int, ...]) -> np.ndarray:
+def _read_merged(parts: list[LazyTensor], axis: int, groups: int, shape: tuple[int, ...]) -> np.ndarray:
     def grouped(array: np.ndarray) -> np.ndarray:
         return array.reshape(*array.shape[:axis], groups, -1, *array.shape[axis + 1 :])
 

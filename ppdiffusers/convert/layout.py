@@ -40,7 +40,8 @@ def _is_linear_weight(layer: nn.Layer, key: str) -> bool:
     *path, leaf = key.split(".")
     owner = layer
     for segment in path:
-        owner = owner._sub_layers.get(segment)
-        if owner is None:
+        found = owner._sub_layers.get(segment)
+        if found is None:
             return False
+        owner = found
     return leaf == "weight" and isinstance(owner, nn.Linear)

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class FrozenDict(dict):
         except KeyError:
             raise AttributeError(f"The configuration has no key {name!r}; it has: {', '.join(self)}.") from None
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> None:
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("A configuration is frozen: call `register_to_config(key=value)` to change it.")
 
     __setitem__ = __delitem__ = __setattr__ = __delattr__ = _refuse
@@ -201,7 +201,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     return loaded
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

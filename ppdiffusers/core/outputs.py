@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import fields
-from typing import Any
+from dataclasses import Field, fields
+from typing import Any, ClassVar, NoReturn
 
 
 class BaseOutput(OrderedDict):
@@ -13,6 +13,8 @@ class BaseOutput(OrderedDict):
     `out.sample`, `out["sample"]` and `out[0]` are the same value. Fields that are `None` are attributes only: they are
     not in the keys and not in `to_tuple()`.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field]]
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -25,16 +27,16 @@ class BaseOutput(OrderedDict):
             return super().__getitem__(key)
         return self.to_tuple()[key]
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in self.keys() and value is not None:
             super().__setitem__(name, value)
         super().__setattr__(name, value)
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         super().__setitem__(key, value)
         super().__setattr__(key, value)
 
-    def __delitem__(self, *args: Any, **kwargs: Any) -> None:
+    def __delitem__(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(f"The fields of {type(self).__name__} cannot be deleted.")
 
     pop = popitem = setdefault = update = clear = __delitem__

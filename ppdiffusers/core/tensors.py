@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -70,14 +71,14 @@ class LazyTensor:
         return LazyTensor(dtype, self.shape, lambda: cast_floating(self.read(), self.dtype, dtype))
 
 
-def are_sizes(values: object) -> bool:
+def are_sizes(values: object) -> TypeGuard[Sequence[int]]:
     """Return whether this is a list or tuple of at most 32 sizes, as the shape or the strides of an array are."""
     if not isinstance(values, (list, tuple)) or len(values) > _MAX_AXES:
         return False
     return all(type(size) is int and 0 <= size < 2**62 for size in values)
 
 
-def is_valid_shape(shape: object) -> bool:
+def is_valid_shape(shape: object) -> TypeGuard[Sequence[int]]:
     """Return whether numpy can make an array of this shape; it counts sizes of 0 as 1."""
     return are_sizes(shape) and math.prod(max(size, 1) for size in shape) < 2**59
 

@@ -42,7 +42,7 @@ class CheckedFile:
         Raises:
             WeightsError: the file was changed, replaced or removed after it was opened.
         """
-        view = memoryview(array.reshape(-1).view(np.uint8))
+        view = array.reshape(-1).view(np.uint8).data
         try:
             with open(self.path, "rb", buffering=0) as file:
                 file.seek(offset)

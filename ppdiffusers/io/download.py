@@ -109,7 +109,8 @@ class _SharedBar:
     """A progress bar that several threads update."""
 
     def __init__(self, bar: tqdm):
-        self._bar, self._lock, self._expected = bar, threading.Lock(), set()
+        self._bar, self._lock = bar, threading.Lock()
+        self._expected: set[str] = set()
 
     def advance(self, count: int) -> None:
         with self._lock:
@@ -161,7 +162,7 @@ def _fetch_one(
     part = _PartialFile(snapshot.folder / PARTIAL / f"{quote(file.path, safe='')}.part")
     for attempt in range(_WRONG_CONTENT_TRIES):
         try:
-            if file.local is not None and attempt == 0 and _use_local_copy(file, part):
+            if attempt == 0 and _use_local_copy(file, part):
                 bar.advance(part.size)
             else:
                 _receive(file, part, client, bar, stop)
@@ -266,6 +267,8 @@ def _write(response: requests.Response, part: _PartialFile, bar: _SharedBar, sto
 
 def _use_local_copy(file: RemoteFile, part: _PartialFile) -> bool:
     """Use a copy on this machine if it is the same file; return whether it is."""
+    if file.local is None:
+        return False
     try:
         if not agrees(file.local, file.size, file.digest):
             return False
@@ -297,7 +300,9 @@ def _verified(file: RemoteFile, part: _PartialFile) -> FileRecord:
         raise _WrongContent(f"its {algorithm} is {digests[algorithm]}, expected {file.digest.value}")
     with open(part.path, "rb") as written:
         os.fsync(written.fileno())
-    return FileRecord(part.size, digests["sha256"], file.url, file.digest and f"{algorithm}:{file.digest.value}")
+    return FileRecord(
+        part.size, digests["sha256"], file.url, f"{algorithm}:{file.digest.value}" if file.digest else None
+    )
 
 
 def _is_complete(file: RemoteFile, snapshot: Snapshot) -> bool:

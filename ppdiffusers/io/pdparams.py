@@ -204,17 +204,18 @@ def _write_text(file: BinaryIO, text: str) -> None:
 
 def _join_parts(tensors: dict[str, LazyTensor], splits: Mapping[str, Any], problems: list[str]) -> None:
     for name, split in splits.items():
-        parts = split.get("slices") if isinstance(split, dict) else None
-        shape = split.get("OriginShape") if isinstance(split, dict) else None
-        complete = isinstance(parts, list) and all(isinstance(part, str) and part in tensors for part in parts)
-        if not complete or len(set(parts)) < len(parts) or not isinstance(shape, tuple) or not is_valid_shape(shape):
+        entry = split if isinstance(split, dict) else {}
+        parts, shape = entry.get("slices"), entry.get("OriginShape")
+        names = [part for part in parts if isinstance(part, str) and part in tensors] if isinstance(parts, list) else []
+        complete = names == parts and len(set(names)) == len(names)
+        if not complete or not isinstance(shape, tuple) or not is_valid_shape(shape):
             problems.append(f"{shown(name)}: its parts or its shape are missing or wrong")
             continue
-        pieces = [tensors.pop(part) for part in parts]
+        pieces = [tensors.pop(part) for part in names]
         if not pieces or len({piece.dtype for piece in pieces}) != 1:
             problems.append(f"{shown(name)}: its parts have different dtypes")
             continue
-        joined = LazyTensor(pieces[0].dtype, shape, partial(_read_parts, pieces, shape))
+        joined = LazyTensor(pieces[0].dtype, tuple(shape), partial(_read_parts, pieces, tuple(shape)))
         if joined.size != sum(piece.size for piece in pieces):
             problems.append(f"{shown(name)}: its parts do not add up to shape {shape}")
             continue

@@ -222,6 +222,7 @@ class _Unpickler(pickle.Unpickler):
 
 # -- opcodes ----------------------------------------------------------------------------------------------------
 
+_OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
 _SIZED = {  # how pickletools encodes "a length field comes first" -> bytes of that field
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
     pickletools.TAKEN_FROM_ARGUMENT4: 4,
@@ -256,7 +257,8 @@ class _Sanitizer:
 
     def __init__(self, stream: BinaryIO, size: int):
         self._stream, self._size = stream, size
-        self.copy, self.spans, self.count = bytearray(), [], 0
+        self.copy, self.count = bytearray(), 0
+        self.spans: list[Span] = []
         previous = code = b""
         while code != b".":
             previous, code = code, self._take(1)
@@ -266,7 +268,7 @@ class _Sanitizer:
             self._copy_opcode(code, previous)
 
     def _copy_opcode(self, code: bytes, previous: bytes) -> None:
-        opcode = pickletools.code2op.get(code.decode("latin1"))
+        opcode = _OPCODES.get(code)
         if opcode is None or code in _EXTENSIONS:
             raise BadPickle(f"unknown opcode {code!r}")
         if code == b"d":  # DICT; pickle writes it after a MARK, to make an empty dictionary

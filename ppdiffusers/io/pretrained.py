@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -34,6 +34,9 @@ from ppdiffusers.io.weight_names import (
 )
 from ppdiffusers.io.weights import Checkpoint, open_weights, write_pdparams, write_safetensors
 from ppdiffusers.utils.dtypes import as_dtype_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LEGACY_CONFIG_NAMES = {"config.json": ("model_config.json",)}
 
@@ -81,11 +84,11 @@ class PretrainedMixin:
         pretrained_model_name_or_path: str | os.PathLike,
         *,
         subfolder: str | None = None,
-        paddle_dtype: Any = None,
+        paddle_dtype: object = None,
         variant: str | None = None,
         use_safetensors: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Self:
         """Load a network, in eval mode, from a folder of either framework or from a hub.
 
         The first of these files that exists is read (`io/weight_names.py`): `model_state.safetensors`,
@@ -130,7 +133,7 @@ class PretrainedMixin:
         return layer
 
     @classmethod
-    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """Build the network, without weights, from the configuration in `folder`: (network, unused overrides)."""
         config = load_config_from(folder, cls.config_name)
         layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
@@ -189,7 +192,13 @@ class PretrainedMixin:
 
     # -- device and dtype -------------------------------------------------------------------------------------
 
-    def to(self, *args: Any, device: Any = None, dtype: Any = None, blocking: bool | None = None) -> Any:
+    def to(
+        self,
+        *args: object,
+        device: str | paddle.base.core.Place | None = None,
+        dtype: object = None,
+        blocking: bool | None = None,
+    ) -> Self:
         """Move to a device ("cpu", "gpu:0"), cast floating parameters and buffers, or both; return the network.
 
         `to("gpu")`, `to("float16")` and `to(paddle.float16)` work without keywords. Integers and booleans keep their
@@ -214,7 +223,7 @@ class PretrainedMixin:
     # -- properties -------------------------------------------------------------------------------------------
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> paddle.dtype:
         """Return the Paddle dtype of the first floating parameter."""
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point():
@@ -222,7 +231,7 @@ class PretrainedMixin:
         return paddle.get_default_dtype()
 
     @property
-    def device(self) -> Any:
+    def device(self) -> paddle.base.core.Place:
         """Return the place of the first parameter."""
         for parameter in self.parameters():
             return parameter.place
@@ -360,7 +369,7 @@ def _compare(
         )
 
 
-def _wanted_dtype(paddle_dtype: Any) -> str | None:
+def _wanted_dtype(paddle_dtype: object) -> str | None:
     if paddle_dtype is None:
         return "float32"
     if isinstance(paddle_dtype, str) and paddle_dtype == "auto":

@@ -93,12 +93,11 @@ class ModelFiles:
         weights = download_order(candidate_names(self.stems, self.variant, self.use_safetensors))
         model.look_up(_inside(folder, name) for name in (*MODEL_CONFIGS, *weights))
         config, first = _first(model, folder, MODEL_CONFIGS), _first(model, folder, weights)
-        missing = [] if config else [" or ".join(MODEL_CONFIGS)]
-        if first is None:
+        if config is None or first is None:
+            missing = [] if config else [" or ".join(MODEL_CONFIGS)]
             kind = "" if self.variant is None else f" of the variant {self.variant!r}"
             kind += {None: "", True: " as safetensors", False: " as pickles"}[self.use_safetensors]
-            missing.append(f"weights{kind}: {', '.join(weights)}")
-        if missing:
+            missing += [] if first else [f"weights{kind}: {', '.join(weights)}"]
             raise _missing(model, folder, *missing)
         shards = _shards(model, first) if first.path.endswith(".json") else []
         return [config, first, *shards]
@@ -210,11 +209,11 @@ def _shards(model: HubModel, index_file: RemoteFile) -> list[RemoteFile]:
     folder = index_file.path.rpartition("/")[0]
     paths = [_inside(folder, check_file_name(name, index_file.url)) for name in sorted(set(weight_map.values()))]
     model.look_up(paths)
-    found = [model.find(path) for path in paths]
-    if None in found:
-        missing = [path for path, file in zip(paths, found) if file is None]
-        raise SourceError("Shards are missing.", where=model.where, problems=[f"{path} is missing" for path in missing])
-    return found
+    found = {path: model.find(path) for path in paths}
+    missing = [f"{path} is missing" for path, file in found.items() if file is None]
+    if missing:
+        raise SourceError("Shards are missing.", where=model.where, problems=missing)
+    return [file for file in found.values() if file is not None]
 
 
 def _missing(model: HubModel, folder: str, *what: str) -> SourceError:

@@ -124,4 +124,4 @@ def tensor_bytes(name: str, tensor: LazyTensor) -> memoryview:
             expected=f"{storage} of shape {tuple(tensor.shape)}, found {array.dtype} of shape {array.shape}",
         )
     flat = np.ascontiguousarray(array, dtype=storage.newbyteorder("<")).reshape(-1)
-    return memoryview(flat.view(np.uint8))
+    return flat.view(np.uint8).data

@@ -77,11 +77,17 @@ class _Storage:
     count: int
     key: str
     start: int = 0  # first element, for the views of plain files
-    read: Callable[[int, int], np.ndarray] | None = None  # (first byte, number of bytes) -> bytes
+    source: Callable[[int, int], np.ndarray] | None = None  # (first byte, number of bytes) -> bytes
 
     @property
     def item_size(self) -> int:
         return STORAGE_DTYPES[self.dtype].itemsize
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Read `count` bytes from the byte `first`."""
+        if self.source is None:
+            raise BadPickle(f"storage {shown(self.key)} has no data")
+        return self.source(first, count)
 
     def __setstate__(self, state: object) -> None:
         raise BadPickle("a state for a storage")
@@ -197,13 +203,13 @@ def _read_zip(file: CheckedFile) -> tuple[object, bool]:
     storages: dict[str, _Storage] = {}
 
     def persistent(identifier: object) -> _Storage:
-        dtype, key, count = _parse_storage(identifier)
+        dtype, key, count, _ = _parse_storage(identifier)
         if (identity := f"{key}:{dtype}") not in storages:
             info = entries.get(f"{prefix}data/{key}")
             size = count * STORAGE_DTYPES[dtype].itemsize
             if info is None or info.file_size < size:
                 raise BadPickle(f"storage {shown(key)} of {size} bytes is not in the archive")
-            storages[identity] = _Storage(dtype, count, key, read=partial(_read_entry, file, info))
+            storages[identity] = _Storage(dtype, count, key, source=partial(_read_entry, file, info))
         return storages[identity]
 
     reader = PickleReader(io.BytesIO(pickled), len(pickled), file.path, _TABLE, persistent)
@@ -223,7 +229,7 @@ def _read_entry(file: CheckedFile, info: zipfile.ZipInfo, first: int, count: int
     if start + first + count > file.size:
         raise damaged_pickle(file.path, f"{info.filename} reaches beyond the end of the file")
     read = file.read(start + first, count)
-    if count == info.file_size and zlib.crc32(read) != info.CRC:
+    if count == info.file_size and zlib.crc32(read.data) != info.CRC:
         raise damaged_pickle(file.path, f"the checksum of {info.filename} is wrong")
     return read
 
@@ -247,16 +253,15 @@ def _read_plain(file: CheckedFile) -> object:
     storages: dict[str, _Storage] = {}
 
     def persistent(identifier: object) -> _Storage:
-        dtype, key, count = _parse_storage(identifier)
+        dtype, key, count, view = _parse_storage(identifier)
         root = storages.setdefault(key, _Storage(dtype, count, key))
-        view = identifier[5] if len(identifier) > 5 else None
         if view is None:
             return root
-        _, start, length = view
+        start, length = view[1:] if isinstance(view, tuple) and len(view) == 3 else (None, None)
         if type(start) is not int or type(length) is not int or start < 0 or length < 0:
             raise BadPickle(f"a view of storage {shown(key)}: {shown(view)}")
         # The position of the root's bytes is known later: the view asks the root.
-        return _Storage(dtype, length, key, start, lambda first, count: root.read(first, count))
+        return _Storage(dtype, length, key, start, root.read)
 
     with open(file.path, "rb") as stream:
         reader = PickleReader(stream, file.size, file.path, _TABLE, persistent)
@@ -269,7 +274,7 @@ def _read_plain(file: CheckedFile) -> object:
         raise BadPickle("the list of its storages is missing or wrong")
     for key in keys:
         start = _place_storage(storages[key], file, start)
-    absent = [shown(key) for key, storage in storages.items() if storage.read is None and storage.count]
+    absent = [shown(key) for key, storage in storages.items() if storage.source is None and storage.count]
     if absent:
         raise BadPickle(f"storages {', '.join(absent[:20])} have no data")
     return loaded
@@ -290,22 +295,22 @@ def _place_storage(storage: _Storage, file: CheckedFile, at: int) -> int:
             raise damaged_pickle(file.path, f"a view reaches beyond storage {shown(storage.key)}")
         return file.read(start + first, length)
 
-    storage.read = read
+    storage.source = read
     return end
 
 
 # -- what the pickles may name ----------------------------------------------------------------------------------
 
 
-def _parse_storage(identifier: object) -> tuple[str, str, int]:
-    """Return (dtype, key, elements) of a persistent id ("storage", type, key, location, elements, ...)."""
+def _parse_storage(identifier: object) -> tuple[str, str, int, object]:
+    """Return (dtype, key, elements, view) of a persistent id ("storage", type, key, location, elements, view)."""
     if not isinstance(identifier, tuple) or len(identifier) < 5:
         raise BadPickle(f"the persistent id {shown(identifier)}")
     tag, kind, key, _, count = identifier[:5]
     valid = isinstance(tag, str) and tag == "storage" and isinstance(kind, _Dtype) and isinstance(key, str)
     if not valid or type(count) is not int or not 0 <= count < 2**60:
         raise BadPickle(f"the persistent id {shown(identifier)}")
-    return kind.name, key, count
+    return kind.name, key, count, identifier[5] if len(identifier) > 5 else None
 
 
 def _rebuild_tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> _View:

@@ -73,7 +73,7 @@ def _open_file(path: Path, nested: bool = False) -> Checkpoint:
     if path.suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
         named_paddle = path.name.startswith(PADDLE_STEMS)
-        framework = _METADATA_FRAMEWORK.get(metadata.get("format"), "paddle" if named_paddle else "pytorch")
+        framework = _METADATA_FRAMEWORK.get(metadata.get("format", ""), "paddle" if named_paddle else "pytorch")
     elif path.suffix == ".pdparams":
         tensors, framework = read_pdparams(path), "paddle"
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import STORAGE_DTYPES
+
+if TYPE_CHECKING:
+    import paddle
 
 _SHORT = {
     "half": "float16",
@@ -22,7 +25,7 @@ _SHORT = {
 }
 
 
-def as_dtype_name(dtype: Any) -> str:
+def as_dtype_name(dtype: object) -> str:
     """Return "float32", "bfloat16", ... for a name, a Paddle, torch or numpy dtype, or a scalar type.
 
     Raises:
@@ -41,14 +44,14 @@ def as_dtype_name(dtype: Any) -> str:
     return name
 
 
-def _numpy_name(dtype: Any) -> str:
+def _numpy_name(dtype: np.dtype | type) -> str:
     try:
         return np.dtype(dtype).name
     except TypeError:
         return str(dtype)
 
 
-def check_computable(tensor: Any, owner: str) -> None:
+def check_computable(tensor: paddle.Tensor, owner: str) -> None:
     """Check that a tensor is not in half precision on the CPU: Paddle has no CPU kernels for it, not even addition.
 
     Raises:

@@ -68,9 +68,10 @@ class AIStudioClient:
         """
         where = f"{host}/{model}/{path}"
         owner, name = model.split("/")
+        errors: tuple[type[Exception], ...] = (*network_errors(), ValueError)  # ValueError: a page that is not UTF-8
         try:
             response = self._sdk.hub.request_aistudio_git_file_info(host, owner, name, path, revision, token or "")
-        except (*network_errors(), ValueError) as error:  # ValueError: a page that is not UTF-8
+        except errors as error:
             raise FetchError("AI Studio's SDK got no response.", where=where, problems=[str(error)]) from error
         if not isinstance(response, dict):
             raise FetchError("AI Studio's SDK got no JSON object.", where=where)
@@ -109,7 +110,7 @@ def find_client() -> AIStudioClient | None:
     return None
 
 
-def _has(thing: Any, dotted: str) -> bool:
+def _has(thing: object, dotted: str) -> bool:
     for name in dotted.split("."):
         if not hasattr(thing, name):
             return False

@@ -45,6 +45,12 @@ class RemoteFile:
     headers: Mapping[str, str] = field(default_factory=dict)
     local: Path | None = None
 
+    @property
+    def local_path(self) -> Path:
+        """Return the copy on this machine, which has to exist."""
+        assert self.local is not None, f"{self.path} is not on this machine"
+        return self.local
+
 
 @dataclass(frozen=True)
 class HubOptions:
@@ -133,6 +139,8 @@ class HubModel(ABC):
 class ServerModel(HubModel):
     """A model on a server."""
 
+    client: HttpClient
+
     def __init__(
         self, client: HttpClient, hub: str, model: str, revision: str, commit: str | None = None, where: str = ""
     ):
@@ -159,8 +167,8 @@ class ListedModel(ServerModel):
 class QueriedModel(ServerModel):
     """A model on a server that has to be queried for each file."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, client: HttpClient, hub: str, model: str, revision: str, where: str = ""):
+        super().__init__(client, hub, model, revision, where=where)
         self._known: dict[str, RemoteFile | None] = {}
 
     @abstractmethod

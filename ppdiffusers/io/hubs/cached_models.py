@@ -43,7 +43,7 @@ class CachedModel(HubModel):
         raise NotCached("The cache does not have all files.", where=self.where, problems=[f"{path} is missing"])
 
     def read(self, file: RemoteFile) -> bytes:
-        return file.local.read_bytes()
+        return file.local_path.read_bytes()
 
     def local_folder(self, files: list[RemoteFile]) -> Path:
         return self.snapshot.folder
@@ -67,11 +67,11 @@ class HuggingFaceCacheModel(HubModel):
         return None if found is None else RemoteFile(path, found.as_uri(), found.stat().st_size, local=found)
 
     def read(self, file: RemoteFile) -> bytes:
-        return file.local.read_bytes()
+        return file.local_path.read_bytes()
 
     def local_folder(self, files: list[RemoteFile]) -> Path:
         first = files[0]
-        return first.local.parents[first.path.count("/")]
+        return first.local_path.parents[first.path.count("/")]
 
 
 def huggingface_cache(model: str, revision: str) -> HuggingFaceCacheModel | None:

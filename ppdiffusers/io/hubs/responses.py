@@ -39,7 +39,7 @@ def well_formed(what: str, where: str) -> Iterator[None]:
         raise SourceError(f"The response is not {what}.", where=where, problems=[repr(error)]) from error
 
 
-def as_size(value: Any) -> int | None:
+def as_size(value: object) -> int | None:
     """Check a number of bytes in a response; None means that the hub does not know it.
 
     Raises:
