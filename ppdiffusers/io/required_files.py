@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ppdiffusers.convert.model_index import INDEX_NAME, Component, KnownClass, parse_model_index
+from ppdiffusers.convert.model_index import INDEX_NAME, Component, parse_model_index
 from ppdiffusers.core.errors import ConfigError, SourceError
 from ppdiffusers.io.hubs.base import HubModel, RemoteFile
 from ppdiffusers.io.names import check_file_name
@@ -37,16 +37,6 @@ TOKENIZER_FILES = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
 SMALL_FILES = (*MODEL_CONFIGS, *SCHEDULER_FILES, *IMAGE_PROCESSOR_FILES, *TOKENIZER_FILES)
-
-
-def config_next_to_index(known: KnownClass) -> str | None:
-    """Return the name of a component's configuration next to `model_index.json`, without a subfolder.
-
-    The first unconditional models have such a layout: one UNet, one scheduler. None for other components.
-    """
-    if known.name == "UNet2DModel":
-        return MODEL_CONFIGS[0]
-    return SCHEDULER_FILES[0] if "Scheduler" in known.name else None
 
 
 class RequiredFiles(Protocol):
@@ -145,7 +135,7 @@ class PipelineFiles:
         try:
             return required.select(model, _inside(folder, component.name))
         except SourceError:
-            if config_next_to_index(component.known) is not None:
+            if component.known.legacy_config:
                 with suppress(SourceError):  # the error to raise is about its folder
                     return required.select(model, folder)
             raise
@@ -154,12 +144,12 @@ class PipelineFiles:
         if component.known.has_weights:
             stems = TORCH_STEMS.get(component.known.library, ALL_TORCH_STEMS)
             return ModelFiles(stems, self.variant, self.use_safetensors)
-        name = component.known.name
-        if "Tokenizer" in name:
+        kind = component.known.kind
+        if kind == "tokenizer":
             return NamedFiles(TOKENIZER_FILES, VOCABULARIES)
-        if "Scheduler" in name:
+        if kind == "scheduler":
             return NamedFiles(SCHEDULER_FILES)
-        if "ImageProcessor" in name or "FeatureExtractor" in name:
+        if kind == "image_processor":
             return NamedFiles(IMAGE_PROCESSOR_FILES)
         return NamedFiles(SMALL_FILES)
 
