@@ -90,7 +90,7 @@ def verify_all(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ppdiffusers.io.cached import size_of, verify_folder
-    from ppdiffusers.io.download import bars_wanted
+    from ppdiffusers.io.download import progress_bars_enabled
     from ppdiffusers.runtime.cache import verify_programs
 
     folders = [Path(name) for name in arguments.names if Path(name).is_dir()]
@@ -99,9 +99,11 @@ def verify_all(arguments: argparse.Namespace) -> None:
     if arguments.names:
         models, programs = _select(names, arguments, models, programs)
     read = [(str(folder), folder) for folder in folders]
-    read += [(f"{model.model} ({model.source} {model.revision})", model.folder) for model in models]
+    read += [(f"{model.model} ({model.hub} {model.revision})", model.folder) for model in models]
     total = sum(size_of(folder) for _, folder in read)
-    with tqdm(total=total, unit="B", unit_scale=True, disable=None if bars_wanted() else True) as bar:  # on terminals
+    with tqdm(
+        total=total, unit="B", unit_scale=True, disable=None if progress_bars_enabled() else True
+    ) as bar:  # on terminals
         damaged = {name: found for name, folder in read if (found := verify_folder(folder, bar.update))}
     damaged |= verify_programs(programs)
     for name in [*(name for name, _ in read), *programs]:
@@ -157,7 +159,7 @@ def _select(
 def _details(model: CachedFolder) -> str:
     """Describe a model in one line: hub, revision, number of files, unfinished downloads, problems."""
     commit = f" {model.commit[:8]}" if model.commit else ""
-    text = f"{model.source} {model.revision}{commit}, " + localized(f"{model.files} files", f"{model.files} 个文件")
+    text = f"{model.hub} {model.revision}{commit}, " + localized(f"{model.files} files", f"{model.files} 个文件")
     if model.unfinished:
         size = human_size(model.unfinished)
         text += localized(f", {size} of unfinished files", f"，未下载完的文件 {size}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ppdiffusers.cli.printing import columns, human_size, localized
 
 if TYPE_CHECKING:
-    from ppdiffusers.io.hubs.base import OpenModel, RemoteFile
+    from ppdiffusers.io.hubs.base import HubModel, RemoteFile
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -49,11 +49,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def download(arguments: argparse.Namespace) -> None:
     """Download a model and print its folder, or print the plan."""
-    from ppdiffusers.io.hubs.base import SourceOptions
-    from ppdiffusers.io.required_files import NeedAll
+    from ppdiffusers.io.hubs.base import HubOptions
+    from ppdiffusers.io.required_files import AllFiles
     from ppdiffusers.io.resolve import find_and_fetch, find_model, is_offline
 
-    options = SourceOptions(
+    options = HubOptions(
         source=arguments.source,
         revision=arguments.revision,
         cache_dir=arguments.cache_dir,
@@ -61,7 +61,7 @@ def download(arguments: argparse.Namespace) -> None:
         token=arguments.token,
         progress=False if arguments.quiet else None,
     )
-    wanted = (arguments.name, arguments.subfolder, NeedAll(arguments.variant), options)
+    wanted = (arguments.name, arguments.subfolder, AllFiles(arguments.variant), options)
     if arguments.plan:
         print(_plan(*find_model(*wanted)))
         return
@@ -75,7 +75,7 @@ def download(arguments: argparse.Namespace) -> None:
         print(localized("Offline: loaded from the cache", "离线：从缓存加载"))
 
 
-def _plan(model: OpenModel, files: Sequence[RemoteFile]) -> str:
+def _plan(model: HubModel, files: Sequence[RemoteFile]) -> str:
     """Format every file with its size and URL, and the total."""
     head = (localized("Bytes", "字节"), localized("File", "文件"), localized("URL", "地址"))
     rows = [("?" if file.size is None else f"{file.size:,}", file.path, file.url) for file in files]
@@ -88,8 +88,8 @@ def _plan(model: OpenModel, files: Sequence[RemoteFile]) -> str:
         [
             columns([head, *rows], right=(0,)),
             localized(
-                f"{len(files)} files, {total}, from {model.source} ({model.where})",
-                f"{len(files)} 个文件，共 {total}，来自 {model.source}（{model.where}）",
+                f"{len(files)} files, {total}, from {model.hub} ({model.where})",
+                f"{len(files)} 个文件，共 {total}，来自 {model.hub}（{model.where}）",
             ),
         ]
     )

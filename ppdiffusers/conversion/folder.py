@@ -12,7 +12,7 @@ from ppdiffusers.conversion.verify import need_frameworks
 from ppdiffusers.conversion.weight_files import frameworks_in
 from ppdiffusers.conversion.write import readable_os_errors, write_plan
 from ppdiffusers.core.errors import ConversionError
-from ppdiffusers.io.required_files import NeedAll
+from ppdiffusers.io.required_files import AllFiles
 from ppdiffusers.io.resolve import resolve_folder
 
 
@@ -118,7 +118,7 @@ def detect_direction(source: str | os.PathLike, variant: str | None = None) -> s
         SourceError: the folder does not exist.
         ConversionError: the folder contains weights of both frameworks.
     """
-    folder = resolve_folder(source, needs=NeedAll(variant))
+    folder = resolve_folder(source, required=AllFiles(variant))
     found = frameworks_in([folder, *(path for path in folder.iterdir() if path.is_dir())])
     if not found:
         ours = any("_ppdiffusers_version" in path.read_text("utf-8") for path in folder.rglob("*config.json"))

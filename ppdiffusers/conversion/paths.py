@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ppdiffusers.core.errors import ConversionError
-from ppdiffusers.io.required_files import NeedAll
+from ppdiffusers.io.required_files import AllFiles
 from ppdiffusers.io.resolve import resolve_folder
 
 
@@ -19,7 +19,7 @@ def check_paths(
         SourceError: the source does not exist.
         ConversionError: the output exists and may not be replaced, or one folder contains the other.
     """
-    source = resolve_folder(source, needs=NeedAll(variant)).resolve()
+    source = resolve_folder(source, required=AllFiles(variant)).resolve()
     return source, check_output(source, output, overwrite)
 
 

@@ -13,8 +13,8 @@ from paddle import nn
 from ppdiffusers import registry
 from ppdiffusers.conversion.configs import config_for_diffusers, config_for_paddle, index_for
 from ppdiffusers.conversion.options import Options
-from ppdiffusers.conversion.weight_files import find_weights, is_weights_file
-from ppdiffusers.convert.apply import apply_rules, load_family, to_torch_layout
+from ppdiffusers.conversion.weight_files import find_weights
+from ppdiffusers.convert.apply import apply_rules, load_key_mapping, to_torch_layout
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config import read_json
@@ -23,6 +23,7 @@ from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.local import component_folder
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from, tensors_for
 from ppdiffusers.io.snapshot import BOOKKEEPING
+from ppdiffusers.io.weight_names import is_weights_file
 from ppdiffusers.registry import Entry
 
 WHOLE_FOLDER = "."  # name of a component whose folder is the source itself
@@ -190,9 +191,9 @@ def empty_layer(class_name: str, where: object, make: Callable[[], nn.Layer]) ->
 
 
 def _rename_to_paddlenlp(cls: type[PretrainedMixin], tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
-    for name in cls.load_families:
+    for name in cls.key_mappings:
         if name.startswith("paddlenlp"):
-            tensors = apply_rules(inverse(load_family(name).rules), tensors, name=f"the names of {name}")
+            tensors = apply_rules(inverse(load_key_mapping(name).rules), tensors, name=f"the names of {name}")
     return tensors
 
 
@@ -217,7 +218,7 @@ def _copy_or_leave_out(path: Path, files: list[Path], plan: Plan, root: Path) ->
     name = path.relative_to(root).as_posix()
     if path.is_dir():
         plan.left_out[name] = "not the folder of a component"
-    elif is_weights_file(path):
+    elif is_weights_file(path.name):
         plan.left_out[name] = "other weights"
     elif path.stat().st_size > LARGEST_COPY:
         plan.left_out[name] = "unknown large file"

@@ -18,7 +18,7 @@ class ModelMixin(PretrainedMixin, ConfigMixin, nn.Layer):
 
     config_name = "config.json"
     weights_stems = ("diffusion_pytorch_model",)
-    load_families: tuple[str, ...] = ("old_attention",)
+    key_mappings: tuple[str, ...] = ("old_attention",)
     # how a moving average of weights was made: diffusers' training writes it among the settings of its result
     ignored_config_keys = (
         *("decay", "min_decay", "inv_gamma", "power"),

@@ -15,7 +15,7 @@ from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
-from ppdiffusers.io.resolve import take_source_options
+from ppdiffusers.io.resolve import pop_hub_options
 from ppdiffusers.utils.dummy_inputs import normal
 
 
@@ -60,7 +60,7 @@ class SchedulerMixin(ConfigMixin):
             kwargs: values that replace those of the file; `return_unused_kwargs=True` returns the rest of them too.
                 `source`, `revision`, `local_files_only`, ... say where to look for a name.
         """
-        options = take_source_options(kwargs)
+        options = pop_hub_options(kwargs)
         config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder, options)
         return cls.from_config(config, **kwargs)
 

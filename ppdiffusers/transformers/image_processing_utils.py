@@ -14,8 +14,8 @@ from PIL import Image
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.required_files import NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.transformers.tokenization_utils import BatchEncoding
 
 
@@ -40,8 +40,8 @@ class ImageProcessor:
 
         `kwargs` replace its settings; `source`, `revision`, ... say where to look for a name.
         """
-        options = take_source_options(kwargs)
-        folder = resolve_folder(name_or_path, subfolder, NeedFiles((cls.config_file,)), options)
+        options = pop_hub_options(kwargs)
+        folder = resolve_folder(name_or_path, subfolder, NamedFiles((cls.config_file,)), options)
         settings = read_json(folder / cls.config_file)
         return cls(**{**settings, **kwargs})
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ppdiffusers.cli.diagnostics.section import Section
 from ppdiffusers.cli.printing import localized
+from ppdiffusers.io.http_client import check_reachable
 from ppdiffusers.io.hubs import hubs_in_order
 from ppdiffusers.io.hubs.base import Hub
 from ppdiffusers.io.resolve import is_offline
-from ppdiffusers.io.web import answers
 
 
 def check_network() -> Section:
@@ -38,7 +38,7 @@ def check_network() -> Section:
 
 def _check(hub: Hub) -> tuple[str, bool]:
     start = time.perf_counter()
-    reason = answers(hub.endpoint)
+    reason = check_reachable(hub.endpoint)
     if reason is None:
         milliseconds = (time.perf_counter() - start) * 1000
         return localized(f"reachable, {milliseconds:.0f} ms", f"正常，{milliseconds:.0f} 毫秒"), True

@@ -37,7 +37,7 @@ class UNet1DModel(ModelMixin):
     """
 
     # `query`, `key` and `value` are these attentions' own names, not old ones of others
-    load_families = ()
+    key_mappings = ()
 
     @register_to_config
     def __init__(

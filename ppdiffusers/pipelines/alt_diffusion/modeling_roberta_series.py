@@ -44,7 +44,7 @@ class RobertaSeriesModelWithTransformation(PretrainedModel):
     """
 
     config_class = RobertaSeriesConfig
-    load_families = ("old_roberta",)
+    key_mappings = ("old_roberta",)
     ignore_unexpected = (*XLMRobertaModel.ignore_unexpected, r"logit_scale$")
     ignore_missing = (r"^roberta\.pooler\.",)  # no picture depends on it
 

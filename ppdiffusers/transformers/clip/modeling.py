@@ -227,7 +227,7 @@ class CLIPTextModel(_CLIPPretrained):
     """The text tower."""
 
     config_class = CLIPTextConfig
-    load_families = ("clip_text_unprefixed", "paddlenlp_clip_text")
+    key_mappings = ("clip_text_unprefixed", "paddlenlp_clip_text")
     ignore_unexpected = (*_NO_VISION, r"^text_projection(\.weight)?$")
 
     def __init__(self, config: CLIPTextConfig):
@@ -258,7 +258,7 @@ class CLIPTextModelWithProjection(_CLIPPretrained):
     """The text tower and the projection into the common space."""
 
     config_class = CLIPTextConfig
-    load_families = ("clip_text_unprefixed", "paddlenlp_clip_text")
+    key_mappings = ("clip_text_unprefixed", "paddlenlp_clip_text")
     ignore_unexpected = _NO_VISION
 
     def __init__(self, config: CLIPTextConfig):
@@ -293,7 +293,7 @@ class CLIPVisionModel(_CLIPPretrained):
     """The image tower."""
 
     config_class = CLIPVisionConfig
-    load_families = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
+    key_mappings = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
     ignore_unexpected = (*_NO_TEXT, r"^visual_projection\.weight$", r"^vision_projection$")
 
     def __init__(self, config: CLIPVisionConfig):
@@ -322,7 +322,7 @@ class CLIPVisionModelWithProjection(_CLIPPretrained):
     """The image tower and the projection into the common space."""
 
     config_class = CLIPVisionConfig
-    load_families = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
+    key_mappings = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
     ignore_unexpected = _NO_TEXT
 
     def __init__(self, config: CLIPVisionConfig):

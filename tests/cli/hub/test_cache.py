@@ -124,7 +124,7 @@ def test_verify_finds_damage(filled, run):
     assert code == 1
     assert "acme/tiny (hf main): damaged" in output and "abc123: damaged" in output
     assert "acme/tiny (paddlenlp default): intact" in output and "acme/other (hf main): intact" in output
-    for problem in (f"{WEIGHTS}: its content has changed", "tokenizer/vocab.json: not there", "2 bytes, expected 347"):
+    for problem in (f"{WEIGHTS}: its content has changed", "tokenizer/vocab.json: missing", "2 bytes, expected 347"):
         assert problem in errors
     assert "abc123: program.json: its content has changed" in errors
     assert "what to do" in errors

@@ -92,7 +92,9 @@ def test_damaged_cache_is_not_repaired_offline(hub_of, folder, tmp_path, capsys,
     monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
     no_sockets()
     assert main(["download", "acme/tiny", "--to", str(tmp_path / "usb")]) == 1
-    assert "tokenizer/vocab.json: Nothing is fetched, since PPDIFFUSERS_OFFLINE is set." in capsys.readouterr().err
+    assert (
+        "tokenizer/vocab.json: The network is not used, because PPDIFFUSERS_OFFLINE is set." in capsys.readouterr().err
+    )
 
 
 def test_folder_with_other_files_is_not_changed(hub_of, folder, tmp_path, capsys):
@@ -105,7 +107,7 @@ def test_folder_with_other_files_is_not_changed(hub_of, folder, tmp_path, capsys
     assert "not empty" in capsys.readouterr().err
     assert main(["download", "acme/other", "--to", str(tmp_path / "other")]) == 0
     assert main(["download", "acme/tiny", "--to", str(tmp_path / "other")]) == 1
-    assert "holds another model" in capsys.readouterr().err
+    assert "has another model" in capsys.readouterr().err
     assert [path.name for path in mine.iterdir()] == ["diary.txt"]
 
 
