@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the tiny checkpoints are those of the tests
 
 import ppdiffusers  # noqa: E402
-from ppdiffusers.conversion.plan import import_class  # noqa: E402
+from ppdiffusers import registry  # noqa: E402
 from ppdiffusers.conversion.verify import measure_component  # noqa: E402
 from ppdiffusers.convert.model_index import parse_model_index  # noqa: E402
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion  # noqa: E402
@@ -60,7 +60,7 @@ def component_rows(title: str, folder: Path) -> Iterator[Row]:
 
 
 def _distance(class_name: str, folder: Path) -> tuple[float, float]:
-    measured = measure_component(class_name, import_class(class_name), folder, folder)
+    measured = measure_component(registry.components()[class_name], folder, folder)
     worst = max(measured.values(), key=lambda found: found.value)
     return worst.value, worst.tolerance
 

@@ -31,8 +31,8 @@ from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.hubs.local import component_folder
-from ppdiffusers.io.required_files import NeedPipeline
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import PipelineFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.pipelines.stages.device import move_layer, parse_device_and_dtype
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 from ppdiffusers.runtime.export import export_programs
@@ -157,7 +157,7 @@ class DiffusionPipeline(ConfigMixin):
             ConfigError: unknown or missing classes or components; all of them are listed.
             InputError: unknown arguments.
         """
-        source = take_source_options(kwargs)
+        source = pop_hub_options(kwargs)
         mode = _compile_mode(kwargs)
         options = _loading_options(kwargs)
         needs = cls._needs(kwargs, options)
@@ -188,19 +188,19 @@ class DiffusionPipeline(ConfigMixin):
             SourceError: no hub has the model with all required files.
             InputError: unknown arguments.
         """
-        source = take_source_options(kwargs)
+        source = pop_hub_options(kwargs)
         _compile_mode(kwargs)
         needs = cls._needs(kwargs, _loading_options(kwargs))
         return str(resolve_folder(pretrained_model_name, None, needs, source))
 
     @classmethod
-    def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> NeedPipeline:
+    def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
         """The files to download; invalid arguments are refused before that."""
         only = None
         if cls is not DiffusionPipeline:
             only, settings = cls.component_names()
             _refuse_unknown_arguments(cls, kwargs, (*only, *settings))
-        return NeedPipeline(only, tuple(kwargs), options["variant"], options["use_safetensors"])
+        return PipelineFiles(only, tuple(kwargs), options["variant"], options["use_safetensors"])
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -13,6 +15,7 @@ from ppdiffusers.schedulers.common.prediction import check_shapes, combine, down
 from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.updates import churn
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+from ppdiffusers.utils.dummy_inputs import normal
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
@@ -137,3 +140,17 @@ class KarrasVeScheduler(SchedulerMixin):
     ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
         prev, slope, x0 = downcast(prev, like), downcast(slope, like), downcast(x0, like)
         return KarrasVeOutput(prev, slope, x0) if return_dict else (prev, slope)
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        scheduler.set_timesteps(10)
+        sample, output, next_output = (tensor(normal(rng, 2, 3, 8, 8)) for _ in range(3))  # [B, C, H, W]
+        sigma, sigma_prev = scheduler.schedule[6], scheduler.schedule[5]
+        sample_hat, sigma_hat = scheduler.add_noise_to_input(sample, sigma, **noise)
+        step = scheduler.step(output, sigma_hat, sigma_prev, sample_hat)
+        corrected = scheduler.step_correct(
+            next_output, sigma_hat, sigma_prev, sample_hat, step.prev_sample, step.derivative
+        )
+        return {"schedule": scheduler.schedule, "stepped": step.prev_sample, "corrected": corrected.prev_sample}

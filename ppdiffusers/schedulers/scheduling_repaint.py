@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_ddim import ddim_variance
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.dummy_inputs import normal
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 RePaintSchedulerOutput = SchedulerOutput
@@ -130,6 +132,17 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
             InputError: always.
         """
         raise InputError("RePaint is for sampling only.", remedy="use DDPMScheduler.add_noise for training")
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        scheduler.set_timesteps(10, 2, 2)
+        sample, prediction, image = (tensor(normal(rng, 2, 3, 8, 8)) for _ in range(3))  # [B, C, H, W]
+        mask = tensor(rng.integers(0, 2, (2, 1, 8, 8)).astype(np.float32))  # [B, 1, H, W]
+        step = scheduler.step(prediction, scheduler.timesteps[0], sample, image, mask, **noise)
+        undone = scheduler.undo_step(step.prev_sample, scheduler.timesteps[1], **noise)
+        return {"timesteps": scheduler.timesteps, "prev_sample": step.prev_sample, "undone": undone}
 
 
 def _check_image_and_mask(original_image: paddle.Tensor, mask: paddle.Tensor, sample: paddle.Tensor) -> None:

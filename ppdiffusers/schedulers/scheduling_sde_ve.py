@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -17,6 +19,7 @@ from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.dummy_inputs import normal
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
@@ -164,3 +167,15 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         """
         self._require_timesteps()
         return np.asarray(self.timesteps)
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        scheduler.set_timesteps(10)
+        scheduler.set_sigmas(10)
+        sample, score = (tensor(normal(rng, 2, 3, 8, 8)) for _ in range(2))  # [B, C, H, W]
+        predicted = scheduler.step_pred(score, scheduler.timesteps[3], sample, **noise).prev_sample
+        corrected = scheduler.step_correct(score, sample, **noise).prev_sample
+        noise_levels = {"timesteps": scheduler.timesteps, "sigmas": scheduler.sigmas}
+        return {**noise_levels, "predicted": predicted, "corrected": corrected}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import paddle
 
@@ -10,6 +13,7 @@ from ppdiffusers.schedulers.common.noise_schedule import linspace, per_sample, t
 from ppdiffusers.schedulers.common.prediction import check_shapes, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+from ppdiffusers.utils.dummy_inputs import normal
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
@@ -61,3 +65,13 @@ class ScoreSdeVpScheduler(SchedulerMixin):
         mean = upcast(x) * keep + upcast(score) * push
         noise = upcast(randn_tensor(x.shape, generator=generator, dtype=x.dtype))
         return downcast(mean + noise * spread, x), downcast(mean, x)
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        scheduler.set_timesteps(10)
+        sample, score = (tensor(normal(rng, 2, 3, 8, 8)) for _ in range(2))  # [B, C, H, W]
+        times = tensor(np.full(2, 0.7, dtype=np.float32))  # [B]
+        sample, mean = scheduler.step_pred(score, sample, times, **noise)
+        return {"timesteps": scheduler.timesteps, "sample": sample, "mean": mean}

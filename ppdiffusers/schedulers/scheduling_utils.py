@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import paddle
 
 from ppdiffusers import registry
@@ -14,8 +15,9 @@ from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
-from ppdiffusers.io.resolve import take_source_options
+from ppdiffusers.io.resolve import pop_hub_options
 from ppdiffusers.schedulers.common.types import Timestep
+from ppdiffusers.utils.dummy_inputs import normal
 
 SchedulerT = TypeVar("SchedulerT", bound="SchedulerMixin")
 
@@ -66,7 +68,7 @@ class SchedulerMixin(ConfigMixin):
                 `local_files_only`. With `return_unused_kwargs=True` the result is a tuple of the scheduler and the
                 values that it does not use.
         """
-        options = take_source_options(kwargs)
+        options = pop_hub_options(kwargs)
         config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder, options)
         return cls.from_config(config, **kwargs)
 
@@ -120,6 +122,27 @@ class SchedulerMixin(ConfigMixin):
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Run a scheduler of either framework on random inputs; returns tensors by name.
+
+        Args:
+            scheduler: ours or diffusers'.
+            rng: source of the inputs.
+            tensor: turns an array into a tensor of the scheduler's framework.
+            noise: keyword arguments that fix the scheduler's own random numbers, such as `generator`.
+        """
+        scheduler.set_timesteps(10)
+        learned = str(scheduler.config.get("variance_type")).startswith("learned")  # the network predicts variance too
+        sample, prediction = (tensor(normal(rng, 2, channels, 8, 8)) for channels in (4, 8 if learned else 4))
+        # diffusers' flow matching schedulers have no scale_model_input: the network reads the sample itself
+        scale = getattr(scheduler, "scale_model_input", lambda sample, timestep: sample)
+        scaled = scale(sample, scheduler.timesteps[0])
+        step = scheduler.step(prediction, scheduler.timesteps[0], sample, **noise)
+        return {"timesteps": scheduler.timesteps, "scaled": scaled, "prev_sample": step.prev_sample}
 
 
 def _exchangeable_classes() -> list[type[SchedulerMixin]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -13,6 +16,7 @@ from ppdiffusers.schedulers.common.spacing import check_num_steps, training_time
 from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.dummy_inputs import normal
 from ppdiffusers.utils.torch_utils import Generator, rand_tensor
 
 VQDiffusionSchedulerOutput = SchedulerOutput
@@ -129,6 +133,18 @@ class VQDiffusionScheduler(SchedulerMixin):
         a, b, c = (float(p[t]) for p in (self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct))
         masked = paddle.full([q.shape[0], 1, q.shape[2]], c, dtype=q.dtype)
         return paddle.concat([_log_add(q + a, b), masked], axis=1)
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        scheduler.set_timesteps(10)
+        codes = scheduler.config["num_vec_classes"] - 1  # without the mask
+        scores = normal(rng, 2, codes, 9)
+        log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))  # [B, codes, N]
+        x_t = rng.integers(0, codes + 1, (2, 9))  # [B, N]
+        posterior = scheduler.q_posterior(tensor(log_p), tensor(x_t), scheduler.timesteps[0])
+        return {"timesteps": scheduler.timesteps, "log_p": posterior}
 
 
 def _log_add(log_p: paddle.Tensor, log_q: float) -> paddle.Tensor:

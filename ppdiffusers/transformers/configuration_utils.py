@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.required_files import NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,8 +44,8 @@ class PretrainedConfig:
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **overrides: Any) -> Self:
         """Load config.json from a folder or a hub repository; `overrides` replace its values."""
-        options = take_source_options(overrides)
-        folder = resolve_folder(name_or_path, subfolder, NeedFiles((cls.config_name,)), options)
+        options = pop_hub_options(overrides)
+        folder = resolve_folder(name_or_path, subfolder, NamedFiles((cls.config_name,)), options)
         return cls.from_dict(read_json(Path(folder) / cls.config_name), **overrides)
 
     def get(self, key: str, default: Any = None) -> Any:

@@ -14,8 +14,8 @@ from PIL import Image
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.required_files import NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.transformers.tokenization_utils import BatchEncoding
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class ImageProcessor:
             subfolder: folder of the image processor in it.
             kwargs: settings that override those of the file, and hub options such as `source` and `revision`.
         """
-        options = take_source_options(kwargs)
-        folder = resolve_folder(name_or_path, subfolder, NeedFiles((cls.config_file,)), options)
+        options = pop_hub_options(kwargs)
+        folder = resolve_folder(name_or_path, subfolder, NamedFiles((cls.config_file,)), options)
         settings = read_json(folder / cls.config_file)
         return cls(**{**settings, **kwargs})
 

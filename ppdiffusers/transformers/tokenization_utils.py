@@ -15,8 +15,8 @@ from tokenizers import AddedToken
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ class PretrainedTokenizer:
         Raises:
             ConfigError: the files are missing or damaged.
         """
-        options = take_source_options(kwargs)
-        folder = resolve_folder(name_or_path, subfolder, NeedFiles(TOKENIZER_FILES, VOCABULARIES), options)
+        options = pop_hub_options(kwargs)
+        folder = resolve_folder(name_or_path, subfolder, NamedFiles(TOKENIZER_FILES, VOCABULARIES), options)
         present = [names for names in cls.vocabulary_files if all((folder / n).is_file() for n in names.values())]
         if not present:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Loggers under the name `ppdiffusers`, and how much they say."""
+"""Loggers of ppdiffusers and their verbosity."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = logging.DEBUG, logging.INFO, logging.WAR
 
 
 def get_logger(name: str | None = None) -> logging.Logger:
-    """The logger of a module (give `__name__`), or the library's own."""
+    """Return the logger of a module (pass `__name__`), or that of the library."""
     if name is None or name == "ppdiffusers":
         return logging.getLogger("ppdiffusers")
     return logging.getLogger(name if name.startswith("ppdiffusers.") else f"ppdiffusers.{name}")
 
 
 def get_verbosity() -> int:
-    """The level below which the library is silent."""
+    """Return the level below which the library logs nothing."""
     return get_logger().getEffectiveLevel()
 
 
 def set_verbosity(level: int) -> None:
-    """Say messages of `level` and above, such as `logging.INFO`."""
+    """Log messages of `level` and above, such as `logging.INFO`."""
     get_logger().setLevel(level)
 
 

@@ -1,4 +1,4 @@
-"""Pictures side by side."""
+"""Grids of images."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ppdiffusers.core.errors import InputError
 
 
 def make_image_grid(images: Sequence[Image.Image], rows: int, cols: int, resize: int | None = None) -> Image.Image:
-    """One picture of `rows` x `cols` pictures, filled row by row.
+    """Make one image of `rows` x `cols` images, filled row by row.
 
     Args:
-        images: exactly rows * cols pictures; each cell has the size of the first one.
-        rows: how many rows.
-        cols: how many columns.
-        resize: width and height in pixels that every picture is brought to first.
+        images: exactly rows * cols images; each cell has the size of the first one.
+        rows: number of rows.
+        cols: number of columns.
+        resize: width and height in pixels to which every image is resized first.
 
     Raises:
-        InputError: there are more or fewer pictures than cells.
+        InputError: the number of images is not rows * cols.
     """
     if len(images) != rows * cols or not images:
         raise InputError(
-            "The pictures do not fill the grid.",
-            where=f"{len(images)} pictures, {rows} rows, {cols} columns",
-            expected=f"{rows * cols} pictures",
+            "The images do not fill the grid.",
+            where=f"{len(images)} images, {rows} rows, {cols} columns",
+            expected=f"{rows * cols} images",
         )
     if resize is not None:
         images = [image.resize((resize, resize)) for image in images]

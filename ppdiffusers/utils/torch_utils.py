@@ -1,9 +1,9 @@
-"""Noise as Paddle tensors, from every kind of generator a pipeline accepts."""
+"""Random tensors from every kind of generator that a pipeline accepts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import paddle
@@ -15,22 +15,27 @@ from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
 from ppdiffusers.utils.dtypes import as_dtype_name
 
-# Everything that random numbers can be drawn from; None is Paddle's global stream, a list has one per sample.
-SingleGenerator = int | TorchGenerator | RecordedNoise | PaddleGenerator | None
-Generator = SingleGenerator | Sequence[SingleGenerator]
+# What a pipeline accepts as `generator`; integers are seeds.
+SingleGenerator: TypeAlias = "int | np.integer | TorchGenerator | RecordedNoise | PaddleGenerator | None"
+Generator: TypeAlias = "SingleGenerator | list[SingleGenerator] | tuple[SingleGenerator, ...]"
+_Prepared: TypeAlias = "TorchGenerator | RecordedNoise | PaddleGenerator | None"
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
 
 
-def as_generator(generator: Any) -> Any:
-    """`generator` with every integer seed turned into a `TorchGenerator` on the CPU.
+def as_generator(generator: Generator) -> _Prepared | list[_Prepared]:
+    """Replace integer seeds in `generator` with a `TorchGenerator` on the CPU.
 
-    A pipeline calls this once, before its first draw: an integer handed to each draw would start its stream anew.
+    A pipeline calls this once, before it draws random numbers: with an integer, every draw would restart the stream.
 
     Raises:
-        InputError: it is, or holds, something that is no generator.
+        InputError: `generator`, or one of its elements, is not a generator.
     """
     if isinstance(generator, list | tuple):
-        return [as_generator(one) for one in generator]
+        return [_as_one_generator(one) for one in generator]
+    return _as_one_generator(generator)
+
+
+def _as_one_generator(generator: SingleGenerator) -> _Prepared:
     if isinstance(generator, int | np.integer) and not isinstance(generator, bool):
         return TorchGenerator(int(generator))
     if generator is None or isinstance(generator, TorchGenerator | RecordedNoise | PaddleGenerator):
@@ -44,72 +49,77 @@ def as_generator(generator: Any) -> Any:
 
 
 def randn_tensor(
-    shape: Sequence[int], generator: Generator = None, dtype: Any = None, *, device: Any = None, layout: Any = None
+    shape: Sequence[int],
+    generator: Generator = None,
+    dtype: object = None,
+    *,
+    device: object = None,
+    layout: object = None,
 ) -> paddle.Tensor:
-    """Standard normal noise, [*shape], on Paddle's current device.
+    """Draw standard normal noise, [*shape], on Paddle's current device.
 
     Args:
-        shape: of the result; with a list of generators its first size is the number of images.
+        shape: of the result; with a list of generators, its first size is the number of images.
         generator: None for Paddle's global stream (`paddle.seed`), an integer for the torch CPU stream of that seed,
             a `TorchGenerator`, a `paddle.Generator`, a `RecordedNoise`, or a list with one of them for each image.
-        dtype: of the result, float32 by default. torch draws float16, bfloat16 and float64 differently from float32,
-            and so do we: same seed and same dtype give the same numbers.
-        device, layout: taken for the sake of calls written for diffusers, and not looked at: a result follows
-            `paddle.set_device`, whatever device the generator's stream is of.
+        dtype: of the result, float32 by default. As in torch, float16, bfloat16 and float64 have other streams than
+            float32: the same seed and dtype give the same numbers.
+        device, layout: accepted for compatibility with diffusers and ignored: the device of the result is that of
+            `paddle.set_device`, for generators of every device.
 
     Raises:
-        InputError: the list is not as long as the batch, or `generator` is of no known kind.
+        InputError: the length of the list is not the batch size, or `generator` is of an unknown type.
     """
     return _draw("randn", shape, generator, dtype)
 
 
-def rand_tensor(shape: Sequence[int], generator: Generator = None, dtype: Any = None) -> paddle.Tensor:
-    """Uniform noise in [0, 1), [*shape]; the arguments are those of `randn_tensor`."""
+def rand_tensor(shape: Sequence[int], generator: Generator = None, dtype: object = None) -> paddle.Tensor:
+    """Draw uniform noise in [0, 1), [*shape]; the arguments are those of `randn_tensor`."""
     return _draw("rand", shape, generator, dtype)
 
 
-def _floating(dtype: Any) -> str:
+def _floating(dtype: object) -> str:
     name = as_dtype_name(dtype)
     if name not in FLOATING:
-        raise InputError("Noise has a floating dtype.", where=f"{dtype=}", expected=", ".join(FLOATING))
+        raise InputError("The dtype of noise must be floating.", where=f"{dtype=}", expected=", ".join(FLOATING))
     return name
 
 
-def _draw(kind: str, shape: Sequence[int], generator: Any, dtype: Any) -> paddle.Tensor:
+def _draw(kind: str, shape: Sequence[int], generator: Generator, dtype: object) -> paddle.Tensor:
     shape = as_shape(shape)
     dtype = "float32" if dtype is None else _floating(dtype)
-    generator = as_generator(generator)
-    if not isinstance(generator, list):
-        return _draw_one(kind, shape, generator, dtype)
-    if len(generator) == 1:
-        return _draw_one(kind, shape, generator[0], dtype)
-    if not shape or len(generator) != shape[0]:
+    prepared = as_generator(generator)
+    if not isinstance(prepared, list):
+        return _draw_one(kind, shape, prepared, dtype)
+    if len(prepared) == 1:
+        return _draw_one(kind, shape, prepared[0], dtype)
+    if not shape or len(prepared) != shape[0]:
         raise InputError(
-            f"{len(generator)} generators were given for noise of shape {shape}.",
+            f"{len(prepared)} generators were passed for noise of shape {shape}.",
             where="generator",
             expected=f"one generator for each of the {shape[0] if shape else 0} images, or a single one for all",
         )
-    return paddle.concat([_draw_one(kind, (1, *shape[1:]), one, dtype) for one in generator])
+    return paddle.concat([_draw_one(kind, (1, *shape[1:]), one, dtype) for one in prepared])
 
 
-def _draw_one(kind: str, shape: tuple[int, ...], generator: Any, dtype: str) -> paddle.Tensor:
+def _draw_one(kind: str, shape: tuple[int, ...], generator: _Prepared, dtype: str) -> paddle.Tensor:
     if isinstance(generator, TorchGenerator | RecordedNoise):
-        return paddle.to_tensor(getattr(generator, kind)(shape, dtype), dtype=dtype)
+        return paddle.to_tensor(getattr(generator, kind)(shape, dtype), dtype=getattr(paddle, dtype))
     if generator is None:
         return _paddle_draw(kind, shape, dtype)
     return _with_paddle_generator(generator, lambda: _paddle_draw(kind, shape, dtype))
 
 
 def _paddle_draw(kind: str, shape: tuple[int, ...], dtype: str) -> paddle.Tensor:
-    """From Paddle's default generator; 16-bit noise is float32 noise, rounded."""
+    """Draw from Paddle's default generator; 16-bit noise is rounded float32 noise."""
     drawn = getattr(paddle, kind)(shape, dtype="float64" if dtype == "float64" else "float32")
     return drawn.astype(dtype)
 
 
-def _with_paddle_generator(generator: PaddleGenerator, draw: Any) -> paddle.Tensor:
-    """Run `draw` on the stream of `generator`, which advances; the default stream is left as it was.
+def _with_paddle_generator(generator: PaddleGenerator, draw: Callable[[], paddle.Tensor]) -> paddle.Tensor:
+    """Run `draw` on the stream of `generator`, which advances; the default stream does not change.
 
-    Paddle's random kernels know the default generator only, so the two exchange their states meanwhile.
+    Paddle's random kernels use the default generator only, so that the two exchange their states for the call.
     """
     place = paddle.framework._current_expected_place()
     default = (

@@ -1,4 +1,4 @@
-"""Convert a diffusers folder (PyTorch weights) for Paddle. PyTorch is not needed, except for `--verify`."""
+"""Convert a diffusers folder (PyTorch weights) to Paddle. PyTorch is only needed for `--verify`."""
 
 import sys
 

@@ -10,8 +10,8 @@ import torch
 from ppdiffusers import AutoencoderKL, TorchGenerator
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages import images
-from ppdiffusers.pipelines.stages.images import encode_image, first_image_latents, repeat_to
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.images import encode_image, first_image_latents, repeat_to
 from tests.pipelines.support import generators
 from tests.support.checkpoints import tiny_vae
 from tests.support.parity import assert_close, noise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
@@ -15,6 +17,7 @@ from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.factory import check_block_types, known_block_types
 from ppdiffusers.models.modeling_outputs import AutoencoderKLOutput, DecoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 TensorFunction = Callable[[paddle.Tensor], paddle.Tensor]
 
@@ -162,6 +165,19 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin):
                     row[j] = _blend(row[j - 1], row[j], extent, axis=3)
             blended_rows.append(paddle.concat([tile[:, :, :keep, :keep] for tile in row], axis=3))
         return paddle.concat(blended_rows, axis=2)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        size = 2 ** (len(self.config.block_out_channels) + 1)
+        return {
+            "image": normal(rng, BATCH, self.config.in_channels, size, size),  # [B, C, H, W]
+            "latents": normal(rng, BATCH, self.config.latent_channels, 4, 4),  # [B, latent C, h, w]
+        }
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        posterior = network.encode(inputs["image"]).latent_dist
+        decoded = network.decode(inputs["latents"]).sample
+        return {"mean": posterior.mean, "logvar": posterior.logvar, "decoded": decoded}
 
 
 def _blend(before: paddle.Tensor, after: paddle.Tensor, extent: int, axis: int) -> paddle.Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -14,6 +17,7 @@ from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.factory import check_block_types, known_block_types
 from ppdiffusers.models.modeling_outputs import DecoderOutput, VQEncoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 
 class VectorQuantizer(nn.Layer):
@@ -162,3 +166,18 @@ class VQModel(LatentSpaceMixin, ModelMixin):
     def forward(self, sample: paddle.Tensor, return_dict: bool = True) -> DecoderOutput | tuple:
         """Encode, quantize and decode."""
         return self.decode(self.encode(sample).latents, return_dict=return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        size = 2 ** (len(self.config.block_out_channels) + 1)
+        return {
+            "image": normal(rng, BATCH, self.config.in_channels, size, size),  # [B, C, H, W]
+            "codes": rng.integers(0, self.config.num_vq_embeddings, BATCH * 16).reshape(BATCH, 4, 4),  # [B, h, w]
+        }
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        """Decode entries of the codebook: rounding other latents to an entry may differ between frameworks."""
+        width = network.config["vq_embed_dim"] or network.config["latent_channels"]
+        codes = inputs["codes"]
+        latents = network.quantize.get_codebook_entry(codes.flatten(), (*codes.shape, width))  # [B, width, h, w]
+        return {"latents": network.encode(inputs["image"]).latents, "decoded": network.decode(latents).sample}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -37,6 +39,17 @@ from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
+from ppdiffusers.models.unets.layerwise import layer_inputs, layer_outputs
+from ppdiffusers.utils.dummy_inputs import (
+    BATCH,
+    DummyInputs,
+    make_class_labels,
+    normal,
+    prompt_embeddings,
+    small_size,
+    tensor_fields,
+    unet_timestep,
+)
 
 # Supported values of configuration keys.
 _SUPPORTED = {
@@ -469,3 +482,32 @@ class UNet2DConditionModel(ModelMixin):
             added = paddle.concat([text_embeds, time_embeds.astype(text_embeds.dtype)], axis=-1)
             emb = emb + self.add_embedding(added.astype(emb.dtype))
         return emb if self.time_embed_act is None else self.time_embed_act(emb)
+
+    # -- verification -------------------------------------------------------------------------------------------
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        config = self.config
+        if config.dual_cross_attention:
+            return layer_inputs(self, rng)
+        size = small_size(config.sample_size, len(config.block_out_channels))
+        inputs: DummyInputs = {
+            "sample": normal(rng, BATCH, config.in_channels, size, size),  # [B, C, H, W]
+            "timestep": unet_timestep(config),
+            "encoder_hidden_states": prompt_embeddings(config.encoder_hid_dim or config.cross_attention_dim, rng),
+        }
+        labels = make_class_labels(config, rng)
+        if labels is not None:
+            inputs["class_labels"] = labels
+        if config.time_cond_proj_dim:
+            inputs["timestep_cond"] = normal(rng, BATCH, config.time_cond_proj_dim)
+        if config.addition_embed_type == "text_time":
+            pooled_width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            inputs["added_cond_kwargs"] = {
+                "text_embeds": normal(rng, BATCH, pooled_width),
+                "time_ids": rng.integers(0, 1024, (BATCH, 6)).astype(np.float32),
+            }
+        return inputs
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        return tensor_fields(network(**inputs)) if "sample" in inputs else layer_outputs(network, inputs)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.transformers import PretrainedModel, XLMRobertaConfig, XLMRobertaModel
+from ppdiffusers.utils.dummy_inputs import DummyInputs, padded_token_ids
 
 
 @dataclass
@@ -42,7 +44,7 @@ class RobertaSeriesModelWithTransformation(PretrainedModel):
     """
 
     config_class = RobertaSeriesConfig
-    load_families = ("old_roberta",)
+    key_mappings = ("old_roberta",)
     ignore_unexpected = (*XLMRobertaModel.ignore_unexpected, r"logit_scale$")
     ignore_missing = (r"^roberta\.pooler\.",)  # no picture depends on it
 
@@ -85,3 +87,6 @@ class RobertaSeriesModelWithTransformation(PretrainedModel):
             projection = self.transformation(tower.last_hidden_state)
         output = TransformationModelOutput(projection, tower.last_hidden_state, tower.hidden_states, tower.attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return padded_token_ids(self.config, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -14,6 +15,7 @@ from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 from ppdiffusers.transformers.layers import get_activation, mask_to_bias, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import PretrainedModel
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs
 
 
 class LDMBertConfig(PretrainedConfig):
@@ -151,3 +153,7 @@ class LDMBertModel(PretrainedModel):
         attentions = self._requests(output_attentions, "output_attentions")
         output = self.model(input_ids.astype("int64"), attention_mask, attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        shape = (BATCH, self.config.max_position_embeddings)
+        return {"input_ids": rng.integers(0, self.config.vocab_size, shape)}  # [B, S]

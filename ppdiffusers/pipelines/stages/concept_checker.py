@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.transformers import CLIPConfig, CLIPVisionModel, PretrainedModel
+from ppdiffusers.utils.dummy_inputs import DummyInputs, pixel_values
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -66,6 +69,17 @@ class ConceptChecker(PretrainedModel):
             paddle.matmul(embeds, F.normalize(concepts), transpose_y=True)
             for concepts in (self.special_care_embeds, self.concept_embeds)
         )
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"clip_input": pixel_values(self.config.vision_config, rng)}  # [B, 3, H, W]
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        """Compare what the flags are computed from: flags themselves hide small differences."""
+        pooled = network.vision_model(inputs["clip_input"])[1]  # [B, D]
+        names = ("concept_embeds", "special_care_embeds", "concept_embeds_weights", "special_care_embeds_weights")
+        tables = {name: getattr(network, name) for name in names}
+        return {"image_embeds": network.visual_projection(pooled), **tables}
 
 
 def _above(cosines: paddle.Tensor, thresholds: paddle.Tensor) -> np.ndarray:

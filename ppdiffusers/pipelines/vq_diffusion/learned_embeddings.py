@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dummy_inputs import DummyInputs
 
 
 class LearnedClassifierFreeSamplingEmbeddings(ModelMixin):
@@ -31,3 +35,11 @@ class LearnedClassifierFreeSamplingEmbeddings(ModelMixin):
     def forward(self, batch_size: int) -> paddle.Tensor:
         """Repeat the embeddings for each prompt: [batch_size, length, hidden_size]."""
         return self.embeddings.unsqueeze(0).tile([batch_size, 1, 1])
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {}
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        """Compare the table itself: diffusers' module has no call."""
+        return {"embeddings": network.embeddings}

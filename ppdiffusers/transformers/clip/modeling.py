@@ -15,6 +15,7 @@ from ppdiffusers.transformers.clip.configuration import CLIPConfig, CLIPTextConf
 from ppdiffusers.transformers.layers import check_heads, get_activation, mask_to_bias, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import BaseModelOutputWithPooling, PretrainedModel
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import DummyInputs, clip_token_ids, pixel_values
 
 
 @dataclass
@@ -244,7 +245,7 @@ class CLIPTextModel(_CLIPPretrained):
     """CLIP's text encoder."""
 
     config_class = CLIPTextConfig
-    load_families = ("clip_text_unprefixed", "paddlenlp_clip_text")
+    key_mappings = ("clip_text_unprefixed", "paddlenlp_clip_text")
     ignore_unexpected = (*_NO_VISION, r"^text_projection(\.weight)?$")
 
     def __init__(self, config: CLIPTextConfig):
@@ -268,12 +269,15 @@ class CLIPTextModel(_CLIPPretrained):
         output = self.text_model(input_ids, attention_mask, position_ids, attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
 
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"input_ids": clip_token_ids(self.config, rng)}
+
 
 class CLIPTextModelWithProjection(_CLIPPretrained):
     """CLIP's text encoder with its projection into the joint embedding space."""
 
     config_class = CLIPTextConfig
-    load_families = ("clip_text_unprefixed", "paddlenlp_clip_text")
+    key_mappings = ("clip_text_unprefixed", "paddlenlp_clip_text")
     ignore_unexpected = _NO_VISION
 
     def __init__(self, config: CLIPTextConfig):
@@ -300,12 +304,15 @@ class CLIPTextModelWithProjection(_CLIPPretrained):
         output = CLIPTextModelOutput(text_embeds, encoded.last_hidden_state, encoded.hidden_states, encoded.attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
 
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"input_ids": clip_token_ids(self.config, rng)}
+
 
 class CLIPVisionModel(_CLIPPretrained):
     """CLIP's vision encoder."""
 
     config_class = CLIPVisionConfig
-    load_families = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
+    key_mappings = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
     ignore_unexpected = (*_NO_TEXT, r"^visual_projection\.weight$", r"^vision_projection$")
 
     def __init__(self, config: CLIPVisionConfig):
@@ -326,12 +333,15 @@ class CLIPVisionModel(_CLIPPretrained):
         output = self.vision_model(pixel_values, self._requests(output_attentions, "output_attentions"))
         return self._output(output, output_attentions, output_hidden_states, return_dict)
 
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"pixel_values": pixel_values(self.config, rng)}
+
 
 class CLIPVisionModelWithProjection(_CLIPPretrained):
     """CLIP's vision encoder with its projection into the joint embedding space."""
 
     config_class = CLIPVisionConfig
-    load_families = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
+    key_mappings = ("clip_vision_unprefixed", "paddlenlp_clip_vision")
     ignore_unexpected = _NO_TEXT
 
     def __init__(self, config: CLIPVisionConfig):
@@ -356,6 +366,9 @@ class CLIPVisionModelWithProjection(_CLIPPretrained):
             image_embeds, encoded.last_hidden_state, encoded.hidden_states, encoded.attentions
         )
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"pixel_values": pixel_values(self.config, rng)}
 
 
 class CLIPModel(_CLIPPretrained):
@@ -404,3 +417,9 @@ class CLIPModel(_CLIPPretrained):
         )  # [B_text, B_image]
         output = CLIPOutput(logits.t(), logits, text_embeds, image_embeds, text, image)
         return output.to_tuple() if return_dict is False else output
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {
+            "input_ids": clip_token_ids(self.config.text_config, rng),
+            "pixel_values": pixel_values(self.config.vision_config, rng),
+        }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -18,6 +19,7 @@ from ppdiffusers.transformers.dpt.configuration import DPTConfig
 from ppdiffusers.transformers.layers import check_heads, get_activation, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import PretrainedModel
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import DummyInputs, pixel_values
 
 
 @dataclass
@@ -414,6 +416,15 @@ class DPTForDepthEstimation(PretrainedModel):
         if not fits or any(pixels % patch for pixels in shape[2:]):
             size = f"{config.image_size}, {config.image_size}" if config.is_hybrid else f"multiples of {patch}"
             raise InputError(f"pixel_values has shape {shape}.", expected=f"[batch, {config.num_channels}, {size}]")
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return {"pixel_values": pixel_values(self.config, rng)}
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        """Compare hidden states too: with random weights the last ReLU may return nothing but zeros."""
+        output = network(**inputs, output_hidden_states=True)
+        return {"hidden_states": output.hidden_states[-1], "predicted_depth": output.predicted_depth}
 
 
 def _check_config(config: DPTConfig) -> None:

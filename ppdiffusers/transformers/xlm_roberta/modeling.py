@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -11,6 +12,7 @@ from ppdiffusers.transformers.layers import check_heads, get_activation, mask_to
 from ppdiffusers.transformers.modeling_utils import BaseModelOutputWithPooling, PretrainedModel
 from ppdiffusers.transformers.xlm_roberta.configuration import XLMRobertaConfig
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import DummyInputs, padded_token_ids
 
 
 class XLMRobertaEmbeddings(nn.Layer):
@@ -185,3 +187,6 @@ class XLMRobertaModel(PretrainedModel):
         states, attentions = self.encoder(x, bias, self._requests(output_attentions, "output_attentions"))
         output = BaseModelOutputWithPooling(states[-1], self.pooler(states[-1]), states, attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return padded_token_ids(self.config, rng)

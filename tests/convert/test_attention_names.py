@@ -1,4 +1,4 @@
-"""Checkpoints as diffusers wrote them before 0.14, made from today's by renaming, load with the same values."""
+"""Checkpoints of diffusers before 0.14, made from current ones by renaming, load with the same values."""
 
 import diffusers
 import numpy as np

@@ -1,4 +1,4 @@
-"""Name tables against the libraries whose names they are: transformers' own state dicts, live."""
+"""Key mappings against the state dicts of transformers and diffusers."""
 
 import pkgutil
 
@@ -11,8 +11,8 @@ from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import
 )
 
 from ppdiffusers.convert import names
-from ppdiffusers.convert.apply import apply_families, apply_rules, load_family
-from ppdiffusers.convert.rules import Family, inverse
+from ppdiffusers.convert.apply import apply_key_mappings, apply_rules, load_key_mapping
+from ppdiffusers.convert.rules import KeyMapping, inverse
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 
@@ -39,11 +39,11 @@ def clip_keys(model: type, config) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - CONFIGURED))
-def test_every_file_is_a_family(name):
-    family = load_family(name)
-    assert isinstance(family, Family)
-    assert family.present
-    assert family.rules
+def test_every_file_has_a_key_mapping(name):
+    mapping = load_key_mapping(name)
+    assert isinstance(mapping, KeyMapping)
+    assert mapping.present
+    assert mapping.rules
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_every_file_is_a_family(name):
 def test_names_of_transformers_5(name, model, config, prefix):
     keys = clip_keys(model, config)
     source = checkpoint(key.removeprefix(prefix) for key in keys)
-    result = apply_families([name], source)
+    result = apply_key_mappings([name], source)
     assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
-    # names that are right already are left alone
-    assert list(apply_families([name], checkpoint(keys))) == keys
+    # our own names stay
+    assert list(apply_key_mappings([name], checkpoint(keys))) == keys
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_names_of_transformers_5(name, model, config, prefix):
 )
 def test_names_of_paddlenlp_go_both_ways(name, model, config):
     keys = clip_keys(model, config)
-    family = load_family(name)
-    foreign = apply_rules(inverse(family.rules), checkpoint(keys))
+    mapping = load_key_mapping(name)
+    foreign = apply_rules(inverse(mapping.rules), checkpoint(keys))
     assert len(foreign) == len(keys)
     assert not set(foreign) & set(keys)  # every name differs
     assert {segment for key in foreign for segment in key.split(".") if not segment.isdigit()} <= {
@@ -84,20 +84,20 @@ def test_names_of_paddlenlp_go_both_ways(name, model, config):
         *("transformer", "layers", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "linear1", "linear2"),
         *("norm1", "norm2", "ln_pre", "ln_post", "ln_final", "weight", "bias", "text_projection", "vision_projection"),
     }
-    result = apply_families([name], foreign)
+    result = apply_key_mappings([name], foreign)
     assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
 
 
 def test_names_of_roberta_in_paddlenlp():
-    """Those of real models are compared in tests/paddlenlp_env."""
+    """tests/paddlenlp_env compares the names of real models."""
     config = RobertaSeriesConfig(vocab_size=11, hidden_size=8, num_attention_heads=2, num_hidden_layers=2)
     keys = list(RobertaSeriesModelWithTransformation(config).state_dict())
-    foreign = apply_rules(inverse(load_family("old_roberta").rules), checkpoint(keys))
+    foreign = apply_rules(inverse(load_key_mapping("old_roberta").rules), checkpoint(keys))
     same = {"word_embeddings", "position_embeddings", "token_type_embeddings", "pooler", "transformation"}
     assert all(same & set(key.split(".")) for key in set(foreign) & set(keys))
-    result = apply_families(["old_roberta"], foreign)
+    result = apply_key_mappings(["old_roberta"], foreign)
     assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
-    assert list(apply_families(["old_roberta"], checkpoint(keys))) == keys
+    assert list(apply_key_mappings(["old_roberta"], checkpoint(keys))) == keys
 
 
 @pytest.mark.parametrize("name", ["safety_checker_unprefixed", "paddlenlp_safety_checker"])
@@ -109,23 +109,23 @@ def test_safety_checker(name):
     if name == "safety_checker_unprefixed":
         source = checkpoint(key.replace("vision_model.vision_model.", "vision_model.") for key in keys)
     else:
-        source = apply_rules(inverse(load_family(name).rules), checkpoint(keys))
+        source = apply_rules(inverse(load_key_mapping(name).rules), checkpoint(keys))
     assert set(source) != set(keys)
-    result = apply_families(["safety_checker_unprefixed", "paddlenlp_safety_checker"], source)
+    result = apply_key_mappings(["safety_checker_unprefixed", "paddlenlp_safety_checker"], source)
     assert {key: tensor.read()[0] for key, tensor in result.items()} == {key: n for n, key in enumerate(keys)}
-    untouched = apply_families(["safety_checker_unprefixed", "paddlenlp_safety_checker"], checkpoint(keys))
+    untouched = apply_key_mappings(["safety_checker_unprefixed", "paddlenlp_safety_checker"], checkpoint(keys))
     assert list(untouched) == keys
 
 
-def test_a_family_that_is_half_there_is_an_error():
+def test_an_incomplete_checkpoint_is_an_error():
     keys = ["text_model.token_embedding.weight", "text_model.ln_final.weight", "text_model.ln_final.bias"]
     with pytest.raises(ConversionError, match="positional_embedding"):
-        apply_families(["paddlenlp_clip_text"], checkpoint(keys), where="file")
+        apply_key_mappings(["paddlenlp_clip_text"], checkpoint(keys), where="file")
 
 
 def test_old_attention():
     block = "decoder.mid_block.attentions.0"
     source = checkpoint(f"{block}.{name}.weight" for name in ("query", "key", "value", "proj_attn", "group_norm"))
-    assert set(apply_families(["old_attention"], source)) == {
+    assert set(apply_key_mappings(["old_attention"], source)) == {
         f"{block}.{name}.weight" for name in ("to_q", "to_k", "to_v", "to_out.0", "group_norm")
     }
