@@ -189,11 +189,6 @@ def _without_ones(tensor: LazyTensor, ones: int) -> LazyTensor | None:
     return tensor.reshaped(kept) if last == (1,) * ones else None
 
 
-def _with_ones(tensor: LazyTensor, ones: int) -> LazyTensor:
-    """Append `ones` axes of length one; none if it is negative."""
-    return tensor.reshaped((*tensor.shape, *(1,) * ones)) if ones > 0 else tensor
-
-
 def _read_part(tensor: LazyTensor, grouped: tuple[int, ...], index: tuple, shape: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(tensor.read().reshape(grouped)[index]).reshape(shape)
 
