@@ -182,11 +182,8 @@ def _load_torch_model(cls: Any, folder: Path, dtype: str | None, variant: str | 
 def _load_paddle_model(
     cls: type[PretrainedMixin], folder: Path, dtype: str | None, variant: str | None
 ) -> PretrainedMixin:
-    model = cls.from_pretrained(folder, variant=variant, paddle_dtype="float32")
-    if dtype is not None:
-        model = model.to(dtype=dtype).to(dtype="float32")
-    model.eval()
-    return model
+    model = cls.from_pretrained(folder, variant=variant, paddle_dtype="float32")  # in eval mode
+    return model if dtype is None else model.to(dtype=dtype).to(dtype="float32")
 
 
 def _as_array(value: Any) -> np.ndarray:
