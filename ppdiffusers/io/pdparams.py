@@ -15,7 +15,7 @@ from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.core.tensors import STORAGE_DTYPES, LazyTensor, is_valid_shape
 from ppdiffusers.io.checked_file import CheckedFile
-from ppdiffusers.io.pickle_reader import DICT, BadPickle, PickleReader, Span, damaged_pickle, shown
+from ppdiffusers.io.pickle_reader import DICT, BadPickle, Span, damaged_pickle, load_pickle, shown
 from ppdiffusers.io.safetensors_file import tensor_bytes
 
 _NAME_TABLE = "StructuredToParameterName@@"
@@ -138,7 +138,7 @@ def read_pdparams(path: str | os.PathLike) -> dict[str, LazyTensor]:
     file = CheckedFile(path)
     try:
         with open(file.path, "rb") as stream:
-            loaded = PickleReader(stream, file.size, file.path, _TABLE).load()
+            loaded = load_pickle(stream, file.path, _TABLE)
     except BadPickle as error:
         raise damaged_pickle(file.path, error) from error
     if not isinstance(loaded, dict):

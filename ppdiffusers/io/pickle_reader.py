@@ -63,13 +63,7 @@ class Refused:
 class Inert:
     """An object of a harmless type whose content is not needed."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
+    __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
         """Ignore the state."""
@@ -94,10 +88,10 @@ class _Callable:
 
     __slots__ = ("_function",)
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Callable[..., object]):
         self._function = function
 
-    def __call__(self, *arguments: object) -> Any:
+    def __call__(self, *arguments: object) -> object:
         refused = next((argument for argument in arguments if isinstance(argument, Refused)), None)
         return self._function(*arguments) if refused is None else refused
 
@@ -106,8 +100,7 @@ class _Callable:
 
 
 DICT = object()  # in a table: a dictionary, made empty or from a list of pairs
-_DICT_GLOBAL = "ppdiffusers dict"  # stands for the opcodes that make dictionaries
-_NEW_DICT = b"cppdiffusers\ndict\n)R"
+_NEW_DICT = b"cppdiffusers\ndict\n)R"  # the opcodes that make one
 
 # What pickle.Unpickler and the functions of the tables raise for malformed pickles.
 _ERRORS = (
@@ -122,71 +115,50 @@ _ERRORS = (
 )
 
 
-class PickleReader:
-    """Reads one pickle after another from a seekable binary stream.
+def load_pickle(
+    stream: BinaryIO,
+    path: Path,
+    table: Mapping[str, object],
+    persistent: Callable[[object], object] | None = None,
+) -> Any:
+    """Read one pickle from a seekable stream, up to its STOP opcode.
 
     Args:
-        stream: where to read.
-        size: number of bytes of the stream.
+        stream: where to read; it is left behind the pickle.
         path: the file, for messages.
         table: "module name" -> callable, `DICT`, or another object that stands for that global.
-        persistent: what returns the object for a persistent id; None if this kind of file has none.
+        persistent: returns the object for a persistent id; None if this kind of file has none.
+
+    Raises:
+        BadPickle: the bytes are not a pickle that a checkpoint can have.
+        UnsafeFileError: the pickle names globals that are not in the table; nothing was imported or called.
     """
-
-    def __init__(
-        self,
-        stream: BinaryIO,
-        size: int,
-        path: Path,
-        table: Mapping[str, Any],
-        persistent: Callable[[object], object] | None = None,
-    ):
-        self._stream, self._size, self._path, self._persistent = stream, size, path, persistent
-        self._table = {
-            name: _Callable(value) if callable(value) else value
-            for name, value in {**table, _DICT_GLOBAL: DICT}.items()
-        }
-
-    def load(self) -> Any:
-        """Read one pickle, up to its STOP opcode.
-
-        Raises:
-            BadPickle: the bytes are not a pickle that a checkpoint can have.
-            UnsafeFileError: the pickle names globals that are not in the table; nothing was imported or called.
-        """
-        opcodes = _Sanitizer(self._stream, self._size)
-        unpickler = _Unpickler(opcodes, self._table, self._persistent)
-        try:
-            loaded = unpickler.load()
-        except _ERRORS as error:
-            unpickler.raise_if_unsafe(self._path)
-            raise BadPickle(f"{type(error).__name__}: {error}") from error
-        except BadPickle:
-            unpickler.raise_if_unsafe(self._path)
-            raise
-        unpickler.raise_if_unsafe(self._path)
-        return loaded
+    unpickler = _Unpickler(_Sanitizer(stream), table, persistent)
+    try:
+        loaded = unpickler.load()
+    except (BadPickle, *_ERRORS) as error:
+        _check_refused(unpickler.refused, path)
+        raise BadPickle(str(error) or type(error).__name__) from error
+    _check_refused(unpickler.refused, path)
+    return loaded
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(
-        self,
-        opcodes: _Sanitizer,
-        table: Mapping[str, Any],
-        persistent: Callable[[object], object] | None,
-    ):
+    def __init__(self, opcodes: _Sanitizer, table: Mapping[str, object], persistent: Callable[[object], object] | None):
         super().__init__(io.BytesIO(opcodes.copy), encoding="latin1")
         self._spans, self._table, self._persistent = opcodes.spans, table, persistent
-        self._refused: set[str] = set()
         self._pairs_left = opcodes.count  # every pair of a list of pairs took an opcode
+        self.refused: set[str] = set()
 
     def find_class(self, module: str, name: str) -> object:
         key = f"{module} {name}"
+        if key == "ppdiffusers dict" or self._table.get(key) is DICT:
+            return _Callable(self._make_dict)
         if key not in self._table:
-            self._refused.add(f"{module}.{name}")
+            self.refused.add(f"{module}.{name}")
             return Refused()
         value = self._table[key]
-        return _Callable(self._make_dict) if value is DICT else value
+        return _Callable(value) if callable(value) else value
 
     def persistent_load(self, identifier: object) -> object:
         if type(identifier) is int:  # written by the sanitizer
@@ -208,16 +180,16 @@ class _Unpickler(pickle.Unpickler):
             made[key] = value
         return made
 
-    def raise_if_unsafe(self, path: Path) -> None:
-        """Raise one error that lists all globals that are not in the table."""
-        if self._refused:
-            raise UnsafeFileError(
-                "This checkpoint names Python objects that no checkpoint needs; nothing was imported or run.",
-                where=path,
-                problems=sorted(self._refused),
-                expected="tensors, numbers, strings and plain containers only",
-                remedy="use a .safetensors file of the same weights, or save only the state dict on a trusted machine.",
-            )
+
+def _check_refused(refused: set[str], path: Path) -> None:
+    if refused:
+        raise UnsafeFileError(
+            "This checkpoint names Python objects that no checkpoint needs; nothing was imported or run.",
+            where=path,
+            problems=sorted(refused),
+            expected="tensors, numbers, strings and plain containers only",
+            remedy="use a .safetensors file of the same weights, or save only the state dict on a trusted machine.",
+        )
 
 
 # -- opcodes ----------------------------------------------------------------------------------------------------
@@ -255,8 +227,8 @@ class _Sanitizer:
         count: the number of opcodes.
     """
 
-    def __init__(self, stream: BinaryIO, size: int):
-        self._stream, self._size = stream, size
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
         self.copy, self.count = bytearray(), 0
         self.spans: list[Span] = []
         previous = code = b""
@@ -296,13 +268,13 @@ class _Sanitizer:
         length = int.from_bytes(width, "little", signed=kind == pickletools.TAKEN_FROM_ARGUMENT4)
         if code in _LONGS and length > _LONGEST_NUMBER:
             raise BadPickle(f"an integer of {length} bytes")
-        if not 0 <= length <= self._size - self._stream.tell():
-            raise BadPickle("the data ends in the middle of a string")
+        if not 0 <= length < 2**40:  # no file is longer, and seek would fail
+            raise BadPickle(f"a string of {length} bytes")
         if length <= _INLINE:
             return width + self._take(length)
         self.copy += b"J" + len(self.spans).to_bytes(4, "little") + b"Q"  # BININT, BINPERSID
         self.spans.append(Span(self._stream.tell(), length, code in _TEXTS))
-        self._stream.seek(length, io.SEEK_CUR)
+        self._stream.seek(length, io.SEEK_CUR)  # beyond the end, the next opcode is missing
         return None
 
     def _check_memo_index(self, index: int) -> None:
@@ -340,7 +312,7 @@ def shown(value: object) -> str:
 
 
 def _shown_item(value: object) -> str:
-    plain = value is None or isinstance(value, (str, bytes, int, float, Span, Inert))
+    plain = value is None or isinstance(value, (str, bytes, int, float, Span))
     return reprlib.repr(value) if plain else f"a {type(value).__name__.lstrip('_')}"
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ppdiffusers.convert.model_index import INDEX_NAME, Component, parse_model_index
+from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.core.errors import ConfigError, SourceError
 from ppdiffusers.io.hubs.base import HubModel, RemoteFile
 from ppdiffusers.io.names import check_file_name
@@ -18,6 +18,7 @@ from ppdiffusers.io.weight_names import (
     download_order,
     weight_map_of,
 )
+from ppdiffusers.registry import Entry
 
 MODEL_CONFIGS = ("config.json", "model_config.json")
 SCHEDULER_FILES = ("scheduler_config.json",)
@@ -114,42 +115,41 @@ class PipelineFiles:
             raise _missing(model, folder, INDEX_NAME)
         raw = {k: v for k, v in model.read_json(index_file).items() if k not in self.given}
         index = parse_model_index(raw)
-        wanted = [
-            component
+        wanted = {
+            name: component.known
             for name, component in index.components.items()
             if component.known is not None and (self.only is None or name in self.only)
-        ]
+        }
         files, problems = [index_file], []
-        for component in wanted:
+        for name, known in wanted.items():
             try:
-                files += self._select(component, model, folder)
+                files += self._select(name, known, model, folder)
             except SourceError as error:
                 problems += error.problems or [error.what]
         if problems:
             raise SourceError("The model is not complete on this hub.", where=model.where, problems=problems)
         return files
 
-    def _select(self, component: Component, model: HubModel, folder: str) -> list[RemoteFile]:
+    def _select(self, name: str, known: Entry, model: HubModel, folder: str) -> list[RemoteFile]:
         """Select the component's files in its folder, or next to the index, as in models of 2022."""
-        required = self._required_files(component)
+        required = self._required_files(known)
         try:
-            return required.select(model, _inside(folder, component.name))
+            return required.select(model, _inside(folder, name))
         except SourceError:
-            if component.known.legacy_config:
+            if known.legacy_config:
                 with suppress(SourceError):  # the error to raise is about its folder
                     return required.select(model, folder)
             raise
 
-    def _required_files(self, component: Component) -> RequiredFiles:
-        if component.known.has_weights:
-            stems = TORCH_STEMS.get(component.known.library, ALL_TORCH_STEMS)
+    def _required_files(self, known: Entry) -> RequiredFiles:
+        if known.has_weights:
+            stems = TORCH_STEMS.get(known.library, ALL_TORCH_STEMS)
             return ModelFiles(stems, self.variant, self.use_safetensors)
-        kind = component.known.kind
-        if kind == "tokenizer":
+        if known.kind == "tokenizer":
             return NamedFiles(TOKENIZER_FILES, VOCABULARIES)
-        if kind == "scheduler":
+        if known.kind == "scheduler":
             return NamedFiles(SCHEDULER_FILES)
-        if kind == "image_processor":
+        if known.kind == "image_processor":
             return NamedFiles(IMAGE_PROCESSOR_FILES)
         return NamedFiles(SMALL_FILES)
 

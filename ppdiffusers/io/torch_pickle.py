@@ -8,11 +8,10 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,8 @@ from ppdiffusers.io.pickle_reader import (
     BadPickle,
     Inert,
     PickledDict,
-    PickleReader,
     damaged_pickle,
+    load_pickle,
     shown,
 )
 
@@ -96,14 +95,16 @@ class _Storage:
 class _View:
     """A tensor of the pickle: a strided view of a storage."""
 
-    def __init__(self, storage: object, offset: Any, shape: Any, stride: Any, dtype: str | None = None):
-        if not isinstance(storage, _Storage):
-            raise BadPickle("a tensor without a storage")
+    def __init__(
+        self, storage: object, offset: object, shape: object, stride: object, *_: object, dtype: object = None
+    ):
+        if not isinstance(storage, _Storage) or not (dtype is None or isinstance(dtype, _Dtype)):
+            raise BadPickle(f"a tensor of type {shown(dtype)} in the storage {shown(storage)}")
         valid = is_valid_shape(shape) and are_sizes(stride) and len(shape) == len(stride)
         if not valid or type(offset) is not int or not 0 <= offset < 2**62:
             raise BadPickle(f"a tensor at {shown(offset)} of shape {shown(shape)} with strides {shown(stride)}")
         self.storage, self.offset, self.shape, self.stride = storage, offset, tuple(shape), tuple(stride)
-        self.dtype = dtype or storage.dtype
+        self.dtype = storage.dtype if dtype is None else dtype.name
 
     def __setstate__(self, state: object) -> None:
         """Ignore a tensor's Python attributes."""
@@ -212,8 +213,7 @@ def _read_zip(file: CheckedFile) -> tuple[object, bool]:
             storages[identity] = _Storage(dtype, count, key, source=partial(_read_entry, file, info))
         return storages[identity]
 
-    reader = PickleReader(io.BytesIO(pickled), len(pickled), file.path, _TABLE, persistent)
-    return reader.load(), big_endian
+    return load_pickle(io.BytesIO(pickled), file.path, _TABLE, persistent), big_endian
 
 
 def _read_entry(file: CheckedFile, info: zipfile.ZipInfo, first: int, count: int) -> np.ndarray:
@@ -264,12 +264,12 @@ def _read_plain(file: CheckedFile) -> object:
         return _Storage(dtype, length, key, start, root.read)
 
     with open(file.path, "rb") as stream:
-        reader = PickleReader(stream, file.size, file.path, _TABLE, persistent)
-        if reader.load() != _MAGIC:
+        load = partial(load_pickle, stream, file.path, _TABLE, persistent)
+        if load() != _MAGIC:
             raise BadPickle("it is not a PyTorch checkpoint (archives from before 2017 are not supported)")
-        reader.load()  # version of the format
-        reader.load()  # type sizes on the writing machine; the data are always little-endian
-        loaded, keys, start = reader.load(), reader.load(), stream.tell()
+        load()  # version of the format
+        load()  # type sizes on the writing machine; the data are always little-endian
+        loaded, keys, start = load(), load(), stream.tell()
     if not isinstance(keys, list) or any(not isinstance(key, str) or key not in storages for key in keys):
         raise BadPickle("the list of its storages is missing or wrong")
     for key in keys:
@@ -313,16 +313,8 @@ def _parse_storage(identifier: object) -> tuple[str, str, int, object]:
     return kind.name, key, count, identifier[5] if len(identifier) > 5 else None
 
 
-def _rebuild_tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> _View:
-    return _View(storage, offset, shape, stride)
-
-
-def _rebuild_tensor_v3(
-    storage: object, offset: object, shape: object, stride: object, _1: object, _2: object, dtype: object, *_: object
-) -> _View:
-    if not isinstance(dtype, _Dtype):
-        raise BadPickle(f"a tensor of type {shown(dtype)}")
-    return _View(storage, offset, shape, stride, dtype.name)
+def _rebuild_tensor_v3(*arguments: object) -> _View:
+    return _View(*arguments[:4], dtype=arguments[6])  # storage, offset, shape, stride, gradient, hooks, dtype
 
 
 def _rebuild_from_type(function: Callable[..., object], kind: object, arguments: tuple, state: object) -> object:
@@ -333,51 +325,49 @@ def _first(value: object = (), *_: object) -> object:
     return value
 
 
-def _inert(name: str) -> Callable[..., Inert]:
-    return lambda *_: Inert(name)
+def _inert(*_: object) -> Inert:
+    return Inert()
 
 
-_BUILTINS = {
-    # their elements as they are: no hashing, no copies
-    **dict.fromkeys(("set", "frozenset", "list", "tuple"), _first),
-    "dict": DICT,
-    **{name: _inert(name) for name in ("bytes", "bytearray", "complex", "int", "float", "bool", "str", "slice")},
-}
-_TABLE: Mapping[str, Any] = {
-    "collections OrderedDict": DICT,
-    "collections defaultdict": lambda factory=None, *_: PickledDict(),
-    "collections Counter": DICT,
-    "torch Size": _first,
-    "torch device": _inert("torch.device"),
-    "torch Tensor": _inert("torch.Tensor"),
-    "torch.nn.parameter Parameter": _inert("torch.nn.Parameter"),
-    "torch._utils _rebuild_tensor": _rebuild_tensor,
-    "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
+def _globals(modules: Iterable[str], names: Iterable[str]) -> list[str]:
+    names = tuple(names)
+    return [f"{module} {name}" for module in modules for name in names]
+
+
+_BUILTINS = ("builtins", "__builtin__")
+_NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
+_TABLE: Mapping[str, object] = {
+    "torch._utils _rebuild_tensor": _View,
+    "torch._utils _rebuild_tensor_v2": _View,
     "torch._utils _rebuild_tensor_v3": _rebuild_tensor_v3,
     "torch._utils _rebuild_parameter": _first,
     "torch._utils _rebuild_parameter_with_state": _first,
     "torch._tensor _rebuild_from_type_v2": _rebuild_from_type,
-    "torch.serialization _get_layout": _inert("torch.layout"),
-    "_codecs encode": _inert("bytes"),
     **{f"torch {name}": _Dtype(dtype) for name, dtype in {**_TORCH_DTYPES, **_STORAGES}.items()},
     **{f"torch.storage {name}": _Dtype(dtype) for name, dtype in _STORAGES.items()},
     **{f"torch.cuda {name}": _Dtype(dtype) for name, dtype in _STORAGES.items()},
     **{f"torch.storage {name}": _Dtype("uint8") for name in ("TypedStorage", "_TypedStorage", "_UntypedStorage")},
-    **{f"{module} {name}": value for module in ("builtins", "__builtin__") for name, value in _BUILTINS.items()},
-    **{
-        f"{module} {name}": _inert(f"numpy.{name}")
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
-        for name in ("scalar", "_reconstruct", "dtype", "ndarray")
-    },
-    # settings in Lightning's training checkpoints
-    "typing Any": _inert("typing.Any"),
-    "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint": _inert("ModelCheckpoint"),
+    **dict.fromkeys(_globals(("collections",), ("OrderedDict", "Counter")), DICT),
+    "collections defaultdict": lambda *_: PickledDict(),
     "pytorch_lightning.utilities.parsing AttributeDict": DICT,
-    **{f"omegaconf.{kind}config {kind.title()}Config": _inert("omegaconf") for kind in ("dict", "list")},
-    **{f"omegaconf.base {name}": _inert("omegaconf") for name in ("ContainerMetadata", "Metadata")},
-    **{f"omegaconf.nodes {n}Node": _inert("omegaconf") for n in ("Any", "Integer", "Float", "String", "Boolean")},
-    **{f"numpy.dtypes {name}DType": _inert("numpy.dtype") for name in ("Float16", "Float32", "Float64", "Bool")},
-    **{f"numpy.dtypes {s}Int{n}DType": _inert("numpy.dtype") for s in ("", "U") for n in (8, 16, 32, 64)},
+    **dict.fromkeys(_globals(_BUILTINS, ("dict",)), DICT),
+    # their elements as they are: no hashing, no copies
+    **dict.fromkeys(["torch Size", *_globals(_BUILTINS, ("set", "frozenset", "list", "tuple"))], _first),
+    # known and not needed: numbers, devices, and settings in Lightning's training checkpoints
+    **dict.fromkeys(
+        [
+            *("torch device", "torch Tensor", "torch.nn.parameter Parameter", "torch.serialization _get_layout"),
+            *("_codecs encode", "typing Any", "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint"),
+            *("omegaconf.dictconfig DictConfig", "omegaconf.listconfig ListConfig"),
+            *_globals(("omegaconf.base",), ("ContainerMetadata", "Metadata")),
+            *(f"omegaconf.nodes {kind}Node" for kind in ("Any", "Integer", "Float", "String", "Boolean")),
+            *_globals(_BUILTINS, ("bytes", "bytearray", "complex", "int", "float", "bool", "str", "slice")),
+            *_globals(_NUMPY, ("scalar", "_reconstruct", "dtype", "ndarray")),
+            *(f"numpy.dtypes {kind}DType" for kind in ("Bool", "Float16", "Float32", "Float64")),
+            *(f"numpy.dtypes {sign}Int{bits}DType" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+        ],
+        _inert,
+    ),
 }
 
 

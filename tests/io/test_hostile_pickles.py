@@ -76,12 +76,12 @@ BOMBS = {
 def test_bombs(tmp_path, case, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(BOMBS[case])
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
         assert len(open_weights(path)) == 0  # a dictionary without tensors
     except PPDiffusersError as error:
         assert len(str(error)) < 10_000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_500_000  # KiB
 
 
