@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import logging
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from ppdiffusers.runtime.state import StatefulLayer
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 # Packages whose code does not change without their version.
 _RELEASED = {"ppdiffusers", "paddle", "numpy", *sys.stdlib_module_names}
+# Objects in attributes of objects in attributes of layers, ..., are described to this depth.
+_MAX_DEPTH = 5
 
 
 @functools.cache
@@ -51,8 +54,6 @@ class LayerSnapshot:
         # Shallow copies. Comparing them compares identities first, and values where an object was replaced.
         self._attributes = [vars(part) for part in self._layers]
         self._copies = [dict(attributes) for attributes in self._attributes]
-        self._containers = list(_containers(self._copies))
-        self._container_copies = [container.copy() for container in self._containers]
         # the layer's own hooks run before and after the program
         inner = self._layers[1:]
         self._hooks = [hooks for part in inner for hooks in (part._forward_pre_hooks, part._forward_post_hooks)]
@@ -62,6 +63,8 @@ class LayerSnapshot:
         described = [describer.layer(part) for part in self._layers]
         self.fingerprint = hashlib.blake2b(repr(described).encode(), digest_size=20).hexdigest()
         self.modules = describer.modules
+        self._containers = describer.containers
+        self._container_copies = [container.copy() for container in self._containers]
 
     def is_current(self) -> bool:
         """Return whether layers and attributes are unchanged; state and weights are not compared."""
@@ -89,20 +92,18 @@ def sublayers(layer: nn.Layer) -> list[nn.Layer]:
     return found
 
 
-def _containers(attributes: list[dict[str, Any]]) -> Iterator[list | dict | set]:
-    """Yield the attributes that can change in place."""
-    for values in attributes:
-        for name, value in values.items():
-            if type(value) in (list, dict, set) and name not in _internals():
-                yield value
-
-
 class _Describer:
-    """Turns attributes into plain text that is equal in all processes where the attributes are."""
+    """Turns attributes into plain text that is equal in all processes where the attributes are.
+
+    Attributes:
+        containers: what was described and can change in place: containers, and the attributes of other objects.
+        modules: modules of types and functions that were described, except released ones.
+    """
 
     def __init__(self, ignored: type):
-        self._ignored = ignored
+        self._ignored = (ignored, nn.Layer, logging.Logger)
         self._active: set[int] = set()
+        self.containers: list[list | dict | set] = []
         self.modules: set[str] = set()
 
     def layer(self, layer: nn.Layer) -> list:
@@ -111,7 +112,7 @@ class _Describer:
         attributes = {
             name: self._value(value)
             for name, value in vars(layer).items()
-            if name not in _internals() and name not in hidden and not isinstance(value, self._ignored)
+            if name not in _internals() and name not in hidden and not isinstance(value, self._ignored[0])
         }
         return [self._name(type(layer)), len(layer._sub_layers), layer.training, attributes]
 
@@ -122,12 +123,10 @@ class _Describer:
             return str(value)
         if isinstance(value, (type, types.BuiltinFunctionType)):
             return self._name(value)
-        if isinstance(value, nn.Layer):
-            return self._name(type(value))
         if isinstance(value, paddle.Tensor):  # a tensor that is no buffer cannot be part of a program
             return ["tensor", str(value.dtype), list(value.shape)]
-        if id(value) in self._active:
-            return "recursive"
+        if isinstance(value, self._ignored) or id(value) in self._active or len(self._active) > _MAX_DEPTH:
+            return self._name(type(value))
         self._active.add(id(value))
         try:
             if isinstance(value, types.FunctionType):
@@ -137,6 +136,8 @@ class _Describer:
             self._active.remove(id(value))
 
     def _content(self, value: Any) -> Any:
+        if isinstance(value, (list, dict, set)):
+            self.containers.append(value)
         if isinstance(value, Mapping):
             return [[self._value(key), self._value(item)] for key, item in value.items()]
         if isinstance(value, (list, tuple)):
@@ -149,22 +150,28 @@ class _Describer:
             return [self._value(value.func), self._value(value.args), self._value(value.keywords)]
         if isinstance(value, types.MethodType):
             return [self._value(value.__func__), self._value(value.__self__)]
-        if hasattr(value, "__dict__"):
+        if isinstance(getattr(value, "__dict__", None), dict):
+            self.containers.append(vars(value))
             return {name: self._value(item) for name, item in vars(value).items()}
-        return repr(value)
+        text = repr(value)
+        return "" if " at 0x" in text else text  # an address means nothing in another process
 
     def _function(self, function: types.FunctionType) -> list:
-        code = function.__code__
-        constants = [constant for constant in code.co_consts if isinstance(constant, _PLAIN)]
         captured = [self._value(cell.cell_contents) for cell in function.__closure__ or () if _is_filled(cell)]
         defaults = [self._value(function.__defaults__), self._value(function.__kwdefaults__)]
-        return [self._name(function), code.co_code.hex(), code.co_names, constants, captured, defaults]
+        return [self._name(function), _describe_code(function.__code__), captured, defaults]
 
     def _name(self, value: Any) -> str:
         module = value.__module__ or ""
         if module.partition(".")[0] not in _RELEASED:
             self.modules.add(module)
         return f"{module}:{value.__qualname__}"
+
+
+def _describe_code(code: types.CodeType) -> list:
+    constants = [_describe_code(c) if isinstance(c, types.CodeType) else c for c in code.co_consts]
+    plain = [constant for constant in constants if isinstance(constant, (list, *_PLAIN))]
+    return [code.co_code.hex(), code.co_names, plain]
 
 
 def _is_filled(cell: types.CellType) -> bool:

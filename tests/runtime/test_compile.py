@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -296,10 +297,24 @@ def test_invalid_arguments_are_rejected():
         ENGINES["tensorrt"]("float32", "gpu:0")
 
 
-def test_bfloat16_is_within_its_tolerance(program_cache):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bfloat16_needs_a_processor_that_supports_it(backend, caplog):
+    """Without AVX-512, programs compute in float32; with AVX-512 alone, engines may emulate bfloat16."""
+    facts = set(Path("/proc/cpuinfo").read_text().split())
+    dtype, warned = ENGINES[backend]("bfloat16").dtype, "does not support bfloat16" in caplog.text
+    assert warned == (dtype == "float32")
+    if facts & {"avx512_bf16", "amx_bf16"}:
+        assert dtype == "bfloat16"
+    elif "avx512f" not in facts:
+        assert dtype == "float32"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bfloat16_is_within_its_tolerance(backend, program_cache, caplog):
     unet = tiny_unet()
     with paddle.no_grad():
         wanted = unet(*unet_inputs()).sample
-        compile(unet, dtype="bfloat16")
+        compile(unet, dtype="bfloat16", backend=backend)
         unet(*unet_inputs())
         assert relative_distance(unet(*unet_inputs()).sample, wanted) <= 5e-2
+    assert not rejected(caplog)

@@ -1,4 +1,4 @@
-"""Compiled networks notice adapters, hooks and attributes of layers: results equal eager mode, programs are reused."""
+"""Compiled networks respect adapters, hooks and attributes of layers; programs are reused where they are valid."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ __all__ = ["program_cache"]
 
 @pytest.fixture
 def programs(monkeypatch):
-    """The programs that were made, and what made them."""
+    """Return the list of programs that are loaded or compiled during the test."""
     made, original = [], Program.__init__
 
     def init(self, *args):
@@ -45,7 +45,7 @@ def programs(monkeypatch):
 
 @pytest.fixture
 def warnings(caplog):
-    """The warnings about calls that are not compiled."""
+    """Return a function that returns the warnings about calls that are not compiled."""
     caplog.set_level(logging.WARNING, logger="ppdiffusers")
     yield lambda: [r.getMessage() for r in caplog.records if "is not compiled" in r.getMessage()]
 
@@ -140,7 +140,7 @@ def test_adapters_are_inputs_of_a_program(backend, program_cache, programs, warn
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_fused_adapters_are_noticed(backend, program_cache, programs, warnings):
+def test_fused_adapters_are_detected(backend, program_cache, programs, warnings):
     compiled, eager = compile(tiny_unet(), backend=backend), tiny_unet()
     for unet in (compiled, eager):
         inject(unet, "style", random_lora(unet, "style"))
@@ -155,7 +155,7 @@ def test_fused_adapters_are_noticed(backend, program_cache, programs, warnings):
 
 
 class Scaled(paddle.nn.Layer):
-    """A network with diffusers' way to scale LoRA in a call."""
+    """A network that scales LoRA with an argument of the call, as diffusers does."""
 
     def __init__(self):
         super().__init__()
@@ -240,13 +240,13 @@ def test_hooks_of_the_network_itself_run_around_the_program(program_cache, progr
 
 
 class Amplify:
-    """Something like an attention processor: an object with settings."""
+    """An object with settings, like an attention processor."""
 
     def __init__(self, factor):
-        self.factor = factor
+        self.factor, self.extra = factor, []
 
     def __call__(self, x):
-        return self.factor * x
+        return self.factor * x + sum(self.extra)
 
 
 class Configurable(paddle.nn.Layer):
@@ -280,6 +280,8 @@ ATTRIBUTES = {
     "list in place": lambda network: network.inner.offsets.append(1.0),
     "array": _attribute("table", np.full(4, 2, "float32")),
     "object": _attribute("processor", Amplify(3.0)),
+    "object in place": lambda network: setattr(network.inner.processor, "factor", 3.0),
+    "list of an object in place": lambda network: network.inner.processor.extra.append(2.0),
     "function": _attribute("function", lambda x: x - 4),
     "sublayer": _attribute("activation", paddle.nn.Sigmoid()),
     "forward": lambda network: setattr(network.inner, "forward", lambda x: x * 5),
@@ -287,7 +289,7 @@ ATTRIBUTES = {
 
 
 @pytest.mark.parametrize("change", ATTRIBUTES.values(), ids=ATTRIBUTES)
-def test_changed_attributes_are_noticed(change, program_cache, programs, warnings):
+def test_changed_attributes_are_detected(change, program_cache, programs, warnings):
     paddle.seed(0)
     network, x = Outer(), paddle.ones([2, 4])
     network.eval()
@@ -314,7 +316,7 @@ def test_an_attribute_that_is_set_back_reuses_the_program_on_disk(program_cache,
 
 
 @pytest.mark.parametrize("name, value", [("slice_size", 1), ("upcast", True), ("rescale_output_factor", 2.0)])
-def test_changed_attributes_of_attention_are_noticed(name, value, program_cache, programs):
+def test_changed_attributes_of_attention_are_detected(name, value, program_cache, programs):
     compiled, eager = compile(tiny_unet()), tiny_unet()
     assert_equals_eager(compiled, eager)
     for unet in (compiled, eager):
@@ -325,7 +327,7 @@ def test_changed_attributes_of_attention_are_noticed(name, value, program_cache,
     assert len(programs) == 2
 
 
-def test_a_sublayer_in_training_mode_is_noticed(program_cache):
+def test_a_sublayer_in_training_mode_is_detected(program_cache):
     network, x = Outer(), paddle.ones([2, 4])
     network.eval()
     with paddle.no_grad():
@@ -338,7 +340,7 @@ def test_a_sublayer_in_training_mode_is_noticed(program_cache):
 
 
 class Counter(paddle.nn.Layer):
-    """Changes an attribute at each call, or once."""
+    """Changes an attribute at each of its first calls."""
 
     def __init__(self, most):
         super().__init__()
