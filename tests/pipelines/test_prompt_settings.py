@@ -5,17 +5,17 @@ import pytest
 
 import ppdiffusers
 from ppdiffusers.core.errors import InputError
-from tests.pipelines.support import box_mask, picture
+from tests.pipelines.support import box_mask, make_image
 from tests.support.checkpoints import tiny_stable_diffusion
 
-PICTURE = {"image": picture(16, 16), "strength": 0.9}
+IMAGE = {"image": make_image(16, 16), "strength": 0.9}
 MASK = {"mask_image": box_mask(16, 16, (2, 2, 14, 12))}
 CALLS = {
     "StableDiffusionPipeline": {"height": 16, "width": 16},
-    "StableDiffusionImg2ImgPipeline": PICTURE,
-    "StableDiffusionInpaintPipeline": {**PICTURE, **MASK, "height": 16, "width": 16},
-    "StableDiffusionInpaintPipelineLegacy": {**PICTURE, **MASK},
-    "CycleDiffusionPipeline": {**PICTURE, "source_prompt": "a circle"},
+    "StableDiffusionImg2ImgPipeline": IMAGE,
+    "StableDiffusionInpaintPipeline": {**IMAGE, **MASK, "height": 16, "width": 16},
+    "StableDiffusionInpaintPipelineLegacy": {**IMAGE, **MASK},
+    "CycleDiffusionPipeline": {**IMAGE, "source_prompt": "a circle"},
 }
 
 

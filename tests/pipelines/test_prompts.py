@@ -97,18 +97,18 @@ def test_clip_skip_of_a_long_prompt(pair):
     assert_close(mine[:, : len(ids) + 1], expected[:, : len(ids) + 1])  # attention looks back only
 
 
-def test_a_picture_of_a_long_prompt(pair):
+def test_an_image_of_a_long_prompt(pair):
     ours, theirs = pair
     mine, other = generators(3)
     with torch.no_grad():
         embeds = torch.from_numpy(encode(ours, LONG)[0].numpy())
         avoided = torch.from_numpy(encode(ours, LONG)[1].numpy())
     settings = {"num_inference_steps": 3, "output_type": "np"}
-    picture = ours(LONG, generator=mine, **settings).images
+    image = ours(LONG, generator=mine, **settings).images
     expected = theirs(prompt_embeds=embeds, negative_prompt_embeds=avoided, generator=other, **settings).images
-    np.testing.assert_allclose(picture, expected, atol=2e-3)
+    np.testing.assert_allclose(image, expected, atol=2e-3)
     cut = ours(LONG, generator=3, long_prompts="truncate", **settings).images
-    assert np.abs(picture - cut).max() > 1e-3
+    assert np.abs(image - cut).max() > 1e-3
 
 
 # -- the web UI's syntax ------------------------------------------------------------------------------------------
@@ -195,13 +195,13 @@ def test_a_full_chunk_ends_at_a_comma_that_is_near(pair, behind):
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"prompt_syntax": "compel"}, "'plain' or 'webui', not 'compel'"),
         ({"long_prompts": "cut"}, "'split' or 'truncate', not 'cut'"),
         ({"prompt_syntax": "webui", "long_prompts": "truncate"}, "the web UI splits them"),
     ],
 )
-def test_unknown_ways(pair, settings, says):
-    with pytest.raises(InputError, match=says):
+def test_unknown_ways(pair, settings, message):
+    with pytest.raises(InputError, match=message):
         pair[0]("a", num_inference_steps=1, **settings)

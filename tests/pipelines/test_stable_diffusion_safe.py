@@ -23,12 +23,12 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stable_diffusion_safe.safety_checker import SafeStableDiffusionSafetyChecker
 from tests.pipelines.support import (
     PROMPTS,
+    assert_images_agree,
     assert_levels_agree,
-    assert_pictures_agree,
     call_both,
     generators,
     set_schedulers,
-    share_of_other_levels,
+    fraction_of_different_levels,
 )
 from tests.support.checkpoints import tiny_safety_checker, tiny_stable_diffusion
 from tests.support.parity import assert_close, noise, rng_for
@@ -56,7 +56,7 @@ def load(folder):
     pair = (StableDiffusionPipelineSafe.from_pretrained(folder), theirs)
     for pipeline in pair:
         pipeline.set_progress_bar_config(disable=True)
-        pipeline.published = pipeline.scheduler
+        pipeline.original_scheduler = pipeline.scheduler
     return pair
 
 
@@ -116,7 +116,7 @@ def follow(ours, theirs, ours_only=(), **arguments):
         assert t == their_t
         assert_close(latents, their_latents, 1e-5, f"latents at {t}")
         assert_close(embeds, their_embeds, 1e-5, f"embeddings at {t}")
-    assert_pictures_agree(result.images, expected.images)
+    assert_images_agree(result.images, expected.images)
     assert result.applied_safety_concept == expected.applied_safety_concept
     return result
 
@@ -126,7 +126,7 @@ def follow(ours, theirs, ours_only=(), **arguments):
 
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_strengths(pair, strength):
-    """The same strengths under the same names; each changes the picture as the original does."""
+    """The same strengths under the same names; each changes the image as the original does."""
     given = getattr(SafetyConfig, strength)
     assert given == getattr(TheirConfig, strength)
     assert given["sld_warmup_steps"] < STEPS
@@ -134,14 +134,14 @@ def test_strengths(pair, strength):
     result = follow(*pair, **arguments)
     assert result.applied_safety_concept == pair[0].safety_concept
     unguided = pair[0](generator=3, **{**arguments, "sld_guidance_scale": 1.0}).images
-    assert share_of_other_levels(unguided, result.images) > 0.05
+    assert fraction_of_different_levels(unguided, result.images) > 0.05
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
 def test_whole_runs(pair, scheduler):
     set_schedulers(*pair, scheduler)
     mine, reference = call_both(*pair, seed=3, **settings(num_inference_steps=STEPS, **WEAK))
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 @pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"])
@@ -161,7 +161,7 @@ CALLS = {
     "nothing but warm-up": {"sld_warmup_steps": 6},
     "without safety guidance": {"sld_guidance_scale": 1.0},
     "without guidance": {"guidance_scale": 1.0},
-    "two pictures for each prompt": {"num_images_per_prompt": 2},
+    "two images for each prompt": {"num_images_per_prompt": 2},
     "one prompt": {"prompt": "a cat", "negative_prompt": "blurry", "num_images_per_prompt": 2},
     "eta": {"eta": 0.8},
     "only the width": {"height": None, "width": 24},
@@ -176,7 +176,7 @@ def test_calls(pair, case):
 def test_given_latents(pair):
     mine, reference = call_both(*pair, latents=noise((2, 4, 8, 16)), **settings(height=None, width=None, **WEAK))
     assert mine.images.shape == (2, 16, 32, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_warm_up_leaves_the_first_steps_alone(pair):
@@ -200,7 +200,7 @@ def test_another_concept(pair):
     finally:
         ours.safety_concept = theirs.safety_concept = before
     assert result.applied_safety_concept == "猫，cats"
-    assert share_of_other_levels(default, result.images) > 0.05
+    assert fraction_of_different_levels(default, result.images) > 0.05
 
 
 def test_long_prompts(pair):
@@ -214,23 +214,23 @@ def test_long_prompts(pair):
     assert concept.shape == embeds.shape
     np.testing.assert_array_equal(concept[:, :77].numpy(), concept[:, 77:154].numpy())
     whole = ours(generator=3, **settings(prompt=words, **WEAK)).images
-    assert share_of_other_levels(cut, whole) > 0.05
+    assert fraction_of_different_levels(cut, whole) > 0.05
 
 
 def test_weighted_prompts(pair):
     weighted = pair[0](generator=3, prompt_syntax="webui", **{**settings(**WEAK), "prompt": "a (red:1.4) [cat]"}).images
     plain = pair[0](generator=3, **{**settings(**WEAK), "prompt": "a red cat"}).images
-    assert share_of_other_levels(weighted, plain) > 0.05
+    assert fraction_of_different_levels(weighted, plain) > 0.05
     with pytest.raises(InputError, match="'plain' or 'webui'"):
         pair[0](prompt_syntax="compel", **settings())
 
 
-def test_a_generator_for_each_picture(pair):
+def test_a_generator_for_each_image(pair):
     set_schedulers(*pair, "EulerAncestralDiscreteScheduler")
     mine, reference = generators(20, count=4)
     arguments = settings(num_images_per_prompt=2, **WEAK)
-    pictures = pair[0](generator=mine, **arguments).images
-    assert_pictures_agree(pictures, pair[1](generator=reference, **arguments).images)
+    images = pair[0](generator=mine, **arguments).images
+    assert_images_agree(images, pair[1](generator=reference, **arguments).images)
 
 
 def test_callback(pair):
@@ -249,7 +249,7 @@ def test_callback(pair):
 
 @pytest.fixture(scope="module")
 def checkers(tmp_path_factory):
-    """Random thresholds that divide the pictures."""
+    """Random thresholds that divide the images."""
     theirs = TheirChecker(tiny_safety_checker().config).eval()
     theirs.load_state_dict(tiny_safety_checker("random", 3).state_dict())
     with torch.no_grad():
@@ -261,18 +261,18 @@ def checkers(tmp_path_factory):
 
 
 def test_checker(checkers, caplog):
-    """It flags like the original, and touches no picture."""
+    """It flags like the original, and touches no image."""
     ours, theirs = checkers
-    pixels, pictures = noise((24, 3, 32, 32), "pixels"), rng_for("pictures").random((24, 3, 8, 8)).astype(np.float32)
-    mine, flags = ours(paddle.to_tensor(pixels), pictures)
-    _, expected = theirs(torch.from_numpy(pixels), pictures.copy())
+    pixels, images = noise((24, 3, 32, 32), "pixels"), rng_for("images").random((24, 3, 8, 8)).astype(np.float32)
+    mine, flags = ours(paddle.to_tensor(pixels), images)
+    _, expected = theirs(torch.from_numpy(pixels), images.copy())
     assert flags == expected
-    assert 0 < sum(flags) < 24, "the thresholds should divide the pictures"
-    assert mine is pictures
-    assert f"{sum(flags)} of 24 pictures" in caplog.text
+    assert 0 < sum(flags) < 24, "the thresholds should divide the images"
+    assert mine is images
+    assert f"{sum(flags)} of 24 images" in caplog.text
 
 
-def test_checker_there_and_back(checkers, tmp_path):
+def test_checker_round_trip(checkers, tmp_path):
     ours, theirs = checkers
     ours.save_pretrained(tmp_path / "torch", to_diffusers=True)
     again = TheirChecker.from_pretrained(tmp_path / "torch")
@@ -281,10 +281,10 @@ def test_checker_there_and_back(checkers, tmp_path):
 
 
 @pytest.mark.parametrize("output_type", ["np", "pil", "pd"])
-def test_flagged_pictures(folder, output_type):
-    """The threshold of one concept lies between two pictures: one is black, the other one's unsafe picture is.
+def test_flagged_images(folder, output_type):
+    """The threshold of one concept lies between two images: one is black, the other one's unsafe image is.
 
-    The original gives the last picture's flag only.
+    The original gives the last image's flag only.
     """
     ours, theirs = load(folder)
     arguments = settings(num_inference_steps=3, seed=5, output_type="pil")
@@ -303,18 +303,18 @@ def test_flagged_pictures(folder, output_type):
     assert sorted(mine.nsfw_content_detected) == [False, True]
     mine = ours(generator=5, **{**settings(num_inference_steps=3), "output_type": output_type})
     for sort in ("images", "unsafe_images"):
-        pictures = getattr(mine, sort)
+        images = getattr(mine, sort)
         if output_type == "pd":
-            pictures = ours.image_processor.pd_to_numpy(pictures)
-        for picture, expected in zip(pictures, getattr(reference, sort), strict=True):
-            levels = np.asarray(picture) if output_type == "pil" else (picture * 255).round()
+            images = ours.image_processor.pd_to_numpy(images)
+        for image, expected in zip(images, getattr(reference, sort), strict=True):
+            levels = np.asarray(image) if output_type == "pil" else (image * 255).round()
             assert_levels_agree(levels, np.asarray(expected))
-    black = [not np.asarray(picture).any() for picture in reference.unsafe_images]
+    black = [not np.asarray(image).any() for image in reference.unsafe_images]
     assert black == [not flag for flag in mine.nsfw_content_detected]
 
 
 def test_the_plain_checker_does_too(folder, tmp_path):
-    """Folders may name StableDiffusionSafetyChecker, which blackens by itself: the unsafe pictures stay whole."""
+    """Folders may name StableDiffusionSafetyChecker, which blackens by itself: the unsafe images stay whole."""
     tiny_safety_checker("everything", 3).save_pretrained(tmp_path)
     checker = StableDiffusionSafetyChecker.from_pretrained(tmp_path)
     ours, theirs = load(folder)
@@ -323,10 +323,10 @@ def test_the_plain_checker_does_too(folder, tmp_path):
     mine, reference = call_both(ours, theirs, seed=5, **settings())
     assert mine.nsfw_content_detected == [True, True]
     assert not mine.images.any() and not reference.images.any()
-    assert_pictures_agree(mine.unsafe_images, reference.unsafe_images)
+    assert_images_agree(mine.unsafe_images, reference.unsafe_images)
 
 
-def test_any_number_of_pictures_can_be_flagged(tmp_path):
+def test_any_number_of_images_can_be_flagged(tmp_path):
     """The original has room for two."""
     ours = StableDiffusionPipelineSafe.from_pretrained(tiny_safe(tmp_path, "everything"))
     ours.set_progress_bar_config(disable=True)
@@ -342,7 +342,7 @@ def test_without_a_checker(pair):
     arguments = settings(num_inference_steps=3, generator=5)
     images, flags, concept, unsafe = ours(return_dict=False, **arguments)
     assert flags is None and unsafe is None and concept == ours.safety_concept
-    assert_pictures_agree(images, pair[0](**arguments).images)
+    assert_images_agree(images, pair[0](**arguments).images)
     assert ours(**{**arguments, "output_type": "latent"}).images.shape == [2, 4, 8, 12]
 
 
@@ -360,7 +360,7 @@ def test_every_form_of_the_index(folder, tmp_path, library):
     assert type(ours.safety_checker) is SafeStableDiffusionSafetyChecker
 
 
-def test_there_and_back(folder, tmp_path):
+def test_round_trip(folder, tmp_path):
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     assert json.loads((torch_folder / "model_index.json").read_text("utf-8"))["safety_checker"] == [
         "stable_diffusion_safe",
@@ -371,16 +371,16 @@ def test_there_and_back(folder, tmp_path):
     _, expected = call_both(ours, theirs, seed=3, **settings(**WEAK))
     for written in (torch_folder, saved_for_torch):
         mine, reference = call_both(*load(written), seed=3, **settings(**WEAK))
-        assert_pictures_agree(reference.images, expected.images)
-        assert_pictures_agree(mine.images, expected.images)
+        assert_images_agree(reference.images, expected.images)
+        assert_images_agree(mine.images, expected.images)
     for kept in (paddle_folder, saved):
         again = StableDiffusionPipelineSafe.from_pretrained(kept)
         again.set_progress_bar_config(disable=True)
-        assert_pictures_agree(again(generator=3, **settings(**WEAK)).images, expected.images)
+        assert_images_agree(again(generator=3, **settings(**WEAK)).images, expected.images)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"prompt": None}, "neither `prompt` nor"),
         ({"height": 20}, "`height` must be a positive multiple of 8"),
@@ -398,8 +398,8 @@ def test_there_and_back(folder, tmp_path):
         ({"output_type": "jpeg"}, "`output_type`"),
     ],
 )
-def test_bad_arguments(pair, arguments, says):
-    with pytest.raises(InputError, match=says):
+def test_bad_arguments(pair, arguments, message):
+    with pytest.raises(InputError, match=message):
         pair[0](**settings(**arguments))
 
 

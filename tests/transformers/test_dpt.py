@@ -10,7 +10,7 @@ from PIL import Image
 import ppdiffusers.transformers as ours_lib
 from ppdiffusers.core.errors import ConfigError, InputError
 from tests.models.support import assert_same_keys
-from tests.pipelines.support import picture
+from tests.pipelines.support import make_image
 from tests.support.parity import assert_close, noise, randomize
 
 # Widths that are no multiples of 8, and 0.25 of which is none, two layers in a stage: every rule of BiT's is met.
@@ -151,7 +151,7 @@ OPTIONS = [
 def test_pixels_equal(options):
     ours, theirs = ours_lib.DPTImageProcessor(**options), transformers.DPTImageProcessor(**options)
     for width, height in ((45, 30), (30, 45), (24, 24), (19, 61)):
-        given = picture(width, height)
+        given = make_image(width, height)
         for form in (given, np.asarray(given), np.asarray(given).transpose(2, 0, 1), np.asarray(given) / 255.0):
             mine = ours(form, return_tensors="np").pixel_values
             expected = theirs(form, return_tensors="np").pixel_values
@@ -165,7 +165,7 @@ def test_lists_modes_and_files(tmp_path):
     ours.save_pretrained(tmp_path / "ours")
     again = transformers.AutoImageProcessor.from_pretrained(tmp_path / "ours")
     assert type(again) is transformers.DPTImageProcessor
-    batch = [picture(20, 30), picture(31, 17)]
+    batch = [make_image(20, 30), make_image(31, 17)]
     expected = theirs(batch, return_tensors="np").pixel_values
     np.testing.assert_allclose(ours(batch, return_tensors="pd").pixel_values.numpy(), expected, atol=1e-6)
     np.testing.assert_array_equal(again(batch, return_tensors="np").pixel_values, expected)

@@ -1,4 +1,4 @@
-"""The four configurations of Safe Latent Diffusion (arXiv 2211.05105, table 3): `pipe(prompt, **SafetyConfig.STRONG)`."""
+"""The configurations of Safe Latent Diffusion (arXiv 2211.05105, table 3): `pipe(prompt, **SafetyConfig.STRONG)`."""
 
 from __future__ import annotations
 

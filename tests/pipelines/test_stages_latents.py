@@ -1,4 +1,4 @@
-"""Between pictures and latents: draws, repeats, and half precision that overflows."""
+"""Between images and latents: draws, repeats, and half precision that overflows."""
 
 from types import SimpleNamespace
 
@@ -10,13 +10,13 @@ import torch
 from ppdiffusers import AutoencoderKL, TorchGenerator
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages import images
-from ppdiffusers.pipelines.stages.images import encode_image, first_image_latents, repeat_to
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.images import encode_image, first_image_latents, repeat_to
 from tests.pipelines.support import generators
 from tests.support.checkpoints import tiny_vae
 from tests.support.parity import assert_close, noise
 
-PICTURES = noise((2, 3, 20, 28), "pictures").clip(-1, 1)
+IMAGES = noise((2, 3, 20, 28), "images").clip(-1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +35,24 @@ def vae(saved):
 def test_a_draw_is_that_of_the_original(vae, saved):
     mine, reference = generators(5)
     with torch.no_grad():
-        expected = saved[1].encode(torch.from_numpy(PICTURES)).latent_dist.sample(reference) * 0.18215
-        assert_close(encode_image(vae, paddle.to_tensor(PICTURES), mine), expected, 1e-5)
+        expected = saved[1].encode(torch.from_numpy(IMAGES)).latent_dist.sample(reference) * 0.18215
+        assert_close(encode_image(vae, paddle.to_tensor(IMAGES), mine), expected, 1e-5)
 
 
-def test_each_generator_draws_for_its_own_picture(vae):
-    """Also when one picture is repeated: each copy is drawn anew."""
-    pictures = paddle.to_tensor(PICTURES)
-    both = first_image_latents(vae, pictures, 2, [TorchGenerator(1), TorchGenerator(2)])
-    copies = first_image_latents(vae, pictures[:1], 2, [TorchGenerator(1), TorchGenerator(2)])
+def test_each_generator_draws_for_its_own_image(vae):
+    """Also when one image is repeated: each copy is drawn anew."""
+    images = paddle.to_tensor(IMAGES)
+    both = first_image_latents(vae, images, 2, [TorchGenerator(1), TorchGenerator(2)])
+    copies = first_image_latents(vae, images[:1], 2, [TorchGenerator(1), TorchGenerator(2)])
     for n in range(2):
-        own = encode_image(vae, pictures[n : n + 1], TorchGenerator(n + 1))
+        own = encode_image(vae, images[n : n + 1], TorchGenerator(n + 1))
         assert_close(both[n : n + 1], own, 1e-6)
     assert_close(copies[:1], both[:1], 1e-6)
     assert not np.allclose(copies[0].numpy(), copies[1].numpy())
 
 
-def test_one_generator_draws_once_for_a_repeated_picture(vae):
-    latents = first_image_latents(vae, paddle.to_tensor(PICTURES), 4, TorchGenerator(1))
+def test_one_generator_draws_once_for_a_repeated_image(vae):
+    latents = first_image_latents(vae, paddle.to_tensor(IMAGES), 4, TorchGenerator(1))
     np.testing.assert_array_equal(latents[:2].numpy(), latents[2:].numpy())
 
 
@@ -90,19 +90,19 @@ def test_an_encode_that_overflows_is_done_again_in_float32(half, saved, caplog):
     vae, asked = half
     watch = FiniteCheck()
     before = {name: p.astype("float32").numpy() for name, p in vae.state_dict().items()}
-    moments = images.encode_distribution(vae, paddle.to_tensor(PICTURES), watch)
+    moments = images.encode_distribution(vae, paddle.to_tensor(IMAGES), watch)
     assert asked == ["bfloat16", "float32"]
     assert "overflows in bfloat16: encoding once more" in caplog.text and watch.first_bad() is None
     assert vae.dtype == moments.dtype == paddle.bfloat16
     assert all((before[name] == p.astype("float32").numpy()).all() for name, p in vae.state_dict().items())
     with torch.no_grad():
-        exact = saved[1].encode(torch.from_numpy(PICTURES)).latent_dist.parameters
+        exact = saved[1].encode(torch.from_numpy(IMAGES)).latent_dist.parameters
     assert_close(moments.astype("float32"), exact, 0.03)  # the weights, too, have 8 bits
 
 
-def test_pictures_with_nan_are_not_encoded_again(half):
+def test_images_with_nan_are_not_encoded_again(half):
     vae, asked = half
-    watch, pictures = FiniteCheck(), PICTURES.copy()
-    pictures[0, 0, 0, 0] = np.nan
-    images.encode_distribution(vae, paddle.to_tensor(pictures), watch)
+    watch, images = FiniteCheck(), IMAGES.copy()
+    images[0, 0, 0, 0] = np.nan
+    images.encode_distribution(vae, paddle.to_tensor(images), watch)
     assert asked == ["bfloat16"] and watch.first_bad() == "the VAE's encoder"
