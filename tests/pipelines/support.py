@@ -72,7 +72,7 @@ def generators(seed: int = 3, count: int | None = None) -> tuple[Any, Any]:
 
 
 def call_both(ours: Any, theirs: Any, seed: int | None = None, **kwargs: Any) -> tuple[Any, Any]:
-    """Call both pipelines with the same arguments; arrays become tensors, a seed becomes a generator, of each library."""
+    """Call both pipelines with the same arguments; arrays become tensors, and a seed becomes a generator."""
     mine = {k: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
     reference = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
     if seed is not None:

@@ -10,9 +10,9 @@ from tests.pipelines.support import (
     SCHEDULERS,
     assert_images_agree,
     call_both,
+    fraction_of_different_levels,
     load_both,
     set_schedulers,
-    fraction_of_different_levels,
 )
 from tests.support.parity import noise
 

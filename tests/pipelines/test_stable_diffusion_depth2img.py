@@ -38,7 +38,7 @@ def test_schedulers(pair, scheduler):
 
 DEPTH = np.random.default_rng(1).random((1, 20, 31), np.float32)
 CALLS = {
-    "all of it": {"strength": 1.0},
+    "full strength": {"strength": 1.0},
     "without guidance": {"guidance_scale": 1.0},
     "a negative prompt": {"negative_prompt": "low quality, 模糊"},
     "clip_skip": {"clip_skip": 1},
@@ -64,14 +64,14 @@ def test_calls(pair, case):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_a_generator_for_each_image(pair):
+def test_one_generator_for_each_image(pair):
     mine, reference = generators(20, count=4)
     settings = {"prompt": PROMPTS, "image": make_image(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
     images = pair[0](generator=mine, output_type="np", **settings).images
     assert_images_agree(images, pair[1](generator=reference, output_type="np", **settings).images)
 
 
-def test_the_depth_map(pair):
+def test_prepare_depth_map(pair):
     ours, theirs = pair
     given = make_image(48, 32)
     mine = ours.prepare_depth_map(given, None, 2, True, paddle.float32, ours.device)
@@ -81,8 +81,8 @@ def test_the_depth_map(pair):
     assert_close(mine, reference)
 
 
-def test_forms_that_diffusers_cannot_take(pair):
-    """An array that is not square, a tensor without a batch, and latents: the same image as in the usual form."""
+def test_inputs_that_diffusers_does_not_support(pair):
+    """A non-square array, a tensor without a batch dimension, a list of batches, and latents."""
     ours, _ = pair
     given = np.random.default_rng(0).random((32, 24, 3), np.float32)
     usual = paddle.to_tensor(given.transpose(2, 0, 1)[None])
@@ -122,7 +122,7 @@ def test_round_trip(folder, tmp_path):
     assert_round_trip(folder, tmp_path, prompt="a", image=make_image(32, 24), num_inference_steps=3)
 
 
-def test_nan_is_named(pair, caplog):
+def test_nan_is_logged(pair, caplog):
     unet = pair[0].unet
     pair[0].unet = type(unet).from_config(unet.config)
     pair[0].unet.conv_in.bias.set_value(paddle.full_like(unet.conv_in.bias, float("nan")))
@@ -139,11 +139,11 @@ def test_nan_is_named(pair, caplog):
         ({"image": None}, "`image` is required"),
         ({"strength": 1.5}, "`strength` must be between 0 and 1"),
         ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
-        ({"depth_map": "near"}, "`depth_map` must be a Paddle tensor"),
+        ({"depth_map": "close"}, "`depth_map` must be a Paddle tensor"),
         ({"depth_map": paddle.zeros([1, 1, 4, 4])}, r"not \(1, 1, 4, 4\)"),
-        ({"depth_map": paddle.full([1, 4, 4], float("nan"))}, "`depth_map` has NaN"),
-        ({"depth_map": paddle.ones([1, 4, 4])}, "the same everywhere"),
-        ({"depth_map": paddle.to_tensor(np.repeat(DEPTH, 3, 0))}, r"3 image\(s\) \(`depth_map`\)"),
+        ({"depth_map": paddle.full([1, 4, 4], float("nan"))}, "`depth_map` contains NaN"),
+        ({"depth_map": paddle.ones([1, 4, 4])}, "is constant"),
+        ({"depth_map": paddle.to_tensor(np.repeat(DEPTH, 3, 0))}, r"`depth_map` has 3 image\(s\)"),
         ({"prompt": ["a", "b"], "generator": [1, 2, 3]}, "3 generators for 2"),
         ({"callback_on_step_end": 1}, "must be callable"),
         ({"callback_on_step_end_tensor_inputs": ["mask"]}, "'mask'"),

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     config = transformers.CLIPVisionConfig(
         hidden_size=48,
         intermediate_size=40,
-        projection_dim=32,  # what the UNet attends to
+        projection_dim=32,  # the width of the UNet's cross-attention
         num_hidden_layers=2,
         num_attention_heads=4,
         image_size=32,
@@ -57,7 +57,7 @@ def test_schedulers(pair, scheduler):
 
 CALLS = {
     "wide": {"height": 24, "width": 40},
-    "one side": {"height": 24},
+    "height alone": {"height": 24},
     "without guidance": {"guidance_scale": 1.0},
     "strong": {"guidance_scale": 15.0},
     "eta": {"eta": 0.7, "scheduler": "DDIMScheduler"},
@@ -76,7 +76,7 @@ def test_calls(pair, case):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_a_generator_for_each_image(pair):
+def test_one_generator_for_each_image(pair):
     set_schedulers(*pair, "EulerAncestralDiscreteScheduler")
     mine, reference = generators(20, count=2)
     settings = {"image": IMAGE, "num_images_per_prompt": 2, "num_inference_steps": 4, "output_type": "np"}
@@ -102,7 +102,7 @@ def test_bad_arguments(pair, arguments, message):
         pair[0](**{"image": IMAGE, "num_inference_steps": 2, **arguments})
 
 
-def test_the_image_encoder_is_named_when_it_gives_nan(pair, caplog):
+def test_nan_of_the_image_encoder_is_logged(pair, caplog):
     weight = pair[0].image_encoder.visual_projection.weight
     before = weight.clone()
     weight.set_value(paddle.full_like(weight, float("nan")))

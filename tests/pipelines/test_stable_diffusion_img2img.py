@@ -50,14 +50,18 @@ def test_schedulers(variant, scheduler):
 
 
 OTHERS = (
-    *("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),  # two evaluations a step
+    *(
+        "HeunDiscreteScheduler",
+        "KDPM2DiscreteScheduler",
+        "KDPM2AncestralDiscreteScheduler",
+    ),  # two per step
     *("DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "SASolverScheduler"),
     *("LCMScheduler", "TCDScheduler", "EDMEulerScheduler"),
 )
 
 
 @pytest.mark.parametrize("scheduler", OTHERS)
-def test_other_schedulers_begin_in_the_middle(pair, scheduler):
+def test_other_schedulers(pair, scheduler):
     ours, theirs = pair
     ours.scheduler = getattr(ppdiffusers, scheduler).from_config(ours.original_scheduler.config)
     theirs.scheduler = getattr(diffusers, scheduler).from_config(theirs.original_scheduler.config)
@@ -74,7 +78,7 @@ def test_other_schedulers_begin_in_the_middle(pair, scheduler):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_a_scheduler_that_cannot_noise(pair):
+def test_scheduler_without_add_noise(pair):
     ours, _ = pair
     ours.scheduler = ppdiffusers.IPNDMScheduler()
     with pytest.raises(InputError, match="IPNDMScheduler cannot add noise to an image"):
@@ -82,8 +86,8 @@ def test_a_scheduler_that_cannot_noise(pair):
 
 
 CALLS = {
-    "little": {"strength": 0.2},
-    "all of it": {"strength": 1.0},
+    "low strength": {"strength": 0.2},
+    "full strength": {"strength": 1.0},
     "between two steps": {"strength": 0.55},
     "without guidance": {"guidance_scale": 1.0},
     "a negative prompt": {"negative_prompt": "low quality, 模糊"},
@@ -100,8 +104,8 @@ CALLS = {
         "prompt_embeds": noise((2, 77, 32), "prompt"),
         "negative_prompt_embeds": noise((2, 77, 32), "negative"),
     },
-    "chosen steps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
-    "chosen sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.3, 0.0], "scheduler": "EulerDiscreteScheduler"},
+    "explicit timesteps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
+    "explicit sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.3, 0.0], "scheduler": "EulerDiscreteScheduler"},
 }
 
 
@@ -122,8 +126,8 @@ def test_calls(pair, case):
 
 
 @pytest.mark.parametrize("scheduler", ["PNDMScheduler", "EulerAncestralDiscreteScheduler", "DDPMScheduler"])
-def test_a_generator_for_each_image(pair, scheduler):
-    """Each draws for its own image: the VAE's sample, the noise, then the steps."""
+def test_one_generator_for_each_image(pair, scheduler):
+    """Each draws the latents, the noise and the steps of its image."""
     set_schedulers(*pair, scheduler)
     mine, reference = generators(20, count=4)
     settings = {"prompt": PROMPTS, "image": make_image(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
@@ -149,7 +153,7 @@ def test_callbacks(pair):
     assert seen["ours"] == seen["theirs"]
 
 
-def test_weights_are_shared_with_the_pipeline_it_is_made_from(pair):
+def test_from_pipe_shares_components(pair):
     text_to_image = StableDiffusionPipeline.from_pipe(pair[0])
     again = StableDiffusionImg2ImgPipeline.from_pipe(text_to_image)
     assert all(again.components[name] is component for name, component in pair[0].components.items())
@@ -160,23 +164,23 @@ def test_round_trip(tmp_path):
     assert_round_trip(folder, tmp_path, prompt="a", image=make_image(32, 32), num_inference_steps=4)
 
 
-SYNTAXES = {
+PROMPT_SETTINGS = {
     "weights": {"prompt": "a (red:1.4) circle, [black]", "prompt_syntax": "webui"},
-    "a long prompt": {"prompt": "a red circle, " * 40},
-    "a long prompt, cut": {"prompt": "a red circle, " * 40, "long_prompts": "truncate"},
+    "long prompt": {"prompt": "a red circle, " * 40},
+    "long prompt, truncated": {"prompt": "a red circle, " * 40, "long_prompts": "truncate"},
+    "long prompt, split": {"prompt": "a red circle, " * 40, "long_prompts": "split"},
 }
 
 
-@pytest.mark.parametrize("case", SYNTAXES)
-def test_prompts_as_the_pipeline_encodes_them(pair, case):
-    """What `encode_prompt` makes of the text, given as embeddings, is the same image."""
+@pytest.mark.parametrize("case", PROMPT_SETTINGS)
+def test_prompts_and_their_embeddings_give_the_same_image(pair, case):
     ours = pair[0]
-    asked = dict(SYNTAXES[case])
+    call = dict(PROMPT_SETTINGS[case])
     settings = {"image": make_image(32, 32), "num_inference_steps": 3, "strength": 0.7, "output_type": "np"}
-    by_text = ours(generator=0, **asked, **settings).images
-    embeds, negative = ours.encode_prompt(asked.pop("prompt"), None, 1, True, **asked)
+    by_prompt = ours(generator=0, **call, **settings).images
+    embeds, negative = ours.encode_prompt(call.pop("prompt"), None, 1, True, **call)
     by_embeds = ours(generator=0, prompt_embeds=embeds, negative_prompt_embeds=negative, **settings).images
-    np.testing.assert_array_equal(by_text, by_embeds)
+    np.testing.assert_array_equal(by_prompt, by_embeds)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,7 @@ def test_prompts_as_the_pipeline_encodes_them(pair, case):
         ({"image": None}, "`image` is required"),
         ({"image": "cat.png"}, "`image` must be a PIL image"),
         ({"strength": 1.5}, "`strength` must be between 0 and 1"),
-        ({"strength": "much"}, "`strength` must be a finite number"),
+        ({"strength": "high"}, "`strength` must be a finite number"),
         ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
         ({"prompt": ["a", "b"], "generator": [1, 2, 3]}, "3 generators for 2"),
         (
@@ -203,7 +207,7 @@ def test_bad_arguments(pair, arguments, message):
         pair[0](**{"prompt": "a", "image": make_image(16, 16), "num_inference_steps": 2, **arguments})
 
 
-def test_the_encoder_is_named_when_it_gives_nan(pair, caplog):
+def test_nan_of_the_vae_encoder_is_logged(pair, caplog):
     ours, _ = pair
     bias = ours.vae.encoder.conv_in.bias
     before = bias.clone()

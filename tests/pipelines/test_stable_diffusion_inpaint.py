@@ -44,8 +44,8 @@ def test_schedulers(pair, scheduler):
 
 
 CALLS = {
-    "all of it": {"strength": 1.0},
-    "most of it": {"strength": 0.8},
+    "full strength": {"strength": 1.0},
+    "high strength": {"strength": 0.8},
     "wide": {"height": 24, "width": 40},
     "without guidance": {"guidance_scale": 1.0},
     "a negative prompt, clip_skip": {"negative_prompt": "low quality", "clip_skip": 1},
@@ -69,7 +69,7 @@ CALLS = {
         "masked_image_latents": noise((1, 4, 16, 16), "masked"),
         "strength": 0.8,
     },
-    "chosen steps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
+    "explicit timesteps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
     "one step": {"num_inference_steps": 1},
 }
 
@@ -83,7 +83,7 @@ def test_calls(pair, case):
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_a_generator_for_each_image(pair, strength):
+def test_one_generator_for_each_image(pair, strength):
     set_schedulers(*pair, "EulerAncestralDiscreteScheduler")
     mine, reference = generators(20, count=2)
     settings = {"prompt": PROMPTS, "image": IMAGE, "mask_image": MASK, "num_inference_steps": 4, "strength": strength}
@@ -92,18 +92,18 @@ def test_a_generator_for_each_image(pair, strength):
 
 
 @pytest.mark.parametrize("padding", [0, 5, 32])
-def test_a_padded_cut_out(pair, padding):
+def test_padding_mask_crop(pair, padding):
     settings = {"prompt": "a", "image": IMAGE, "mask_image": MASK, "num_inference_steps": 4, "strength": 0.9}
     mine, reference = call_both(*pair, seed=3, padding_mask_crop=padding, **settings)
     image, expected = mine.images[0], reference.images[0]
     assert image.size == expected.size == IMAGE.size
-    # the cut-out is resized after it became an image: levels that rounded differently are mixed with their neighbours
+    # the crop is resized as 8-bit levels: a level that is rounded differently changes its neighbours too
     assert_levels_agree(np.asarray(image), np.asarray(expected), different=5e-3)
-    kept = np.asarray(MASK) == 0
-    np.testing.assert_array_equal(np.asarray(image)[kept], np.asarray(IMAGE)[kept])
+    preserved = np.asarray(MASK) == 0
+    np.testing.assert_array_equal(np.asarray(image)[preserved], np.asarray(IMAGE)[preserved])
 
 
-def test_callbacks_see_and_change_the_mask(pair):
+def test_callback_replaces_the_mask(pair):
     def change(pipeline, index, timestep, tensors):
         assert set(tensors) == {"latents", "mask", "masked_image_latents"}
         return {"mask": tensors["mask"] * 0.9, "masked_image_latents": tensors["masked_image_latents"] + 0.05}
@@ -142,7 +142,7 @@ def test_bad_arguments(pair, arguments, message):
         pair[0](**{"prompt": "a", "image": IMAGE, "mask_image": MASK, "num_inference_steps": 2, **arguments})
 
 
-def test_a_unet_that_cannot_inpaint(tmp_path):
+def test_unet_with_unsupported_channels(tmp_path):
     folder = tiny_stable_diffusion_as(tmp_path, diffusers.StableDiffusionInstructPix2PixPipeline, in_channels=8)
     with pytest.raises(ConfigError, match="takes 8 channels"):
         StableDiffusionInpaintPipeline.from_pretrained(folder)

@@ -39,15 +39,15 @@ def test_schedulers(pair, scheduler):
 
 
 CALLS = {
-    "all of it": {"strength": 1.0},
+    "full strength": {"strength": 1.0},
     "without guidance": {"guidance_scale": 1.0},
-    "the predicted noise": {"add_predicted_noise": True},
+    "add_predicted_noise": {"add_predicted_noise": True},
     "two images for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
     "tensors": {
         "image": 2 * np.random.default_rng(0).random((1, 3, 32, 24), np.float32) - 1,
         "mask_image": np.random.default_rng(1).random((1, 1, 32, 24), np.float32),
     },
-    "a mask with its channels last": {
+    "a mask with channels last": {
         "image": 2 * np.random.default_rng(0).random((1, 3, 32, 24), np.float32) - 1,
         "mask_image": np.random.default_rng(1).random((1, 32, 24, 3), np.float32),
     },
@@ -66,8 +66,8 @@ def test_round_trip(folder, tmp_path):
     assert_round_trip(folder, tmp_path, prompt="a", image=IMAGE, mask_image=MASK, num_inference_steps=3)
 
 
-def test_a_generator_for_each_image(pair):
-    """Each image of several is as if it were painted alone."""
+def test_one_generator_for_each_image(pair):
+    """Each image of a batch equals the image generated alone."""
     ours, theirs = pair
     settings = {"image": IMAGE, "mask_image": MASK, "num_inference_steps": 3, "output_type": "np"}
     together = ours(PROMPTS, generator=generators(20, count=2)[0], **settings).images
@@ -80,8 +80,8 @@ def test_a_generator_for_each_image(pair):
     ("arguments", "message"),
     [
         ({"image": None}, "`image` must be a PIL image or a Paddle tensor"),
-        ({"add_predicted_noise": True, "guidance_scale": 1.0}, "`add_predicted_noise` needs guidance"),
-        ({"strength": 2}, "`strength` must lie"),
+        ({"add_predicted_noise": True, "guidance_scale": 1.0}, "`add_predicted_noise` requires guidance"),
+        ({"strength": 2}, "`strength` must be between"),
         ({"mask_image": paddle.zeros([1, 2, 36, 40])}, "has no channel axis"),
     ],
 )

@@ -94,7 +94,7 @@ def test_calls(pair, case):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_without_the_prompt_it_is_not_read(pair):
+def test_guidance_scale_0_ignores_the_prompt(pair):
     settings = {"image": paddle.to_tensor(SMALL), "num_inference_steps": 2, "generator": 0, "output_type": "np"}
     images = [pair[0](prompt, guidance_scale=0, **settings).images for prompt in ("a cat", "a dog", "")]
     np.testing.assert_array_equal(images[0], images[1])
@@ -111,24 +111,24 @@ def test_encode_prompt(pair):
     assert pair[0].encode_prompt("a", pair[0].device, False)[1::2] == (None, None)
 
 
-def test_a_cut_prompt(pair, caplog):
+def test_long_prompts_are_truncated(pair, caplog):
     mine, reference = call_both(
         *pair, seed=3, prompt="horse " * 100 + "zebra", image=SMALL, num_inference_steps=3, output_type="np"
     )
     assert_images_agree(mine.images, reference.images)
-    assert "cut off" in caplog.text and "zebra" in caplog.text
+    assert "truncated" in caplog.text and "zebra" in caplog.text
+    assert "long_prompts" not in caplog.text, "this pipeline does not support it"
 
 
-def test_a_generator_for_each_image(pair):
+def test_one_generator_for_each_image(pair):
     mine, reference = generators(20, count=2)
     settings = {"prompt": PROMPTS, "image": [make_image(24, 16), make_image(24, 16, 1)], "num_inference_steps": 4}
     images = pair[0](generator=mine, output_type="np", **settings).images
-    # the original hands a list of generators to the VAE's draw, as ours does
     assert_images_agree(images, pair[1](generator=reference, output_type="np", **settings).images)
 
 
-def test_forms_that_diffusers_cannot_take(pair):
-    """One latent for two prompts; latents without a batch."""
+def test_inputs_that_diffusers_does_not_support(pair):
+    """Latents of one image for two prompts; latents without a batch dimension."""
     small = paddle.to_tensor(SMALL)
     settings = {"num_inference_steps": 2, "output_type": "np", "guidance_scale": 3}
     latents = noise((2, 4, 16, 24))
@@ -166,7 +166,7 @@ def test_round_trip(folder, tmp_path):
     assert_round_trip(folder, tmp_path, prompt="a", image=SMALL, num_inference_steps=3)
 
 
-def test_nan_is_named(pair, caplog):
+def test_nan_is_logged(pair, caplog):
     unet = pair[0].unet
     pair[0].unet = type(unet).from_config(unet.config)
     pair[0].unet.conv_in.bias.set_value(paddle.full_like(unet.conv_in.bias, float("nan")))
@@ -181,12 +181,15 @@ def test_nan_is_named(pair, caplog):
     ("arguments", "message"),
     [
         ({"image": None}, "`image` is required"),
-        ({"image": make_image(20, 16)}, "multiples of 8 pixels, or of 4 as latents, .* are 8 high and 10 wide"),
-        ({"image": paddle.zeros([1, 4, 4, 8])}, "two times as long; its latents are 4 high and 8 wide"),
-        ({"image": paddle.zeros([3, 4, 8, 8])}, r"3 image\(s\) \(`image`\) cannot be repeated for 1"),
+        ({"image": make_image(20, 16)}, r"multiples of 8 pixels \(latents: 4\) .* are 8 x 10"),
+        ({"image": paddle.zeros([1, 4, 4, 8])}, "at least twice that; its latents are 4 x 8"),
+        ({"image": paddle.zeros([3, 4, 8, 8])}, r"`image` has 3 image\(s\), which cannot be repeated for a batch of 1"),
         ({"latents": paddle.zeros([1, 4, 8, 12])}, r"shape \(1, 4, 16, 24\), not \(1, 4, 8, 12\)"),
-        ({"prompt": None, "prompt_embeds": paddle.zeros([1, 77, 32])}, "`pooled_prompt_embeds` go together"),
-        ({"negative_prompt_embeds": paddle.zeros([1, 77, 32])}, "`negative_pooled_prompt_embeds` go together"),
+        ({"prompt": None, "prompt_embeds": paddle.zeros([1, 77, 32])}, "`pooled_prompt_embeds` are required"),
+        (
+            {"negative_prompt_embeds": paddle.zeros([1, 77, 32])},
+            "`negative_pooled_prompt_embeds` are required",
+        ),
         ({"callback_steps": 0}, "`callback_steps`"),
         ({"callback": 3}, "must be callable"),
         ({"generator": [1, 2]}, "2 generators for 1"),
@@ -198,7 +201,7 @@ def test_bad_arguments(pair, arguments, message):
         pair[0](**{"prompt": "a", "image": paddle.to_tensor(SMALL), "num_inference_steps": 2, **arguments})
 
 
-def test_a_scheduler_without_noise_levels(pair):
+def test_scheduler_without_sigmas(pair):
     pair[0].scheduler = ppdiffusers.DDIMScheduler()
     with pytest.raises(InputError, match="DDIMScheduler has no `sigmas`"):
         pair[0]("a", paddle.to_tensor(SMALL), num_inference_steps=2)

@@ -1,4 +1,4 @@
-"""StableDiffusionUpscalePipeline against diffusers, live: same folder, small image, prompts, noise and steps."""
+"""StableDiffusionUpscalePipeline against diffusers, live: same folder, image, prompts, noise and steps."""
 
 import numpy as np
 import paddle
@@ -44,14 +44,14 @@ def test_schedulers(pair, scheduler):
     mine, reference = call_both(
         *pair, seed=4, prompt=PROMPTS[0], image=make_image(18, 12), num_inference_steps=20, output_type="np"
     )
-    assert mine.images.shape == (1, 48, 64, 3)  # 18 is cut to 16
+    assert mine.images.shape == (1, 48, 64, 3)  # 18 is rounded down to 16
     assert_images_agree(mine.images, reference.images)
     assert mine.nsfw_content_detected is None
 
 
 CALLS = {
-    "no noise on the image": {"noise_level": 0},
-    "the most noise on the image": {"noise_level": 350},
+    "noise_level 0": {"noise_level": 0},
+    "largest noise_level": {"noise_level": 350},
     "without guidance": {"guidance_scale": 1.0},
     "a negative prompt": {"negative_prompt": "low quality, 模糊"},
     "clip_skip": {"clip_skip": 1},
@@ -76,15 +76,15 @@ def test_calls(pair, case):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_a_generator_for_each_image(pair):
+def test_one_generator_for_each_image(pair):
     mine, reference = generators(20, count=2)
     settings = {"prompt": PROMPTS, "image": [make_image(16, 12), make_image(16, 12, 1)], "num_inference_steps": 4}
     images = pair[0](generator=mine, output_type="np", **settings).images
     assert_images_agree(images, pair[1](generator=reference, output_type="np", **settings).images)
 
 
-def test_one_image_serves_all_prompts(pair):
-    """diffusers fails here; ours gives what each prompt gives alone."""
+def test_one_image_for_all_prompts(pair):
+    """diffusers fails here; each result equals that of its prompt alone."""
     settings = {"num_inference_steps": 3, "output_type": "np"}
     noises = noise((2, 4, 12, 16))
     together = pair[0](PROMPTS, make_image(16, 12), noise_level=0, latents=noises, generator=0, **settings).images
@@ -111,7 +111,7 @@ def test_round_trip(folder, tmp_path):
     assert_round_trip(folder, tmp_path, prompt="a", image=make_image(12, 16), num_inference_steps=3)
 
 
-def test_nan_is_named(pair, caplog):
+def test_nan_is_logged(pair, caplog):
     unet = pair[0].unet
     pair[0].unet = type(unet).from_config(unet.config)
     pair[0].unet.conv_in.bias.set_value(paddle.full_like(unet.conv_in.bias, float("nan")))
@@ -122,14 +122,14 @@ def test_nan_is_named(pair, caplog):
     assert "first appeared in: denoising step 0 (" in caplog.text
 
 
-def test_the_most_noise_is_a_setting(folder):
+def test_max_noise_level(folder):
     assert ppdiffusers.DiffusionPipeline.from_pretrained(folder).config.max_noise_level == 350
     ours = ppdiffusers.StableDiffusionUpscalePipeline.from_pretrained(folder, max_noise_level=100)
     with pytest.raises(InputError, match="from 0 to 100"):
         ours("a", make_image(16, 12), noise_level=101)
 
 
-def test_a_vae_that_does_not_say_its_scaling_factor(loaded):
+def test_vae_without_scaling_factor(loaded):
     components = dict(loaded[0].components)
     config = {key: value for key, value in components["vae"].config.items() if key != "scaling_factor"}
     with pytest.warns(FutureWarning, match="0.08333"):
@@ -139,18 +139,18 @@ def test_a_vae_that_does_not_say_its_scaling_factor(loaded):
     assert made.vae.config.scaling_factor == 0.08333
 
 
-class Marker:
+class Watermarker:
     def apply_watermark(self, images):
         return [one.rotate(180) for one in images]
 
 
 def test_watermarker_and_safety_checker(pair):
-    """As the last stage of DeepFloyd IF: the checker tells of watermarks too."""
+    """As the last stage of DeepFloyd IF, whose safety checker also returns flags for watermarks."""
     settings = {"prompt": "a", "image": make_image(16, 12), "num_inference_steps": 2, "generator": 0}
     plain = pair[0](**settings).images[0]
     ours = ppdiffusers.StableDiffusionUpscalePipeline(**pair[0].components)
     ours.set_progress_bar_config(disable=True)
-    ours.watermarker = Marker()
+    ours.watermarker = Watermarker()
     np.testing.assert_array_equal(np.asarray(ours(**settings).images[0]), np.asarray(plain.rotate(180)))
     ours.safety_checker = lambda images, clip_input: (images * 0 + 1, [False], [True])
     ours.feature_extractor = lambda images, return_tensors: {"pixel_values": np.zeros([1, 3, 4, 4], np.float32)}
@@ -165,8 +165,8 @@ def test_watermarker_and_safety_checker(pair):
         ({"noise_level": 351}, "from 0 to 350"),
         ({"noise_level": -1}, "from 0 to 350"),
         ({"noise_level": 1.5}, "must be a whole number"),
-        ({"image": make_image(16, 12).convert("RGBA")}, r"4 channel\(s\), where the UNet takes 3"),
-        ({"image": [make_image(16, 12)] * 3}, r"3 image\(s\) \(`image`\) cannot be repeated for 1"),
+        ({"image": make_image(16, 12).convert("RGBA")}, r"4 channel\(s\), the UNet accepts 3"),
+        ({"image": [make_image(16, 12)] * 3}, r"`image` has 3 image\(s\), which cannot be repeated for a batch of 1"),
         ({"latents": paddle.zeros([1, 4, 3, 4])}, r"shape \(1, 4, 12, 16\), not \(1, 4, 3, 4\)"),
         ({"callback_steps": 0}, "`callback_steps`"),
         ({"callback_steps": None, "callback": 3}, "must be callable"),
