@@ -21,6 +21,7 @@ import ppdiffusers
 from ppdiffusers import SafetyConfig, StableDiffusionPipelineSafe, StableDiffusionSafetyChecker
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stable_diffusion_safe.safety_checker import SafeStableDiffusionSafetyChecker
+from ppdiffusers.pipelines.stable_diffusion_safe.safety_guidance import SafetyGuidance
 from tests.pipelines.support import (
     PROMPTS,
     assert_images_agree,
@@ -136,6 +137,20 @@ def test_configs(pair, name):
     assert result.applied_safety_concept == pair[0].safety_concept
     unguided = pair[0](generator=3, **{**arguments, "sld_guidance_scale": 1.0}).images
     assert fraction_of_different_levels(unguided, result.images) > 0.05
+
+
+def test_safety_guidance():
+    """Six steps against the method of diffusers, which expects the prediction with the prompt first."""
+    ours, momentum = SafetyGuidance(5.0, 2, 0.3, 0.5, 0.7), None
+    for step in range(6):
+        uncond, prompt, concept = (noise((2, 4, 3, 5), f"{name} {step}") for name in ("uncond", "prompt", "concept"))
+        guidance, momentum = diffusers.StableDiffusionPipelineSafe.perform_safety_guidance(
+            None, True, momentum, torch.from_numpy(prompt - uncond),
+            [torch.from_numpy(x) for x in (prompt, uncond, concept)], step, 5.0, 2, 0.3, 0.5, 0.7,
+        )  # fmt: skip
+        mine = ours(paddle.to_tensor(np.concatenate([uncond, prompt, concept])), step, 7.5)
+        assert_close(mine, torch.from_numpy(uncond) + 7.5 * guidance, 1e-5)
+        assert_close(ours.momentum, momentum, 1e-5)
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
