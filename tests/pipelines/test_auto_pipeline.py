@@ -130,7 +130,7 @@ def test_checkpoint_without_the_task(tmp_path):
         AutoPipelineForText2Image.from_pipe(ppdiffusers.DDPMPipeline.from_pretrained(folder))
 
 
-def test_bad_arguments(folder, tmp_path, pipe):
+def test_invalid_arguments(folder, tmp_path, pipe):
     with pytest.raises(SourceError):
         AutoPipelineForText2Image.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(InputError, match="schedular"):

@@ -121,7 +121,7 @@ def test_round_trip(folder, tmp_path):
         ({"prompt": None}, "neither `prompt` nor `prompt_embeds`"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     settings = {"prompt": "a", "source_prompt": "b", "image": IMAGE, "num_inference_steps": 2}
     with pytest.raises(InputError, match=message):
         pair[0](**{**settings, **arguments})

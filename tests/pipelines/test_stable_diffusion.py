@@ -439,7 +439,7 @@ EMBEDS = paddle.zeros([1, 77, 32])
         ({"prompt": "a", "clip_skip": 9}, "clip_skip=9"),
     ],
 )
-def test_bad_arguments(sd1, arguments, message):
+def test_invalid_arguments(sd1, arguments, message):
     with pytest.raises(InputError, match=message):
         sd1[0](**{"num_inference_steps": 2, **arguments})
 

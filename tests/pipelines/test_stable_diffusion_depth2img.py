@@ -149,6 +149,6 @@ def test_nan_is_logged(pair, caplog):
         ({"callback_on_step_end_tensor_inputs": ["mask"]}, "'mask'"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": make_image(16, 16), "num_inference_steps": 2, **arguments})

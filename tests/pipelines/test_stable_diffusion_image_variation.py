@@ -97,7 +97,7 @@ def test_round_trip(folder, tmp_path):
         ({"generator": [1, 2]}, "2 generators for 1"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"image": IMAGE, "num_inference_steps": 2, **arguments})
 

@@ -202,7 +202,7 @@ def test_prompts_and_their_embeddings_give_the_same_image(pair, case):
         ({"image": torch.zeros(1, 3, 16, 16)}, "not Tensor"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": make_image(16, 16), "num_inference_steps": 2, **arguments})
 

@@ -137,7 +137,7 @@ def test_round_trip(folder, tmp_path):
         ({"image": paddle.zeros([1, 4, 16, 16])}, "`masked_image_latents`, those of the masked image, are required"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": IMAGE, "mask_image": MASK, "num_inference_steps": 2, **arguments})
 

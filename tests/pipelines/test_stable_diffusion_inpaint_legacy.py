@@ -85,6 +85,6 @@ def test_one_generator_for_each_image(pair):
         ({"mask_image": paddle.zeros([1, 2, 36, 40])}, "has no channel axis"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": IMAGE, "mask_image": MASK, "num_inference_steps": 2, **arguments})

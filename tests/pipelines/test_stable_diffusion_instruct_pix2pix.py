@@ -114,7 +114,7 @@ def test_round_trip(folder, tmp_path):
         ({"ip_adapter_image": IMAGE}, "no IP-Adapter"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": IMAGE, "num_inference_steps": 2, **arguments})
 

@@ -196,7 +196,7 @@ def test_nan_is_logged(pair, caplog):
         ({"prompt": None}, "neither `prompt`"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": paddle.to_tensor(SMALL), "num_inference_steps": 2, **arguments})
 

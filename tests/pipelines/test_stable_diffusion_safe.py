@@ -414,7 +414,7 @@ def test_round_trip(folder, tmp_path):
         ({"output_type": "jpeg"}, "`output_type`"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**settings(**arguments))
 

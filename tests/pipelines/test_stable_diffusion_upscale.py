@@ -174,6 +174,6 @@ def test_watermarker_and_safety_checker(pair):
         ({"prompt": None}, "neither `prompt`"),
     ],
 )
-def test_bad_arguments(pair, arguments, message):
+def test_invalid_arguments(pair, arguments, message):
     with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": make_image(16, 12), "num_inference_steps": 2, **arguments})
