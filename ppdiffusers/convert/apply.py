@@ -87,9 +87,14 @@ def _sources(rule: Rule) -> tuple[str, ...]:
     return rule.sources if isinstance(rule, Merge) else (rule.source,)
 
 
+def _targets(rule: Rule) -> tuple[str, ...]:
+    if isinstance(rule, Drop):
+        return ()
+    return rule.targets if isinstance(rule, Split) else (rule.target,)
+
+
 def _is_balanced(rule: Rule) -> bool:
-    targets = {Rename: lambda: (rule.target,), Split: lambda: rule.targets, Merge: lambda: (rule.target,), Drop: tuple}
-    patterns = [*_sources(rule), *targets[type(rule)]()]
+    patterns = [*_sources(rule), *_targets(rule)]
     return all(wildcards(pattern) == wildcards(patterns[0]) for pattern in patterns)
 
 
@@ -121,7 +126,7 @@ def _rename(
         problems.append(f"{key}: of shape {tensor.shape}, {expected}{behind} was expected")
         return
     renamed = matrix.transposed() if rule.transpose else matrix
-    _put(result, fill(rule.target, captured), _without_ones(renamed, min(rule.ones, 0)), problems)
+    _put(result, fill(rule.target, captured), _with_ones(renamed, -rule.ones), problems)
 
 
 def _split(
@@ -153,8 +158,8 @@ def _merge(
     if missing:
         problems.append(f"{fill(rule.target, captured)}: cannot be joined without {', '.join(missing)}")
         return
-    parts = [_without_ones(tensors[key], rule.ones) for key in keys]
-    if not _can_be_joined(parts, rule):
+    parts = [part for key in keys if (part := _without_ones(tensors[key], rule.ones)) is not None]
+    if len(parts) < len(keys) or not _can_be_joined(parts, rule):
         problems.append(f"{', '.join(keys)}: shapes {[tensors[key].shape for key in keys]} cannot be joined")
         return
     before, after = parts[0].shape[: rule.axis], parts[0].shape[rule.axis + 1 :]
@@ -163,8 +168,8 @@ def _merge(
     _put(result, fill(rule.target, captured), joined, problems)
 
 
-def _can_be_joined(parts: list[LazyTensor | None], rule: Merge) -> bool:
-    if any(part is None or len(part.shape) <= rule.axis or part.shape[rule.axis] % rule.groups for part in parts):
+def _can_be_joined(parts: list[LazyTensor], rule: Merge) -> bool:
+    if any(len(part.shape) <= rule.axis or part.shape[rule.axis] % rule.groups != 0 for part in parts):
         return False
     return len({(part.dtype, part.shape[: rule.axis], part.shape[rule.axis + 1 :]) for part in parts}) == 1
 
@@ -172,9 +177,14 @@ def _can_be_joined(parts: list[LazyTensor | None], rule: Merge) -> bool:
 def _without_ones(tensor: LazyTensor, ones: int) -> LazyTensor | None:
     """Without its last `ones` axes, which have to be of length one, else None; negative: with so many more."""
     if ones <= 0:
-        return tensor.reshaped((*tensor.shape, *(1,) * -ones)) if ones else tensor
+        return _with_ones(tensor, -ones)
     kept, last = tensor.shape[:-ones], tensor.shape[-ones:]
     return tensor.reshaped(kept) if last == (1,) * ones else None
+
+
+def _with_ones(tensor: LazyTensor, ones: int) -> LazyTensor:
+    """Append `ones` axes of length one; none if it is negative."""
+    return tensor.reshaped((*tensor.shape, *(1,) * ones)) if ones > 0 else tensor
 
 
 def _read_part(tensor: LazyTensor, grouped: tuple[int, ...], index: tuple, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,8 +32,9 @@ class FrozenDict(dict):
     def _refuse(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError("A configuration is frozen: call `register_to_config(key=value)` to change it.")
 
-    __setitem__ = __delitem__ = __setattr__ = __delattr__ = _refuse
-    pop = popitem = setdefault = update = clear = __ior__ = _refuse
+    if not TYPE_CHECKING:  # their signatures differ from the base class on purpose
+        __setitem__ = __delitem__ = __setattr__ = __delattr__ = _refuse
+        pop = popitem = setdefault = update = clear = __ior__ = _refuse
 
     def __reduce__(self) -> tuple:
         return type(self), (dict(self),)

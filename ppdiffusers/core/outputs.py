@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import fields
-from typing import Any
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 
 class BaseOutput(OrderedDict):
@@ -14,6 +14,8 @@ class BaseOutput(OrderedDict):
     attributes only: they are left out of the keys and of `to_tuple()`, so that positions stay those
     of the values that are really there.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # set by `@dataclass` on subclasses
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -38,7 +40,8 @@ class BaseOutput(OrderedDict):
     def __delitem__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError(f"{type(self).__name__} keeps its fields: none can be deleted.")
 
-    pop = popitem = setdefault = update = clear = __delitem__
+    if not TYPE_CHECKING:  # their signatures differ from the base class on purpose
+        pop = popitem = setdefault = update = clear = __delitem__
 
     def __reduce__(self) -> tuple:
         return type(self), tuple(getattr(self, field.name) for field in fields(self))

@@ -1,1 +1,1 @@
-"""Samplers: each file is one paper. Names are imported when they are used."""
+"""Schedulers, one file per sampling method. Names are imported lazily."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle.base.core import Generator as PaddleGenerator  # the class that `paddle.Generator()` returns
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import FLOATING
@@ -14,7 +15,9 @@ from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
 from ppdiffusers.utils.dtypes import as_dtype_name
 
-PaddleGenerator = paddle.framework.core.Generator  # what `paddle.Generator()` returns
+# Everything that random numbers can be drawn from; None is Paddle's global stream, a list has one per sample.
+SingleGenerator = int | TorchGenerator | RecordedNoise | PaddleGenerator | None
+Generator = SingleGenerator | Sequence[SingleGenerator]
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
 
 
@@ -41,7 +44,7 @@ def as_generator(generator: Any) -> Any:
 
 
 def randn_tensor(
-    shape: Sequence[int], generator: Any = None, dtype: Any = None, *, device: Any = None, layout: Any = None
+    shape: Sequence[int], generator: Generator = None, dtype: Any = None, *, device: Any = None, layout: Any = None
 ) -> paddle.Tensor:
     """Standard normal noise, [*shape], on Paddle's current device.
 
@@ -60,7 +63,7 @@ def randn_tensor(
     return _draw("randn", shape, generator, dtype)
 
 
-def rand_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) -> paddle.Tensor:
+def rand_tensor(shape: Sequence[int], generator: Generator = None, dtype: Any = None) -> paddle.Tensor:
     """Uniform noise in [0, 1), [*shape]; the arguments are those of `randn_tensor`."""
     return _draw("rand", shape, generator, dtype)
 

@@ -122,7 +122,7 @@ def test_everything_wrong_is_listed(both):
         both[0](batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")
     for name in ("batch_size", "num_inference_steps", "output_type", "generator"):
         assert f"`{name}`" in str(raised.value)
-    with pytest.raises(InputError, match="3 generators for 2 picture"):
+    with pytest.raises(InputError, match="3 generators for 2 image"):
         both[0](batch_size=2, generator=[1, 2, 3], num_inference_steps=2)
 
 

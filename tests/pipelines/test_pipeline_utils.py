@@ -200,7 +200,7 @@ def test_components_that_cannot_work(folder, pipe):
         StableDiffusionPipeline.from_pretrained(folder, unet=theirs, scheduler=scheduler, vae="a path")
     for part in ("`unet`", "PyTorch", "`scheduler`", "`vae`", "builtins.str"):
         assert part in str(raised.value)
-    with pytest.raises(InputError, match="no scheduler"):
+    with pytest.raises(InputError, match="not a scheduler"):
         StableDiffusionPipeline.from_pretrained(folder, scheduler=pipe.vae)
     with pytest.raises(InputError, match="feature extractor"):
         StableDiffusionPipeline.from_pretrained(folder, feature_extractor=None)

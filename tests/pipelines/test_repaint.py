@@ -166,10 +166,10 @@ def test_everything_wrong_is_listed(both):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mask_image": box_mask(64, 32, (0, 0, 64, 9))}, "`mask_image` is .* use multiples of 32"),
+        ({"mask_image": box_mask(64, 32, (0, 0, 64, 9))}, "`mask_image` has shape .* use multiples of 32"),
         ({"image": paddle.zeros([1, 4, 32, 32])}, "`image` has 4 channels, the network takes 3"),
-        ({"mask_image": paddle.zeros([1, 2, 32, 32])}, "`mask_image` is"),
-        ({"generator": [1, 2]}, "2 generators for 1 picture"),
+        ({"mask_image": paddle.zeros([1, 2, 32, 32])}, "`mask_image` has shape"),
+        ({"generator": [1, 2]}, "2 generators for 1 image"),
     ],
 )
 def test_what_does_not_fit_is_refused(both, changes, message):

@@ -119,7 +119,7 @@ def test_everything_wrong_is_listed(ours):
         ours(batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")
     for argument in ("batch_size", "num_inference_steps", "output_type", "generator"):
         assert f"`{argument}`" in str(raised.value)
-    with pytest.raises(InputError, match="3 generators for 2 picture"):
+    with pytest.raises(InputError, match="3 generators for 2 image"):
         ours(batch_size=2, generator=[1, 2, 3], num_inference_steps=2)
 
 

@@ -102,7 +102,7 @@ def test_a_unet_with_both_serves_every_task(folder):
 def test_unets_that_do_not_belong_together(folder, tmp_path):
     tiny_text_unet(layers_per_block=2, attention_head_dim=8).save_pretrained(tmp_path)
     other = UNetFlatConditionModel.from_pretrained(tmp_path)
-    with pytest.raises(InputError, match="different plans") as error:
+    with pytest.raises(InputError, match="different architectures") as error:
         load(TEXT, folder, text_unet=other)
     assert len(error.value.problems) == 3  # the blocks with transformers: down, middle, up
     with pytest.raises(InputError, match="text_unet"):

@@ -172,7 +172,7 @@ def test_a_long_prompt_is_cut_and_said(learned, caplog):
     ours, _ = learned
     long = " ".join(["circle"] * 90)
     ours(long, num_inference_steps=1)
-    assert "cut off" in caplog.text
+    assert "truncated" in caplog.text
 
 
 def test_half_precision_decode_that_overflows_is_done_again(learned, monkeypatch, caplog):
@@ -232,7 +232,7 @@ def test_components_that_count_other_codes(learned):
 def test_learned_embeddings_need_their_size():
     with pytest.raises(ConfigError, match="hidden_size and length"):
         LearnedClassifierFreeSamplingEmbeddings(learnable=True)
-    with pytest.raises(ConfigError, match="need length"):
+    with pytest.raises(ConfigError, match="require length"):
         LearnedClassifierFreeSamplingEmbeddings(learnable=True, hidden_size=8)
 
 

@@ -1,4 +1,4 @@
-"""Every kind of network that the library has is compiled by each engine, and none of them falls back to eager mode."""
+"""Each engine compiles every kind of network in the library; none falls back to eager mode."""
 
 import importlib
 import logging
@@ -18,7 +18,7 @@ from tests.runtime.support import BACKENDS, program_cache, with_random_weights
 __all__ = ["program_cache"]
 SCRIPTS = Path(__file__).parents[2] / "examples" / "inference"
 CHECKPOINTS = sorted(p.stem for p in (SCRIPTS / "tiny").glob("*.py") if p.stem not in ("__init__", "parts"))
-# No networks: a table of numbers; and what is called piece by piece, never whole.
+# Not called as a whole: a table of embeddings.
 NOT_CALLED = ("LearnedClassifierFreeSamplingEmbeddings",)
 
 

@@ -11,7 +11,7 @@ FAMILY = Family(
         *(
             Rename(f"clip.{rule.source}", f"vision_model.{rule.target}")
             for rule in VISION.rules
-            if rule.source != "vision_projection"
+            if isinstance(rule, Rename) and rule.source != "vision_projection"
         ),
     ),
 )

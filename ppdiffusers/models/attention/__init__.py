@@ -1,1 +1,1 @@
-"""Attention of the networks: the layer and its processors."""
+"""Attention layers, their processors, and access to the processors of a network."""

@@ -1,1 +1,1 @@
-"""Transformers over pictures: one architecture per file."""
+"""Transformers over images: one architecture per file."""

@@ -75,7 +75,7 @@ class RobertaSeriesModelWithTransformation(PretrainedModel):
             attention_mask,
             token_type_ids,
             position_ids,
-            output_attentions=True,
+            output_attentions=self._requests(output_attentions, "output_attentions"),
             output_hidden_states=True,
             return_dict=True,
         )

@@ -1,1 +1,1 @@
-"""Latent Diffusion (arXiv 2112.10752): text to picture with LDMBert, and four times the resolution."""
+"""Latent Diffusion (arXiv 2112.10752): text to image with LDMBert, and four times the resolution."""

@@ -1,1 +1,1 @@
-"""Latent diffusion without a condition."""
+"""Unconditional latent diffusion."""

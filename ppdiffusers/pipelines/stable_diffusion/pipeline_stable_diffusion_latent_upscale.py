@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.models.blocks.sampling import repeat_pixels
+from ppdiffusers.models.blocks.resampling import repeat_pixels
 from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
 from ppdiffusers.pipelines.stages import checks

@@ -1,1 +1,1 @@
-"""Versatile Diffusion: pictures from texts, from pictures, and from both (Xu et al., arXiv 2211.08332)."""
+"""Versatile Diffusion: images from prompts, from images, and from both (Xu et al., arXiv 2211.08332)."""

@@ -1,1 +1,1 @@
-"""VQ-Diffusion (arXiv 2111.14822): text to picture over the codes of an autoencoder."""
+"""VQ-Diffusion (arXiv 2111.14822): text to image over the codes of an autoencoder."""

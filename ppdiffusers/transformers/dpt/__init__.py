@@ -1,1 +1,1 @@
-"""DPT: dense prediction transformers, which estimate depth."""
+"""DPT, dense prediction transformers (arXiv 2103.13413)."""

@@ -1,7 +1,8 @@
-"""Which condition the UNet over pictures attends to: its transformers are changed for those of the UNet over texts.
+"""The image UNet of Versatile Diffusion with transformers for images, for prompts, or for both.
 
-Both UNets of Versatile Diffusion have transformers of the same plan (Xu et al., arXiv 2211.08332, section 3.3). Nothing
-is copied, and the UNets that come in stay as they are: the UNet that goes out has its own frame and shares all layers.
+Image UNet and text UNet have transformers of the same architecture (Xu et al., arXiv 2211.08332, section 3.3). The
+functions return a new UNet that shares all layers with those that are passed; these are not changed, and no weights are
+copied.
 """
 
 from __future__ import annotations
@@ -19,46 +20,52 @@ from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from ppdiffusers.pipelines.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
 
 _BLOCKS = ("down_blocks", "mid_block", "up_blocks")
-# What has to be the same for two transformers to change places.
-_PLAN = ("num_attention_heads", "attention_head_dim", "in_channels", "num_layers", "cross_attention_dim")
+# Settings in which two transformers must agree to be exchangeable.
+_ARCHITECTURE = ("num_attention_heads", "attention_head_dim", "in_channels", "num_layers", "cross_attention_dim")
 
 
-def attend_to_texts(image_unet: nn.Layer, text_unet: UNetFlatConditionModel | None) -> UNet2DConditionModel:
-    """The UNet over pictures with the transformers of the UNet over texts.
+def text_conditioned_unet(
+    image_unet: UNet2DConditionModel, text_unet: UNetFlatConditionModel | None
+) -> UNet2DConditionModel:
+    """The image UNet with the transformers of the text UNet.
 
     Args:
         text_unet: None if `image_unet` has its transformers already.
 
     Raises:
-        InputError: the two UNets are of different plans.
+        InputError: the two UNets have different architectures.
     """
     if text_unet is None and not image_unet.config.dual_cross_attention:
         return image_unet
-    return _rebuild(image_unet, text_unet, False, lambda images, texts: texts)
+    return _rebuild(image_unet, text_unet, False, lambda image, text: text)
 
 
-def attend_to_pictures(image_unet: nn.Layer, text_unet: UNetFlatConditionModel | None) -> UNet2DConditionModel:
-    """The UNet over pictures with its own transformers alone, whatever `text_unet` is."""
+def image_conditioned_unet(
+    image_unet: UNet2DConditionModel, text_unet: UNetFlatConditionModel | None
+) -> UNet2DConditionModel:
+    """The image UNet with its own transformers only; `text_unet` has no effect."""
     if not image_unet.config.dual_cross_attention:
         return image_unet
-    return _rebuild(image_unet, None, False, lambda images, texts: images)
+    return _rebuild(image_unet, None, False, lambda image, text: image)
 
 
-def attend_to_both(image_unet: nn.Layer, text_unet: UNetFlatConditionModel | None) -> UNet2DConditionModel:
-    """The UNet over pictures with pairs of transformers, one of each UNet.
+def dual_conditioned_unet(
+    image_unet: UNet2DConditionModel, text_unet: UNetFlatConditionModel | None
+) -> UNet2DConditionModel:
+    """The image UNet with pairs of transformers, one of each UNet.
 
     Args:
         text_unet: None if `image_unet` has pairs already.
 
     Raises:
-        InputError: the two UNets are of different plans, or there is none over texts.
+        InputError: the two UNets have different architectures, or the text UNet is missing.
     """
     if image_unet.config.dual_cross_attention:
         return image_unet
     if text_unet is None:
         raise InputError(
-            "The UNet attends to one condition only, and there is no text UNet to take the other's transformers from.",
-            remedy="pass `text_unet`, or an `image_unet` whose configuration says `dual_cross_attention`.",
+            "The image UNet attends to one condition only, and the text UNet with the other transformers is missing.",
+            remedy="pass `text_unet`, or an `image_unet` with `dual_cross_attention` in its configuration.",
         )
     return _rebuild(image_unet, text_unet, True, lambda *pair: DualTransformer2DModel(pair))
 
@@ -66,16 +73,16 @@ def attend_to_both(image_unet: nn.Layer, text_unet: UNetFlatConditionModel | Non
 def _rebuild(
     image_unet: nn.Layer, text_unet: nn.Layer | None, dual: bool, choose: Callable[[nn.Layer, nn.Layer], nn.Layer]
 ) -> UNet2DConditionModel:
-    """A UNet that shares every layer of `image_unet` but its transformers.
+    """Build a UNet that shares every layer of `image_unet` except its transformers.
 
     Args:
         dual: whether the new transformers are pairs.
-        choose: makes a new one of those for pictures and for texts.
+        choose: returns the new transformer for those of the image UNet and of the text UNet.
     """
     image_blocks = _blocks(image_unet)
     text_blocks = [None] * len(image_blocks) if text_unet is None else _blocks(text_unet)
-    _check_plans(image_blocks, text_blocks)
-    with paddle.LazyGuard():  # a frame without weights
+    _check_architectures(image_blocks, text_blocks)
+    with paddle.LazyGuard():  # without weights
         made = UNet2DConditionModel.from_config(image_unet.config, dual_cross_attention=dual)
     _share(image_unet, made, _BLOCKS)
     for image_block, text_block, block in zip(image_blocks, text_blocks, _blocks(made)):
@@ -90,10 +97,10 @@ def _rebuild(
 
 
 def _pair(attention: nn.Layer, text: Transformer2DModel | None) -> tuple[nn.Layer, nn.Layer | None]:
-    """The transformers for pictures and for texts at one place."""
+    """The transformers for images and for prompts at one position."""
     if isinstance(attention, DualTransformer2DModel):
-        images, own = attention.transformers
-        return images, own if text is None else text
+        image, own = attention.transformers
+        return image, own if text is None else text
     return attention, text
 
 
@@ -112,26 +119,26 @@ def _share(source: nn.Layer, target: nn.Layer, but: tuple[str, ...]) -> None:
             setattr(target, name, layer)
 
 
-def _check_plans(image_blocks: list[nn.Layer], text_blocks: list[nn.Layer | None]) -> None:
+def _check_architectures(image_blocks: list[nn.Layer], text_blocks: list[nn.Layer | None]) -> None:
     if None in text_blocks:
         return
-    plans = [[[_plan(attention) for attention in _attentions(block)] for block in blocks]
+    settings = [[[_settings(attention) for attention in _attentions(block)] for block in blocks]
              for blocks in (image_blocks, text_blocks)]  # fmt: skip
     problems = [
-        f"block {n}: {images} over pictures, {texts} over texts"
-        for n, (images, texts) in enumerate(zip(*plans))
-        if images != texts
+        f"block {n}: {image} in the image UNet, {text} in the text UNet"
+        for n, (image, text) in enumerate(zip(*settings))
+        if image != text
     ]
     if len(image_blocks) != len(text_blocks):
-        problems.append(f"{len(image_blocks)} blocks over pictures, {len(text_blocks)} over texts")
+        problems.append(f"{len(image_blocks)} blocks in the image UNet, {len(text_blocks)} in the text UNet")
     if problems:
         raise InputError(
-            "The two UNets cannot change transformers: they are of different plans.",
+            "The transformers of the two UNets have different architectures and cannot be exchanged.",
             problems=problems,
             expected="the image UNet and the text UNet of one Versatile Diffusion",
         )
 
 
-def _plan(attention: nn.Layer) -> dict[str, Any]:
+def _settings(attention: nn.Layer) -> dict[str, Any]:
     part = attention.transformers[0] if isinstance(attention, DualTransformer2DModel) else attention
-    return {key: part.config[key] for key in _PLAN} if isinstance(part, Transformer2DModel) else {}
+    return {key: part.config[key] for key in _ARCHITECTURE} if isinstance(part, Transformer2DModel) else {}
