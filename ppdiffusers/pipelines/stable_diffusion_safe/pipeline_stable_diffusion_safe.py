@@ -121,7 +121,11 @@ class StableDiffusionPipelineSafe(StableDiffusionBase):
         safety_guidance = None
         if sld_guidance_scale > 1 and self.do_classifier_free_guidance:
             safety_guidance = SafetyGuidance(
-                sld_guidance_scale, sld_warmup_steps, sld_threshold, sld_momentum_scale, sld_mom_beta
+                scale=sld_guidance_scale,
+                warmup_steps=sld_warmup_steps,
+                threshold=sld_threshold,
+                momentum_scale=sld_momentum_scale,
+                momentum_beta=sld_mom_beta,
             )
         else:
             logger.warning("Safety guidance is off: it requires `guidance_scale` and `sld_guidance_scale` above 1.")

@@ -16,7 +16,8 @@ class SafetyGuidance:
     Attributes:
         scale: s_S, of the safety guidance.
         warmup_steps: delta, number of first steps without safety guidance; the momentum accumulates in them too.
-        threshold: lambda, below which the predictions for prompt and concept are close enough to be moved apart.
+        threshold: lambda; there is no guidance where the prediction with the prompt exceeds that with the concept by
+            this or more.
         momentum_scale: s_m, how much the momentum adds to the guidance.
         momentum_beta: beta_m, the fraction of the momentum that is kept in each step.
         momentum: nu, [B, C, h, w].
