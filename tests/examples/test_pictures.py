@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 
 from examples.inference import pictures
-from tests.pipelines.support import picture
+from tests.pipelines.support import make_image
 
 
 def test_drawn():
@@ -15,10 +15,10 @@ def test_drawn():
 
 
 def test_read(tmp_path):
-    picture(40, 30).convert("RGBA").save(tmp_path / "a.png")
+    make_image(40, 30).convert("RGBA").save(tmp_path / "a.png")
     box = PIL.Image.new("RGB", (40, 30))
     box.paste("white", (10, 0, 40, 30))
     box.save(tmp_path / "mask.png")
     image, mask = pictures.load(tmp_path / "a.png", 40, 30), pictures.load_mask(tmp_path / "mask.png", 20, 15)
-    np.testing.assert_array_equal(np.asarray(image), np.asarray(picture(40, 30)))
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(make_image(40, 30)))
     np.testing.assert_array_equal(np.asarray(mask)[0], [0] * 5 + [255] * 15)

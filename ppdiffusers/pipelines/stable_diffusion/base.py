@@ -40,23 +40,9 @@ if TYPE_CHECKING:
     )
 
 
-class StableDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
-    """Components of Stable Diffusion, and the public methods that scripts call and override.
+class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
+    """What pipelines share whatever they are conditioned on: latents, guidance, safety checker, settings of a call."""
 
-    Args:
-        vae: encodes images to latents and decodes them.
-        text_encoder: a CLIP text model (of ppdiffusers or paddlenlp).
-        tokenizer: of the text encoder.
-        unet: predicts the noise (or x_0, or v) in the latents.
-        scheduler: any scheduler for the noise schedule of the UNet.
-        safety_checker: flags objectionable images, which are returned black; or None.
-        feature_extractor: preprocesses images for the safety checker.
-        image_encoder: kept for checkpoints that have one.
-        requires_safety_checker: whether to warn if there is no safety checker.
-    """
-
-    _optional_components = ("safety_checker", "feature_extractor", "image_encoder")
-    _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds")
     # settings of the scheduler that diffusers corrects in this pipeline
     _corrected_settings: tuple[str, ...] = ("steps_offset", "clip_sample")
 
@@ -68,38 +54,11 @@ class StableDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
     _num_timesteps = 0
 
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel
     scheduler: SchedulerMixin
     safety_checker: StableDiffusionSafetyChecker | None
     feature_extractor: CLIPImageProcessor | None
     image_processor: VaeImageProcessor
-
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
-        unet: UNet2DConditionModel,
-        scheduler: SchedulerMixin,
-        safety_checker: StableDiffusionSafetyChecker | None,
-        feature_extractor: CLIPImageProcessor | None,
-        image_encoder: CLIPVisionModelWithProjection | None = None,
-        requires_safety_checker: bool = True,
-    ):
-        super().__init__()
-        self._register(
-            requires_safety_checker,
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            scheduler=scheduler,
-            safety_checker=safety_checker,
-            feature_extractor=feature_extractor,
-            image_encoder=image_encoder,
-        )
 
     def _register(self, requires_safety_checker: bool, **components: Any) -> None:
         """Register components with a safety checker, correcting wrong settings of legacy checkpoints."""
@@ -122,68 +81,6 @@ class StableDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         # each level of the VAE except the last halves height and width
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, resample=resample)
-
-    # -- prompts ------------------------------------------------------------------------------------------------------
-
-    def encode_prompt(
-        self,
-        prompt: str | list[str] | None,
-        device: Any,
-        num_images_per_prompt: int,
-        do_classifier_free_guidance: bool,
-        negative_prompt: str | list[str] | None = None,
-        prompt_embeds: paddle.Tensor | None = None,
-        negative_prompt_embeds: paddle.Tensor | None = None,
-        lora_scale: float | None = None,
-        clip_skip: int | None = None,
-        prompt_syntax: PromptSyntax = "plain",
-        long_prompts: LongPrompts | None = None,
-    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        """Encode prompts and negative prompts to embeddings [B * num_images_per_prompt, L, D] each.
-
-        Prompts of more than 77 tokens are truncated; with `long_prompts="split"` they are encoded in chunks, and L is
-        154, 231, ... `prompt_syntax="webui"` supports weights: `(word:1.3)`, `[word]`. See
-        `ppdiffusers.pipelines.stages.prompt_encoders`.
-
-        `device` and `lora_scale` have no effect: the result is on the device of the text encoder.
-        """
-        conditioning = encode_prompts(
-            PromptEncoder(self.tokenizer, self.text_encoder),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            num_images_per_prompt=num_images_per_prompt,
-            do_classifier_free_guidance=do_classifier_free_guidance,
-            clip_skip=clip_skip,
-            dtype=None if self.unet is None else dtype_of(self.unet),
-            prompt_syntax=prompt_syntax,
-            long_prompts=long_prompts,
-        )
-        return conditioning.prompt_embeds, conditioning.negative_prompt_embeds
-
-    def _conditioning(
-        self,
-        *,
-        num_images_per_prompt: int,
-        prompt_syntax: PromptSyntax,
-        long_prompts: LongPrompts | None,
-        **prompts: Any,
-    ) -> Conditioning:
-        """Call `encode_prompt`, which may be overridden, with the settings of the current call.
-
-        Args:
-            prompts: `prompt`, `negative_prompt`, `prompt_embeds`, `negative_prompt_embeds`, `clip_skip`.
-        """
-        embeds, negative_embeds = self.encode_prompt(
-            prompts.pop("prompt"),
-            self.device,
-            num_images_per_prompt,
-            self.do_classifier_free_guidance,
-            **prompts,
-            **prompt_settings(prompt_syntax, long_prompts),
-        )
-        return Conditioning(embeds, negative_embeds if self.do_classifier_free_guidance else None)
 
     # -- latents ------------------------------------------------------------------------------------------------------
 
@@ -227,20 +124,6 @@ class StableDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
     def prepare_extra_step_kwargs(self, generator: Any, eta: float) -> dict[str, Any]:
         """Keyword arguments of the scheduler's step."""
         return step_kwargs(self.scheduler, generator, eta)
-
-    def get_guidance_scale_embedding(
-        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: Any = "float32"
-    ) -> paddle.Tensor:
-        """Embed guidance scales [B] for distilled UNets: [B, embedding_dim]."""
-        return guidance_scale_embedding(w, embedding_dim, dtype)
-
-    def _timestep_cond(self, batch_size: int, dtype: Any) -> paddle.Tensor | None:
-        """The embedded guidance scale [B, D] for UNets that take it as an input (latent consistency models)."""
-        embedding_dim = self.unet.config.time_cond_proj_dim
-        if embedding_dim is None:
-            return None
-        w = paddle.full([batch_size], self.guidance_scale - 1, dtype="float32")
-        return self.get_guidance_scale_embedding(w, embedding_dim).astype(dtype)
 
     def _guide(self, noise_pred: paddle.Tensor, guidance_scale: float | None = None) -> paddle.Tensor:
         """Combine predictions [2B, C, h, w] to [B, C, h, w]; without guidance they stay as they are.
@@ -326,3 +209,127 @@ class StableDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
     def interrupt(self) -> bool:
         """Set `pipeline._interrupt = True` in a callback to stop after the current step."""
         return self._interrupt
+
+
+class StableDiffusionBase(LatentDiffusionBase):
+    """Components of Stable Diffusion, and the public methods that scripts call and override.
+
+    Args:
+        vae: encodes images to latents and decodes them.
+        text_encoder: a CLIP text model (of ppdiffusers or paddlenlp).
+        tokenizer: of the text encoder.
+        unet: predicts the noise (or x_0, or v) in the latents.
+        scheduler: any scheduler for the noise schedule of the UNet.
+        safety_checker: flags objectionable images, which are returned black; or None.
+        feature_extractor: preprocesses images for the safety checker.
+        image_encoder: kept for checkpoints that have one.
+        requires_safety_checker: whether to warn if there is no safety checker.
+    """
+
+    _optional_components = ("safety_checker", "feature_extractor", "image_encoder")
+    _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds")
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: SchedulerMixin,
+        safety_checker: StableDiffusionSafetyChecker | None,
+        feature_extractor: CLIPImageProcessor | None,
+        image_encoder: CLIPVisionModelWithProjection | None = None,
+        requires_safety_checker: bool = True,
+    ):
+        super().__init__()
+        self._register(
+            requires_safety_checker,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
+            image_encoder=image_encoder,
+        )
+
+    # -- prompts ------------------------------------------------------------------------------------------------------
+
+    def encode_prompt(
+        self,
+        prompt: str | list[str] | None,
+        device: Any,
+        num_images_per_prompt: int,
+        do_classifier_free_guidance: bool,
+        negative_prompt: str | list[str] | None = None,
+        prompt_embeds: paddle.Tensor | None = None,
+        negative_prompt_embeds: paddle.Tensor | None = None,
+        lora_scale: float | None = None,
+        clip_skip: int | None = None,
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Encode prompts and negative prompts to embeddings [B * num_images_per_prompt, L, D] each.
+
+        Prompts of more than 77 tokens are truncated; with `long_prompts="split"` they are encoded in chunks, and L is
+        154, 231, ... `prompt_syntax="webui"` supports weights: `(word:1.3)`, `[word]`. See
+        `ppdiffusers.pipelines.stages.prompt_encoders`.
+
+        `device` and `lora_scale` have no effect: the result is on the device of the text encoder.
+        """
+        conditioning = encode_prompts(
+            PromptEncoder(self.tokenizer, self.text_encoder, can_split=True),
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            do_classifier_free_guidance=do_classifier_free_guidance,
+            clip_skip=clip_skip,
+            dtype=None if self.unet is None else dtype_of(self.unet),
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        return conditioning.prompt_embeds, conditioning.negative_prompt_embeds
+
+    def _conditioning(
+        self,
+        *,
+        num_images_per_prompt: int,
+        prompt_syntax: PromptSyntax,
+        long_prompts: LongPrompts | None,
+        **prompts: Any,
+    ) -> Conditioning:
+        """Call `encode_prompt`, which may be overridden, with the settings of the current call.
+
+        Args:
+            prompts: `prompt`, `negative_prompt`, `prompt_embeds`, `negative_prompt_embeds`, `clip_skip`.
+        """
+        embeds, negative_embeds = self.encode_prompt(
+            prompts.pop("prompt"),
+            self.device,
+            num_images_per_prompt,
+            self.do_classifier_free_guidance,
+            **prompts,
+            **prompt_settings(prompt_syntax, long_prompts),
+        )
+        return Conditioning(embeds, negative_embeds if self.do_classifier_free_guidance else None)
+
+    # -- guidance scale as an input of the UNet ----------------------------------------------------------------------
+
+    def get_guidance_scale_embedding(
+        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: Any = "float32"
+    ) -> paddle.Tensor:
+        """Embed guidance scales [B] for distilled UNets: [B, embedding_dim]."""
+        return guidance_scale_embedding(w, embedding_dim, dtype)
+
+    def _timestep_cond(self, batch_size: int, dtype: Any) -> paddle.Tensor | None:
+        """The embedded guidance scale [B, D] for UNets that take it as an input (latent consistency models)."""
+        embedding_dim = self.unet.config.time_cond_proj_dim
+        if embedding_dim is None:
+            return None
+        w = paddle.full([batch_size], self.guidance_scale - 1, dtype="float32")
+        return self.get_guidance_scale_embedding(w, embedding_dim).astype(dtype)

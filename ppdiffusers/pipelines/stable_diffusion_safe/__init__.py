@@ -1,4 +1,4 @@
-"""Safe Latent Diffusion: Stable Diffusion steered away from a concept."""
+"""Safe Latent Diffusion: Stable Diffusion with guidance away from a concept."""
 
 from ppdiffusers.pipelines.stable_diffusion_safe.safety_config import SafetyConfig
 

@@ -145,7 +145,7 @@ def _check_embeds(name: str, embeds: Any) -> list[str]:
         return [f"`{name}` must be a Paddle tensor, not {type(embeds).__module__}.{type(embeds).__name__}"]
     if embeds.ndim != 3:
         return [f"`{name}` must be [batch, tokens, channels], not of shape {tuple(embeds.shape)}"]
-    return [] if _finite(embeds) else [f"`{name}` contains NaN or infinite values"]
+    return [] if all_finite(embeds) else [f"`{name}` contains NaN or infinite values"]
 
 
 def check_noise(
@@ -180,7 +180,7 @@ def check_latents(latents: Any, shape: Sequence[int | None]) -> list[str]:
     if not fits:
         expected = ", ".join("any" if size is None else str(size) for size in shape)
         problems.append(f"`latents` must be of shape ({expected}), not {found}")
-    if not _finite(latents):
+    if not all_finite(latents):
         problems.append("`latents` contains NaN or infinite values")
     return problems
 
@@ -307,7 +307,8 @@ def check_schedule(*, scheduler: SchedulerMixin, num_inference_steps: Any, times
     return check_counts(num_inference_steps=num_inference_steps)
 
 
-def _finite(values: paddle.Tensor | np.ndarray) -> bool:
+def all_finite(values: paddle.Tensor | np.ndarray) -> bool:
+    """Whether a tensor or array has no NaN and no infinite value."""
     if isinstance(values, np.ndarray):
         return bool(np.isfinite(values).all())
     return bool(paddle.isfinite(values.astype("float32")).all())

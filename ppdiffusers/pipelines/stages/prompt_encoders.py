@@ -141,10 +141,13 @@ class PromptEncoder:
     Args:
         tokenizer: of this library, transformers or paddlenlp.
         text_encoder: returns the last hidden states first; None if only embeddings are passed.
+        can_split: whether the pipeline supports `long_prompts`; the warning of truncation then names it.
     """
 
-    def __init__(self, tokenizer: PretrainedTokenizer | None, text_encoder: nn.Layer | None):
-        self.tokenizer, self.text_encoder = tokenizer, text_encoder
+    def __init__(
+        self, tokenizer: PretrainedTokenizer | None, text_encoder: nn.Layer | None, *, can_split: bool = False
+    ):
+        self.tokenizer, self.text_encoder, self.can_split = tokenizer, text_encoder, can_split
 
     def require(self) -> None:
         """Raise InputError unless tokenizer and text encoder are there."""
@@ -220,10 +223,10 @@ class PromptEncoder:
                 removed.append(self.tokenizer.decode([int(token) for token in ids[limit - 1 : -1]]))
         if removed:
             logger.warning(
-                'The text encoder reads %d tokens. This part of the prompt is truncated: %s. `long_prompts="split"` '
-                "encodes all of it.",
+                "The text encoder reads %d tokens. This part of the prompt is truncated: %s.%s",
                 limit,
                 " | ".join(removed),
+                ' `long_prompts="split"` encodes all of it.' if self.can_split else "",
             )
 
     # -- chunks -------------------------------------------------------------------------------------------------------

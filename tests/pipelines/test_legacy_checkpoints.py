@@ -1,4 +1,4 @@
-"""Settings that folders of 2022 have wrong: each pipeline corrects those that diffusers' corrects, and no others."""
+"""Wrong settings of checkpoints of 2022: each pipeline corrects those that diffusers corrects, and no others."""
 
 import json
 import warnings
@@ -35,7 +35,7 @@ def folder(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("original", CLASSES, ids=lambda cls: cls.__name__)
-def test_the_same_settings_are_corrected(folder, original):
+def test_corrected_settings_agree_with_diffusers(folder, original):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mine = getattr(ppdiffusers, original.__name__).from_pretrained(folder).scheduler.config
