@@ -80,7 +80,11 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         vae = components["vae"]
         # each level of the VAE except the last halves height and width
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
-        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, resample=resample)
+        self.image_processor = VaeImageProcessor(
+            vae_scale_factor=self.vae_scale_factor,
+            vae_latent_channels=4 if vae is None else vae.config.latent_channels,
+            resample=resample,
+        )
 
     # -- latents ------------------------------------------------------------------------------------------------------
 

@@ -272,7 +272,7 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
             height, width = image.height, image.width
         elif isinstance(image, paddle.Tensor):  # [C, H, W]
             height, width = image.shape[-2:]
-            if image.shape[0] == self.vae.config.latent_channels:
+            if self.vae.is_latents(image):
                 return [height, width], True
         else:  # [H, W, C]
             height, width = image.shape[:2]

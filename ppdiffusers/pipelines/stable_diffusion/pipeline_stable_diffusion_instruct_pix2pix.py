@@ -214,7 +214,7 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
         Args:
             image: images [N, 3, H, W] in [-1, 1], or such latents [N, C, h, w].
         """
-        if image.shape[1] != self.vae.config.latent_channels:
+        if not self.vae.is_latents(image):
             image = encode_distribution(self.vae, image).mode()
         latents = repeat_to(image.astype(dtype), batch_size * num_images_per_prompt)
         if not do_classifier_free_guidance:

@@ -55,7 +55,7 @@ def check_masked_latents(*, image: Any, masked_image_latents: Any, channels: int
 
 def encode_known_image(vae: AutoencoderKL, image: paddle.Tensor, generator: Any) -> paddle.Tensor:
     """Latents [N, C, h, w] of images [N, 3, H, W]; latents stay as they are."""
-    if image.shape[1] == vae.config.latent_channels:
+    if vae.is_latents(image):
         return image
     # of a list with one generator for each generated image, the first ones sample the latents of the images
     return encode_image(vae, image, generator[: image.shape[0]] if isinstance(generator, list) else generator)

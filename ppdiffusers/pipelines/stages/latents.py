@@ -46,7 +46,7 @@ def initial_latents(
 
 def decode_latents(vae: AutoencoderKL, latents: paddle.Tensor, finite: FiniteCheck | None = None) -> paddle.Tensor:
     """Decode latents of the denoising network [B, C, h, w] to images [B, 3, H, W], about in [-1, 1]; see `decode`."""
-    return decode(vae, latents / vae.config.scaling_factor, finite)
+    return decode(vae, vae.unscale_latents(latents), finite)
 
 
 def decode(
@@ -75,7 +75,7 @@ def encode_image(
         generator: of the sample; a list has one entry for each image.
         finite: records whether the result is finite.
     """
-    return encode_distribution(vae, image, finite).sample(generator) * vae.config.scaling_factor
+    return vae.scale_latents(encode_distribution(vae, image, finite).sample(generator))
 
 
 def encode_distribution(
@@ -97,7 +97,7 @@ def image_latents(
         image: images [N, 3, H, W] in [-1, 1], or their latents [N, C, h, w].
         generator: of the sample; a list has one entry for each image of the batch.
     """
-    if image.shape[1] != vae.config.latent_channels:
+    if not vae.is_latents(image):
         if isinstance(generator, list):
             image = repeat_to(image, batch_size)
         image = encode_image(vae, image, generator, finite)
