@@ -15,7 +15,7 @@ from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_1d import UNet1DModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 class DanceDiffusionPipeline(DiffusionPipeline):
@@ -26,7 +26,7 @@ class DanceDiffusionPipeline(DiffusionPipeline):
         scheduler: `IPNDMScheduler`, or another one with the same arguments of `step`.
     """
 
-    def __init__(self, unet: UNet1DModel, scheduler: SchedulerMixin):
+    def __init__(self, unet: UNet1DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
 

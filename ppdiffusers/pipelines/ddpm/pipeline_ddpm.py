@@ -13,7 +13,7 @@ from ppdiffusers.utils.torch_utils import as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 class DDPMPipeline(DiffusionPipeline):
@@ -24,7 +24,7 @@ class DDPMPipeline(DiffusionPipeline):
         scheduler: `DDPMScheduler`, `DDIMScheduler`, or another one with the same arguments of `step`.
     """
 
-    def __init__(self, unet: UNet2DModel, scheduler: SchedulerMixin):
+    def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.vq_model import VQModel
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import BertTokenizer
 
 # Constants of the original, whatever the autoencoder is: tokens of a prompt, pixels of a latent.
@@ -48,7 +48,7 @@ class LDMTextToImagePipeline(DiffusionPipeline):
         bert: LDMBertModel,
         tokenizer: BertTokenizer,
         unet: UNet2DConditionModel,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
     ):
         super().__init__()
         self.register_modules(vqvae=vqvae, bert=bert, tokenizer=tokenizer, unet=unet, scheduler=scheduler)

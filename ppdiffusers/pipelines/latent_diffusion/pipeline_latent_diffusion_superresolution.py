@@ -21,7 +21,7 @@ from ppdiffusers.utils.torch_utils import as_generator
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.vq_model import VQModel
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 _MULTIPLE = 32  # height and width of PIL images are rounded down to a multiple
 
@@ -35,7 +35,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         scheduler: `DDIMScheduler`, or another one with the same arguments of `step`.
     """
 
-    def __init__(self, vqvae: VQModel, unet: UNet2DModel, scheduler: SchedulerMixin):
+    def __init__(self, vqvae: VQModel, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor(vae_scale_factor=_MULTIPLE)

@@ -18,7 +18,7 @@ from ppdiffusers.utils.torch_utils import as_generator
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.vq_model import VQModel
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 class LDMPipeline(DiffusionPipeline):
@@ -31,7 +31,7 @@ class LDMPipeline(DiffusionPipeline):
         scheduler: `DDIMScheduler`, or another one with the same arguments of `step`.
     """
 
-    def __init__(self, vqvae: VQModel, unet: UNet2DModel, scheduler: SchedulerMixin):
+    def __init__(self, vqvae: VQModel, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         correct_unconditional_vqvae(vqvae)
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)

@@ -14,7 +14,7 @@ from ppdiffusers.utils.torch_utils import as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 class PNDMPipeline(DiffusionPipeline):
@@ -25,7 +25,7 @@ class PNDMPipeline(DiffusionPipeline):
         scheduler: `PNDMScheduler`; any other is converted to one with the same noise schedule.
     """
 
-    def __init__(self, unet: UNet2DModel, scheduler: SchedulerMixin):
+    def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         scheduler = PNDMScheduler.from_config(scheduler.config)
         self.register_modules(unet=unet, scheduler=scheduler)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import (
         CLIPImageProcessor,
         CLIPTextModel,
@@ -55,7 +55,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
 
     vae: AutoencoderKL
     unet: UNet2DConditionModel
-    scheduler: SchedulerMixin
+    scheduler: Scheduler
     safety_checker: StableDiffusionSafetyChecker | None
     feature_extractor: CLIPImageProcessor | None
     image_processor: VaeImageProcessor
@@ -241,7 +241,7 @@ class StableDiffusionBase(LatentDiffusionBase):
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         unet: UNet2DConditionModel,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
         safety_checker: StableDiffusionSafetyChecker | None,
         feature_extractor: CLIPImageProcessor | None,
         image_encoder: CLIPVisionModelWithProjection | None = None,

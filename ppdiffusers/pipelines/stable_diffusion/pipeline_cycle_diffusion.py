@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 
@@ -268,7 +268,7 @@ def _coefficients(scheduler: DDIMScheduler, t: int, eta: float) -> tuple[np.floa
     return alpha_bar, alpha_bar_prev, eta * ddim_variance(alpha_bar, alpha_bar_prev) ** 0.5, prev_t
 
 
-def _check_scheduler(scheduler: SchedulerMixin) -> list[str]:
+def _check_scheduler(scheduler: Scheduler) -> list[str]:
     if isinstance(scheduler, DDIMScheduler):
         return []
     remedy = "`pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)`"

@@ -31,7 +31,7 @@ from ppdiffusers.utils.torch_utils import as_generator
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import CLIPTextModel, CLIPTokenizer, DPTForDepthEstimation, DPTImageProcessor
 
 
@@ -56,7 +56,7 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         unet: UNet2DConditionModel,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
         depth_estimator: DPTForDepthEstimation,
         feature_extractor: DPTImageProcessor,
     ):

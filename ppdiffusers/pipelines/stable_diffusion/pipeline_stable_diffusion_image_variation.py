@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 
@@ -47,7 +47,7 @@ class StableDiffusionImageVariationPipeline(LatentDiffusionBase):
         vae: AutoencoderKL,
         image_encoder: CLIPVisionModelWithProjection,
         unet: UNet2DConditionModel,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
         safety_checker: StableDiffusionSafetyChecker | None,
         feature_extractor: CLIPImageProcessor,
         requires_safety_checker: bool = True,

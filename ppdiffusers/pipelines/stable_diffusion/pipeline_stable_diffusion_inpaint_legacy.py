@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 
@@ -44,7 +44,7 @@ class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         unet: UNet2DConditionModel,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
         safety_checker: StableDiffusionSafetyChecker | None,
         feature_extractor: CLIPImageProcessor | None,
         requires_safety_checker: bool = True,

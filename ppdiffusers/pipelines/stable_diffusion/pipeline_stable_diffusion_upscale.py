@@ -28,8 +28,8 @@ from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.schedulers.scheduling_ddpm import DDPMScheduler
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
     from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 
@@ -55,7 +55,7 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
         tokenizer: CLIPTokenizer,
         unet: UNet2DConditionModel,
         low_res_scheduler: DDPMScheduler,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
         safety_checker: Any = None,
         feature_extractor: CLIPImageProcessor | None = None,
         watermarker: Any = None,

@@ -15,7 +15,7 @@ from ppdiffusers.image_processor import OUTPUT_TYPES, is_valid_image_imagelist
 from ppdiffusers.utils.torch_utils import as_generator
 
 if TYPE_CHECKING:
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 def raise_problems(pipeline: object, *problems: Iterable[str]) -> None:
@@ -274,7 +274,7 @@ def check_channels(image: paddle.Tensor, expected: int) -> list[str]:
 
 def check_sampling(
     *,
-    scheduler: SchedulerMixin,
+    scheduler: Scheduler,
     num_inference_steps: Any,
     num_images_per_prompt: Any,
     output_type: Any,
@@ -293,7 +293,7 @@ def check_sampling(
     ]
 
 
-def check_schedule(*, scheduler: SchedulerMixin, num_inference_steps: Any, timesteps: Any, sigmas: Any) -> list[str]:
+def check_schedule(*, scheduler: Scheduler, num_inference_steps: Any, timesteps: Any, sigmas: Any) -> list[str]:
     """The steps are given in one way, which the scheduler supports."""
     if timesteps is not None and sigmas is not None:
         return ["`timesteps` and `sigmas` are both given: pass one of them"]

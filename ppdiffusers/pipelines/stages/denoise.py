@@ -15,7 +15,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 StepEndCallback = Callable[[Any, int, Any, dict[str, Any]], "dict[str, Any] | None"]
@@ -58,7 +58,7 @@ class UNetDenoiser:
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
         *,
         timestep_cond: paddle.Tensor | None = None,
         extra_channels: Sequence[paddle.Tensor] = (),

@@ -12,11 +12,11 @@ from ppdiffusers.utils.torch_utils import randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 def noised_image_latents(
-    scheduler: SchedulerMixin,
+    scheduler: Scheduler,
     vae: AutoencoderKL,
     *,
     image: paddle.Tensor,

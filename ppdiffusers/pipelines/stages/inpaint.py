@@ -14,7 +14,7 @@ from ppdiffusers.utils.torch_utils import randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 class InpaintLatents(NamedTuple):
@@ -62,7 +62,7 @@ def encode_known_image(vae: AutoencoderKL, image: paddle.Tensor, generator: Any)
 
 
 def prepare_inpaint_latents(
-    scheduler: SchedulerMixin,
+    scheduler: Scheduler,
     vae: AutoencoderKL,
     *,
     shape: tuple[int, int, int, int],
@@ -101,7 +101,7 @@ def prepare_mask(mask: paddle.Tensor, size: tuple[int, int], batch_size: int, dt
 
 
 def blend_with_known(
-    scheduler: SchedulerMixin,
+    scheduler: Scheduler,
     latents: paddle.Tensor,
     mask: paddle.Tensor,
     known: InpaintLatents,

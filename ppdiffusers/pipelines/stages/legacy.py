@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.autoencoders.vq_model import VQModel
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 logger = get_logger(__name__)
 
@@ -24,7 +24,7 @@ DEFAULT_SCALING_FACTOR = 0.18215
 _CORRECT = {"steps_offset": 1, "clip_sample": False, "skip_prk_steps": True}
 
 
-def correct_scheduler(scheduler: SchedulerMixin | None, keys: Iterable[str]) -> None:
+def correct_scheduler(scheduler: Scheduler | None, keys: Iterable[str]) -> None:
     """Correct those of the scheduler's settings `keys` that are wrong."""
     for key in keys if scheduler is not None else ():
         found = getattr(scheduler.config, key, _CORRECT[key])

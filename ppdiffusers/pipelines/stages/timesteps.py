@@ -10,11 +10,11 @@ import numpy as np
 from ppdiffusers.core.errors import InputError
 
 if TYPE_CHECKING:
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 def retrieve_timesteps(
-    scheduler: SchedulerMixin,
+    scheduler: Scheduler,
     num_inference_steps: int | None = None,
     timesteps: Sequence[int] | None = None,
     sigmas: Sequence[float] | None = None,
@@ -31,7 +31,7 @@ def retrieve_timesteps(
 
 
 def last_timesteps(
-    scheduler: SchedulerMixin,
+    scheduler: Scheduler,
     timesteps: np.ndarray,
     num_inference_steps: int,
     strength: float,
@@ -64,6 +64,6 @@ def last_timesteps(
     return timesteps[first:], kept
 
 
-def step_kwargs(scheduler: SchedulerMixin, generator: Any, eta: float = 0.0) -> dict[str, Any]:
+def step_kwargs(scheduler: Scheduler, generator: Any, eta: float = 0.0) -> dict[str, Any]:
     """Keyword arguments of `scheduler.step`; `eta` for the schedulers that have it (DDIM, arXiv 2010.02502)."""
     return {"generator": generator, **({"eta": eta} if scheduler.accepts_eta else {})}

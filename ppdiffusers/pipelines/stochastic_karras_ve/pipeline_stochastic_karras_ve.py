@@ -16,7 +16,7 @@ from ppdiffusers.utils.torch_utils import as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 class KarrasVePipeline(DiffusionPipeline):
@@ -27,7 +27,7 @@ class KarrasVePipeline(DiffusionPipeline):
         scheduler: `KarrasVeScheduler`.
     """
 
-    def __init__(self, unet: UNet2DModel, scheduler: SchedulerMixin):
+    def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()

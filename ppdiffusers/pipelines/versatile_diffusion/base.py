@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class VersatileDiffusionBase(DiffusionPipeline):
 
     vae: AutoencoderKL
     image_unet: UNet2DConditionModel
-    scheduler: SchedulerMixin
+    scheduler: Scheduler
 
     @staticmethod
     def conditioned_unet(

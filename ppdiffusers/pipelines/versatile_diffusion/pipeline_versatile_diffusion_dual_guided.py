@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.pipelines.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import (
         CLIPImageProcessor,
         CLIPTextModelWithProjection,
@@ -60,7 +60,7 @@ class VersatileDiffusionDualGuidedPipeline(VersatileDiffusionBase):
         image_unet: UNet2DConditionModel,
         text_unet: UNetFlatConditionModel | None,
         vae: AutoencoderKL,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
     ):
         super().__init__()
         self._register(

@@ -24,7 +24,7 @@ from ppdiffusers.pipelines.versatile_diffusion.embeddings import (
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
+    from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import (
         CLIPImageProcessor,
         CLIPVisionModelWithProjection,
@@ -49,7 +49,7 @@ class VersatileDiffusionImageVariationPipeline(VersatileDiffusionBase):
         image_encoder: CLIPVisionModelWithProjection,
         image_unet: UNet2DConditionModel,
         vae: AutoencoderKL,
-        scheduler: SchedulerMixin,
+        scheduler: Scheduler,
     ):
         super().__init__()
         self._register(
