@@ -26,6 +26,9 @@ class DanceDiffusionPipeline(DiffusionPipeline):
         scheduler: `IPNDMScheduler`, or another one with the same arguments of `step`.
     """
 
+    unet: UNet1DModel
+    scheduler: Scheduler
+
     def __init__(self, unet: UNet1DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)

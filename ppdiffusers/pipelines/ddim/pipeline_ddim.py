@@ -27,6 +27,9 @@ class DDIMPipeline(DiffusionPipeline):
         scheduler: `DDIMScheduler`; any other is converted to one with the same noise schedule.
     """
 
+    unet: UNet2DModel
+    scheduler: Scheduler
+
     def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         scheduler = DDIMScheduler.from_config(scheduler.config)

@@ -24,6 +24,9 @@ class DDPMPipeline(DiffusionPipeline):
         scheduler: `DDPMScheduler`, `DDIMScheduler`, or another one with the same arguments of `step`.
     """
 
+    unet: UNet2DModel
+    scheduler: Scheduler
+
     def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)

@@ -42,6 +42,12 @@ class LDMTextToImagePipeline(DiffusionPipeline):
             require, which diffusers omits.
     """
 
+    vqvae: VQModel | AutoencoderKL
+    bert: LDMBertModel
+    tokenizer: BertTokenizer
+    unet: UNet2DConditionModel
+    scheduler: Scheduler
+
     def __init__(
         self,
         vqvae: VQModel | AutoencoderKL,

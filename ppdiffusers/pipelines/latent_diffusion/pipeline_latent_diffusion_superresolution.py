@@ -35,6 +35,10 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         scheduler: `DDIMScheduler`, or another one with the same arguments of `step`.
     """
 
+    vqvae: VQModel
+    unet: UNet2DModel
+    scheduler: Scheduler
+
     def __init__(self, vqvae: VQModel, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)

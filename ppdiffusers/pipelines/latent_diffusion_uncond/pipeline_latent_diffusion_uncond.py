@@ -31,6 +31,10 @@ class LDMPipeline(DiffusionPipeline):
         scheduler: `DDIMScheduler`, or another one with the same arguments of `step`.
     """
 
+    vqvae: VQModel
+    unet: UNet2DModel
+    scheduler: Scheduler
+
     def __init__(self, vqvae: VQModel, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         correct_unconditional_vqvae(vqvae)

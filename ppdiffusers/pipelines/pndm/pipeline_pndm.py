@@ -25,6 +25,9 @@ class PNDMPipeline(DiffusionPipeline):
         scheduler: `PNDMScheduler`; any other is converted to one with the same noise schedule.
     """
 
+    unet: UNet2DModel
+    scheduler: Scheduler
+
     def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         scheduler = PNDMScheduler.from_config(scheduler.config)

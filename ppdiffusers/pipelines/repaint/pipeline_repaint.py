@@ -18,7 +18,7 @@ from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
-    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.schedulers.scheduling_repaint import RePaintScheduler
 
 
 class RePaintPipeline(DiffusionPipeline):
@@ -29,7 +29,10 @@ class RePaintPipeline(DiffusionPipeline):
         scheduler: `RePaintScheduler`.
     """
 
-    def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
+    unet: UNet2DModel
+    scheduler: RePaintScheduler
+
+    def __init__(self, unet: UNet2DModel, scheduler: RePaintScheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor(vae_scale_factor=8)

@@ -16,7 +16,7 @@ from ppdiffusers.utils.torch_utils import as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
-    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.schedulers.scheduling_sde_vp import ScoreSdeVpScheduler
 
 
 class ScoreSdeVpPipeline(DiffusionPipeline):
@@ -27,7 +27,10 @@ class ScoreSdeVpPipeline(DiffusionPipeline):
         scheduler: `ScoreSdeVpScheduler`.
     """
 
-    def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
+    unet: UNet2DModel
+    scheduler: ScoreSdeVpScheduler
+
+    def __init__(self, unet: UNet2DModel, scheduler: ScoreSdeVpScheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()

@@ -48,6 +48,11 @@ class VersatileDiffusionDualGuidedPipeline(VersatileDiffusionBase):
         scheduler: any scheduler for the noise schedule of the UNet.
     """
 
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModelWithProjection
+    image_feature_extractor: CLIPImageProcessor
+    image_encoder: CLIPVisionModelWithProjection
+
     _optional_components = ("text_unet",)
     conditioned_unet = staticmethod(dual_conditioned_unet)
 

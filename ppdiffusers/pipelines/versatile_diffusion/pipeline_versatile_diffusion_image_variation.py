@@ -41,6 +41,9 @@ class VersatileDiffusionImageVariationPipeline(VersatileDiffusionBase):
         scheduler: any scheduler for the noise schedule of the UNet.
     """
 
+    image_feature_extractor: CLIPImageProcessor
+    image_encoder: CLIPVisionModelWithProjection
+
     conditioned_unet = staticmethod(image_conditioned_unet)
 
     def __init__(

@@ -38,6 +38,9 @@ class VersatileDiffusionTextToImagePipeline(VersatileDiffusionBase):
         scheduler: any scheduler for the noise schedule of the UNet.
     """
 
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModelWithProjection
+
     _optional_components = ("text_unet",)
     conditioned_unet = staticmethod(text_conditioned_unet)
 

@@ -38,6 +38,13 @@ class VQDiffusionPipeline(DiffusionPipeline):
         learned_classifier_free_sampling_embeddings: the unconditional embeddings.
     """
 
+    vqvae: VQModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    transformer: Transformer2DModel
+    scheduler: VQDiffusionScheduler
+    learned_classifier_free_sampling_embeddings: LearnedClassifierFreeSamplingEmbeddings
+
     def __init__(
         self,
         vqvae: VQModel,
