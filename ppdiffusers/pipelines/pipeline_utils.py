@@ -6,10 +6,10 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -36,6 +36,9 @@ from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.pipelines.stages.device import move_layer, parse_device_and_dtype
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 from ppdiffusers.runtime.export import export_programs
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
@@ -75,6 +78,9 @@ class DiffusionPipeline(ConfigMixin):
     Class attributes:
         _optional_components: components that a checkpoint may lack.
     """
+
+    __call__: Callable[..., Any]  # each pipeline has its own
+    scheduler: Any
 
     config_name = INDEX_NAME
     _optional_components: tuple[str, ...] = ()
@@ -410,6 +416,8 @@ class DiffusionPipeline(ConfigMixin):
 class StableDiffusionMixin:
     """Memory savings of pipelines with a VAE."""
 
+    vae: AutoencoderKL
+
     def enable_vae_slicing(self) -> None:
         """Decode the images of a batch one at a time."""
         self.vae.enable_slicing()
@@ -469,7 +477,7 @@ def _loading_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {"paddle_dtype": next((d for d in dtypes if d is not None), None), **options}
 
 
-def _refuse_unknown_arguments(cls: type, kwargs: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def _refuse_unknown_arguments(cls: type[DiffusionPipeline], kwargs: Mapping[str, Any], known: tuple[str, ...]) -> None:
     unknown = [f"{name}={value!r}" for name, value in kwargs.items() if name not in known]
     if unknown:
         raise InputError(
@@ -477,9 +485,11 @@ def _refuse_unknown_arguments(cls: type, kwargs: Mapping[str, Any], known: tuple
         )
 
 
-def _refuse_missing_components(cls: type, index: ModelIndex, folder: Path, given: Mapping[str, Any]) -> None:
+def _refuse_missing_components(
+    cls: type[DiffusionPipeline], index: ModelIndex, folder: Path, given: Mapping[str, Any]
+) -> None:
     expected, _ = cls.component_names()
-    defaults = inspect.signature(cls.__init__).parameters
+    defaults = inspect.signature(cls).parameters
     problems = []
     for name in expected:
         if name in given or name in cls._optional_components and name not in index.components:

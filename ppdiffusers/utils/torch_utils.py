@@ -17,7 +17,7 @@ from ppdiffusers.utils.dtypes import as_dtype_name
 
 # What a pipeline accepts as `generator`; integers are seeds.
 SingleGenerator: TypeAlias = "int | np.integer | TorchGenerator | RecordedNoise | PaddleGenerator | None"
-Generator: TypeAlias = "SingleGenerator | list[SingleGenerator] | tuple[SingleGenerator, ...]"
+Generator: TypeAlias = "SingleGenerator | Sequence[SingleGenerator]"
 _Prepared: TypeAlias = "TorchGenerator | RecordedNoise | PaddleGenerator | None"
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
 

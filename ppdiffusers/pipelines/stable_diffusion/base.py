@@ -105,7 +105,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
 
     def decode_latents(self, latents: paddle.Tensor) -> np.ndarray:
         """Decode latents [B, C, h, w] to float32 images [B, H, W, 3] in [0, 1]."""
-        return self.image_processor.postprocess(latents_stage.decode_latents(self.vae, latents), "np")
+        return np.asarray(self.image_processor.postprocess(latents_stage.decode_latents(self.vae, latents), "np"))
 
     def _size(self, height: int | None, width: int | None, latents: Any = None) -> tuple[int, int]:
         """Height and width in pixels: as given if both are, else those of the latents or the UNet's `sample_size`."""
@@ -230,8 +230,8 @@ class StableDiffusionBase(LatentDiffusionBase):
         requires_safety_checker: whether to warn if there is no safety checker.
     """
 
-    _optional_components = ("safety_checker", "feature_extractor", "image_encoder")
-    _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds")
+    _optional_components: tuple[str, ...] = ("safety_checker", "feature_extractor", "image_encoder")
+    _callback_tensor_inputs: tuple[str, ...] = ("latents", "prompt_embeds", "negative_prompt_embeds")
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
 

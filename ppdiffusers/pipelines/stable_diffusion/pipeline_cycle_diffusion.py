@@ -41,6 +41,8 @@ class CycleDiffusionPipeline(StableDiffusionBase):
     _optional_components = ("safety_checker", "feature_extractor")
     _corrected_settings = ("steps_offset",)
 
+    scheduler: DDIMScheduler
+
     def __init__(
         self,
         vae: AutoencoderKL,
@@ -131,7 +133,7 @@ class CycleDiffusionPipeline(StableDiffusionBase):
         # 1. remaining timesteps, both prompts
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
         timesteps, num_inference_steps = self.get_timesteps(num_inference_steps, strength, self.device)
-        settings = {
+        settings: dict[str, Any] = {
             "num_images_per_prompt": num_images_per_prompt,
             "clip_skip": clip_skip,
             "prompt_syntax": prompt_syntax,

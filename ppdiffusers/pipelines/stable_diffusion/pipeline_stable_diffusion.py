@@ -28,7 +28,7 @@ class StableDiffusionPipeline(StableDiffusionBase):
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 50,
-        timesteps: Sequence[int] | None = None,
+        timesteps: Sequence[int] | np.ndarray | None = None,
         sigmas: Sequence[float] | None = None,
         guidance_scale: float = 7.5,
         negative_prompt: str | list[str] | None = None,

@@ -29,7 +29,7 @@ class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
         image: PipelineImageInput | None = None,
         strength: float = 0.8,
         num_inference_steps: int | None = 50,
-        timesteps: Sequence[int] | None = None,
+        timesteps: Sequence[int] | np.ndarray | None = None,
         sigmas: Sequence[float] | None = None,
         guidance_scale: float | None = 7.5,
         negative_prompt: str | list[str] | None = None,

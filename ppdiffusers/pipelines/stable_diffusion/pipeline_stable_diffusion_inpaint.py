@@ -64,7 +64,7 @@ class StableDiffusionInpaintPipeline(StableDiffusionBase):
         padding_mask_crop: int | None = None,
         strength: float = 1.0,
         num_inference_steps: int = 50,
-        timesteps: Sequence[int] | None = None,
+        timesteps: Sequence[int] | np.ndarray | None = None,
         sigmas: Sequence[float] | None = None,
         guidance_scale: float = 7.5,
         negative_prompt: str | list[str] | None = None,

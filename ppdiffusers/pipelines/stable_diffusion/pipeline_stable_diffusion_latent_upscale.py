@@ -48,6 +48,8 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
 
+    scheduler: EulerDiscreteScheduler
+
     def __init__(
         self,
         vae: AutoencoderKL,
@@ -152,7 +154,10 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
         low_res = image_latents(self.vae, image, batch_size, generator, loop.finite)  # [B, C, h, w]
         checks.raise_problems(self, self._check_low_res(low_res))
         condition = repeat_pixels(low_res.astype(prompt_embeds.dtype))  # [B, C, 2h, 2w]
-        latents = self.prepare_latents(*condition.shape, prompt_embeds.dtype, self.device, generator, latents)
+        batch, channels, height, width = condition.shape
+        latents = self.prepare_latents(
+            batch, channels, height, width, prompt_embeds.dtype, self.device, generator, latents
+        )
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, 0.0)
 
         # 3. denoise

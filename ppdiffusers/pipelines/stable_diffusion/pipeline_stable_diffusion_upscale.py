@@ -47,6 +47,7 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
     _optional_components = ("watermarker", "safety_checker", "feature_extractor")
 
     low_res_scheduler: DDPMScheduler
+    watermarker: Any
 
     def __init__(
         self,
@@ -155,8 +156,9 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
         checks.raise_problems(self, checks.check_channels(image, self.unet.config.in_channels - channels))
         image = self._add_noise(image, noise_level, generator)
         image = repeat_to(image, batch_size)  # [B, 3, H, W]
+        height, width = image.shape[2:]
         latents = self.prepare_latents(
-            batch_size, channels, *image.shape[2:], image.dtype, self.device, generator, latents
+            batch_size, channels, height, width, image.dtype, self.device, generator, latents
         )  # [B, C, H, W]
 
         # 2. prompts, and the other inputs of the UNet: twice with guidance
@@ -256,5 +258,5 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
         self, image: Any, device: Any, dtype: Any
     ) -> tuple[Any, list[bool] | None, list[bool] | None]:
         """Return the images, flagged ones black, their flags, and flags for watermarks (None if not detected)."""
-        image, flags, *watermarks = super().run_safety_checker(image, device, dtype)
-        return image, flags, watermarks[0] if watermarks else None
+        checked: tuple = super().run_safety_checker(image, device, dtype)
+        return checked[0], checked[1], checked[2] if len(checked) > 2 else None

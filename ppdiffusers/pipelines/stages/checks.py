@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from ppdiffusers.image_processor import OUTPUT_TYPES, is_valid_image_imagelist
 from ppdiffusers.utils.torch_utils import as_generator
 
 if TYPE_CHECKING:
-    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.schedulers.common.types import HasTimesteps
 
 
 def raise_problems(pipeline: object, *problems: Iterable[str]) -> None:
@@ -65,7 +66,7 @@ def check_numbers(**values: Any) -> list[str]:
     return [
         f"`{name}` must be a finite number, not {value!r}"
         for name, value in values.items()
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not np.isfinite(value)
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value)
     ]
 
 
@@ -274,7 +275,7 @@ def check_channels(image: paddle.Tensor, expected: int) -> list[str]:
 
 def check_sampling(
     *,
-    scheduler: Scheduler,
+    scheduler: HasTimesteps,
     num_inference_steps: Any,
     num_images_per_prompt: Any,
     output_type: Any,
@@ -293,7 +294,7 @@ def check_sampling(
     ]
 
 
-def check_schedule(*, scheduler: Scheduler, num_inference_steps: Any, timesteps: Any, sigmas: Any) -> list[str]:
+def check_schedule(*, scheduler: HasTimesteps, num_inference_steps: Any, timesteps: Any, sigmas: Any) -> list[str]:
     """The steps are given in one way, which the scheduler supports."""
     if timesteps is not None and sigmas is not None:
         return ["`timesteps` and `sigmas` are both given: pass one of them"]

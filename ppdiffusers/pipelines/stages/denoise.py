@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import paddle
@@ -39,7 +39,7 @@ def inference(call: Call) -> Call:
             if self.device != before:
                 paddle.device.set_device(before)
 
-    return wrapper
+    return cast(Call, wrapper)
 
 
 class UNetDenoiser:

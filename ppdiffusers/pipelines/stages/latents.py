@@ -82,7 +82,7 @@ def encode_distribution(
     vae: AutoencoderKL, image: paddle.Tensor, finite: FiniteCheck | None = None
 ) -> DiagonalGaussianDistribution:
     """Encode images [B, 3, H, W] in [-1, 1] to the distribution of their latents, in float32 if necessary."""
-    moments = _retry_in_float32(vae, lambda x: vae.encode(x).latent_dist.parameters, image, "encoding")
+    moments = _retry_in_float32(vae, lambda x: vae.encode(x, return_dict=False)[0].parameters, image, "encoding")
     if finite is not None:
         finite.note("the VAE's encoder", moments)
     return DiagonalGaussianDistribution(moments.astype(dtype_of(vae)))

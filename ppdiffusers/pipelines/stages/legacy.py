@@ -53,7 +53,9 @@ def correct_unconditional_vqvae(vqvae: VQModel | None) -> None:
 
     Since 0.22 diffusers divides them by the default of the key, which gives unrecognisable images (its issue 6725).
     """
-    config = getattr(vqvae, "config", {})
+    if vqvae is None:
+        return
+    config = vqvae.config
     if config.get("scaling_factor") == DEFAULT_SCALING_FACTOR and _before_0_9(config.get("_diffusers_version")):
         _warn("vqvae", "scaling_factor", config.scaling_factor, 1.0, "unconditional Latent Diffusion")
         vqvae.register_to_config(scaling_factor=1.0)

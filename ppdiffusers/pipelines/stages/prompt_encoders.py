@@ -60,7 +60,7 @@ class Conditioning:
         return paddle.concat([self.negative_prompt_embeds, self.prompt_embeds])
 
 
-def prompt_settings(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> dict[str, str]:
+def prompt_settings(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> dict[str, Any]:
     """The settings that differ from the defaults: an `encode_prompt` written for diffusers does not accept them."""
     settings = {"prompt_syntax": prompt_syntax, "long_prompts": long_prompts}
     return {name: value for name, value in settings.items() if value not in ("plain", "truncate", None)}

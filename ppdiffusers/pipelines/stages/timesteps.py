@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def retrieve_timesteps(
     scheduler: Scheduler,
     num_inference_steps: int | None = None,
-    timesteps: Sequence[int] | None = None,
+    timesteps: Sequence[int] | np.ndarray | None = None,
     sigmas: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, int]:
     """Set the scheduler's timesteps by their number, or explicitly; return them and the number of steps."""

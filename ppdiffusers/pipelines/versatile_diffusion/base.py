@@ -94,7 +94,7 @@ class VersatileDiffusionBase(DiffusionPipeline):
 
     def decode_latents(self, latents: paddle.Tensor) -> np.ndarray:
         """Decode latents [B, C, h, w] to float32 images [B, H, W, 3] in [0, 1]."""
-        return self.image_processor.postprocess(latents_stage.decode_latents(self.vae, latents), "np")
+        return np.asarray(self.image_processor.postprocess(latents_stage.decode_latents(self.vae, latents), "np"))
 
     def _check(self, settings: CallSettings, *problems: Iterable[str], prompts: int | None) -> None:
         """Raise one InputError that lists all problems.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from paddle import Tensor
@@ -10,26 +10,33 @@ from paddle import Tensor
 from ppdiffusers.core.config import FrozenDict
 
 # A coefficient. numpy scalars keep their precision until `combine` converts them to Python floats.
-Scalar = float | np.floating
+Scalar: TypeAlias = float | np.floating
 # An element of `scheduler.timesteps`, as callers hold it.
-Timestep = int | float | np.number | np.ndarray | Tensor
+Timestep: TypeAlias = int | float | np.number | np.ndarray | Tensor
 
 
-class Scheduler(Protocol):
+class HasTimesteps(Protocol):
+    """An object with a schedule."""
+
+    timesteps: Any
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class Scheduler(HasTimesteps, Protocol):
     """What a pipeline uses of a scheduler; `SchedulerMixin` has no `step`, which differs between schedulers."""
 
     order: int
     accepts_eta: ClassVar[bool]
-    timesteps: Any
-    init_noise_sigma: Any
     num_inference_steps: int | None
 
     @property
     def config(self) -> FrozenDict: ...
 
-    def register_to_config(self, **kwargs: Any) -> None: ...
+    @property
+    def init_noise_sigma(self) -> Any: ...
 
-    def set_timesteps(self, *args: Any, **kwargs: Any) -> None: ...
+    def register_to_config(self, **kwargs: Any) -> None: ...
 
     def scale_model_input(self, sample: Tensor, timestep: Timestep | None = None) -> Tensor: ...
 
