@@ -117,7 +117,7 @@ class PretrainedMixin:
             given = kwargs.pop(alias, None)
             paddle_dtype = given if paddle_dtype is None else paddle_dtype
         options = pop_hub_options(kwargs)
-        dtype = _wanted_dtype(paddle_dtype)
+        dtype = _target_dtype(paddle_dtype)
         required = ModelFiles(cls.weights_stems, variant, use_safetensors)
         folder = resolve_folder(pretrained_model_name_or_path, subfolder, required, options)
         path = find_weights(folder, cls.weights_stems, variant, use_safetensors)
@@ -315,7 +315,7 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
     for parameter in layer.parameters():
         if not parameter._is_initialized():  # known missing: it keeps the layer's initial value
             parameter.initialize()
-    _forget_lazy_state(layer)
+    _clear_initializers(layer)
 
 
 def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
@@ -328,7 +328,7 @@ def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor
     tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=source)
     if checkpoint.framework == "pytorch":
         tensors = to_paddle_layout(tensors, layer)
-    _compare(layer, layer.state_dict(), tensors, source)
+    _check_fit(layer, layer.state_dict(), tensors, source)
     return tensors
 
 
@@ -338,7 +338,7 @@ def fill_tensor(target: paddle.Tensor, tensor: LazyTensor) -> None:
     value._share_buffer_to(target)
 
 
-def _forget_lazy_state(layer: nn.Layer) -> None:
+def _clear_initializers(layer: nn.Layer) -> None:
     # LazyGuard leaves the initializer on every parameter, and with it a reference to a block of a program: neither can
     # be pickled, and a deep copy would copy them.
     for parameter in layer.parameters():
@@ -347,7 +347,7 @@ def _forget_lazy_state(layer: nn.Layer) -> None:
                 setattr(parameter, name, None)
 
 
-def _compare(
+def _check_fit(
     layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path
 ) -> None:
     def allowed(key: str, patterns: tuple[str, ...]) -> bool:
@@ -390,7 +390,7 @@ def _compare(
         )
 
 
-def _wanted_dtype(paddle_dtype: object) -> str | None:
+def _target_dtype(paddle_dtype: object) -> str | None:
     if paddle_dtype is None:
         return "float32"
     if isinstance(paddle_dtype, str) and paddle_dtype == "auto":

@@ -65,7 +65,7 @@ def compile(
     network has attention processors without the attribute `compilable`.
 
     Args:
-        layer: a network; it is returned.
+        layer: the network; it is returned.
         dtype: the precision of the engine: "float32" (default; results within 1e-4 of eager mode's largest value)
             or "bfloat16" (within 5e-2, if the processor supports it).
         backend: on a CPU "openvino" or "onednn", by default the first of them that is installed; on a GPU "gpu"

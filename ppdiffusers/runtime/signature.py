@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -35,7 +36,7 @@ def numbers_as_inputs(name: str, value: Any) -> Any:
         return number_as_tensor(value)
     if name in _ATTENTION_ARGUMENTS and isinstance(value, Mapping) and "scale" in value:
         scale = value["scale"]
-        return {**value, "scale": number_as_tensor(float(scale) if isinstance(scale, int) else scale)}
+        return {**value, "scale": number_as_tensor(float(scale) if isinstance(scale, (int, np.number)) else scale)}
     return value
 
 

@@ -183,7 +183,7 @@ def scaled_network() -> Scaled:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_scale_in_the_arguments_is_an_input(backend, program_cache, programs, warnings):
     network, x = scaled_network(), paddle.ones([3, 6])
-    scales = (0.5, 1, 0.25, 2.0)
+    scales = (0.5, 1, 0.25, np.float64(2))
     with paddle.no_grad():
         expected = [network(x, cross_attention_kwargs={"scale": scale}) for scale in scales]
         with scaled(network, 0.5):

@@ -122,7 +122,7 @@ class LoRALinear(AdapterLayer, nn.Linear):
 
 
 class LoRAConv2D(AdapterLayer, Conv2D):
-    """Our `Conv2D` with adapters."""
+    """`models.blocks.conv.Conv2D` with adapters."""
 
     base_class = Conv2D
 
