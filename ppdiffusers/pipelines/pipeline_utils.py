@@ -326,7 +326,9 @@ class DiffusionPipeline(ConfigMixin):
 
     # -- speed ------------------------------------------------------------------------------------------------------
 
-    def compile(self, dtype: Any = None, backend: str | None = None, mode: str = "on") -> DiffusionPipeline:
+    def compile(
+        self, dtype: paddle.dtype | str | None = None, backend: str | None = None, mode: str = "on"
+    ) -> DiffusionPipeline:
         """Run the networks as compiled programs (`ppdiffusers.runtime.compile`), in place; return the pipeline.
 
         Args:

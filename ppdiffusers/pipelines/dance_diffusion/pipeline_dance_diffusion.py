@@ -11,7 +11,7 @@ from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.unconditional import check_call
 from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_1d import UNet1DModel
@@ -38,7 +38,7 @@ class DanceDiffusionPipeline(DiffusionPipeline):
         self,
         batch_size: int = 1,
         num_inference_steps: int = 100,
-        generator: Any = None,
+        generator: Generator = None,
         audio_length_in_s: float | None = None,
         return_dict: bool = True,
     ) -> AudioPipelineOutput | tuple:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
@@ -12,7 +12,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
@@ -40,7 +40,7 @@ class DDIMPipeline(DiffusionPipeline):
     def __call__(
         self,
         batch_size: int = 1,
-        generator: Any = None,
+        generator: Generator = None,
         eta: float = 0.0,
         num_inference_steps: int = 50,
         use_clipped_model_output: bool | None = None,

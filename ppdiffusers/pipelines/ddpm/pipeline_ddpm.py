@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
@@ -36,7 +36,7 @@ class DDPMPipeline(DiffusionPipeline):
     def __call__(
         self,
         batch_size: int = 1,
-        generator: Any = None,
+        generator: Generator = None,
         num_inference_steps: int = 1000,
         output_type: str | None = "pil",
         return_dict: bool = True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
@@ -16,7 +16,7 @@ from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.latents import decode_latents, initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -70,7 +70,7 @@ class LDMTextToImagePipeline(DiffusionPipeline):
         num_inference_steps: int = 50,
         guidance_scale: float = 1.0,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,

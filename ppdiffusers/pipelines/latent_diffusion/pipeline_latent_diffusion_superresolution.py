@@ -16,7 +16,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.latents import decode, initial_latents
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.vq_model import VQModel
@@ -51,7 +51,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         batch_size: int = 1,
         num_inference_steps: int = 100,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
@@ -13,7 +13,7 @@ from ppdiffusers.pipelines.stages.latents import decode_latents
 from ppdiffusers.pipelines.stages.legacy import correct_unconditional_vqvae
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.vq_model import VQModel
@@ -45,7 +45,7 @@ class LDMPipeline(DiffusionPipeline):
     def __call__(
         self,
         batch_size: int = 1,
-        generator: Any = None,
+        generator: Generator = None,
         eta: float = 0.0,
         num_inference_steps: int = 50,
         output_type: str | None = "pil",

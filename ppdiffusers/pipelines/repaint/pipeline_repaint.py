@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
@@ -14,7 +14,7 @@ from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.unconditional import check_call
 from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
@@ -49,7 +49,7 @@ class RePaintPipeline(DiffusionPipeline):
         eta: float = 0.0,
         jump_length: int = 10,
         jump_n_sample: int = 10,
-        generator: Any = None,
+        generator: Generator = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
@@ -107,7 +107,7 @@ class RePaintPipeline(DiffusionPipeline):
         images = self.image_processor.postprocess(sample, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _check_sizes(self, known: paddle.Tensor, mask: paddle.Tensor, generator: Any) -> None:
+    def _check_sizes(self, known: paddle.Tensor, mask: paddle.Tensor, generator: Generator) -> None:
         """Check that the mask fits the image, and the image the network."""
         batch, channels, height, width = known.shape
         problems = checks.check_generator(generator, batch)

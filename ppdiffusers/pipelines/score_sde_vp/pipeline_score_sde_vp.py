@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import paddle
 
@@ -12,7 +12,7 @@ from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelin
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d import UNet2DModel
@@ -40,7 +40,7 @@ class ScoreSdeVpPipeline(DiffusionPipeline):
         self,
         batch_size: int = 1,
         num_inference_steps: int = 1000,
-        generator: Any = None,
+        generator: Generator = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:

@@ -26,6 +26,7 @@ from ppdiffusers.pipelines.stages.prompt_encoders import (
 from ppdiffusers.pipelines.stages.safety import run_safety_checker
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.torch_utils import Generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -94,9 +95,9 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         num_channels_latents: int,
         height: int,
         width: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any,
+        generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
     ) -> paddle.Tensor:
         """Initial latents [batch_size, num_channels_latents, height / 8, width / 8]."""
@@ -125,7 +126,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
 
     # -- denoising ----------------------------------------------------------------------------------------------------
 
-    def prepare_extra_step_kwargs(self, generator: Any, eta: float) -> dict[str, Any]:
+    def prepare_extra_step_kwargs(self, generator: Generator, eta: float) -> dict[str, Any]:
         """Keyword arguments of the scheduler's step."""
         return step_kwargs(self.scheduler, generator, eta)
 
@@ -142,12 +143,12 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
 
     # -- images -------------------------------------------------------------------------------------------------------
 
-    def run_safety_checker(self, image: Any, device: Any, dtype: Any) -> tuple[Any, list[bool] | None]:
+    def run_safety_checker(self, image: Any, device: Any, dtype: paddle.dtype) -> tuple[Any, list[bool] | None]:
         """Return the images, flagged ones black, and their flags (None without a safety checker)."""
         return run_safety_checker(self.safety_checker, self.feature_extractor, self.image_processor, image, dtype)
 
     def _images(
-        self, latents: paddle.Tensor, *, output_type: str, dtype: Any, finite: FiniteCheck
+        self, latents: paddle.Tensor, *, output_type: str, dtype: paddle.dtype, finite: FiniteCheck
     ) -> tuple[Any, list[bool] | None]:
         """Decode latents [B, C, h, w], run the safety checker, and convert: (images as `output_type`, flags)."""
         if output_type == "latent":
@@ -325,12 +326,12 @@ class StableDiffusionBase(LatentDiffusionBase):
     # -- guidance scale as an input of the UNet ----------------------------------------------------------------------
 
     def get_guidance_scale_embedding(
-        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: Any = "float32"
+        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: paddle.dtype | str = "float32"
     ) -> paddle.Tensor:
         """Embed guidance scales [B] for distilled UNets: [B, embedding_dim]."""
         return guidance_scale_embedding(w, embedding_dim, dtype)
 
-    def _timestep_cond(self, batch_size: int, dtype: Any) -> paddle.Tensor | None:
+    def _timestep_cond(self, batch_size: int, dtype: paddle.dtype) -> paddle.Tensor | None:
         """The embedded guidance scale [B, D] for UNets that take it as an input (latent consistency models)."""
         embedding_dim = self.unet.config.time_cond_proj_dim
         if embedding_dim is None:

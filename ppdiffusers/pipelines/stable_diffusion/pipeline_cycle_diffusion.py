@@ -22,7 +22,7 @@ from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler, ddim_variance
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -78,7 +78,7 @@ class CycleDiffusionPipeline(StableDiffusionBase):
         source_guidance_scale: float | None = 1,
         num_images_per_prompt: int | None = 1,
         eta: float | None = 0.1,
-        generator: Any = None,
+        generator: Generator = None,
         prompt_embeds: paddle.Tensor | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
@@ -185,9 +185,9 @@ class CycleDiffusionPipeline(StableDiffusionBase):
         timestep: np.ndarray,
         batch_size: int,
         num_images_per_prompt: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any = None,
+        generator: Generator = None,
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """(latents noised to `timestep` [B], clean latents), [B, C, h, w] each, of images [N, 3, H, W]."""
         return noised_image_latents(
@@ -229,7 +229,7 @@ class CycleDiffusionPipeline(StableDiffusionBase):
 
 
 def posterior_sample(
-    scheduler: DDIMScheduler, latents: paddle.Tensor, t: int, clean: paddle.Tensor, eta: float, generator: Any
+    scheduler: DDIMScheduler, latents: paddle.Tensor, t: int, clean: paddle.Tensor, eta: float, generator: Generator
 ) -> paddle.Tensor:
     """Sample x_{t-1} from q(x_{t-1} | x_t, x_0) of DDIM (arXiv 2010.02502, equation 7): it leads to the image.
 

@@ -26,7 +26,7 @@ from ppdiffusers.pipelines.stages.legacy import correct_unet
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
 from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -84,7 +84,7 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float | None = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         prompt_embeds: paddle.Tensor | None = None,
         negative_prompt_embeds: paddle.Tensor | None = None,
         output_type: str | None = "pil",
@@ -217,9 +217,9 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         timestep: np.ndarray,
         batch_size: int,
         num_images_per_prompt: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any = None,
+        generator: Generator = None,
     ) -> paddle.Tensor:
         """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w], noised to `timestep` [B]."""
         noised, _ = noised_image_latents(
@@ -239,7 +239,7 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         depth_map: paddle.Tensor | None,
         batch_size: int,
         do_classifier_free_guidance: bool,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
     ) -> paddle.Tensor:
         """Depth of the images at the size of the latents, scaled to [-1, 1]: [2B or B, 1, h, w]; larger is nearer.

@@ -14,7 +14,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -73,7 +73,7 @@ class StableDiffusionImageVariationPipeline(LatentDiffusionBase):
         guidance_scale: float = 7.5,
         num_images_per_prompt: int | None = 1,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,

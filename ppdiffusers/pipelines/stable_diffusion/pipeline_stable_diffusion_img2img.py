@@ -16,7 +16,7 @@ from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEn
 from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
 class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
@@ -35,7 +35,7 @@ class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float | None = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         prompt_embeds: paddle.Tensor | None = None,
         negative_prompt_embeds: paddle.Tensor | None = None,
         ip_adapter_image: PipelineImageInput | None = None,
@@ -174,9 +174,9 @@ class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
         timestep: np.ndarray,
         batch_size: int,
         num_images_per_prompt: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any = None,
+        generator: Generator = None,
     ) -> paddle.Tensor:
         """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w], noised to `timestep` [B]."""
         noised, _ = noised_image_latents(

@@ -31,7 +31,7 @@ from ppdiffusers.pipelines.stages.inpaint import (
 from ppdiffusers.pipelines.stages.latents import repeat_to
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
 class StableDiffusionInpaintPipeline(StableDiffusionBase):
@@ -70,7 +70,7 @@ class StableDiffusionInpaintPipeline(StableDiffusionBase):
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         prompt_embeds: paddle.Tensor | None = None,
         negative_prompt_embeds: paddle.Tensor | None = None,
@@ -272,9 +272,9 @@ class StableDiffusionInpaintPipeline(StableDiffusionBase):
         num_channels_latents: int,
         height: int,
         width: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any,
+        generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
         image: paddle.Tensor | None = None,
         timestep: np.ndarray | None = None,
@@ -314,9 +314,9 @@ class StableDiffusionInpaintPipeline(StableDiffusionBase):
         batch_size: int,
         height: int,
         width: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any,
+        generator: Generator,
         do_classifier_free_guidance: bool,
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Mask [2B or B, 1, h, w] and latents of the masked image [2B or B, C, h, w], as the UNet reads them."""

@@ -23,7 +23,7 @@ from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDe
 from ppdiffusers.pipelines.stages.latents import encode_image
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -74,7 +74,7 @@ class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
         num_images_per_prompt: int | None = 1,
         add_predicted_noise: bool | None = False,
         eta: float | None = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         prompt_embeds: paddle.Tensor | None = None,
         negative_prompt_embeds: paddle.Tensor | None = None,
         output_type: str | None = "pil",
@@ -193,9 +193,9 @@ class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
         image: paddle.Tensor,
         timestep: np.ndarray,
         num_images_per_prompt: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any,
+        generator: Generator,
     ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         """(noised latents, clean latents, noise) of images [N, 3, H, W]: [N * num_images_per_prompt, C, h, w] each."""
         # of a list with one generator for each generated image, the first ones sample the latents of the images

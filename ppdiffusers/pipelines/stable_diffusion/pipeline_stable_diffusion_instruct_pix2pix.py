@@ -18,7 +18,7 @@ from ppdiffusers.pipelines.stages.guidance import image_text_guidance
 from ppdiffusers.pipelines.stages.latents import encode_distribution, repeat_to
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
 class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
@@ -39,7 +39,7 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         prompt_embeds: paddle.Tensor | None = None,
         negative_prompt_embeds: paddle.Tensor | None = None,
@@ -201,10 +201,10 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
         image: paddle.Tensor,
         batch_size: int,
         num_images_per_prompt: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
         do_classifier_free_guidance: bool,
-        generator: Any = None,
+        generator: Generator = None,
     ) -> paddle.Tensor:
         """Latents of the image for the UNet: [B, C, h, w]; with guidance [3B, C, h, w], the last third zero.
 

@@ -23,7 +23,7 @@ from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.latents import decode_latents, image_latents, initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -71,7 +71,7 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
         num_inference_steps: int = 75,
         guidance_scale: float = 9.0,
         negative_prompt: str | list[str] | None = None,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         prompt_embeds: paddle.Tensor | None = None,
         negative_prompt_embeds: paddle.Tensor | None = None,
@@ -256,9 +256,9 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
         num_channels_latents: int,
         height: int,
         width: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any,
+        generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
     ) -> paddle.Tensor:
         """Initial latents [batch_size, num_channels_latents, height, width]."""

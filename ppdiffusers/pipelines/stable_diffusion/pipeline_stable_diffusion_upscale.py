@@ -23,7 +23,7 @@ from ppdiffusers.pipelines.stages.latents import initial_latents, repeat_to
 from ppdiffusers.pipelines.stages.legacy import correct_upscaler_vae
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
-from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -89,7 +89,7 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         prompt_embeds: paddle.Tensor | None = None,
         negative_prompt_embeds: paddle.Tensor | None = None,
@@ -206,9 +206,9 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
         num_channels_latents: int,
         height: int,
         width: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any,
+        generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
     ) -> paddle.Tensor:
         """Initial latents [batch_size, num_channels_latents, height, width]."""
@@ -216,7 +216,7 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
         checks.raise_problems(self, checks.check_latents(latents, shape))
         return initial_latents(shape, self.scheduler.init_noise_sigma, dtype, generator, latents)
 
-    def _add_noise(self, image: paddle.Tensor, noise_level: int, generator: Any) -> paddle.Tensor:
+    def _add_noise(self, image: paddle.Tensor, noise_level: int, generator: Generator) -> paddle.Tensor:
         """Images [N, 3, H, W] in the UNet's dtype, noised to the timestep `noise_level`."""
         image = image.astype(self.unet.dtype)
         # of a list with one generator for each generated image, the first ones draw the noise of the given images

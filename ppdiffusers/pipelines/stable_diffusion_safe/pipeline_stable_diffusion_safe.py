@@ -17,7 +17,7 @@ from ppdiffusers.pipelines.stages.latents import decode_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptEncoder, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.logging import get_logger
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 logger = get_logger(__name__)
 
@@ -49,7 +49,7 @@ class StableDiffusionPipelineSafe(StableDiffusionBase):
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         ip_adapter_image: PipelineImageInput | None = None,
         output_type: str | None = "pil",
@@ -212,7 +212,7 @@ class StableDiffusionPipelineSafe(StableDiffusionBase):
         )
 
     def run_safety_checker(
-        self, image: paddle.Tensor | np.ndarray, device: Any, dtype: Any, enable_safety_guidance: bool
+        self, image: paddle.Tensor | np.ndarray, device: Any, dtype: paddle.dtype, enable_safety_guidance: bool
     ) -> tuple[paddle.Tensor | np.ndarray, list[bool] | None, paddle.Tensor | np.ndarray | None]:
         """Return (images, flagged ones black; flags; flagged images before they were blackened, the others black).
 

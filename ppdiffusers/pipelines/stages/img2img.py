@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
 
 from ppdiffusers.pipelines.stages.latents import image_latents
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -22,8 +22,8 @@ def noised_image_latents(
     image: paddle.Tensor,
     timestep: np.ndarray,
     batch_size: int,
-    dtype: Any,
-    generator: Any,
+    dtype: paddle.dtype,
+    generator: Generator,
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Encode images and add noise: (noised latents, clean latents), [batch_size, C, h, w] each.
 

@@ -10,7 +10,7 @@ import paddle.nn.functional as F
 import PIL.Image
 
 from ppdiffusers.pipelines.stages.latents import encode_image, initial_latents, repeat_to
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -53,7 +53,7 @@ def check_masked_latents(*, image: Any, masked_image_latents: Any, channels: int
     return ["`image` contains latents: `masked_image_latents`, those of the masked image, are required too"]
 
 
-def encode_known_image(vae: AutoencoderKL, image: paddle.Tensor, generator: Any) -> paddle.Tensor:
+def encode_known_image(vae: AutoencoderKL, image: paddle.Tensor, generator: Generator) -> paddle.Tensor:
     """Latents [N, C, h, w] of images [N, 3, H, W]; latents stay as they are."""
     if vae.is_latents(image):
         return image
@@ -66,8 +66,8 @@ def prepare_inpaint_latents(
     vae: AutoencoderKL,
     *,
     shape: tuple[int, int, int, int],
-    dtype: Any,
-    generator: Any,
+    dtype: paddle.dtype,
+    generator: Generator,
     latents: paddle.Tensor | np.ndarray | None,
     image: paddle.Tensor | None,
     timestep: np.ndarray | None,
@@ -95,7 +95,7 @@ def prepare_inpaint_latents(
     return InpaintLatents(initial, initial_latents(shape, 1.0, dtype, latents=noise), image_latents)
 
 
-def prepare_mask(mask: paddle.Tensor, size: tuple[int, int], batch_size: int, dtype: Any) -> paddle.Tensor:
+def prepare_mask(mask: paddle.Tensor, size: tuple[int, int], batch_size: int, dtype: paddle.dtype) -> paddle.Tensor:
     """Resize masks [N, 1, H, W] to the size of the latents and repeat them: [batch_size, 1, h, w]."""
     return repeat_to(F.interpolate(mask, size=size, mode="nearest"), batch_size, "mask_image").astype(dtype)
 

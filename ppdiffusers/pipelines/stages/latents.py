@@ -13,7 +13,7 @@ from ppdiffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.logging import get_logger
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -25,8 +25,8 @@ logger = get_logger(__name__)
 def initial_latents(
     shape: Sequence[int],
     init_noise_sigma: float,
-    dtype: Any,
-    generator: Any = None,
+    dtype: paddle.dtype,
+    generator: Generator = None,
     latents: paddle.Tensor | np.ndarray | None = None,
 ) -> paddle.Tensor:
     """Standard normal noise times the scheduler's first sigma: [B, C, H, W].
@@ -67,7 +67,7 @@ def decode(
 
 
 def encode_image(
-    vae: AutoencoderKL, image: paddle.Tensor, generator: Any = None, finite: FiniteCheck | None = None
+    vae: AutoencoderKL, image: paddle.Tensor, generator: Generator = None, finite: FiniteCheck | None = None
 ) -> paddle.Tensor:
     """Sample latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1], scaled for the denoising network.
 
@@ -89,7 +89,7 @@ def encode_distribution(
 
 
 def image_latents(
-    vae: AutoencoderKL, image: paddle.Tensor, batch_size: int, generator: Any, finite: FiniteCheck | None = None
+    vae: AutoencoderKL, image: paddle.Tensor, batch_size: int, generator: Generator, finite: FiniteCheck | None = None
 ) -> paddle.Tensor:
     """Latents [batch_size, C, h, w] of the images that a call starts from, repeated to fill the batch.
 

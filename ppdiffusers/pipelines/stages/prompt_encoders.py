@@ -76,7 +76,7 @@ def encode_prompts(
     num_images_per_prompt: int = 1,
     do_classifier_free_guidance: bool = True,
     clip_skip: int | None = None,
-    dtype: Any = None,
+    dtype: paddle.dtype | None = None,
     prompt_syntax: PromptSyntax = "plain",
     long_prompts: LongPrompts | None = None,
 ) -> Conditioning:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
@@ -18,7 +18,7 @@ def run_safety_checker(
     feature_extractor: CLIPImageProcessor | None,
     image_processor: VaeImageProcessor,
     image: paddle.Tensor | np.ndarray,
-    dtype: Any,
+    dtype: paddle.dtype,
 ) -> tuple[paddle.Tensor | np.ndarray, list[bool] | None]:
     """Run the safety checker on images.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.utils.torch_utils import Generator
 
 if TYPE_CHECKING:
     from ppdiffusers.schedulers.common.types import Scheduler
@@ -64,6 +65,6 @@ def last_timesteps(
     return timesteps[first:], kept
 
 
-def step_kwargs(scheduler: Scheduler, generator: Any, eta: float = 0.0) -> dict[str, Any]:
+def step_kwargs(scheduler: Scheduler, generator: Generator, eta: float = 0.0) -> dict[str, Any]:
     """Keyword arguments of `scheduler.step`; `eta` for the schedulers that have it (DDIM, arXiv 2010.02502)."""
     return {"generator": generator, **({"eta": eta} if scheduler.accepts_eta else {})}

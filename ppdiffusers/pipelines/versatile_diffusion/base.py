@@ -16,7 +16,7 @@ from ppdiffusers.pipelines.stages import latents as latents_stage
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, step_kwargs
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -35,7 +35,7 @@ class CallSettings:
     guidance_scale: float
     num_images_per_prompt: int
     eta: float
-    generator: Any
+    generator: Generator
     latents: paddle.Tensor | np.ndarray | None
     output_type: str
     return_dict: bool
@@ -79,16 +79,16 @@ class VersatileDiffusionBase(DiffusionPipeline):
         num_channels_latents: int,
         height: int,
         width: int,
-        dtype: Any,
+        dtype: paddle.dtype,
         device: Any,
-        generator: Any,
+        generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
     ) -> paddle.Tensor:
         """Initial latents [batch_size, num_channels_latents, height / 8, width / 8]."""
         shape = (batch_size, num_channels_latents, height // self.vae_scale_factor, width // self.vae_scale_factor)
         return latents_stage.initial_latents(shape, self.scheduler.init_noise_sigma, dtype, generator, latents)
 
-    def prepare_extra_step_kwargs(self, generator: Any, eta: float) -> dict[str, Any]:
+    def prepare_extra_step_kwargs(self, generator: Generator, eta: float) -> dict[str, Any]:
         """Keyword arguments of the scheduler's step."""
         return step_kwargs(self.scheduler, generator, eta)
 

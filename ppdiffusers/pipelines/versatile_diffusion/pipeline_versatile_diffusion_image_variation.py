@@ -20,6 +20,7 @@ from ppdiffusers.pipelines.versatile_diffusion.embeddings import (
     num_images,
     with_unconditional,
 )
+from ppdiffusers.utils.torch_utils import Generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -74,7 +75,7 @@ class VersatileDiffusionImageVariationPipeline(VersatileDiffusionBase):
         negative_prompt: PIL.Image.Image | list[PIL.Image.Image] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,

@@ -14,6 +14,7 @@ from ppdiffusers.pipelines.stages.denoise import Callback, inference
 from ppdiffusers.pipelines.versatile_diffusion.base import CallSettings, VersatileDiffusionBase
 from ppdiffusers.pipelines.versatile_diffusion.conditioned_unet import text_conditioned_unet
 from ppdiffusers.pipelines.versatile_diffusion.embeddings import encode_prompts, with_unconditional
+from ppdiffusers.utils.torch_utils import Generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -78,7 +79,7 @@ class VersatileDiffusionTextToImagePipeline(VersatileDiffusionBase):
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int | None = 1,
         eta: float = 0.0,
-        generator: Any = None,
+        generator: Generator = None,
         latents: paddle.Tensor | np.ndarray | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
