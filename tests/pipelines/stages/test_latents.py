@@ -108,7 +108,7 @@ def half(vae, monkeypatch):
         if x.dtype != paddle.bfloat16:
             return encode_in_float32(self, x, *args, **kwargs)
         moments = paddle.full([2, 8, 10, 14], float("inf"), dtype="bfloat16")
-        return SimpleNamespace(latent_dist=SimpleNamespace(parameters=moments))
+        return (SimpleNamespace(parameters=moments),)
 
     monkeypatch.setattr(AutoencoderKL, "encode", encode)
     monkeypatch.setattr(latents_stage, "DiagonalGaussianDistribution", lambda moments: moments)
