@@ -1,1 +1,14 @@
-"""Samplers: each file is one paper. Names are imported when they are used."""
+"""Schedulers: one sampler in each file. Names are imported on first access."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(
+    __name__,
+    {
+        "ppdiffusers.schedulers.scheduling_utils": [
+            "AysSchedules",
+            "KarrasDiffusionSchedulers",
+            "SchedulerOutput",
+        ]
+    },
+)
