@@ -13,45 +13,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ppdiffusers import registry
 from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, ModelIndex, render_entry
 from ppdiffusers.version import __version__
 
 TRANSFORMERS_VERSION = "4.55.4"
-# What transformers wants in the configuration of a model, by the name of its class.
-MODEL_TYPES = {
-    "CLIPTextModel": "clip_text_model",
-    "CLIPTextModelWithProjection": "clip_text_model",
-    "CLIPVisionModel": "clip_vision_model",
-    "CLIPVisionModelWithProjection": "clip_vision_model",
-    "CLIPModel": "clip",
-    "StableDiffusionSafetyChecker": "clip",
-    "SafeStableDiffusionSafetyChecker": "clip",
-    "DPTForDepthEstimation": "dpt",
-    "LDMBertModel": "ldmbert",
-    "XLMRobertaModel": "xlm-roberta",
-    "RobertaSeriesModelWithTransformation": "xlm-roberta",
-}
 # Keys that Paddle's libraries write and that mean nothing to PyTorch's.
 PADDLE_KEYS = ("_ppdiffusers_version", "paddlenlp_version", "paddle_dtype")
 
 
 def config_for_paddle(config: Mapping[str, Any], class_name: str, dtype: str | None = None) -> dict[str, Any]:
     """A component's configuration as it is written for Paddle."""
-    version = {} if class_name in MODEL_TYPES else {"_ppdiffusers_version": __version__}
+    version = {} if _model_type(class_name) else {"_ppdiffusers_version": __version__}
     return {**_with_dtype(config, dtype), **version}
 
 
 def config_for_diffusers(config: Mapping[str, Any], class_name: str, dtype: str | None = None) -> dict[str, Any]:
     """A component's configuration as diffusers or transformers reads it."""
     kept = {key: value for key, value in _with_dtype(config, dtype).items() if key not in PADDLE_KEYS}
-    if class_name not in MODEL_TYPES:
+    if not _model_type(class_name):
         version = kept.get("_diffusers_version", DIFFUSERS_VERSION)
         return {**kept, "_class_name": class_name, "_diffusers_version": version}
     kept.pop("_class_name", None)
     kept.pop("_diffusers_version", None)
     defaults = {
         "architectures": [class_name],
-        "model_type": MODEL_TYPES[class_name],
+        "model_type": _model_type(class_name),
         "transformers_version": TRANSFORMERS_VERSION,
     }
     return {**kept, **{key: kept.get(key) or value for key, value in defaults.items()}}
@@ -79,3 +66,9 @@ def _with_dtype(config: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
         if dtype is not None and changed.get(key) is not None:
             changed[key] = dtype
     return changed
+
+
+def _model_type(class_name: str) -> str:
+    """`model_type` of a class whose configuration is that of transformers; "" for all others."""
+    entry = registry.find(class_name)
+    return entry.model_type if entry is not None else ""

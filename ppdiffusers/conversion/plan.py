@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import paddle
 from paddle import nn
 
+from ppdiffusers import registry
 from ppdiffusers.conversion.configs import config_for_diffusers, config_for_paddle, index_for
 from ppdiffusers.conversion.weight_files import find_weights, is_weights_file
 from ppdiffusers.convert.apply import apply_rules, load_family, to_torch_layout
-from ppdiffusers.convert.model_index import INDEX_NAME, KnownClass, known_classes, parse_model_index
+from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
@@ -251,7 +251,7 @@ def _copy_or_leave(path: Path, files: list[Path], plan: Plan, root: Path) -> Non
         files.append(path)
 
 
-def _lone_class(source: Path) -> KnownClass:
+def _lone_class(source: Path) -> registry.Entry:
     """The class of a component that lies in a folder of its own."""
     for name, keys in _CLASS_KEYS.items():
         if not (source / name).is_file():
@@ -260,13 +260,13 @@ def _lone_class(source: Path) -> KnownClass:
         for key in keys:
             value = config.get(key)
             class_name = value[0] if isinstance(value, list) and value else value
-            if isinstance(class_name, str) and class_name in known_classes():
-                return known_classes()[class_name]
+            if isinstance(class_name, str) and class_name in registry.components():
+                return registry.components()[class_name]
         raise ConfigError(
             "The configuration names no class that we have.",
             where=source / name,
             problems=[f"{key}: {config.get(key)!r}" for key in keys],
-            expected=f"one of {', '.join(sorted(known_classes()))}",
+            expected=f"one of {', '.join(sorted(registry.components()))}",
         )
     raise SourceError(
         "The folder is neither a pipeline nor a component.",
@@ -277,9 +277,8 @@ def _lone_class(source: Path) -> KnownClass:
 
 
 def import_class(class_name: str) -> type:
-    """Our class under its published name, which has to be one of `known_classes()`."""
-    module, _, name = known_classes()[class_name].path.rpartition(".")
-    return getattr(import_module(module), name)
+    """Our class by its name, which is one of `registry.components()`."""
+    return registry.components()[class_name].load()
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`model_index.json`: which class of which library each component of a pipeline is, in both worlds."""
+"""`model_index.json`: the library and class of each component of a pipeline, in files of every library."""
 
 from __future__ import annotations
 
@@ -9,98 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers import registry
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, UnsafeFileError
+from ppdiffusers.registry import Entry
 
 INDEX_NAME = "model_index.json"
 DIFFUSERS_VERSION = "0.35.2"  # the release whose files we write
 
-# Original library -> the classes we have, under their original names. One name per class; `=` gives another spelling.
-_DIFFUSERS = """
-    Transformer2DModel UNet1DModel UNet2DModel UNet2DConditionModel AutoencoderKL VQModel
-    DDPMScheduler DDIMScheduler PNDMScheduler LMSDiscreteScheduler EulerDiscreteScheduler
-    EulerAncestralDiscreteScheduler DPMSolverMultistepScheduler UniPCMultistepScheduler
-    DDIMInverseScheduler DPMSolverMultistepInverseScheduler DPMSolverSinglestepScheduler DPMSolverSDEScheduler
-    DEISMultistepScheduler HeunDiscreteScheduler KDPM2DiscreteScheduler KDPM2AncestralDiscreteScheduler
-    IPNDMScheduler LCMScheduler TCDScheduler EDMEulerScheduler EDMDPMSolverMultistepScheduler SASolverScheduler
-    FlowMatchEulerDiscreteScheduler FlowMatchHeunDiscreteScheduler CMStochasticIterativeScheduler
-    KarrasVeScheduler ScoreSdeVeScheduler ScoreSdeVpScheduler RePaintScheduler VQDiffusionScheduler UnCLIPScheduler
-"""
-_TRANSFORMERS = """
-    BertTokenizer BertTokenizerFast
-    CLIPTextModel CLIPTextModelWithProjection CLIPVisionModel CLIPVisionModelWithProjection
-    XLMRobertaModel XLMRobertaTokenizer XLMRobertaTokenizerFast
-    DPTForDepthEstimation DPTImageProcessor DPTFeatureExtractor DPTImageProcessorFast=DPTImageProcessor
-    CLIPTokenizer CLIPTokenizerFast CLIPImageProcessor CLIPFeatureExtractor CLIPImageProcessorFast=CLIPImageProcessor
-"""
-# Classes that live in a pipeline's own folder: class -> (folder, file).
-_IN_PIPELINES = {
-    "LDMBertModel": ("latent_diffusion", "ldmbert"),
-    "LearnedClassifierFreeSamplingEmbeddings": ("vq_diffusion", "learned_embeddings"),
-    "StableDiffusionSafetyChecker": ("stable_diffusion", "safety_checker"),
-    "UNetFlatConditionModel": ("versatile_diffusion", "modeling_text_unet"),
-    "SafeStableDiffusionSafetyChecker": ("stable_diffusion_safe", "safety_checker"),
-    "RobertaSeriesModelWithTransformation": ("alt_diffusion", "modeling_roberta_series"),
-}
-# Pipelines that diffusers has retired: it finds the classes in their folders by this module alone.
-_RETIRED = {
-    "LearnedClassifierFreeSamplingEmbeddings": "diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion",
-    "UNetFlatConditionModel": "diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet",
-}
-# Names that paddlenlp lacks -> what does the same there.
-_PADDLENLP_NAMES = {
-    "BertTokenizerFast": "BertTokenizer",
-    "CLIPTokenizerFast": "CLIPTokenizer",
-    "CLIPImageProcessorFast": "CLIPImageProcessor",
-    "DPTImageProcessorFast": "DPTImageProcessor",
-}
-# Pipeline -> components that its first folders called otherwise (google/ncsnpp-*).
-_OLD_COMPONENT_NAMES = {"ScoreSdeVePipeline": {"model": "unet"}}
-# Classes that hold weights; the others are configurations and vocabularies.
-NETWORKS = frozenset(
-    ("Transformer2DModel", "LDMBertModel", "LearnedClassifierFreeSamplingEmbeddings")
-    + ("UNetFlatConditionModel",)
-    + ("UNet1DModel", "UNet2DModel", "UNet2DConditionModel", "AutoencoderKL", "VQModel", "StableDiffusionSafetyChecker")
-    + ("DPTForDepthEstimation",)
-    + ("XLMRobertaModel", "RobertaSeriesModelWithTransformation", "SafeStableDiffusionSafetyChecker")
-    + ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModel", "CLIPVisionModelWithProjection")
-)
-
-
-@dataclass(frozen=True)
-class KnownClass:
-    """A component class that exists in both worlds.
-
-    Attributes:
-        name: as published.
-        library: "diffusers", "transformers", or the pipeline folder it lives in ("stable_diffusion").
-        path: import path of ours, "package.module.Class".
-    """
-
-    name: str
-    library: str
-    path: str
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether it is a network; else a scheduler, tokenizer or image processor."""
-        return self.path.rpartition(".")[2] in NETWORKS
-
 
 @dataclass(frozen=True)
 class Component:
-    """One entry of a `model_index.json`.
+    """One component in a `model_index.json`.
 
     Attributes:
-        name: of the component, which is its folder too.
-        library, class_name: as the file says them; both None for a component that is switched off.
-        known: what it is to us; None for a component that is switched off or `given`.
+        name: of the component, which is also the name of its folder.
+        library, class_name: as in the file; both None for a component that is switched off.
+        known: our class; None for a component that is switched off, and for an unknown class in `given`.
     """
 
     name: str
     library: str | None
     class_name: str | None
-    known: KnownClass | None
+    known: Entry | None
 
     @property
     def path(self) -> str | None:
@@ -114,10 +45,10 @@ class ModelIndex:
 
     Attributes:
         pipeline: class name of the pipeline.
-        components: name -> component, those that are switched off included.
-        settings: everything else a pipeline is made with, such as `requires_safety_checker`.
-        raw: the file as it is.
-        file: where it lies.
+        components: name -> component, including those that are switched off.
+        settings: all other arguments of the pipeline, such as `requires_safety_checker`.
+        raw: content of the file.
+        file: path of the file.
     """
 
     pipeline: str
@@ -127,21 +58,16 @@ class ModelIndex:
     file: Path | None = None
 
 
-def known_classes() -> dict[str, KnownClass]:
-    """All component classes that we have, by their published names."""
-    return dict(_KNOWN)
-
-
 def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterable[str] = ()) -> ModelIndex:
-    """Read a `model_index.json` of either world, old forms included.
+    """Read a `model_index.json` that diffusers, ppdiffusers or paddlenlp wrote, legacy forms included.
 
     Args:
-        path: the file, the folder it is in, or what it holds.
-        given: components that the caller brings along: their classes in the file need not be known.
+        path: the file, its folder, or its content.
+        given: components that the caller passes: their classes in the file may be unknown.
 
     Raises:
-        ConfigError: the file is missing, is not JSON, names no pipeline, or names classes that we do not have.
-        UnsafeFileError: a component's name is not a plain folder name, or a library's not a module name.
+        ConfigError: the file is missing, is not JSON, names no pipeline, or names unknown classes.
+        UnsafeFileError: the name of a component is not a plain folder name, or that of a library not a module name.
     """
     if isinstance(path, Mapping):
         file, raw = None, dict(path)
@@ -156,13 +82,14 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterab
     problems: list[str] = []
     pipeline = raw.get("_class_name")
     if not isinstance(pipeline, str) or not pipeline.isidentifier():
-        problems.append(f"_class_name: {pipeline!r} is no class name")
-    old_names = _OLD_COMPONENT_NAMES.get(pipeline, {}) if isinstance(pipeline, str) else {}
+        problems.append(f"_class_name: {pipeline!r} is not a class name")
+    entry_of_pipeline = registry.find(pipeline) if isinstance(pipeline, str) else None
+    legacy_names = entry_of_pipeline.legacy_components if entry_of_pipeline is not None else {}
     for name, entry in raw.items():
         if name.startswith("_"):
             continue
-        if old_names.get(name, name) not in raw:
-            name = old_names.get(name, name)
+        if legacy_names.get(name, name) not in raw:
+            name = legacy_names.get(name, name)
         if not _is_entry(entry):
             settings[name] = entry
             continue
@@ -175,61 +102,56 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterab
             continue
         known = None if class_name is None else find_class(library, class_name)
         if known is None and class_name is not None and name not in given:
-            problems.append(f"{name}: [{library!r}, {class_name!r}] is not a class that we have")
+            problems.append(f"{name}: [{library!r}, {class_name!r}] is not a known class")
         components[name] = Component(name, library, class_name, known)
     if unsafe:
         raise UnsafeFileError(
-            "A model_index.json names something outside its folder.",
+            "A model_index.json refers to something outside its folder.",
             where=file,
             problems=[*unsafe, *problems],
             expected="plain names of folders, modules and classes",
-            remedy="do not use this folder unless you know why it says so.",
+            remedy="do not load this folder unless you trust its author.",
         )
     if problems:
         raise ConfigError(
-            "A model_index.json names what this version cannot load.",
+            "A model_index.json names classes that this version cannot load.",
             where=file,
             problems=problems,
-            expected=f"classes among {', '.join(sorted(_KNOWN))}",
-            remedy="pass such a component yourself as a keyword, or update ppdiffusers.",
+            expected=f"one of {', '.join(sorted(registry.components()))}",
+            remedy="pass the component as a keyword argument, or update ppdiffusers.",
         )
     return ModelIndex(str(pipeline), components, settings, raw, file)
 
 
-def find_class(library: str | None, class_name: str) -> KnownClass | None:
-    """The class that an entry `[library, class_name]` of either world means; None if we do not have it."""
-    known = _KNOWN.get(class_name)
-    if known is None or library is None:
-        return None
-    return known if _is_home(library, known) else None
+def find_class(library: str | None, class_name: str) -> Entry | None:
+    """The class that an entry `[library, class_name]` names; None if it is unknown."""
+    known = registry.components().get(class_name)
+    return known if known is not None and library is not None and _is_home(library, known) else None
 
 
 def render_entry(class_name: str | None, world: str) -> list[str | None]:
     """The `[library, class]` of a component in a `model_index.json`.
 
     Args:
-        class_name: published (or our) name of the class; None for a component that is switched off.
-        world: "diffusers" (PyTorch), "ppdiffusers", or "paddlenlp" (ppdiffusers with paddlenlp's encoders).
+        class_name: name of the class; None for a component that is switched off.
+        world: "diffusers" (PyTorch), "ppdiffusers", or "paddlenlp" (ppdiffusers with encoders from paddlenlp).
 
     Raises:
-        ConfigError: we have no such class.
+        ConfigError: the class is unknown.
     """
     if class_name is None:
         return [None, None]
-    known = _KNOWN.get(class_name)
+    known = registry.components().get(class_name)
     if known is None:
-        raise ConfigError(f"{class_name} is not a component class that we have.", expected=", ".join(sorted(_KNOWN)))
-    if known.library in ("diffusers", "transformers"):
-        library = _LIBRARIES[world][known.library]
-        return [library, _PADDLENLP_NAMES.get(class_name, class_name) if "paddlenlp" in library else class_name]
-    return [_RETIRED.get(class_name, known.library) if world == "diffusers" else known.library, class_name]
+        raise ConfigError(f"{class_name} is not a known component.", expected=", ".join(sorted(registry.components())))
+    if world == "diffusers":
+        return [known.index_module or known.library, class_name]
+    if world == "paddlenlp" and known.library == "transformers":
+        return ["paddlenlp.transformers", known.paddlenlp_name or class_name]
+    return [known.paddle_library or _PADDLE_LIBRARIES.get(known.library, known.library), class_name]
 
 
-_LIBRARIES = {
-    "diffusers": {"diffusers": "diffusers", "transformers": "transformers"},
-    "ppdiffusers": {"diffusers": "ppdiffusers", "transformers": "ppdiffusers.transformers"},
-    "paddlenlp": {"diffusers": "ppdiffusers", "transformers": "paddlenlp.transformers"},
-}
+_PADDLE_LIBRARIES = {"diffusers": "ppdiffusers", "transformers": "ppdiffusers.transformers"}
 
 
 def _is_entry(value: Any) -> bool:
@@ -238,8 +160,8 @@ def _is_entry(value: Any) -> bool:
     return pair and all(part is None or isinstance(part, str) for part in value)
 
 
-def _is_home(library: str, known: KnownClass) -> bool:
-    """Whether `library` is a module in which one of the libraries publishes this class."""
+def _is_home(library: str, known: Entry) -> bool:
+    """Whether `library` is a module from which one of the libraries exports this class."""
 
     def within(*packages: str) -> bool:
         return any(library == package or library.startswith(package + ".") for package in packages)
@@ -249,25 +171,9 @@ def _is_home(library: str, known: KnownClass) -> bool:
     if known.library == "diffusers":
         # "deprecated": how new diffusers releases write schedulers that they moved there
         return within("diffusers", "ppdiffusers") and not within("ppdiffusers.transformers") or library == "deprecated"
-    if library in (known.library, "diffusers", "ppdiffusers", "deprecated"):  # the last three: newer diffusers' forms
+    if library in (known.library, known.paddle_library, known.module):
         return True
-    return within(*(f"{package}.pipelines.{known.library}" for package in ("diffusers", "ppdiffusers"))) or within(
-        f"diffusers.pipelines.deprecated.{known.library}"
-    )
-
-
-def _known_classes() -> dict[str, KnownClass]:
-    known = {}
-    for library, package, names in (
-        ("diffusers", "ppdiffusers", _DIFFUSERS),
-        ("transformers", "ppdiffusers.transformers", _TRANSFORMERS),
-    ):
-        for item in names.split():
-            name, _, ours = item.partition("=")
-            known[name] = KnownClass(name, library, f"{package}.{ours or name}")
-    for name, (folder, file) in _IN_PIPELINES.items():
-        known[name] = KnownClass(name, folder, f"ppdiffusers.pipelines.{folder}.{file}.{name}")
-    return known
-
-
-_KNOWN = _known_classes()
+    if library in ("diffusers", "ppdiffusers", "deprecated"):  # how newer diffusers writes networks of one pipeline
+        return True
+    pipelines = (f"{package}.pipelines.{known.library}" for package in ("diffusers", "ppdiffusers"))
+    return within(*pipelines, f"diffusers.pipelines.deprecated.{known.library}")

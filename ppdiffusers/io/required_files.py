@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from ppdiffusers.convert.model_index import INDEX_NAME, Component, KnownClass, parse_model_index
+from ppdiffusers.convert.model_index import INDEX_NAME, Component, parse_model_index
 from ppdiffusers.core.errors import ConfigError, SourceError
 from ppdiffusers.io.hubs.base import OpenModel, RemoteFile
 from ppdiffusers.io.names import check_file_name
@@ -34,16 +34,6 @@ SMALL_FILES = (*MODEL_CONFIGS, *SCHEDULER_FILES, *IMAGE_PROCESSOR_FILES, *TOKENI
 # What PyTorch's side calls its weights; a folder has files of one of them.
 _STEMS = {"diffusers": ("diffusion_pytorch_model",), "transformers": ("model", "pytorch_model")}
 ALL_STEMS = tuple(stem for stems in _STEMS.values() for stem in stems)
-
-
-def beside_index(known: KnownClass) -> str | None:
-    """The configuration by which a component is known that lies beside `model_index.json`, without a folder of its own.
-
-    That is how the first unconditional models were published: one UNet, one scheduler. None: such are never there.
-    """
-    if known.name == "UNet2DModel":
-        return MODEL_CONFIGS[0]
-    return SCHEDULER_FILES[0] if "Scheduler" in known.name else None
 
 
 class Needs(Protocol):
@@ -143,7 +133,7 @@ class NeedPipeline:
         try:
             return needs.select(model, _inside(folder, component.name))
         except SourceError:
-            if beside_index(component.known) is not None:
+            if component.known.legacy_config:
                 with suppress(SourceError):  # what is told is that its own folder lacks them
                     return needs.select(model, folder)
             raise
@@ -152,12 +142,12 @@ class NeedPipeline:
         if component.known.has_weights:
             stems = _STEMS.get(component.known.library, ALL_STEMS)
             return NeedNetwork(stems, self.variant, self.use_safetensors)
-        name = component.known.name
-        if "Tokenizer" in name:
+        kind = component.known.kind
+        if kind == "tokenizer":
             return NeedFiles(TOKENIZER_FILES, VOCABULARIES)
-        if "Scheduler" in name:
+        if kind == "scheduler":
             return NeedFiles(SCHEDULER_FILES)
-        if "ImageProcessor" in name or "FeatureExtractor" in name:
+        if kind == "image_processor":
             return NeedFiles(IMAGE_PROCESSOR_FILES)
         return NeedFiles(SMALL_FILES)
 

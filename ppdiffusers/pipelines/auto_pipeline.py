@@ -1,11 +1,11 @@
-"""One name for each task: the class of pipeline is chosen by what a folder, or another pipeline, is for."""
+"""Pipelines by task: the class follows from what a folder, or another pipeline, contains."""
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import Any
+from typing import Any, ClassVar
 
+from ppdiffusers import registry
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.core.config import ConfigMixin, read_json
 from ppdiffusers.core.errors import InputError
@@ -13,91 +13,81 @@ from ppdiffusers.io.required_files import NeedFiles
 from ppdiffusers.io.resolve import resolve_folder, take_source_options
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-# Each line is one kind of checkpoint: its pipelines for the tasks in this order, None where it has none.
-TASKS = ("text to picture", "picture to picture", "inpainting")
-FAMILIES: tuple[tuple[str | None, str | None, str | None], ...] = (
-    ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"),
-    ("StableDiffusionPipelineSafe", None, None),
-    ("AltDiffusionPipeline", "AltDiffusionImg2ImgPipeline", None),
-    ("LDMTextToImagePipeline", None, None),
-    ("VQDiffusionPipeline", None, None),
-)
-
 
 class _AutoPipeline(ConfigMixin):
-    """Chooses a class for `_task` and lets it load, or share; it is never made itself."""
+    """Select a class for `_task`; the families are those of `ppdiffusers.registry`. It has no instances."""
 
     config_name = INDEX_NAME
-    _task = ""
+    _task: ClassVar[str] = ""
 
     def __init__(self, *args: Any, **kwargs: Any):
         name = type(self).__name__
         raise InputError(
-            f"{name} chooses a class and has no objects of its own.",
+            f"{name} cannot be instantiated.",
             remedy=f"call `{name}.from_pretrained(folder)` or `{name}.from_pipe(pipeline)`.",
         )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_or_path: str | os.PathLike, **kwargs: Any) -> DiffusionPipeline:
-        """Load the pipeline of this task for the checkpoint in a folder, or on a hub, whatever class its index names.
+        """Load the pipeline of this task for the checkpoint in a folder, or on a hub.
 
         Args:
             pretrained_model_or_path, kwargs: those of `DiffusionPipeline.from_pretrained`.
 
         Raises:
-            InputError: checkpoints of this kind are not for this task.
-            SourceError, ConfigError: as `DiffusionPipeline.from_pretrained` does.
+            InputError: the family of the checkpoint has no pipeline for this task.
+            SourceError, ConfigError: as `DiffusionPipeline.from_pretrained`.
         """
         source = take_source_options(dict(kwargs))
         folder = resolve_folder(pretrained_model_or_path, None, NeedFiles((INDEX_NAME,)), source)
         raw = read_json(folder / INDEX_NAME)
-        # what the caller brings along need not be known to us
+        # classes of components that the caller passes may be unknown
         index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})
-        return cls._class_beside(index.pipeline).from_pretrained(pretrained_model_or_path, **kwargs)
+        return cls._class_in_family_of(index.pipeline).from_pretrained(pretrained_model_or_path, **kwargs)
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> DiffusionPipeline:
-        """Make the pipeline of this task from another one; they share their components, so no weights are copied.
+        """Create the pipeline of this task from another one. They share their components; no weights are copied.
 
         Args:
             pipeline, kwargs: those of `DiffusionPipeline.from_pipe`.
 
         Raises:
-            InputError: pipelines of this kind are not for this task, or components are missing.
+            InputError: the family of the pipeline has no pipeline for this task, or components are missing.
         """
-        # a class that a user derived is of the kind that it was derived from
-        known = {name for family in FAMILIES for name in family}
-        names = [base.__name__ for base in type(pipeline).__mro__]
-        name = next((name for name in names if name in known), names[0])
-        return cls._class_beside(name).from_pipe(pipeline, **kwargs)
+        names = [base.__name__ for base in type(pipeline).__mro__]  # a subclass belongs to the family of its base
+        name = next((name for name in names if registry.family(name)), names[0])
+        return cls._class_in_family_of(name).from_pipe(pipeline, **kwargs)
 
     @classmethod
-    def _class_beside(cls, name: str) -> type[DiffusionPipeline]:
-        """The class of this task in the family of the class `name`."""
-        task = TASKS.index(cls._task)
-        found = next((family[task] for family in FAMILIES if name in family), None)
+    def _class_in_family_of(cls, name: str) -> type[DiffusionPipeline]:
+        """The class for this task in the family of the pipeline `name`."""
+        found = next((entry for entry in registry.family(name) if entry.task == cls._task), None)
         if found is None:
+            supported = [
+                entry.name for entry in registry.entries("pipeline") if entry.family and entry.task == cls._task
+            ]
             raise InputError(
-                f"There is no pipeline for {cls._task} with what {name} is made of.",
-                expected="one of " + ", ".join(n for family in FAMILIES if family[task] for n in family if n),
+                f"There is no {cls._task} pipeline for the components of {name}.",
+                expected="one of " + ", ".join(supported),
                 remedy="load the pipeline by its own class.",
             )
-        return getattr(importlib.import_module("ppdiffusers"), found)
+        return found.load()
 
 
 class AutoPipelineForText2Image(_AutoPipeline):
-    """Text to picture."""
+    """Text to image."""
 
-    _task = "text to picture"
+    _task = registry.TEXT_TO_IMAGE
 
 
 class AutoPipelineForImage2Image(_AutoPipeline):
-    """Picture and text to picture."""
+    """Image to image, guided by a prompt."""
 
-    _task = "picture to picture"
+    _task = registry.IMAGE_TO_IMAGE
 
 
 class AutoPipelineForInpainting(_AutoPipeline):
-    """Painting what a mask uncovers."""
+    """Inpainting of the masked part of an image."""
 
-    _task = "inpainting"
+    _task = registry.INPAINTING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import os
@@ -18,11 +17,11 @@ import PIL.Image
 from paddle import nn
 from tqdm.auto import tqdm
 
+from ppdiffusers import registry
 from ppdiffusers.convert.model_index import (
     DIFFUSERS_VERSION,
     INDEX_NAME,
     ModelIndex,
-    known_classes,
     parse_model_index,
     render_entry,
 )
@@ -125,10 +124,12 @@ class DiffusionPipeline(ConfigMixin):
 
     @classmethod
     def component_names(cls) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """(components, other settings) among the arguments of `__init__`."""
+        """(components, settings) among the arguments of `__init__`.
+
+        As in diffusers, an argument with a default is a setting unless it is listed in `_optional_components`.
+        """
         parameters = [p for p in inspect.signature(cls.__init__).parameters.values() if p.name != "self"]
-        # a setting has a default that is not None; an optional component's default is None
-        settings = [p.name for p in parameters if p.default is not p.empty and p.default is not None]
+        settings = [p.name for p in parameters if p.default is not p.empty and p.name not in cls._optional_components]
         return tuple(p.name for p in parameters if p.name not in settings), tuple(settings)
 
     def _layers(self) -> dict[str, nn.Layer]:
@@ -446,14 +447,14 @@ def _component_problems(name: str, component: Any, optional: bool) -> list[str]:
 
 
 def _pipeline_class(index: ModelIndex, folder: Path) -> type[DiffusionPipeline]:
-    found = getattr(importlib.import_module("ppdiffusers"), index.pipeline, None)
-    if not (inspect.isclass(found) and issubclass(found, DiffusionPipeline)):
+    entry = registry.find(index.pipeline)
+    if entry is None or entry.kind != "pipeline":
         raise ConfigError(
             f"The folder is for {index.pipeline}, which ppdiffusers does not have.",
             where=folder,
             remedy="load its components one by one (`subfolder=...`), or update ppdiffusers.",
         )
-    return found
+    return entry.load()
 
 
 def _compile_mode(kwargs: dict[str, Any]) -> str:
@@ -502,8 +503,7 @@ def _load_component(index: ModelIndex, name: str, folder: Path, options: Mapping
     entry = index.components.get(name)
     if entry is None or entry.known is None:
         return None
-    module, _, class_name = entry.known.path.rpartition(".")
-    cls = getattr(importlib.import_module(module), class_name)
+    cls = entry.known.load()
     return cls.from_pretrained(_folder_of(index, name, folder), **(options if entry.known.has_weights else {}))
 
 
@@ -515,7 +515,7 @@ def _entry(component: Any, to_diffusers: bool = False) -> tuple[str | None, str 
     if component is None:
         return None, None
     name = type(component).__name__
-    if name not in known_classes():  # somebody's own class: whoever loads the folder passes it
+    if name not in registry.components():  # somebody's own class: whoever loads the folder passes it
         return type(component).__module__, name
     world = "diffusers" if to_diffusers else "paddlenlp" if _library(component) == "paddlenlp" else "ppdiffusers"
     library, class_name = render_entry(name, world)

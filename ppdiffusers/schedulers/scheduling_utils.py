@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import paddle
 
-from ppdiffusers import schedulers
+from ppdiffusers import registry
 from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
 from ppdiffusers.io.resolve import take_source_options
-
-# Trained on the same discrete noise schedule, these can be made from one another's configurations.
-EXCHANGEABLE: dict[str, str] = {
-    "DDIMScheduler": "scheduling_ddim",
-    "DDPMScheduler": "scheduling_ddpm",
-    "PNDMScheduler": "scheduling_pndm",
-    "LMSDiscreteScheduler": "scheduling_lms_discrete",
-    "EulerDiscreteScheduler": "scheduling_euler_discrete",
-    "HeunDiscreteScheduler": "scheduling_heun_discrete",
-    "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
-    "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
-    "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
-    "KDPM2DiscreteScheduler": "scheduling_k_dpm_2_discrete",
-    "KDPM2AncestralDiscreteScheduler": "scheduling_k_dpm_2_ancestral_discrete",
-    "DEISMultistepScheduler": "scheduling_deis_multistep",
-    "UniPCMultistepScheduler": "scheduling_unipc_multistep",
-    "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
-}
 
 
 @dataclass
@@ -55,7 +35,7 @@ class SchedulerMixin(ConfigMixin):
     Class attributes:
         order: how many network calls one inference step takes.
         accepts_eta: whether `step` takes `eta`, the share of fresh noise.
-        exchangeable: whether configurations of the schedulers in `EXCHANGEABLE` are understood.
+        exchangeable: whether it can be created from the configurations of the exchangeable schedulers (`registry`).
     """
 
     config_name = "scheduler_config.json"
@@ -126,17 +106,12 @@ class SchedulerMixin(ConfigMixin):
         return self.config.num_train_timesteps
 
 
-def _exchangeable_classes() -> list[type]:
-    modules = ((name, importlib.import_module(f"ppdiffusers.schedulers.{file}")) for name, file in EXCHANGEABLE.items())
-    return [getattr(module, name) for name, module in modules]
+def _exchangeable_classes() -> list[type[SchedulerMixin]]:
+    return [entry.load() for entry in registry.entries("scheduler") if entry.exchangeable]
 
 
 def _all_classes() -> list[type[SchedulerMixin]]:
-    files = [m.name for m in pkgutil.iter_modules(schedulers.__path__) if m.name.startswith("scheduling_")]
-    modules = [importlib.import_module(f"ppdiffusers.schedulers.{file}") for file in files]
-    return [
-        c for module in modules for c in vars(module).values() if isinstance(c, type) and issubclass(c, SchedulerMixin)
-    ]
+    return [entry.load() for entry in registry.entries("scheduler")]
 
 
 def step_result(

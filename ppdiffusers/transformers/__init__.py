@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-_MODULES: dict[str, tuple[str, ...]] = {
-    "configuration_utils": ("PretrainedConfig",),
-    "modeling_utils": ("PretrainedModel",),
-    "clip.configuration": ("CLIPTextConfig", "CLIPVisionConfig", "CLIPConfig"),
-    "clip.modeling": (
-        "CLIPTextModel",
-        "CLIPTextModelWithProjection",
-        "CLIPVisionModel",
-        "CLIPVisionModelWithProjection",
-        "CLIPModel",
-    ),
-    "clip.tokenization": ("CLIPTokenizer", "CLIPTokenizerFast"),
-    "bert.tokenization": ("BertTokenizer", "BertTokenizerFast"),
-    "clip.image_processing": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
-    "dpt.configuration": ("BitConfig", "DPTConfig"),
-    "dpt.modeling": ("DPTForDepthEstimation",),
-    "dpt.image_processing": ("DPTImageProcessor", "DPTFeatureExtractor"),
-    "xlm_roberta.configuration": ("XLMRobertaConfig",),
-    "xlm_roberta.modeling": ("XLMRobertaModel",),
-    "xlm_roberta.tokenization": ("XLMRobertaTokenizer", "XLMRobertaTokenizerFast"),
-}
-_HOME = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+from ppdiffusers import registry
 
-__all__ = sorted(_HOME)
+__all__ = sorted(e.name for e in registry.entries() if e.library == "transformers" and not e.alias_of)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    entry = registry.find(name)
+    if entry is None or entry.library != "transformers":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+    return entry.load()
 
 
 def __dir__() -> list[str]:

@@ -4,29 +4,42 @@ import json
 
 import pytest
 
-from ppdiffusers.convert.model_index import known_classes, parse_model_index, render_entry
+from ppdiffusers import registry
+from ppdiffusers.convert.model_index import parse_model_index, render_entry
 from ppdiffusers.core.errors import ConfigError, UnsafeFileError
 
-SAFETY = "ppdiffusers.pipelines.stable_diffusion.safety_checker.StableDiffusionSafetyChecker"
+SAFETY = "pipelines.stable_diffusion.safety_checker.StableDiffusionSafetyChecker"
 
 
 @pytest.mark.parametrize(
     ("entry", "path"),
     [
-        (["diffusers", "UNet2DConditionModel"], "ppdiffusers.UNet2DConditionModel"),
-        (["ppdiffusers", "UNet2DConditionModel"], "ppdiffusers.UNet2DConditionModel"),
-        (["ppdiffusers.schedulers.scheduling_ddim", "DDIMScheduler"], "ppdiffusers.DDIMScheduler"),
-        (["diffusers.schedulers.deprecated", "PNDMScheduler"], "ppdiffusers.PNDMScheduler"),
-        (["deprecated", "PNDMScheduler"], "ppdiffusers.PNDMScheduler"),
-        (["transformers", "CLIPTextModel"], "ppdiffusers.transformers.CLIPTextModel"),
-        (["paddlenlp.transformers", "CLIPTextModel"], "ppdiffusers.transformers.CLIPTextModel"),
-        (["paddlenlp.transformers.clip.modeling", "CLIPTextModel"], "ppdiffusers.transformers.CLIPTextModel"),
-        (["ppdiffusers.transformers", "CLIPTokenizer"], "ppdiffusers.transformers.CLIPTokenizer"),
-        (["transformers", "CLIPFeatureExtractor"], "ppdiffusers.transformers.CLIPFeatureExtractor"),
-        (["transformers", "CLIPImageProcessorFast"], "ppdiffusers.transformers.CLIPImageProcessor"),
-        (["transformers", "DPTForDepthEstimation"], "ppdiffusers.transformers.DPTForDepthEstimation"),
-        (["transformers", "DPTFeatureExtractor"], "ppdiffusers.transformers.DPTFeatureExtractor"),
-        (["transformers", "DPTImageProcessorFast"], "ppdiffusers.transformers.DPTImageProcessor"),
+        (["diffusers", "UNet2DConditionModel"], "models.unets.unet_2d_condition.UNet2DConditionModel"),
+        (["ppdiffusers", "UNet2DConditionModel"], "models.unets.unet_2d_condition.UNet2DConditionModel"),
+        (
+            ["ppdiffusers.schedulers.scheduling_ddim", "DDIMScheduler"],
+            "schedulers.scheduling_ddim.DDIMScheduler",
+        ),
+        (["diffusers.schedulers.deprecated", "PNDMScheduler"], "schedulers.scheduling_pndm.PNDMScheduler"),
+        (["deprecated", "PNDMScheduler"], "schedulers.scheduling_pndm.PNDMScheduler"),
+        (["transformers", "CLIPTextModel"], "transformers.clip.modeling.CLIPTextModel"),
+        (["paddlenlp.transformers", "CLIPTextModel"], "transformers.clip.modeling.CLIPTextModel"),
+        (
+            ["paddlenlp.transformers.clip.modeling", "CLIPTextModel"],
+            "transformers.clip.modeling.CLIPTextModel",
+        ),
+        (["ppdiffusers.transformers", "CLIPTokenizer"], "transformers.clip.tokenization.CLIPTokenizer"),
+        (
+            ["transformers", "CLIPFeatureExtractor"],
+            "transformers.clip.image_processing.CLIPFeatureExtractor",
+        ),
+        (
+            ["transformers", "CLIPImageProcessorFast"],
+            "transformers.clip.image_processing.CLIPImageProcessor",
+        ),
+        (["transformers", "DPTForDepthEstimation"], "transformers.dpt.modeling.DPTForDepthEstimation"),
+        (["transformers", "DPTFeatureExtractor"], "transformers.dpt.image_processing.DPTFeatureExtractor"),
+        (["transformers", "DPTImageProcessorFast"], "transformers.dpt.image_processing.DPTImageProcessor"),
         (["stable_diffusion", "StableDiffusionSafetyChecker"], SAFETY),
         (["ppdiffusers.pipelines.stable_diffusion.safety_checker", "StableDiffusionSafetyChecker"], SAFETY),
         (["diffusers.pipelines.stable_diffusion", "StableDiffusionSafetyChecker"], SAFETY),
@@ -35,7 +48,7 @@ SAFETY = "ppdiffusers.pipelines.stable_diffusion.safety_checker.StableDiffusionS
 )
 def test_entries(entry, path):
     index = parse_model_index({"_class_name": "StableDiffusionPipeline", "part": entry})
-    assert index.components["part"].path == path
+    assert index.components["part"].path == (path and f"ppdiffusers.{path}")
 
 
 def test_a_whole_file_with_flags(tmp_path):
@@ -106,7 +119,7 @@ def test_a_pipeline_needs_a_name(pipeline):
 
 @pytest.mark.parametrize("world", ["diffusers", "ppdiffusers", "paddlenlp"])
 def test_what_is_rendered_parses_to_the_same_class(world):
-    for name, known in known_classes().items():
+    for name, known in registry.components().items():
         entry = render_entry(name, world)
         index = parse_model_index({"_class_name": "P", "part": entry})
         assert index.components["part"].known.library == known.library
@@ -132,6 +145,6 @@ def test_the_published_classes_exist_upstream_under_these_libraries():
     from diffusers.schedulers import deprecated  # where ScoreSdeVpScheduler is today
 
     homes = {"diffusers": (diffusers, deprecated), "transformers": (transformers,)}
-    for name, known in known_classes().items():
+    for name, known in registry.components().items():
         if known.library in homes:
             assert any(hasattr(home, name) for home in homes[known.library]), name

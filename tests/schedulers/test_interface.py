@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import ppdiffusers
+from ppdiffusers import registry
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.schedulers.scheduling_utils import EXCHANGEABLE
 from tests.schedulers.parity import SHAPE, make, network
 from tests.support.parity import assert_close, noise
 
@@ -33,6 +33,7 @@ NAMES = sorted(
     for node in ast.parse(path.read_text(encoding="utf-8")).body
     if isinstance(node, ast.ClassDef) and node.name.endswith("Scheduler")
 )
+EXCHANGEABLE = [entry.name for entry in registry.entries("scheduler") if entry.exchangeable]
 STEPPERS = [name for name in NAMES if name not in OWN_LOOP]
 # Their steps are points of a continuous range of noise levels, or as many as there are training steps (RePaint).
 FREE_STEPS = {

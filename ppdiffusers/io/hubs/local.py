@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppdiffusers.convert.model_index import KnownClass
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.io.required_files import beside_index
+from ppdiffusers.registry import Entry
 
 
 def subfolder_of(base: Path, subfolder: str | None) -> Path:
@@ -27,7 +26,7 @@ def subfolder_of(base: Path, subfolder: str | None) -> Path:
     return folder
 
 
-def component_folder(base: Path, name: str, known: KnownClass) -> Path:
+def component_folder(base: Path, name: str, known: Entry) -> Path:
     """Where a pipeline's component lies: in the folder of its name, or beside the index as models of 2022 have it."""
-    own, config = base / name, beside_index(known)
-    return base if config is not None and not own.is_dir() and (base / config).is_file() else own
+    own, config = base / name, known.legacy_config
+    return base if config and not own.is_dir() and (base / config).is_file() else own
