@@ -23,7 +23,7 @@ from ppdiffusers.io import web as web_module
 from ppdiffusers.io.hubs.base import Digest, RemoteFile
 from ppdiffusers.io.snapshot import PARTIAL, FileRecord, Snapshot, agrees, digests_of
 from ppdiffusers.io.web import FetchError, Web, network_errors
-from ppdiffusers.utils.logging import get_logger
+from ppdiffusers.utils.logging import get_logger, is_progress_bar_enabled
 
 if TYPE_CHECKING:
     import requests
@@ -330,5 +330,5 @@ def _workers() -> int:
 
 
 def bars_wanted() -> bool:
-    """Unless `PPDIFFUSERS_DISABLE_PROGRESS_BARS` is set."""
-    return not is_on("PPDIFFUSERS_DISABLE_PROGRESS_BARS")
+    """Unless `PPDIFFUSERS_DISABLE_PROGRESS_BARS` is set or `logging.disable_progress_bar` was called."""
+    return is_progress_bar_enabled() and not is_on("PPDIFFUSERS_DISABLE_PROGRESS_BARS")

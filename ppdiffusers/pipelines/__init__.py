@@ -2,6 +2,4 @@
 
 from ppdiffusers.core.lazy import registry_exports
 
-__getattr__, __dir__, __all__ = registry_exports(
-    __name__, {"ppdiffusers.pipelines.pipeline_utils": ["StableDiffusionMixin"]}
-)
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -5,10 +5,7 @@ from ppdiffusers.core.lazy import registry_exports
 __getattr__, __dir__, __all__ = registry_exports(
     __name__,
     {
-        "ppdiffusers.schedulers.scheduling_utils": [
-            "AysSchedules",
-            "KarrasDiffusionSchedulers",
-            "SchedulerOutput",
-        ]
+        "ppdiffusers.schedulers.align_your_steps": ["AysSchedules"],
+        "ppdiffusers.schedulers.scheduling_utils": ["KarrasDiffusionSchedulers", "SchedulerOutput"],
     },
 )

@@ -42,9 +42,9 @@ class EMAState(TypedDict, total=False):
 class EMAModel:
     """Exponential moving average of parameters.
 
-    The decay rises from 0. With warmup it is `1 - (1 + step / inv_gamma) ** -power` (K. Crowson recommends the power 2/3
-    for a million steps or more, 3/4 for fewer), without it `(1 + step) / (10 + step)`; both are limited to `min_decay`
-    and `decay`.
+    The decay rises from 0. With warmup it is `1 - (1 + step / inv_gamma) ** -power` (K. Crowson recommends the power
+    2/3 for a million steps or more, 3/4 for fewer), without it `(1 + step) / (10 + step)`; both are limited to
+    `min_decay` and `decay`.
 
     Args:
         parameters: parameters to average.

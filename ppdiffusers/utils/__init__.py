@@ -48,5 +48,4 @@ __getattr__, __dir__, __all__ = lazy_exports(
         f"{_U}.torch_utils": ["as_generator", "rand_tensor", "randn_tensor"],
         f"{_U}.versions": ["check_min_version", "compare_versions"],
     },
-    submodules=["logging"],
 )

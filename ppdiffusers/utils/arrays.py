@@ -9,7 +9,7 @@ import paddle
 
 
 def array_view(tensor: paddle.Tensor) -> np.ndarray:
-    """The memory of a contiguous CPU tensor as an array, without a copy; the tensor has to outlive it."""
+    """View the memory of a contiguous CPU tensor as an array, without a copy; the tensor must outlive the view."""
     dtype = np.dtype(str(tensor.dtype).rpartition(".")[2])
     if not tensor.size:
         return np.empty(tensor.shape, dtype)

@@ -1,4 +1,4 @@
-"""Pictures from files and addresses."""
+"""Images from files and URLs."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.version import __version__
 
-TIMEOUT = 60  # seconds without a byte after which an address counts as dead
+TIMEOUT = 60  # seconds without data after which a download fails
 
 
 def load_image(
     image: str | os.PathLike | Image.Image, convert_method: Callable[[Image.Image], Image.Image] | None = None
 ) -> Image.Image:
-    """A picture, turned upright as its camera says, in RGB.
+    """Load an image, apply its EXIF orientation and convert it to RGB.
 
     Args:
-        image: a path, an address that starts with "http://" or "https://", or a picture.
-        convert_method: what to do instead of `.convert("RGB")`, such as keeping the alpha channel.
+        image: a path, a URL that starts with "http://" or "https://", or an image.
+        convert_method: replaces the conversion to RGB, for example to keep the alpha channel.
 
     Raises:
-        SourceError: nothing was found at the path or address.
-        InputError: what was found is no picture.
+        SourceError: the path or the URL does not exist.
+        InputError: the file is not an image.
     """
     if isinstance(image, str) and image.startswith(("http://", "https://")):
         opened = _decoded(io.BytesIO(_download(image)), image)
     elif isinstance(image, str | os.PathLike):
         if not Path(image).is_file():
             raise SourceError(
-                "There is no picture of this name.",
+                "The image file does not exist.",
                 where=image,
-                expected="the path of a file, or an address that starts with http:// or https://",
+                expected="the path of a file, or a URL that starts with http:// or https://",
             )
         opened = _decoded(image, image)
     elif isinstance(image, Image.Image):
         opened = image
     else:
         raise InputError(
-            "This is not a picture.", where=repr(type(image)), expected="a path, an address, or a PIL.Image.Image"
+            "This is not an image.", where=repr(type(image)), expected="a path, a URL, or a PIL.Image.Image"
         )
     upright = ImageOps.exif_transpose(opened)
     return upright.convert("RGB") if convert_method is None else convert_method(upright)
@@ -56,7 +56,7 @@ def _decoded(source: object, name: object) -> Image.Image:
             image.load()
             return image
     except (UnidentifiedImageError, OSError) as error:
-        raise InputError("This is not a picture, or a damaged one.", where=name, problems=[str(error)]) from error
+        raise InputError("The file is not an image, or it is damaged.", where=name, problems=[str(error)]) from error
 
 
 def _download(url: str) -> bytes:
@@ -66,12 +66,12 @@ def _download(url: str) -> bytes:
             return response.read()
     except urllib.error.HTTPError as error:
         raise SourceError(
-            "The server did not send this picture.", where=url, problems=[f"{error.code} {error.reason}"]
+            "The server did not return the image.", where=url, problems=[f"{error.code} {error.reason}"]
         ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise SourceError(
-            "This address could not be reached.",
+            "The URL could not be reached.",
             where=url,
             problems=[str(getattr(error, "reason", error))],
-            remedy="check the address and the network, or download the picture and give its path",
+            remedy="check the URL and the network, or download the image and pass its path",
         ) from error

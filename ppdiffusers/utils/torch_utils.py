@@ -1,4 +1,4 @@
-"""Noise as Paddle tensors, from every kind of generator a pipeline accepts."""
+"""Random Paddle tensors, from every kind of generator that pipelines accept."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNois
 
 
 def as_generator(generator: Any) -> Any:
-    """`generator` with every integer seed turned into a `TorchGenerator` on the CPU.
+    """Replace integer seeds by `TorchGenerator`s on the CPU.
 
-    A pipeline calls this once, before its first draw: an integer handed to each draw would start its stream anew.
+    Pipelines call this once, before the first draw: an integer passed to each draw would restart its stream.
 
     Raises:
-        InputError: it is, or holds, something that is no generator.
+        InputError: it is, or contains, an object that is not a generator.
     """
     if isinstance(generator, list | tuple):
         return [as_generator(one) for one in generator]
@@ -33,7 +33,7 @@ def as_generator(generator: Any) -> Any:
     if generator is None or isinstance(generator, TorchGenerator | RecordedNoise | PaddleGenerator):
         return generator
     raise InputError(
-        "This is not a generator of random numbers.",
+        "This is not a random number generator.",
         where=f"generator={generator!r}",
         expected=_KINDS,
         remedy="for the stream of torch.Generator(device).manual_seed(s) use ppdiffusers.TorchGenerator(s, device)",
@@ -43,32 +43,32 @@ def as_generator(generator: Any) -> Any:
 def randn_tensor(
     shape: Sequence[int], generator: Any = None, dtype: Any = None, *, device: Any = None, layout: Any = None
 ) -> paddle.Tensor:
-    """Standard normal noise, [*shape], on Paddle's current device.
+    """Draw standard normal noise, [*shape], on Paddle's current device.
 
     Args:
-        shape: of the result; with a list of generators its first size is the number of images.
+        shape: shape of the result; with a list of generators, the first dimension is the batch size.
         generator: None for Paddle's global stream (`paddle.seed`), an integer for the torch CPU stream of that seed,
             a `TorchGenerator`, a `paddle.Generator`, a `RecordedNoise`, or a list with one of them for each image.
-        dtype: of the result, float32 by default. torch draws float16, bfloat16 and float64 differently from float32,
-            and so do we: same seed and same dtype give the same numbers.
-        device, layout: taken for the sake of calls written for diffusers, and not looked at: a result follows
-            `paddle.set_device`, whatever device the generator's stream is of.
+        dtype: dtype of the result, float32 by default. As in torch, float16, bfloat16 and float64 have other streams
+            than float32: the same seed and the same dtype give the same numbers.
+        device, layout: accepted for code written for diffusers and ignored: the result is on the device of
+            `paddle.set_device`, whatever device the generator emulates.
 
     Raises:
-        InputError: the list is not as long as the batch, or `generator` is of no known kind.
+        InputError: the length of the list is not the batch size, or `generator` is not a generator.
     """
     return _draw("randn", shape, generator, dtype)
 
 
 def rand_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) -> paddle.Tensor:
-    """Uniform noise in [0, 1), [*shape]; the arguments are those of `randn_tensor`."""
+    """Draw uniform noise in [0, 1), [*shape]; the arguments are those of `randn_tensor`."""
     return _draw("rand", shape, generator, dtype)
 
 
 def _floating(dtype: Any) -> str:
     name = as_dtype_name(dtype)
     if name not in FLOATING:
-        raise InputError("Noise has a floating dtype.", where=f"{dtype=}", expected=", ".join(FLOATING))
+        raise InputError("Noise requires a floating-point dtype.", where=f"{dtype=}", expected=", ".join(FLOATING))
     return name
 
 
@@ -84,7 +84,7 @@ def _draw(kind: str, shape: Sequence[int], generator: Any, dtype: Any) -> paddle
         raise InputError(
             f"{len(generator)} generators were given for noise of shape {shape}.",
             where="generator",
-            expected=f"one generator for each of the {shape[0] if shape else 0} images, or a single one for all",
+            expected=f"one generator for each of the {shape[0] if shape else 0} images, or a single generator",
         )
     return paddle.concat([_draw_one(kind, (1, *shape[1:]), one, dtype) for one in generator])
 
@@ -98,15 +98,15 @@ def _draw_one(kind: str, shape: tuple[int, ...], generator: Any, dtype: str) -> 
 
 
 def _paddle_draw(kind: str, shape: tuple[int, ...], dtype: str) -> paddle.Tensor:
-    """From Paddle's default generator; 16-bit noise is float32 noise, rounded."""
+    """Draw from Paddle's default generator; 16-bit noise is rounded float32 noise."""
     drawn = getattr(paddle, kind)(shape, dtype="float64" if dtype == "float64" else "float32")
     return drawn.astype(dtype)
 
 
 def _with_paddle_generator(generator: PaddleGenerator, draw: Any) -> paddle.Tensor:
-    """Run `draw` on the stream of `generator`, which advances; the default stream is left as it was.
+    """Draw from the stream of `generator`, which advances; the default stream does not change.
 
-    Paddle's random kernels know the default generator only, so the two exchange their states meanwhile.
+    Paddle's random kernels use the default generator only, so the two exchange their states for the draw.
     """
     place = paddle.framework._current_expected_place()
     default = (

@@ -59,7 +59,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "pipelines.stable_diffusion.safety_checker": ("StableDiffusionSafetyChecker",),
     "pipelines.stable_diffusion_safe": ("SafetyConfig", "StableDiffusionPipelineSafe"),
     "pipelines.vq_diffusion": ("VQDiffusionPipeline",),
-    "schedulers": ("KarrasDiffusionSchedulers", "SchedulerMixin", *SCHEDULERS),
+    "schedulers": ("AysSchedules", "KarrasDiffusionSchedulers", "SchedulerMixin", *SCHEDULERS),
     "schedulers.deprecated": ("KarrasVeScheduler", "ScoreSdeVpScheduler"),
     "schedulers.scheduling_euler_ancestral_discrete": ("EulerAncestralDiscreteScheduler",),
     "schedulers.scheduling_utils": ("KarrasDiffusionSchedulers", "SchedulerMixin", "SchedulerOutput"),
@@ -130,6 +130,16 @@ def test_names_are_the_same_objects():
 
     assert models.UNet2DConditionModel is UNet2DConditionModel is unet_2d_condition.UNet2DConditionModel
     assert pipelines.stable_diffusion.StableDiffusionPipeline is StableDiffusionPipeline
+
+
+def test_enumerations_and_tables_are_those_of_diffusers():
+    from diffusers.schedulers import AysSchedules, KarrasDiffusionSchedulers
+
+    from ppdiffusers import schedulers
+
+    ours = {member.name: member.value for member in schedulers.KarrasDiffusionSchedulers}
+    assert ours == {member.name: member.value for member in KarrasDiffusionSchedulers}
+    assert schedulers.AysSchedules == AysSchedules
 
 
 def test_unknown_names_are_attribute_errors():

@@ -1,4 +1,4 @@
-"""randn_tensor with every kind of generator, beside diffusers' own."""
+"""randn_tensor gives the noise of diffusers with every kind of generator."""
 
 import numpy as np
 import paddle
@@ -40,7 +40,7 @@ def test_one_generator(shape, dtype):
         np.testing.assert_allclose(numbers(drawn), expected, rtol=0, atol=step)
 
 
-def test_a_list_draws_for_each_picture():
+def test_a_list_has_one_generator_for_each_image():
     seeds = [5, 6]
     theirs = reference((2, 4, 8, 8), generator=[torch_generator(seed) for seed in seeds]).numpy()
     ours = randn_tensor((2, 4, 8, 8), [TorchGenerator(5), 6])
@@ -76,7 +76,7 @@ def test_uniform():
     np.testing.assert_array_equal(rand_tensor((2, 5), 1).numpy(), theirs)
 
 
-def test_paddles_own_stream_is_the_default():
+def test_default_is_the_stream_of_paddle():
     paddle.seed(11)
     expected = paddle.randn([2, 3]).numpy()
     paddle.seed(11)
@@ -85,22 +85,22 @@ def test_paddles_own_stream_is_the_default():
     np.testing.assert_array_equal(randn_tensor((2, 3), [None]).numpy(), expected)
 
 
-def test_a_paddle_generator_has_its_own_stream():
+def test_paddle_generators_have_separate_streams():
     paddle.seed(11)
     first, second = paddle.randn([2, 3]).numpy(), paddle.randn([2, 3]).numpy()
     paddle.seed(1)
-    undisturbed = paddle.randn([4]).numpy()
+    expected = paddle.randn([4]).numpy()
     paddle.seed(1)
     generator = paddle_generator(11)
     np.testing.assert_array_equal(randn_tensor((2, 3), generator).numpy(), first)
     np.testing.assert_array_equal(randn_tensor((2, 3), generator).numpy(), second)
-    np.testing.assert_array_equal(paddle.randn([4]).numpy(), undisturbed)
+    np.testing.assert_array_equal(paddle.randn([4]).numpy(), expected)
     # two images, two streams
     both = randn_tensor((2, 2, 3), [paddle_generator(11), paddle_generator(11)]).numpy()
     np.testing.assert_array_equal(both, np.stack([first, first]))
 
 
-def test_the_global_stream_survives_a_draw_that_fails():
+def test_global_stream_is_unchanged_after_an_error():
     paddle.seed(1)
     expected = paddle.randn([4]).numpy()
     paddle.seed(1)
@@ -109,7 +109,7 @@ def test_the_global_stream_survives_a_draw_that_fails():
     np.testing.assert_array_equal(paddle.randn([4]).numpy(), expected)
 
 
-def test_paddles_default_generator_may_be_given_by_name():
+def test_default_generator_of_paddle():
     paddle.seed(11)
     expected = [paddle.randn([3]).numpy() for _ in range(2)]
     paddle.seed(11)
@@ -119,16 +119,16 @@ def test_paddles_default_generator_may_be_given_by_name():
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", paddle.float32, torch.float32, np.float32, np.dtype("float32")])
-def test_names_of_a_dtype(dtype):
+def test_dtype_objects(dtype):
     assert randn_tensor((2,), 0, dtype).dtype == paddle.float32
 
 
-def test_calls_written_for_diffusers():
+def test_arguments_of_diffusers():
     drawn = randn_tensor((2, 3), generator=TorchGenerator(0), device="cpu", dtype=paddle.float32, layout=None)
     np.testing.assert_array_equal(drawn.numpy(), TorchGenerator(0).randn((2, 3)))
 
 
-def test_mistakes_are_named():
+def test_invalid_arguments():
     for generator in ("42", 4.2, True, torch.Generator()):
         with pytest.raises(InputError, match="TorchGenerator"):
             randn_tensor((2, 3), generator)
