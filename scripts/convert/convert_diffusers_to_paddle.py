@@ -1,4 +1,4 @@
-"""Convert a diffusers folder (PyTorch weights) for Paddle. PyTorch is not needed, except for `--verify`."""
+"""Convert a diffusers checkpoint (PyTorch weights) to Paddle. PyTorch is required for `--verify` only."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Convert a checkpoint file of an original repository to a pipeline's folder. PyTorch is not needed but to verify."""
+"""Convert a checkpoint file of an original repository to a pipeline. PyTorch is required for `--verify` only."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Convert a Paddle folder for diffusers and transformers. PyTorch is not needed, except for `--verify`."""
+"""Convert a Paddle checkpoint to diffusers and transformers. PyTorch is required for `--verify` only."""
 
 import sys
 
