@@ -1,4 +1,4 @@
-"""A tiny XLM-RoBERTa tokenizer, made by the library `sentencepiece` itself."""
+"""A tiny XLM-RoBERTa tokenizer, trained with `sentencepiece`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SENTENCES = (
 
 @functools.lru_cache
 def model_bytes(rule: str = "nmt_nfkc") -> bytes:
-    """A unigram model with XLM-RoBERTa's rules of normalisation."""
+    """A unigram model with the normalization of XLM-RoBERTa."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(_SENTENCES * 3),
@@ -36,7 +36,7 @@ def model_bytes(rule: str = "nmt_nfkc") -> bytes:
 
 
 def tiny_xlm_roberta_tokenizer(folder: Path, rule: str = "nmt_nfkc", **kwargs) -> transformers.XLMRobertaTokenizer:
-    """A slow tokenizer whose model lies in `folder`."""
+    """A slow tokenizer with its model in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "sentencepiece.bpe.model"
     path.write_bytes(model_bytes(rule))
