@@ -209,7 +209,7 @@ def tiny_stable_diffusion(
     Args:
         variant: "sd1" (convolution projections, quick_gelu, epsilon) or "sd2" (linear projections, a list of
             heads, gelu, v-prediction, "!" as padding).
-        safety_checker: False for none; "everything" or "random" for one that flags pictures.
+        safety_checker: False for none; "everything" or "random" for one that flags images.
         file_variant: as `save_pretrained(variant=...)`, such as "fp16" in the file names.
         max_shard_size: as `save_pretrained(max_shard_size=...)`; small values give sharded weights.
     """

@@ -1,7 +1,7 @@
 """Weights of diffusers' networks under the names of the original repositories.
 
-Each function goes through a network in the order in which the original builds its own, and gives every part the name
-that it has there. Nothing here looks at our rules.
+Each function lists the layers in the order in which the original constructs them, with the names of the original.
+It does not use the conversion rules, which it tests.
 """
 
 from __future__ import annotations

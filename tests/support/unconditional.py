@@ -58,7 +58,7 @@ def tiny_vq(seed: int = 0) -> diffusers.VQModel:
 
 
 def calmed(unet: torch.nn.Module) -> torch.nn.Module:
-    """Scale the output of the network by 0.2: trajectories of steeper networks are chaotic and depend on the machine."""
+    """Scale the output by 0.2: trajectories of steeper networks are chaotic and depend on the machine."""
     last = unet.conv_out if hasattr(unet, "conv_out") else unet.up_blocks[-1].resnets[-1].conv_2
     with torch.no_grad():
         for parameter in last.parameters():

@@ -39,7 +39,7 @@ FLAT_BLOCKS = {
     "down_block_types": ("CrossAttnDownBlockFlat", "DownBlockFlat"),
     "up_block_types": ("UpBlockFlat", "CrossAttnUpBlockFlat"),
 }
-PICTURE_BLOCKS = {
+IMAGE_BLOCKS = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }
@@ -59,7 +59,7 @@ def tiny_text_unet(seed: int = 0, **config: object) -> UNetFlatConditionModel:
 
 
 def tiny_image_unet(seed: int = 0, **config: object) -> diffusers.UNet2DConditionModel:
-    return randomize(diffusers.UNet2DConditionModel(sample_size=16, **{**PLAN, **PICTURE_BLOCKS, **config}), seed)
+    return randomize(diffusers.UNet2DConditionModel(sample_size=16, **{**PLAN, **IMAGE_BLOCKS, **config}), seed)
 
 
 def leave_out_mask_argument(unet: torch.nn.Module) -> torch.nn.Module:
