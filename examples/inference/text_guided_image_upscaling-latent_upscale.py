@@ -41,8 +41,8 @@ def main() -> None:
         small = image_utils.load(args.image, 512, 512)
 
     # 2 倍超分
-    upscaler = StableDiffusionLatentUpscalePipeline.from_pretrained(args.model).to(device=args.device)
-    image = upscaler(
+    pipe = StableDiffusionLatentUpscalePipeline.from_pretrained(args.model).to(device=args.device)
+    image = pipe(
         args.prompt,
         image=small,
         guidance_scale=args.guidance_scale,
