@@ -57,7 +57,7 @@ __all__ = [
 TIMEOUT = 60  # seconds without data after which a download fails
 
 global_rng = random.Random()
-paddle_device = os.environ.get("PPDIFFUSERS_TEST_DEVICE") or ("gpu" if paddle.is_compiled_with_cuda() else "cpu")
+paddle_device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
 
 TestDecorator = Callable[[Any], Any]
 

@@ -1,4 +1,4 @@
-"""Write the tables of pipelines and schedulers in README.md and README_zh.md, from the registry and the example scripts.
+"""Write the tables of pipelines and schedulers in both READMEs, from the registry and the example scripts.
 
 python scripts/docs/tables.py
 """
