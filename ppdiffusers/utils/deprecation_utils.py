@@ -43,8 +43,8 @@ def deprecate(
     if isinstance(take_from, dict) and take_from:
         caller = inspect.stack()[1]
         raise TypeError(
-            f"{caller.function} in {caller.filename} line {caller.lineno} got unexpected keyword arguments: "
-            f"{', '.join(take_from)}"
+            f"{caller.function} in {caller.filename} line {caller.lineno} got an unexpected keyword argument "
+            f"{', '.join(f'`{name}`' for name in take_from)}"
         )
     return values[0] if len(values) == 1 else tuple(values) or None
 
@@ -57,8 +57,8 @@ def _deprecated_subject(name: str, take_from: Any, values: list) -> str | None:
         if name not in take_from:
             return None
         values.append(take_from.pop(name))
-        return f"The argument `{name}`"
+        return f"The `{name}` argument"
     if not hasattr(take_from, name):
         return None
     values.append(getattr(take_from, name))
-    return f"The attribute `{name}`"
+    return f"The `{name}` attribute"

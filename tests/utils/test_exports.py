@@ -102,7 +102,7 @@ def test_tensors_to_images_are_those_of_diffusers():
 
 def test_deprecate_returns_the_value_and_warns():
     kwargs = {"old": 3}
-    with pytest.warns(FutureWarning, match="The argument `old` is deprecated and will be removed in version 99.0"):
+    with pytest.warns(FutureWarning, match="The `old` argument is deprecated and will be removed in version 99.0"):
         assert utils.deprecate("old", "99.0", "Use new.", take_from=kwargs) == 3
     assert kwargs == {}
     with pytest.warns(FutureWarning, match="^Use new.$"):
@@ -116,7 +116,7 @@ def test_deprecate_several():
 
 
 def test_deprecate_refuses_other_arguments_and_old_versions():
-    with pytest.raises(TypeError, match="unexpected keyword arguments: other"):
+    with pytest.raises(TypeError, match="unexpected keyword argument `other`"):
         utils.deprecate("old", "99.0", "Use new.", take_from={"other": 1})
     with pytest.raises(ValueError, match="Remove the deprecation"):
         utils.deprecate("old", "0.1", "Use new.")
