@@ -5,7 +5,7 @@ from ppdiffusers.core.lazy import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "ppdiffusers.models.blocks.sampling": ["Downsample2D", "KDownsample2D"],
+        "ppdiffusers.models.blocks.resampling": ["Downsample2D", "KDownsample2D"],
         "ppdiffusers.models.blocks.unet_1d_blocks": ["Downsample1d"],
     },
 )

@@ -1,32 +1,35 @@
-"""What the networks return."""
+"""Outputs of the networks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import paddle
 
 from ppdiffusers.core.outputs import BaseOutput
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
 
 @dataclass
 class UNet1DOutput(BaseOutput):
-    """`sample`: [B, C, L], the prediction for the last layer's input."""
+    """`sample`: [B, C, L], the prediction."""
 
     sample: paddle.Tensor
 
 
 @dataclass
 class UNet2DOutput(BaseOutput):
-    """`sample`: [B, C, H, W], the prediction for the last layer's input."""
+    """`sample`: [B, C, H, W], the prediction."""
 
     sample: paddle.Tensor
 
 
 @dataclass
 class UNet2DConditionOutput(BaseOutput):
-    """`sample`: [B, C, H, W], the prediction for the last layer's input."""
+    """`sample`: [B, C, H, W], the prediction."""
 
     sample: paddle.Tensor = None
 
@@ -35,12 +38,12 @@ class UNet2DConditionOutput(BaseOutput):
 class AutoencoderKLOutput(BaseOutput):
     """`latent_dist`: a `DiagonalGaussianDistribution` over latents [B, C, h, w]."""
 
-    latent_dist: Any
+    latent_dist: DiagonalGaussianDistribution
 
 
 @dataclass
 class DecoderOutput(BaseOutput):
-    """`sample`: [B, C, H, W], the decoded picture, values about -1 to 1; `commit_loss`: that of a codebook, if any."""
+    """`sample`: [B, C, H, W], the decoded image, about -1 to 1; `commit_loss`: the codebook's, if there is one."""
 
     sample: paddle.Tensor
     commit_loss: paddle.Tensor | None = None
@@ -48,7 +51,7 @@ class DecoderOutput(BaseOutput):
 
 @dataclass
 class VQEncoderOutput(BaseOutput):
-    """`latents`: [B, C, h, w], not quantized yet."""
+    """`latents`: [B, C, h, w], before quantization."""
 
     latents: paddle.Tensor
 

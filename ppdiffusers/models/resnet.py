@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "ppdiffusers.models.blocks.resnet": ["ResnetBlock2D", "ResnetBlockCondNorm2D"],
-        "ppdiffusers.models.blocks.sampling": ["Downsample2D", "KDownsample2D", "KUpsample2D", "Upsample2D"],
+        "ppdiffusers.models.blocks.resampling": ["Downsample2D", "KDownsample2D", "KUpsample2D", "Upsample2D"],
     },
 )

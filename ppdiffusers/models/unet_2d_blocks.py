@@ -9,9 +9,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "ppdiffusers.models.transformers.dual_transformer_2d": ["DualTransformer2DModel"],
         "ppdiffusers.models.transformers.transformer_2d": ["Transformer2DModel"],
+        f"{_BLOCKS}.resampling": ["Downsample2D", "KDownsample2D", "KUpsample2D", "Upsample2D"],
         f"{_BLOCKS}.resnet": ["ResnetBlock2D", "ResnetBlockCondNorm2D"],
-        f"{_BLOCKS}.sampling": ["Downsample2D", "KDownsample2D", "KUpsample2D", "Upsample2D"],
-        f"{_BLOCKS}.unet_2d_blocks": ["SkipDownBlock2D", "SkipUpBlock2D"],
         f"{_BLOCKS}.unet_2d_k_blocks": ["KAttentionBlock", "KDownBlock2D", "KUpBlock2D"],
+        f"{_BLOCKS}.unet_2d_skip_blocks": ["SkipDownBlock2D", "SkipUpBlock2D"],
     },
 )

@@ -5,7 +5,7 @@ from ppdiffusers.core.lazy import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "ppdiffusers.models.blocks.sampling": ["KUpsample2D", "Upsample2D"],
+        "ppdiffusers.models.blocks.resampling": ["KUpsample2D", "Upsample2D"],
         "ppdiffusers.models.blocks.unet_1d_blocks": ["Upsample1d"],
     },
 )

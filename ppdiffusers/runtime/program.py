@@ -11,8 +11,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppdiffusers.models.attention.attention import attention_in_one_piece
 from ppdiffusers.runtime.graph import Graph, graph_of_program
+from ppdiffusers.runtime.kernels.attention import single_operation_attention
 from ppdiffusers.runtime.structure import Template, flatten, rebuild
 
 
@@ -63,7 +63,7 @@ def trace(layer: nn.Layer, method: Callable, arguments: Template, tensors: list[
     specs = [paddle.static.InputSpec(tensor.shape, tensor.dtype, name=f"input_{n}") for n, tensor in enumerate(tensors)]
     recorder = _Recorder(layer, method, arguments)
     recorder.eval()
-    attention = attention_in_one_piece() if whole else contextlib.nullcontext()
+    attention = single_operation_attention() if whole else contextlib.nullcontext()
     with paddle.no_grad(), attention, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle's, about what traced values do not have
         static = paddle.jit.to_static(recorder, input_spec=[specs], full_graph=True)

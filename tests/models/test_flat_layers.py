@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers.pipelines.deprecated.versatile_diffusion import modeling_text_unet
 
-from ppdiffusers.models.blocks.flat import LinearMultiDim, flat_shape
+from ppdiffusers.models.blocks.unet_flat_blocks import LinearMultiDim, flat_shape
 from tests.models.support import both
 from tests.support.parity import assert_close, noise, randomize
 

@@ -102,7 +102,7 @@ def test_class_embedding(tmp_path, kind):
     x, tx = both(noise((2, 3, 16, 16)))
     labels, tlabels = both(noise((2, 64)) if kind == "identity" else np.array([1, 4]))
     assert_close(ours(x, 5, labels).sample, reference(tx, 5, tlabels).sample)
-    with pytest.raises(InputError, match="needs class_labels"):
+    with pytest.raises(InputError, match="class_labels are missing"):
         ours(x, 5)
 
 
@@ -179,11 +179,11 @@ def test_wrong_input_says_what_was_expected():
     with pytest.raises(InputError, match=r"\[batch, 3, height, width\]"):
         network(paddle.zeros([1, 4, 8, 8]), 0)
     for size in ((13, 16), (16, 7)):
-        with pytest.raises(InputError, match="multiples of 2: it halves them 1 times"):
+        with pytest.raises(InputError, match=r"multiples of 2 \(downsampling levels: 1\)"):
             network(paddle.zeros([1, 3, *size]), 0)
     with pytest.raises(InputError, match="multiples of 4"):
         UNet2DModel(**NCSNPP)(paddle.zeros([1, 3, 16, 18]), 1.0)
-    with pytest.raises(InputError, match="without a class embedding"):
+    with pytest.raises(InputError, match="has no class embedding"):
         network(paddle.zeros([1, 3, 8, 8]), 0, paddle.to_tensor([1]))
 
 

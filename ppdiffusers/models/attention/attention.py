@@ -1,122 +1,51 @@
-"""Attention, the feed-forward network and the transformer block of the UNets and autoencoders."""
+"""Multi-head attention whose computation is a replaceable processor."""
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
+import inspect
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.blocks.activations import GEGLU, GELU, ApproximateGELU
-from ppdiffusers.models.blocks.normalization import AdaLayerNorm
+from ppdiffusers.models.attention.processors import AttentionProcessor, AttnAddedKVProcessor2_0, AttnProcessor2_0
+from ppdiffusers.utils.logging import get_logger
 
-# Scores are computed in slices of this many elements: on a CPU 8 MB in float32, which stay in its cache from one
-# product to the other; on a GPU 256 MB.
-_SCORES_AT_ONCE = {"cpu": 2**21, "gpu": 2**26}
-# Very large pictures have larger slices instead of more: each is operations to trace and to start.
-_MOST_SLICES = 256
+logger = get_logger(__name__)
 
-_in_one_piece = contextvars.ContextVar("attention in one piece", default=False)
-
-
-@contextlib.contextmanager
-def attention_in_one_piece() -> Iterator[None]:
-    """While this lasts, attention is written without slices: for tracing, where one operation will stand for it."""
-    token = _in_one_piece.set(True)
-    try:
-        yield
-    finally:
-        _in_one_piece.reset(token)
-
-
-def as_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor | None:
-    """[B, K] of 1 (keep) and 0 (discard) -> [B, 1, K] of 0 and -10000 to add to scores; a bias stays as it is."""
-    if mask is None or mask.ndim == 3:
-        return mask
-    return ((1 - mask.astype(dtype)) * -10000.0).unsqueeze(1)
-
-
-def scaled_dot_product(
-    query: paddle.Tensor,
-    key: paddle.Tensor,
-    value: paddle.Tensor,
-    bias: paddle.Tensor | None = None,
-    scale: float = 1.0,
-    upcast: bool = False,
-    slice_size: int | None = None,
-) -> paddle.Tensor:
-    """`softmax(q k^T * scale + bias) v`, in slices of the heads and queries so that memory stays bounded; exact.
-
-    Args:
-        query: [R, Q, D] where R is batch times heads; key, value: [R, K, D].
-        bias: added to the scores, broadcastable to [R, Q, K], such as 0 and -10000 for a mask.
-        upcast: compute scores and softmax in float32.
-        slice_size: rows of R at once, at the most.
-    """
-    rows, queries, _ = query.shape
-    if bias is not None and bias.shape[0] not in (1, rows):
-        raise InputError(f"attention mask for {bias.shape[0]} rows, where batch times heads is {rows}")
-    rows_at_once, queries_at_once = _slices(rows, queries, key.shape[1], slice_size)
-
-    def attend(q: paddle.Tensor, k: paddle.Tensor, v: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
-        q = q * scale
-        if upcast:
-            q, k = q.astype("float32"), k.astype("float32")
-        scores = paddle.matmul(q, k, transpose_y=True)  # [r, q, K]
-        if bias is not None:
-            scores = scores + bias.astype(scores.dtype)
-        return paddle.matmul(F.softmax(scores, axis=-1).astype(v.dtype), v)
-
-    def attend_rows(start: int) -> paddle.Tensor:
-        """All queries of a few rows."""
-        q, k, v, b = (_part(x, 0, start, rows_at_once) for x in (query, key, value, bias))
-        starts = range(0, queries, queries_at_once)
-        return _join(
-            [attend(_part(q, 1, n, queries_at_once), k, v, _part(b, 1, n, queries_at_once)) for n in starts], 1
-        )
-
-    return _join([attend_rows(start) for start in range(0, rows, rows_at_once)], 0)
-
-
-def _slices(rows: int, queries: int, keys: int, slice_size: int | None) -> tuple[int, int]:
-    """How many rows, and how many of their queries, to compute at once."""
-    if _in_one_piece.get():
-        return rows, queries
-    limit = _SCORES_AT_ONCE["gpu" if paddle.get_device().startswith("gpu") else "cpu"]
-    limit = max(limit, rows * queries * keys // _MOST_SLICES)
-    if queries * keys <= limit:
-        return min(slice_size or rows, rows, limit // (queries * keys)), queries
-    return 1, max(1, limit // keys)
-
-
-def _part(x: paddle.Tensor | None, axis: int, start: int, count: int) -> paddle.Tensor | None:
-    """`count` of the tensor's slices along an axis; the tensor itself where they are all, or where one is for all."""
-    if x is None or x.shape[axis] in (1, count):
-        return x
-    return x[start : start + count] if axis == 0 else x[:, start : start + count]
-
-
-def _join(parts: list[paddle.Tensor], axis: int) -> paddle.Tensor:
-    return parts[0] if len(parts) == 1 else paddle.concat(parts, axis=axis)
+# Keyword arguments of IP-Adapter processors. Other processors ignore them without a warning.
+_QUIET_KWARGS = ("ip_adapter_masks", "ip_hidden_states")
 
 
 class Attention(nn.Layer):
-    """Multi-head attention with the names of diffusers' `Attention`.
+    """Multi-head attention over tokens [B, N, C] or over the pixels of feature maps [B, C, H, W].
 
-    Over tokens [B, N, C], or over a picture [B, C, H, W] whose pixels are the tokens. With
-    `added_kv_proj_dim` the text's keys and values stand before the picture's own in one softmax.
+    The layer holds the parameters; its `processor` computes. Names and methods are those of diffusers' `Attention`.
 
     Args:
-        query_dim: channels of the input; cross_attention_dim: channels of the context (None: self attention).
-        heads, dim_head: number and width of the heads.
-        upcast_attention, upcast_softmax: do that part in float32.
-        norm_num_groups: a GroupNorm over the input; residual_connection: add the input to the output,
-            then divide by rescale_output_factor.
+        query_dim: channels of the input.
+        cross_attention_dim: channels of `encoder_hidden_states`; None for self-attention.
+        heads: number of heads.
+        dim_head: width of a head.
+        bias: whether the query, key and value projections have a bias.
+        upcast_attention: compute scores in float32.
+        upcast_softmax: compute the softmax in float32.
+        cross_attention_norm: norm of `encoder_hidden_states`: None, "layer_norm" or "group_norm".
+        added_kv_proj_dim: channels of a prompt whose keys and values are joined with those of the pixels.
+        norm_num_groups: groups of a GroupNorm over the input; None for no norm.
+        scale_qk: scale scores by `dim_head ** -0.5`.
+        only_cross_attention: with `added_kv_proj_dim`, attend to the prompt only.
+        rescale_output_factor: the output is divided by this number.
+        residual_connection: add the input to the output.
+        processor: computes the attention; by default `AttnProcessor2_0`, or `AttnAddedKVProcessor2_0` with
+            `added_kv_proj_dim`.
     """
+
+    # norms that diffusers' processors look for and that these networks do not have
+    spatial_norm = None
+    norm_q = None
+    norm_k = None
 
     def __init__(
         self,
@@ -128,23 +57,30 @@ class Attention(nn.Layer):
         bias: bool = False,
         upcast_attention: bool = False,
         upcast_softmax: bool = False,
-        norm_num_groups: int | None = None,
+        cross_attention_norm: str | None = None,
         added_kv_proj_dim: int | None = None,
+        norm_num_groups: int | None = None,
         out_bias: bool = True,
         scale_qk: bool = True,
         only_cross_attention: bool = False,
-        cross_attention_norm: str | None = None,
         eps: float = 1e-5,
         rescale_output_factor: float = 1.0,
         residual_connection: bool = False,
+        processor: AttentionProcessor | None = None,
     ):
         super().__init__()
+        if only_cross_attention and added_kv_proj_dim is None:
+            raise ConfigError("only_cross_attention needs added_kv_proj_dim, which is None.")
         inner_dim = heads * dim_head
         context_dim = query_dim if cross_attention_dim is None else cross_attention_dim
         bias_attr = None if bias else False
-        self.heads, self.scale = heads, dim_head**-0.5 if scale_qk else 1.0
-        self.upcast = upcast_attention or upcast_softmax
-        self.only_cross_attention = only_cross_attention
+        self.inner_dim = self.inner_kv_dim = inner_dim
+        self.query_dim = self.out_dim = query_dim
+        self.cross_attention_dim, self.is_cross_attention = context_dim, cross_attention_dim is not None
+        self.heads = self.sliceable_head_dim = heads
+        self.scale_qk, self.scale = scale_qk, dim_head**-0.5 if scale_qk else 1.0
+        self.upcast_attention, self.upcast_softmax = upcast_attention, upcast_softmax
+        self.added_kv_proj_dim, self.only_cross_attention = added_kv_proj_dim, only_cross_attention
         self.rescale_output_factor, self.residual_connection = rescale_output_factor, residual_connection
         self.slice_size: int | None = None
 
@@ -152,183 +88,158 @@ class Attention(nn.Layer):
         if norm_num_groups is not None:
             self.group_norm = nn.GroupNorm(norm_num_groups, query_dim, epsilon=eps)
         self.to_q = nn.Linear(query_dim, inner_dim, bias_attr=bias_attr)
+        self.to_k = self.to_v = None
         if not only_cross_attention:
             self.to_k = nn.Linear(context_dim, inner_dim, bias_attr=bias_attr)
             self.to_v = nn.Linear(context_dim, inner_dim, bias_attr=bias_attr)
-        self.added_kv = added_kv_proj_dim is not None
-        if self.added_kv:
+        self.add_k_proj = self.add_v_proj = None
+        if added_kv_proj_dim is not None:
             self.add_k_proj = nn.Linear(added_kv_proj_dim, inner_dim)
             self.add_v_proj = nn.Linear(added_kv_proj_dim, inner_dim)
-        self.norm_cross = _context_norm(cross_attention_norm, added_kv_proj_dim or context_dim)
+        self.norm_cross = _cross_norm(cross_attention_norm, added_kv_proj_dim, context_dim)
         out_attr = None if out_bias else False
         self.to_out = nn.LayerList([nn.Linear(inner_dim, query_dim, bias_attr=out_attr), nn.Dropout(dropout)])
+        self.set_processor(self.default_processor() if processor is None else processor)
 
     def forward(
         self,
         hidden_states: paddle.Tensor,
         encoder_hidden_states: paddle.Tensor | None = None,
         attention_mask: paddle.Tensor | None = None,
+        **cross_attention_kwargs: object,
     ) -> paddle.Tensor:
-        """`attention_mask` is a bias [B, 1 or Q, K] over the scores."""
-        residual, picture = hidden_states, hidden_states.ndim == 4
-        if self.group_norm is not None and picture:
-            hidden_states = self.group_norm(hidden_states)
-        if picture:
-            shape = hidden_states.shape
-            hidden_states = hidden_states.flatten(2).transpose([0, 2, 1])  # [B, H*W, C]
-        elif self.group_norm is not None:
-            hidden_states = self.group_norm(hidden_states.transpose([0, 2, 1])).transpose([0, 2, 1])
+        """Attend; the result has the shape of `hidden_states`.
 
-        query = self.to_q(hidden_states)
-        key, value = self._keys_and_values(hidden_states, encoder_hidden_states)
+        Args:
+            hidden_states: [B, N, C] or [B, C, H, W].
+            encoder_hidden_states: [B, S, cross_attention_dim]; None for self-attention.
+            attention_mask: a bias [B, 1 or Q, K] that is added to the scores.
+            cross_attention_kwargs: keyword arguments of the processor. Unknown ones are ignored with a warning.
+        """
+        if cross_attention_kwargs:
+            cross_attention_kwargs = self._known_kwargs(cross_attention_kwargs)
+        return self.processor(
+            self,
+            hidden_states,
+            encoder_hidden_states=encoder_hidden_states,
+            attention_mask=attention_mask,
+            **cross_attention_kwargs,
+        )
+
+    def _known_kwargs(self, kwargs: dict[str, object]) -> dict[str, object]:
+        """Return the keyword arguments that the processor's signature names."""
+        processor = self.processor
+        forward_only = isinstance(processor, nn.Layer) and type(processor).__call__ is nn.Layer.__call__
+        known = inspect.signature(processor.forward if forward_only else processor).parameters
+        unused = [name for name in kwargs if name not in known and name not in _QUIET_KWARGS]
+        if unused:
+            logger.warning(
+                "cross_attention_kwargs %s are not expected by %s and will be ignored.",
+                unused,
+                type(processor).__name__,
+            )
+        return {name: value for name, value in kwargs.items() if name in known}
+
+    # -- processors -------------------------------------------------------------------------------------------------
+
+    def default_processor(self) -> AttentionProcessor:
+        """Return a new processor of the kind that this layer uses by default."""
+        return AttnProcessor2_0() if self.added_kv_proj_dim is None else AttnAddedKVProcessor2_0()
+
+    def set_processor(self, processor: AttentionProcessor) -> None:
+        """Replace the processor. A processor that is an `nn.Layer` becomes a sublayer, with its parameters."""
+        if not isinstance(processor, nn.Layer):
+            self._sub_layers.pop("processor", None)
+        self.processor = processor
+
+    def get_processor(self) -> AttentionProcessor:
+        """Return the processor."""
+        return self.processor
+
+    def set_attention_slice(self, slice_size: int | None) -> None:
+        """Compute at most `slice_size` heads at a time; None for as many as fit the memory limit.
+
+        Raises:
+            InputError: `slice_size` is not between 1 and the number of heads.
+        """
+        if slice_size is not None and not (isinstance(slice_size, int) and 1 <= slice_size <= self.heads):
+            raise InputError(
+                f"slice_size is {slice_size!r}.",
+                expected=f"'auto', 'max', None, or a number from 1 to {self.heads} (heads)",
+            )
+        self.slice_size = slice_size
+
+    # -- operations that processors use -----------------------------------------------------------------------------
+
+    def head_to_batch_dim(self, tensor: paddle.Tensor, out_dim: int = 3) -> paddle.Tensor:
+        """Split channels into heads: [B, N, H*D] -> [B*H, N, D], or [B, H, N, D] if `out_dim` is 4."""
+        if tensor.ndim == 4:
+            tensor = tensor.flatten(1, 2)  # [B, N, H*D]
+        batch, tokens, width = tensor.shape
+        tensor = tensor.reshape([batch, tokens, self.heads, width // self.heads]).transpose([0, 2, 1, 3])
+        return tensor if out_dim == 4 else tensor.reshape([batch * self.heads, tokens, width // self.heads])
+
+    def batch_to_head_dim(self, tensor: paddle.Tensor) -> paddle.Tensor:
+        """Join the heads: [B*H, N, D] -> [B, N, H*D]."""
+        rows, tokens, width = tensor.shape
+        tensor = tensor.reshape([rows // self.heads, self.heads, tokens, width]).transpose([0, 2, 1, 3])
+        return tensor.reshape([rows // self.heads, tokens, self.heads * width])
+
+    def get_attention_scores(
+        self, query: paddle.Tensor, key: paddle.Tensor, attention_mask: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
+        """Compute attention probabilities [B*H, Q, K].
+
+        Args:
+            query: [B*H, Q, D].
+            key: [B*H, K, D].
+            attention_mask: a bias that broadcasts to [B*H, Q, K].
+        """
+        dtype = query.dtype
+        if self.upcast_attention:
+            query, key = query.astype("float32"), key.astype("float32")
+        scores = paddle.matmul(query * self.scale, key, transpose_y=True)  # [B*H, Q, K]
         if attention_mask is not None:
-            attention_mask = attention_mask.repeat_interleave(self.heads, axis=0)  # [B*heads, 1 or Q, K]
-        out = scaled_dot_product(
-            *(self._split_heads(x) for x in (query, key, value)),
-            bias=attention_mask,
-            scale=self.scale,
-            upcast=self.upcast,
-            slice_size=self.slice_size,
-        )
-        project, dropout = self.to_out
-        out = dropout(project(self._join_heads(out)))
-        if picture:
-            out = out.transpose([0, 2, 1]).reshape(shape)
-        if self.residual_connection:
-            out = out + residual
-        return out / self.rescale_output_factor
+            scores = scores + attention_mask.astype(scores.dtype)
+        if self.upcast_softmax:
+            scores = scores.astype("float32")
+        return F.softmax(scores, axis=-1).astype(dtype)
 
-    def _keys_and_values(
-        self, hidden_states: paddle.Tensor, context: paddle.Tensor | None
-    ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        if context is None:
-            context = hidden_states
-        elif isinstance(self.norm_cross, nn.GroupNorm):
-            context = self.norm_cross(context.transpose([0, 2, 1])).transpose([0, 2, 1])
-        elif self.norm_cross is not None:
-            context = self.norm_cross(context)
-        if not self.added_kv:
-            return self.to_k(context), self.to_v(context)
-        key, value = self.add_k_proj(context), self.add_v_proj(context)
-        if self.only_cross_attention:
-            return key, value
-        return (
-            paddle.concat([key, self.to_k(hidden_states)], axis=1),
-            paddle.concat([value, self.to_v(hidden_states)], axis=1),
-        )
+    def prepare_attention_mask(
+        self, attention_mask: paddle.Tensor | None, target_length: int, batch_size: int, out_dim: int = 3
+    ) -> paddle.Tensor | None:
+        """Repeat a bias for each head, after appending zeros if its length is not `target_length`.
 
-    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, N, heads*D] -> [B*heads, N, D]
-        batch, tokens, width = x.shape
-        x = x.reshape([batch, tokens, self.heads, width // self.heads]).transpose([0, 2, 1, 3])
-        return x.reshape([batch * self.heads, tokens, width // self.heads])
+        Args:
+            attention_mask: [B, 1 or Q, K]; None is returned unchanged.
+            target_length: number of keys. If the mask has another length, this many zeros are appended, as in
+                diffusers: the keys of pixels that follow those of a prompt.
+            out_dim: 3 for [B*H, 1 or Q, K], 4 for [B, H, 1 or Q, K].
+        """
+        if attention_mask is None:
+            return None
+        if attention_mask.shape[-1] != target_length:
+            zeros = paddle.zeros([*attention_mask.shape[:-1], target_length], dtype=attention_mask.dtype)
+            attention_mask = paddle.concat([attention_mask, zeros], axis=-1)
+        if out_dim == 4:
+            return attention_mask.unsqueeze(1).repeat_interleave(self.heads, axis=1)
+        if attention_mask.shape[0] < batch_size * self.heads:
+            attention_mask = attention_mask.repeat_interleave(self.heads, axis=0)
+        return attention_mask
 
-    def _join_heads(self, x: paddle.Tensor) -> paddle.Tensor:  # [B*heads, N, D] -> [B, N, heads*D]
-        rows, tokens, width = x.shape
-        x = x.reshape([rows // self.heads, self.heads, tokens, width]).transpose([0, 2, 1, 3])
-        return x.reshape([rows // self.heads, tokens, self.heads * width])
+    def norm_encoder_hidden_states(self, encoder_hidden_states: paddle.Tensor) -> paddle.Tensor:  # [B, S, C]
+        """Apply `norm_cross`, which must not be None."""
+        if isinstance(self.norm_cross, nn.GroupNorm):
+            return self.norm_cross(encoder_hidden_states.transpose([0, 2, 1])).transpose([0, 2, 1])
+        return self.norm_cross(encoder_hidden_states)
 
 
-def _context_norm(kind: str | None, channels: int) -> nn.Layer | None:
-    makers = {
-        None: lambda: None,
-        "layer_norm": lambda: nn.LayerNorm(channels),
-        "group_norm": lambda: nn.GroupNorm(32, channels, epsilon=1e-5),
-    }
-    if kind not in makers:
-        raise ConfigError(f"Unknown cross_attention_norm {kind!r}.", expected="None, 'layer_norm' or 'group_norm'")
-    return makers[kind]()
-
-
-class FeedForward(nn.Layer):
-    """Two linear layers with an activation between them; four times as wide inside."""
-
-    def __init__(
-        self,
-        dim: int,
-        dim_out: int | None = None,
-        mult: int = 4,
-        dropout: float = 0.0,
-        activation_fn: str = "geglu",
-        bias: bool = True,
-    ):
-        super().__init__()
-        inner_dim = dim * mult
-        makers = {
-            "geglu": lambda: GEGLU(dim, inner_dim, bias),
-            "gelu": lambda: GELU(dim, inner_dim, bias=bias),
-            "gelu-approximate": lambda: GELU(dim, inner_dim, approximate=True, bias=bias),
-            "geglu-approximate": lambda: ApproximateGELU(dim, inner_dim, bias=bias),
-        }
-        if activation_fn not in makers:
-            raise ConfigError(f"Unknown activation_fn {activation_fn!r}.", expected=f"one of {', '.join(makers)}")
-        bias_attr = None if bias else False
-        self.net = nn.LayerList(
-            [makers[activation_fn](), nn.Dropout(dropout), nn.Linear(inner_dim, dim_out or dim, bias_attr=bias_attr)]
-        )
-
-    def forward(self, hidden_states: paddle.Tensor) -> paddle.Tensor:
-        for layer in self.net:
-            hidden_states = layer(hidden_states)
-        return hidden_states
-
-
-class BasicTransformerBlock(nn.Layer):
-    """Self attention, cross attention, feed-forward: each on a LayerNorm of its input and added to it.
-
-    With `num_embeds_ada_norm` the timestep scales and shifts the norms of both attentions.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_attention_heads: int,
-        attention_head_dim: int,
-        dropout: float = 0.0,
-        cross_attention_dim: int | None = None,
-        activation_fn: str = "geglu",
-        attention_bias: bool = False,
-        only_cross_attention: bool = False,
-        double_self_attention: bool = False,
-        upcast_attention: bool = False,
-        num_embeds_ada_norm: int | None = None,
-    ):
-        super().__init__()
-        shared = {
-            "query_dim": dim,
-            "heads": num_attention_heads,
-            "dim_head": attention_head_dim,
-            "dropout": dropout,
-            "bias": attention_bias,
-            "upcast_attention": upcast_attention,
-        }
-        self.only_cross_attention = only_cross_attention
-        self.norm1 = _block_norm(dim, num_embeds_ada_norm)
-        self.attn1 = Attention(cross_attention_dim=cross_attention_dim if only_cross_attention else None, **shared)
-        self.norm2 = self.attn2 = None
-        if cross_attention_dim is not None or double_self_attention:
-            self.norm2 = _block_norm(dim, num_embeds_ada_norm)
-            self.attn2 = Attention(cross_attention_dim=None if double_self_attention else cross_attention_dim, **shared)
-        self.double_self_attention = double_self_attention
-        self.norm3 = nn.LayerNorm(dim)
-        self.ff = FeedForward(dim, dropout=dropout, activation_fn=activation_fn)
-
-    def forward(
-        self,
-        hidden_states: paddle.Tensor,  # [B, N, C]
-        encoder_hidden_states: paddle.Tensor | None = None,  # [B, S, cross_attention_dim]
-        attention_mask: paddle.Tensor | None = None,
-        encoder_attention_mask: paddle.Tensor | None = None,
-        timestep: paddle.Tensor | None = None,  # [B]
-    ) -> paddle.Tensor:
-        times = (timestep,) if isinstance(self.norm1, AdaLayerNorm) else ()
-        context = encoder_hidden_states if self.only_cross_attention else None
-        hidden_states = hidden_states + self.attn1(self.norm1(hidden_states, *times), context, attention_mask)
-        if self.attn2 is not None:
-            context = None if self.double_self_attention else encoder_hidden_states
-            normed = self.norm2(hidden_states, *times)
-            hidden_states = hidden_states + self.attn2(normed, context, encoder_attention_mask)
-        return hidden_states + self.ff(self.norm3(hidden_states))
-
-
-def _block_norm(dim: int, num_embeds_ada_norm: int | None) -> nn.Layer:
-    return nn.LayerNorm(dim) if num_embeds_ada_norm is None else AdaLayerNorm(dim, num_embeds_ada_norm)
+def _cross_norm(kind: str | None, added_kv_proj_dim: int | None, context_dim: int) -> nn.Layer | None:
+    """Create the norm of `encoder_hidden_states`."""
+    if kind is None:
+        return None
+    if kind == "layer_norm":
+        return nn.LayerNorm(context_dim)
+    if kind == "group_norm":  # before the added projections
+        return nn.GroupNorm(32, added_kv_proj_dim or context_dim, epsilon=1e-5)
+    raise ConfigError(f"Unknown cross_attention_norm {kind!r}.", expected="None, 'layer_norm' or 'group_norm'")

@@ -9,8 +9,9 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribution, Encoder
+from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
-from ppdiffusers.models.blocks.unet_2d_blocks import check_block_types, check_channels, known_block_types
+from ppdiffusers.models.blocks.factory import check_block_types, known_block_types
 from ppdiffusers.models.modeling_outputs import AutoencoderKLOutput, DecoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 

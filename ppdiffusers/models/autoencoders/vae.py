@@ -9,7 +9,8 @@ from paddle import nn
 
 from ppdiffusers.models.blocks.activations import get_activation
 from ppdiffusers.models.blocks.conv import Conv2D
-from ppdiffusers.models.blocks.unet_2d_blocks import BlockSettings, get_down_block, get_mid_block, get_up_block
+from ppdiffusers.models.blocks.factory import get_down_block, get_mid_block, get_up_block
+from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.utils.torch_utils import randn_tensor
 
 

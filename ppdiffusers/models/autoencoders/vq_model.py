@@ -8,8 +8,9 @@ from paddle import nn
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.autoencoders.vae import Decoder, Encoder
+from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
-from ppdiffusers.models.blocks.unet_2d_blocks import check_block_types, check_channels, known_block_types
+from ppdiffusers.models.blocks.factory import check_block_types, known_block_types
 from ppdiffusers.models.modeling_outputs import DecoderOutput, VQEncoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 

@@ -1,4 +1,4 @@
-"""Activations by their configuration names, and the gated linear unit of the transformer blocks."""
+"""Activation functions by name, and the activations of feed-forward networks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ACTIVATIONS = {
 
 
 def get_activation(name: str) -> nn.Layer:
-    """The activation that a configuration calls `name`.
+    """Create the activation function that configurations call `name`.
 
     Raises:
-        ConfigError: no such activation; the known names are listed.
+        ConfigError: the name is unknown.
     """
     if name.lower() not in _ACTIVATIONS:
         raise ConfigError(f"Unknown activation {name!r}.", expected=f"one of {', '.join(_ACTIVATIONS)}")
@@ -29,7 +29,7 @@ def get_activation(name: str) -> nn.Layer:
 
 
 class GELU(nn.Layer):
-    """Linear projection, then GELU (erf or tanh form)."""
+    """Linear projection and GELU; `approximate` for the tanh approximation."""
 
     def __init__(self, dim_in: int, dim_out: int, approximate: bool = False, bias: bool = True):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Embeddings of the timestep and of class labels."""
+"""Embeddings of timesteps, prompts and positions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.models.blocks.activations import get_activation
+from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
 
 
 def as_timesteps(timestep: object, batch_size: int) -> paddle.Tensor:
-    """A timestep given as a number, a numpy scalar or array, or a Tensor of 0 or 1 axes, as a Tensor [batch_size].
+    """Convert a timestep to a tensor [batch_size]; integers become int64, other numbers float32.
 
-    Integers stay integers (int64); numbers with a fraction become float32.
+    Args:
+        timestep: a number, a numpy scalar or array, or a tensor with 0 or 1 axes.
     """
-    if not isinstance(timestep, (paddle.Tensor, paddle.pir.Value)):  # a Value is a Tensor while a program is traced
+    if not isinstance(timestep, (paddle.Tensor, paddle.pir.Value)):  # tensors are Values while a program is traced
         values = np.asarray(timestep)
         timestep = paddle.to_tensor(values.astype("int64" if values.dtype.kind in "iub" else "float32"))
-    if timestep.ndim != 1:  # oneDNN programs write the logarithm of a reshaped tensor over it
+    if timestep.ndim != 1:  # in oneDNN programs, the logarithm of a reshaped tensor overwrites it
         timestep = timestep.reshape([-1])
     return timestep.expand([batch_size]) if timestep.shape[0] == 1 else timestep
 
@@ -33,12 +35,14 @@ def get_timestep_embedding(
     scale: float = 1,
     max_period: int = 10000,
 ) -> paddle.Tensor:
-    """Sinusoidal embedding (DDPM, arXiv 2006.11239, after "Attention is all you need").
+    """Compute sinusoidal embeddings (DDPM, arXiv 2006.11239, after "Attention is all you need").
 
     Args:
-        timesteps: [B], any number type.
+        timesteps: [B], integers or floating-point numbers.
+        flip_sin_to_cos: return cosines before sines.
+
     Returns:
-        [B, embedding_dim] float32: sines then cosines, or the other way round when flipped.
+        [B, embedding_dim] float32: sines, then cosines.
     """
     half = embedding_dim // 2
     exponent = -math.log(max_period) * paddle.arange(half, dtype="float32")
@@ -50,14 +54,16 @@ def get_timestep_embedding(
 
 
 def _sin_cos(angles: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Sine and cosine. In Paddle's oneDNN programs `sin` overwrites what it reads, so the cosine, which is even,
-    gets a copy that is made before."""
-    mirrored = -angles
-    return paddle.sin(angles), paddle.cos(mirrored)
+    """Compute sine and cosine.
+
+    In Paddle's oneDNN programs, `sin` overwrites its input. The cosine reads the negated angles: it is even.
+    """
+    negated = -angles
+    return paddle.sin(angles), paddle.cos(negated)
 
 
 class Timesteps(nn.Layer):
-    """`get_timestep_embedding` as a layer without parameters."""
+    """Sinusoidal embeddings as a layer without parameters: [B] -> [B, num_channels]."""
 
     def __init__(self, num_channels: int, flip_sin_to_cos: bool, downscale_freq_shift: float, scale: float = 1):
         super().__init__()
@@ -80,8 +86,8 @@ class GaussianFourierProjection(nn.Layer):
     ):
         super().__init__()
         self.log, self.flip_sin_to_cos = log, flip_sin_to_cos
-        draw = nn.initializer.Normal(std=scale)
-        self.weight = self.create_parameter([embedding_size], default_initializer=draw)
+        initializer = nn.initializer.Normal(std=scale)
+        self.weight = self.create_parameter([embedding_size], default_initializer=initializer)
         self.weight.stop_gradient = True
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -93,7 +99,15 @@ class GaussianFourierProjection(nn.Layer):
 
 
 class TimestepEmbedding(nn.Layer):
-    """Two linear layers over the raw embedding, with an optional condition added before them."""
+    """Two linear layers over the embedding of a timestep.
+
+    Args:
+        in_channels: channels of the embedding.
+        time_embed_dim: channels between the layers.
+        out_dim: channels of the result; by default `time_embed_dim`.
+        post_act_fn: activation of the result; None for no activation.
+        cond_proj_dim: channels of a condition that is projected and added to the embedding; None for no condition.
+    """
 
     def __init__(
         self,
@@ -120,7 +134,7 @@ class TimestepEmbedding(nn.Layer):
 
 
 class TextTimeEmbedding(nn.Layer):
-    """Attention-pooled text as an addition to the time embedding (`addition_embed_type="text"`)."""
+    """Attention-pooled prompt that is added to the time embedding (`addition_embed_type="text"`)."""
 
     def __init__(self, encoder_dim: int, time_embed_dim: int, num_heads: int = 64):
         super().__init__()
@@ -134,12 +148,12 @@ class TextTimeEmbedding(nn.Layer):
 
 
 class AttentionPooling(nn.Layer):
-    """One attention step whose only query is the mean token (IF, after DeepFloyd's original)."""
+    """Attention whose only query is the mean of the tokens (DeepFloyd IF)."""
 
     def __init__(self, num_heads: int, embed_dim: int):
         super().__init__()
-        draw = nn.initializer.Normal(std=embed_dim**-0.5)
-        self.positional_embedding = self.create_parameter([1, embed_dim], default_initializer=draw)
+        initializer = nn.initializer.Normal(std=embed_dim**-0.5)
+        self.positional_embedding = self.create_parameter([1, embed_dim], default_initializer=initializer)
         self.k_proj = nn.Linear(embed_dim, embed_dim)
         self.q_proj = nn.Linear(embed_dim, embed_dim)
         self.v_proj = nn.Linear(embed_dim, embed_dim)
@@ -154,13 +168,12 @@ class AttentionPooling(nn.Layer):
             return y.reshape([batch, -1, self.num_heads, self.dim_per_head]).transpose([0, 2, 1, 3])
 
         q, k, v = heads(self.q_proj(query)), heads(self.k_proj(tokens)), heads(self.v_proj(tokens))
-        scores = paddle.matmul(q, k, transpose_y=True) * self.dim_per_head**-0.5
-        weights = F.softmax(scores.astype("float32"), axis=-1).astype(x.dtype)
-        return paddle.matmul(weights, v).transpose([0, 2, 1, 3]).reshape([batch, width])
+        pooled = scaled_dot_product_attention(q, k, v, upcast=True)  # [B, H, 1, D/H]
+        return pooled.reshape([batch, width])
 
 
 class ImagePositionalEmbeddings(nn.Layer):
-    """Embedding of a code plus those of its row and of its column (VQ-Diffusion, arXiv 2111.14822)."""
+    """Sum of the embeddings of a code, its row and its column (VQ-Diffusion, arXiv 2111.14822)."""
 
     def __init__(self, num_embed: int, height: int, width: int, embed_dim: int):
         super().__init__()
@@ -169,5 +182,5 @@ class ImagePositionalEmbeddings(nn.Layer):
         self.width_emb = nn.Embedding(width, embed_dim)
 
     def forward(self, index: paddle.Tensor) -> paddle.Tensor:  # [B, H*W] -> [B, H*W, D]
-        places = self.height_emb.weight.unsqueeze(1) + self.width_emb.weight.unsqueeze(0)  # [H, W, D]
-        return self.emb(index) + places.flatten(0, 1)
+        positions = self.height_emb.weight.unsqueeze(1) + self.width_emb.weight.unsqueeze(0)  # [H, W, D]
+        return self.emb(index) + positions.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Norms that the timestep scales and shifts."""
+"""Norms that are scaled and shifted by the timestep."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from paddle import nn
 
 
 class AdaLayerNorm(nn.Layer):
-    """LayerNorm without weights of its own, scaled and shifted by a learned embedding of the timestep (VQ-Diffusion,
-    arXiv 2111.14822, section 4.1).
+    """LayerNorm that is scaled and shifted by a learned embedding of the timestep.
+
+    VQ-Diffusion (arXiv 2111.14822, section 4.1).
 
     Args:
-        embedding_dim: D.
-        num_embeddings: timesteps that there are embeddings of.
+        embedding_dim: D, the channels.
+        num_embeddings: number of timesteps.
     """
 
     def __init__(self, embedding_dim: int, num_embeddings: int):
@@ -23,18 +24,19 @@ class AdaLayerNorm(nn.Layer):
         self.norm = nn.LayerNorm(embedding_dim, weight_attr=False, bias_attr=False)
 
     def forward(self, x: paddle.Tensor, timestep: paddle.Tensor) -> paddle.Tensor:
-        """x: [B, N, D]; timestep: [B], integers."""
+        """Normalize x [B, N, D]; `timestep` is [B], integers."""
         modulation = self.linear(F.silu(self.emb(timestep))).unsqueeze(1)  # [B, 1, 2D]
         scale, shift = modulation.chunk(2, axis=-1)
         return self.norm(x) * (1 + scale) + shift
 
 
 class AdaGroupNorm(nn.Layer):
-    """GroupNorm without weights of its own, scaled and shifted by a linear map of the time embedding.
+    """GroupNorm that is scaled and shifted by a linear projection of the time embedding.
 
     Args:
-        embedding_dim: T, of the time embedding.
-        out_dim: C, the channels.
+        embedding_dim: T, the channels of the time embedding.
+        out_dim: C, the channels of the input.
+        num_groups: groups of the norm.
     """
 
     def __init__(self, embedding_dim: int, out_dim: int, num_groups: int, eps: float = 1e-5):
@@ -43,6 +45,6 @@ class AdaGroupNorm(nn.Layer):
         self.norm = nn.GroupNorm(num_groups, out_dim, epsilon=eps, weight_attr=False, bias_attr=False)
 
     def forward(self, x: paddle.Tensor, emb: paddle.Tensor) -> paddle.Tensor:
-        """x: [B, C, H, W]; emb: [B, T]."""
+        """Normalize x [B, C, H, W]; `emb` is [B, T]."""
         scale, shift = self.linear(emb).unsqueeze(-1).unsqueeze(-1).chunk(2, axis=1)  # [B, C, 1, 1]
         return self.norm(x) * (1 + scale) + shift

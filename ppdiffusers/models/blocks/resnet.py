@@ -1,6 +1,8 @@
-"""The residual block of the UNets and autoencoders."""
+"""Residual blocks of UNets and autoencoders."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import paddle
 import paddle.nn.functional as F
@@ -10,20 +12,29 @@ from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.blocks.activations import get_activation
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.normalization import AdaGroupNorm
-from ppdiffusers.models.blocks.sampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample, repeat_pixels
+from ppdiffusers.models.blocks.resampling import Downsample2D, Upsample2D, fir_downsample, fir_upsample, repeat_pixels
 
 TIME_SCALE_SHIFTS = ("default", "scale_shift")
 
 
 class ResnetBlock2D(nn.Layer):
-    """GroupNorm, activation, convolution, twice, with the time embedding between; plus the input.
+    """Two times GroupNorm, activation and convolution, with the time embedding in between; plus the input.
 
     Args:
+        in_channels: channels of the input.
+        out_channels: channels of the result; by default `in_channels`.
+        temb_channels: channels of the time embedding; None for no time embedding.
+        groups: groups of the first norm.
+        groups_out: groups of the second norm; by default `groups`.
+        skip_time_act: apply no activation to the time embedding.
         time_embedding_norm: "default" adds the projected time embedding; "scale_shift" scales and shifts the
             second norm by it (arXiv 2105.05233, section 3, "adaptive group normalization").
-        up, down: resample inside the block, after the first norm; kernel: "fir", "sde_vp" or None for how.
-        output_scale_factor: the sum is divided by it.
-        conv_size: of the kernels, 3 or 1.
+        kernel: how to resample: "fir", "sde_vp" (nearest neighbor, average pooling), or None for the default.
+        output_scale_factor: the sum is divided by this number.
+        use_in_shortcut: whether a 1x1 convolution projects the input; by default if the channels change.
+        up: upsample inside the block, after the first norm.
+        down: downsample inside the block, after the first norm.
+        conv_size: size of the convolutions' kernels, 3 or 1.
     """
 
     def __init__(
@@ -71,6 +82,7 @@ class ResnetBlock2D(nn.Layer):
             self.conv_shortcut = Conv2D(in_channels, out_channels, 1)
 
     def forward(self, input_tensor: paddle.Tensor, temb: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Transform [B, C, H, W]; `temb` is [B, T]."""
         hidden_states = self.nonlinearity(self.norm1(input_tensor))  # [B, C, H, W]
         if self.resample is not None:
             input_tensor, hidden_states = self.resample(input_tensor), self.resample(hidden_states)
@@ -94,10 +106,15 @@ class ResnetBlock2D(nn.Layer):
 
 
 class ResnetBlockCondNorm2D(nn.Layer):
-    """The same with the time embedding in both norms, as the UNets of k-diffusion have it.
+    """Residual block whose norms are both modulated by the time embedding (k-diffusion).
 
     Args:
-        conv_2d_out_channels: of the second convolution and the result; by default `out_channels`.
+        in_channels: channels of the input.
+        out_channels: channels of the first convolution.
+        temb_channels: channels of the time embedding.
+        groups: groups of the first norm.
+        groups_out: groups of the second norm.
+        conv_2d_out_channels: channels of the result; by default `out_channels`.
     """
 
     def __init__(
@@ -124,14 +141,16 @@ class ResnetBlockCondNorm2D(nn.Layer):
         self.conv_shortcut = None if in_channels == result else Conv2D(in_channels, result, 1, bias_attr=False)
 
     def forward(self, x: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
-        """x: [B, C, H, W]; temb: [B, T]."""
+        """Transform x [B, C, H, W]; `temb` is [B, T]."""
         y = self.conv1(self.nonlinearity(self.norm1(x, temb)))
         y = self.conv2(self.dropout(self.nonlinearity(self.norm2(y, temb))))
         return y + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
-def _resampler(channels: int, up: bool, down: bool, kernel: str | None):
-    """What resamples both branches of a block: none of these has parameters."""
+def _resampler(
+    channels: int, up: bool, down: bool, kernel: str | None
+) -> Callable[[paddle.Tensor], paddle.Tensor] | None:
+    """Return the resampling of both branches of a block; none of these functions and layers has parameters."""
     if up:
         return {"fir": fir_upsample, "sde_vp": repeat_pixels}.get(kernel) or Upsample2D(channels)
     if down:

@@ -1,4 +1,4 @@
-"""Two transformers side by side, each with its own condition (Versatile Diffusion, arXiv 2211.08332, section 3.4)."""
+"""Two transformers over the same features, each with its own condition (Versatile Diffusion, arXiv 2211.08332, 3.4)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from paddle import nn
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.transformers.transformer_2d import Transformer2DModel
 
-# Which transformer reads the first condition, and which the second: text comes first, its transformer is the second.
-_READER = (1, 0)
-
 
 class DualTransformer2DModel(nn.Layer):
-    """What two transformers add to the same features, mixed.
+    """Mix the residuals of two transformers.
 
     Args:
-        transformers: the one that attends to pictures, and the one that attends to texts.
+        transformers: the one that attends to images, and the one that attends to prompts.
     """
 
     mix_ratio = 0.5
     condition_lengths = (77, 257)
+    # which transformer reads the first condition (the prompt), and which the second (the image)
+    transformer_index_for_condition = (1, 0)
 
     def __init__(self, transformers: Sequence[Transformer2DModel]):
         super().__init__()
@@ -32,31 +31,38 @@ class DualTransformer2DModel(nn.Layer):
         self,
         hidden_states: paddle.Tensor,
         encoder_hidden_states: paddle.Tensor,
+        timestep: paddle.Tensor | int | None = None,
         attention_mask: paddle.Tensor | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
         encoder_attention_mask: paddle.Tensor | None = None,
-        mix_ratio: paddle.Tensor | float | None = None,
-        condition_lengths: Sequence[int] | None = None,
         return_dict: bool = True,
-    ) -> Transformer2DModelOutput | tuple:
-        """Features [B, C, H, W] to features.
+    ) -> Transformer2DModelOutput | tuple[paddle.Tensor]:
+        """Transform features [B, C, H, W].
 
         Args:
-            encoder_hidden_states: [B, S1 + S2, D], the text's tokens and then the picture's.
-            attention_mask: a bias [B, 1 or N, N]; encoder_attention_mask: one [B, 1 or N, S1 + S2].
-            mix_ratio: share of the first condition, 0 to 1; half of each by default.
-            condition_lengths: (S1, S2); by default those of Stable Diffusion's text encoder and of CLIP's largest
-                image encoder.
+            encoder_hidden_states: [B, S1 + S2, D], the tokens of the prompt, then those of the image.
+            attention_mask: a bias [B, 1 or N, N].
+            cross_attention_kwargs: keyword arguments of the attention processors, and two of this layer: `mix_ratio`,
+                the weight of the first condition, 0 to 1 (default: 0.5); and `condition_lengths`, (S1, S2) (default:
+                the lengths of Stable Diffusion's text encoder and of CLIP's largest image encoder).
+            encoder_attention_mask: a bias [B, 1 or N, S1 + S2].
         """
+        kwargs = dict(cross_attention_kwargs or {})
+        mix_ratio, lengths = kwargs.pop("mix_ratio", None), kwargs.pop("condition_lengths", None)
         mix_ratio = self.mix_ratio if mix_ratio is None else mix_ratio
-        start, added = 0, []
-        for reader, length in zip(_READER, condition_lengths or self.condition_lengths):
+        start, residuals = 0, []
+        for index, length in zip(self.transformer_index_for_condition, lengths or self.condition_lengths):
             part = slice(start, start + length)
-            mask = None if encoder_attention_mask is None else encoder_attention_mask[..., part]
-            condition = encoder_hidden_states[:, part]  # [B, S1 or S2, D]
-            output = self.transformers[reader](hidden_states, condition, None, attention_mask, mask, return_dict=False)[
-                0
-            ]
-            added.append(output - hidden_states)
+            output = self.transformers[index](
+                hidden_states,
+                encoder_hidden_states[:, part],  # [B, S1 or S2, D]
+                timestep,
+                cross_attention_kwargs=kwargs,
+                attention_mask=attention_mask,
+                encoder_attention_mask=None if encoder_attention_mask is None else encoder_attention_mask[..., part],
+                return_dict=False,
+            )[0]
+            residuals.append(output - hidden_states)
             start += length
-        mixed = added[0] * mix_ratio + added[1] * (1 - mix_ratio) + hidden_states
+        mixed = residuals[0] * mix_ratio + residuals[1] * (1 - mix_ratio) + hidden_states
         return Transformer2DModelOutput(sample=mixed) if return_dict else (mixed,)

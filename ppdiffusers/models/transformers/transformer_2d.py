@@ -1,5 +1,4 @@
-"""Transformer over the pixels of a feature map (Latent Diffusion, arXiv 2112.10752, appendix E.2.1) or over a grid of
-codes (VQ-Diffusion, arXiv 2111.14822, section 4.3)."""
+"""Transformer over feature maps (Latent Diffusion, arXiv 2112.10752) or codes (VQ-Diffusion, arXiv 2111.14822)."""
 
 from __future__ import annotations
 
@@ -9,14 +8,16 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.attention.attention import BasicTransformerBlock, as_bias
+from ppdiffusers.models.attention.kwargs import warn_about_scale
+from ppdiffusers.models.attention.masks import mask_to_bias
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import ImagePositionalEmbeddings, as_timesteps
+from ppdiffusers.models.blocks.transformer import BasicTransformerBlock
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
 
-# Configuration keys whose other values belong to networks that are not built here.
-_ONLY_VALUE = {
+# Supported values of configuration keys.
+_SUPPORTED = {
     "patch_size": (None,),
     "norm_type": ("layer_norm", "ada_norm"),
     "norm_elementwise_affine": (True,),
@@ -27,16 +28,16 @@ _ONLY_VALUE = {
 
 
 class Transformer2DModel(ModelMixin):
-    """Transformer blocks with cross attention; the configuration is that of diffusers' class.
+    """Transformer blocks with cross-attention; the configuration is that of diffusers' class.
 
-    Pixels (`in_channels`): project in, blocks, project out, add the input. Codes (`num_vector_embeds`): embed each
-    code and its place, blocks, log-probabilities of the codes.
+    Over feature maps (`in_channels`), the blocks are between two projections, and the input is added. Over codes
+    (`num_vector_embeds`), embeddings of codes and positions are before the blocks, and log-probabilities follow.
 
     Args:
         in_channels: channels of the feature map [B, C, H, W], a multiple of `norm_num_groups`.
-        sample_size: the grid of codes is so many high and wide.
-        num_vector_embeds: codes, with the mask (the last).
-        num_embeds_ada_norm: timesteps that the norms have embeddings of; None: the timestep has no effect.
+        sample_size: height and width of the grid of codes.
+        num_vector_embeds: number of codes, including the mask, which is the last one.
+        num_embeds_ada_norm: number of timesteps, whose embeddings modulate the norms; None for plain norms.
         use_linear_projection: project with linear layers (SD 2.x) instead of 1x1 convolutions (SD 1.x).
     """
 
@@ -72,9 +73,9 @@ class Transformer2DModel(ModelMixin):
         super().__init__()
         self._check_config()
         self.inner_dim = num_attention_heads * attention_head_dim
-        self.over_codes = num_vector_embeds is not None
+        self.is_input_vectorized = num_vector_embeds is not None
         self.use_linear_projection = use_linear_projection
-        if self.over_codes:
+        if self.is_input_vectorized:
             self.height = self.width = sample_size
             self.num_latent_pixels, self.num_vector_embeds = sample_size * sample_size, num_vector_embeds
             self.latent_image_embedding = ImagePositionalEmbeddings(
@@ -101,25 +102,25 @@ class Transformer2DModel(ModelMixin):
                 for _ in range(num_layers)
             ]
         )
-        if self.over_codes:
+        if self.is_input_vectorized:
             self.norm_out = nn.LayerNorm(self.inner_dim)
-            self.out = nn.Linear(self.inner_dim, num_vector_embeds - 1)  # what is predicted is never the mask
+            self.out = nn.Linear(self.inner_dim, num_vector_embeds - 1)  # the mask is never predicted
         else:
             self.proj_out = self._projection(self.inner_dim, out_channels or in_channels)
 
     def _check_config(self) -> None:
         config = self.config
         problems = [
-            f"{key} = {config[key]!r} (known: {', '.join(map(repr, values))})"
-            for key, values in _ONLY_VALUE.items()
+            f"{key} = {config[key]!r} (supported: {', '.join(map(repr, values))})"
+            for key, values in _SUPPORTED.items()
             if config[key] not in values
         ]
         if (config.in_channels is None) == (config.num_vector_embeds is None):
-            problems.append("one of in_channels (pixels) and num_vector_embeds (codes) must be set, not both")
+            problems.append("one of in_channels (feature maps) and num_vector_embeds (codes) must be set, not both")
         if config.num_vector_embeds is not None and config.sample_size is None:
-            problems.append("sample_size is needed over codes and not set")
+            problems.append("num_vector_embeds requires sample_size, which is not set")
         if config.norm_type == "ada_norm" and config.num_embeds_ada_norm is None:
-            problems.append("num_embeds_ada_norm is needed by norm_type 'ada_norm' and not set")
+            problems.append("norm_type 'ada_norm' requires num_embeds_ada_norm, which is not set")
         if problems:
             raise ConfigError("This Transformer2DModel cannot be built.", problems=problems)
 
@@ -133,49 +134,63 @@ class Transformer2DModel(ModelMixin):
         hidden_states: paddle.Tensor,
         encoder_hidden_states: paddle.Tensor | None = None,
         timestep: paddle.Tensor | int | None = None,
+        added_cond_kwargs: dict[str, paddle.Tensor] | None = None,
+        class_labels: paddle.Tensor | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
         attention_mask: paddle.Tensor | None = None,
         encoder_attention_mask: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> Transformer2DModelOutput | tuple:
-        """Features [B, C, H, W] to features, or codes [B, N] to log p(x_0) [B, num_vector_embeds - 1, N].
+    ) -> Transformer2DModelOutput | tuple[paddle.Tensor]:
+        """Transform features [B, C, H, W], or predict log p(x_0) [B, num_vector_embeds - 1, N] from codes [B, N].
 
         Args:
             encoder_hidden_states: [B, S, cross_attention_dim].
             timestep: a number, or [B]; for networks with `num_embeds_ada_norm`.
-            attention_mask, encoder_attention_mask: [B, K], 1 (keep) and 0 (discard), or biases [B, 1 or N, K] over the
-                scores.
+            added_cond_kwargs: without effect, as in diffusers for these networks.
+            class_labels: without effect, as in diffusers for these networks.
+            cross_attention_kwargs: keyword arguments of the attention processors.
+            attention_mask: [B, N] of 1 (keep) and 0 (discard), or a bias [B, 1 or N, N] that is added to the scores.
+            encoder_attention_mask: [B, S] of 1 and 0, or a bias [B, 1 or N, S].
 
         Raises:
-            InputError: the shape is another, or the timestep is missing.
+            InputError: the shape does not fit, or the timestep is missing.
         """
+        warn_about_scale(cross_attention_kwargs)
         self._check_inputs(hidden_states, timestep)
         if timestep is not None:
             timestep = as_timesteps(timestep, hidden_states.shape[0])
-        tokens = self._codes_in(hidden_states) if self.over_codes else self._pixels_in(hidden_states)  # [B, N, D]
-        masks = [as_bias(mask, tokens.dtype) for mask in (attention_mask, encoder_attention_mask)]
+        embed = self._embed_codes if self.is_input_vectorized else self._embed_pixels
+        tokens = embed(hidden_states)  # [B, N, D]
+        bias = mask_to_bias(attention_mask, tokens.dtype)
+        encoder_bias = mask_to_bias(encoder_attention_mask, tokens.dtype)
         for block in self.transformer_blocks:
-            tokens = block(tokens, encoder_hidden_states, *masks, timestep)
-        output = self._codes_out(tokens) if self.over_codes else self._pixels_out(tokens, hidden_states)
+            tokens = block(tokens, bias, encoder_hidden_states, encoder_bias, timestep, cross_attention_kwargs)
+        if self.is_input_vectorized:
+            output = self._log_probabilities(tokens)
+        else:
+            output = self._unembed_pixels(tokens, hidden_states)
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
     def _check_inputs(self, hidden_states: paddle.Tensor, timestep: object) -> None:
         problems = []
-        wanted = f"[batch, {self.num_latent_pixels}]" if self.over_codes else "[batch, channels, height, width]"
-        fits = hidden_states.ndim == (2 if self.over_codes else 4)
-        if not fits or self.over_codes and hidden_states.shape[1] != self.num_latent_pixels:
-            problems.append(f"hidden_states is {list(hidden_states.shape)}, expected {wanted}")
+        expected = (
+            f"[batch, {self.num_latent_pixels}]" if self.is_input_vectorized else "[batch, channels, height, width]"
+        )
+        fits = hidden_states.ndim == (2 if self.is_input_vectorized else 4)
+        if not fits or self.is_input_vectorized and hidden_states.shape[1] != self.num_latent_pixels:
+            problems.append(f"hidden_states is {list(hidden_states.shape)}, expected {expected}")
         if self.config.num_embeds_ada_norm is not None and timestep is None:
-            problems.append("timestep is None, and the norms have embeddings of it")
+            problems.append("timestep is None, but the norms depend on it")
         if problems:
-            raise InputError("The Transformer2DModel was called with what it cannot read.", problems=problems)
+            raise InputError("The inputs do not fit this Transformer2DModel.", problems=problems)
 
-    def _pixels_in(self, features: paddle.Tensor) -> paddle.Tensor:  # [B, C, H, W] -> [B, H*W, D]
+    def _embed_pixels(self, features: paddle.Tensor) -> paddle.Tensor:  # [B, C, H, W] -> [B, H*W, D]
         features = self.norm(features)
         if self.use_linear_projection:
             return self.proj_in(features.flatten(2).transpose([0, 2, 1]))
         return self.proj_in(features).flatten(2).transpose([0, 2, 1])
 
-    def _pixels_out(self, tokens: paddle.Tensor, features: paddle.Tensor) -> paddle.Tensor:
+    def _unembed_pixels(self, tokens: paddle.Tensor, features: paddle.Tensor) -> paddle.Tensor:  # [B, C, H, W]
         batch, _, height, width = features.shape
         if self.use_linear_projection:
             tokens = self.proj_out(tokens)
@@ -184,9 +199,9 @@ class Transformer2DModel(ModelMixin):
             output = self.proj_out(output)
         return output + features
 
-    def _codes_in(self, codes: paddle.Tensor) -> paddle.Tensor:  # [B, N] -> [B, N, D]
+    def _embed_codes(self, codes: paddle.Tensor) -> paddle.Tensor:  # [B, N] -> [B, N, D]
         return self.latent_image_embedding(codes)
 
-    def _codes_out(self, tokens: paddle.Tensor) -> paddle.Tensor:  # [B, N, D] -> [B, codes - 1, N]
+    def _log_probabilities(self, tokens: paddle.Tensor) -> paddle.Tensor:  # [B, N, D] -> [B, codes - 1, N]
         logits = self.out(self.norm_out(tokens)).transpose([0, 2, 1])
         return F.log_softmax(logits.astype("float64"), axis=1).astype("float32")

@@ -1,4 +1,4 @@
-"""UNet for sound (Dance Diffusion, after crowsonkb's v-diffusion): predicts the velocity of a noisy waveform."""
+"""UNet for audio (Dance Diffusion, after crowsonkb's v-diffusion): predicts the velocity of a noisy waveform."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _FOURIER_FEATURES = 16
 
 
 class UNet1DModel(ModelMixin):
-    """Keys and configuration are those of diffusers' class, with the blocks of Dance Diffusion.
+    """Predict the velocity of waveforms [B, C, L]; configuration and state dict are those of diffusers' class.
 
     Args:
-        sample_size: usual length in samples; sample_rate: samples a second.
+        sample_size: default length in samples.
+        sample_rate: samples per second.
         extra_in_channels: channels that the time features add to the input of the first block.
-        time_embedding_dim: width of the time features. None: as many as the first block has room for
-            (`extra_in_channels`), which is right for the configurations of old and new diffusers alike.
+        time_embedding_dim: channels of the time features. None for `extra_in_channels`, which fits the configurations
+            of old and new versions of diffusers.
     """
 
-    # `query`, `key` and `value` are these attentions' own names, not old ones of others
+    # the attention layers are named `query`, `key` and `value` in all versions: no legacy names to convert
     load_families = ()
 
     @register_to_config
@@ -83,11 +84,11 @@ class UNet1DModel(ModelMixin):
         problems += wrong_lengths(
             levels, down_block_types=config.down_block_types, up_block_types=config.up_block_types
         )
-        for name, usual in (("time_embedding_type", "fourier"), ("out_block_type", None)):
-            if config[name] != usual:
-                problems.append(f"{name} is {config[name]!r}, these blocks need {usual!r}")
+        for name, supported in (("time_embedding_type", "fourier"), ("out_block_type", None)):
+            if config[name] != supported:
+                problems.append(f"{name} is {config[name]!r}, these blocks require {supported!r}")
         if config.use_timestep_embedding:
-            problems.append("use_timestep_embedding is True, the blocks read the time features themselves")
+            problems.append("use_timestep_embedding is True, these blocks read time features directly")
         if problems:
             raise ConfigError("This UNet1DModel cannot be built.", problems=problems, expected=known_block_types())
         attention = [w for w, name in zip(config.block_out_channels, config.down_block_types) if "Attn" in name]
@@ -95,13 +96,13 @@ class UNet1DModel(ModelMixin):
 
     def forward(
         self, sample: paddle.Tensor, timestep: paddle.Tensor | float | int, return_dict: bool = True
-    ) -> UNet1DOutput | tuple:
+    ) -> UNet1DOutput | tuple[paddle.Tensor]:
         """Predict from `sample` [B, in_channels, L] at `timestep` in [0, 1] (a number, or [B]).
 
-        L is a multiple of 2 to the number of levels, and at least three times that.
+        L must be a multiple of `2 ** levels`, and at least three times this number.
 
         Raises:
-            InputError: the sample has another shape.
+            InputError: the shape of the sample does not fit.
         """
         self._check_sample(sample)
         times = as_timesteps(timestep, sample.shape[0]).astype("float32")

@@ -1,4 +1,4 @@
-"""UNet for pictures without a condition (DDPM, arXiv 2006.11239; NCSN++, arXiv 2011.13456)."""
+"""Unconditional UNet (DDPM, arXiv 2006.11239; NCSN++, arXiv 2011.13456)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import GaussianFourierProjection, TimestepEmbedding, Timesteps, as_timesteps
-from ppdiffusers.models.blocks.unet_2d_blocks import (
-    BlockSettings,
-    SkipDownBlock2D,
-    SkipUpBlock2D,
+from ppdiffusers.models.blocks.factory import (
     check_block_types,
-    check_channels,
     get_down_block,
     get_mid_block,
     get_up_block,
     known_block_types,
 )
+from ppdiffusers.models.blocks.settings import BlockSettings
+from ppdiffusers.models.blocks.unet_2d_skip_blocks import SkipDownBlock2D, SkipUpBlock2D
 from ppdiffusers.models.modeling_outputs import UNet2DOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 
 
 class UNet2DModel(ModelMixin):
-    """Predicts from a noisy picture and its timestep; keys and configuration are those of diffusers' class.
+    """Predict from noisy images and timesteps; configuration and state dict are those of diffusers' class.
 
     Args:
-        time_embedding_type: "positional" (sines), "fourier" (random features of the noise level) or "learned".
-        attention_head_dim: width of an attention head; None is one head over all channels.
-        class_embed_type: None with `num_class_embeds` is a table of labels, "timestep" embeds labels like
-            timesteps, "identity" takes embeddings as they are.
+        time_embedding_type: "positional" (sinusoidal), "fourier" (random features of the noise level) or "learned".
+        attention_head_dim: width of an attention head; None for one head over all channels.
+        class_embed_type: None for learned embeddings of `num_class_embeds` labels, "timestep" to embed labels like
+            timesteps, "identity" for inputs that are embeddings.
     """
 
     @register_to_config
@@ -169,17 +168,17 @@ class UNet2DModel(ModelMixin):
         timestep: paddle.Tensor | float | int,
         class_labels: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> UNet2DOutput | tuple:
+    ) -> UNet2DOutput | tuple[paddle.Tensor]:
         """Predict from `sample` [B, in_channels, H, W] at `timestep` (a number, or [B]).
 
         Args:
-            class_labels: [B] integers, or embeddings, when the network has a class embedding.
+            class_labels: [B] integers, or embeddings, for networks with a class embedding.
 
         Raises:
-            InputError: channels, sides or labels that do not fit the network.
+            InputError: channels, height, width or labels do not fit the network.
         """
         check_channels(sample, self.config.in_channels, type(self).__name__)
-        self._check_sides(sample)
+        self._check_size(sample)
         if self.config.center_input_sample:
             sample = 2 * sample - 1.0
         timesteps = as_timesteps(timestep, sample.shape[0])
@@ -209,23 +208,24 @@ class UNet2DModel(ModelMixin):
         if skip_sample is not None:
             sample = sample + skip_sample
         if self.config.time_embedding_type == "fourier":
-            # the network estimates noise; the score is noise over its level
+            # from noise to the score: divide by the noise level
             sample = sample / timesteps.astype(sample.dtype).reshape([-1, 1, 1, 1])
         return UNet2DOutput(sample=sample) if return_dict else (sample,)
 
-    def _check_sides(self, sample: paddle.Tensor) -> None:
-        """What is halved on the way down has to meet its equal on the way up."""
+    def _check_size(self, sample: paddle.Tensor) -> None:
+        """Check that height and width can be halved at each level, so that skip connections fit."""
         halvings = sum(
             getattr(block, "downsamplers", None) is not None or getattr(block, "resnet_down", None) is not None
             for block in self.down_blocks
         )
-        if any(side > 0 and side % 2**halvings for side in sample.shape[2:]):  # -1: not known yet in a program
+        if any(size > 0 and size % 2**halvings for size in sample.shape[2:]):  # -1: unknown while tracing
             raise InputError(
                 f"UNet2DModel was given a sample of shape {list(sample.shape)}.",
-                expected=f"a height and a width that are multiples of {2**halvings}: it halves them {halvings} times",
+                expected=f"height and width that are multiples of {2**halvings} (downsampling levels: {halvings})",
             )
 
     def _embed(self, timesteps: paddle.Tensor, class_labels: paddle.Tensor | None) -> paddle.Tensor:
+        """Embed timesteps and class labels: [B] -> [B, time_embed_dim]."""
         dtype = self._compute_dtype()
         learned = self.config.time_embedding_type == "learned"
         if not learned:
@@ -233,10 +233,10 @@ class UNet2DModel(ModelMixin):
         emb = self.time_embedding(self.time_proj(timesteps).astype(dtype))
         if self.class_embedding is None:
             if class_labels is not None:
-                raise InputError("class_labels were given to a UNet2DModel without a class embedding.")
+                raise InputError("class_labels are given, but this UNet2DModel has no class embedding.")
             return emb
         if class_labels is None:
-            raise InputError("This UNet2DModel has a class embedding and needs class_labels.")
+            raise InputError("class_labels are missing: this UNet2DModel has a class embedding.")
         if self.config.class_embed_type == "timestep":
             class_labels = self.time_proj(class_labels.astype("float32")).astype(dtype)
         return emb + self.class_embedding(class_labels).astype(dtype)

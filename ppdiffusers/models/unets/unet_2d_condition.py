@@ -1,4 +1,4 @@
-"""UNet with cross attention to text (Latent Diffusion, arXiv 2112.10752; Stable Diffusion 1.x, 2.x, XL)."""
+"""UNet with cross-attention to a prompt (Latent Diffusion, arXiv 2112.10752; Stable Diffusion 1.x, 2.x, XL)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.attention.attention import as_bias
+from ppdiffusers.models.attention.masks import mask_to_bias
 from ppdiffusers.models.blocks.activations import get_activation
+from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
+from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import (
     GaussianFourierProjection,
@@ -20,23 +22,23 @@ from ppdiffusers.models.blocks.embeddings import (
     Timesteps,
     as_timesteps,
 )
-from ppdiffusers.models.blocks.unet_2d_blocks import (
-    BlockSettings,
-    block_uses_text,
+from ppdiffusers.models.blocks.factory import (
     check_block_types,
-    check_channels,
     get_down_block,
     get_mid_block,
     get_up_block,
-    halvings,
+    has_cross_attention,
     known_block_types,
+    required_halvings,
 )
+from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
+from ppdiffusers.models.unets.adapter_scale import scaled_adapters
 
-# Configuration keys whose other values belong to networks that are not built here.
-_ONLY_VALUE = {
+# Supported values of configuration keys.
+_SUPPORTED = {
     "attention_type": ("default",),
     "addition_embed_type": (None, "text", "text_time"),
     "encoder_hid_dim_type": (None, "text_proj"),
@@ -47,18 +49,18 @@ _ONLY_VALUE = {
 
 
 class UNet2DConditionModel(ModelMixin):
-    """Predicts from noisy latents, a timestep and text; keys and configuration are those of diffusers' class.
+    """Predict from noisy latents, a timestep and a prompt; configuration and state dict are those of diffusers' class.
 
     Args:
-        attention_head_dim: in spite of its name the *number* of heads, for all levels or for each, unless
+        attention_head_dim: despite its name the *number* of heads, for all levels or per level, unless
             `num_attention_heads` is given.
         only_cross_attention, cross_attention_dim, layers_per_block, transformer_layers_per_block: for all
-            levels or a list with one entry for each.
-        dual_cross_attention: attend to two conditions (Versatile Diffusion), which stand one behind the other in
+            levels, or a list with one entry per level.
+        dual_cross_attention: attend to two conditions (Versatile Diffusion), which are concatenated in
             `encoder_hidden_states`.
     """
 
-    # what a network of the same plan over something else than pictures does in its own way
+    # overridden by the network of the same architecture over vectors
     _settings_class = BlockSettings
 
     @register_to_config
@@ -161,7 +163,7 @@ class UNet2DConditionModel(ModelMixin):
         if mid_block_only_cross_attention is None:
             mid_block_only_cross_attention = only_cross_attention if isinstance(only_cross_attention, bool) else False
 
-        # "concat" hands the class embedding to the blocks behind the time embedding
+        # class_embeddings_concat: the class embedding is appended to the time embedding
         shared = self._settings_class(
             temb_channels=time_embed_dim * 2 if class_embeddings_concat else time_embed_dim,
             resnet_eps=norm_eps,
@@ -234,18 +236,18 @@ class UNet2DConditionModel(ModelMixin):
             self.conv_norm_out = nn.GroupNorm(norm_num_groups, first, epsilon=norm_eps)
             self.conv_act = get_activation(act_fn)
         self.conv_out = self._outer_layer(first, out_channels, conv_out_kernel)
-        self._sides_of = 2 ** halvings(down_block_types)
-        self._uses_text = any(map(block_uses_text, (*down_block_types, *up_block_types)))
+        self._size_divisor = 2 ** required_halvings(down_block_types)
+        self._has_cross_attention = any(map(has_cross_attention, (*down_block_types, *up_block_types)))
 
     # -- building -----------------------------------------------------------------------------------------------
 
     @staticmethod
     def _block_names(names: Sequence[str | None]) -> list[str | None]:
-        """The names of the configuration as the tables of the blocks have them."""
+        """Convert the block names of the configuration to those of `blocks.factory`."""
         return list(names)
 
     def _outer_layer(self, in_channels: int, out_channels: int, kernel: int) -> nn.Layer:
-        """The first and the last layer."""
+        """Create the first or the last layer."""
         return Conv2D(in_channels, out_channels, kernel, padding=(kernel - 1) // 2)
 
     def _check_config(self) -> None:
@@ -264,19 +266,19 @@ class UNet2DConditionModel(ModelMixin):
         )
         problems += wrong_lengths(levels, **{key: config[key] for key in per_level_keys})
         problems += [
-            f"{key} = {config[key]!r} (known: {', '.join(map(repr, values))})"
-            for key, values in _ONLY_VALUE.items()
+            f"{key} = {config[key]!r} (supported: {', '.join(map(repr, values))})"
+            for key, values in _SUPPORTED.items()
             if config[key] not in values
         ]
         if config.class_embed_type in ("projection", "simple_projection"):
-            needed = ["projection_class_embeddings_input_dim"]
+            required = ["projection_class_embeddings_input_dim"]
         else:
-            needed = []
+            required = []
         if config.addition_embed_type == "text_time":
-            needed += ["projection_class_embeddings_input_dim", "addition_time_embed_dim"]
+            required += ["projection_class_embeddings_input_dim", "addition_time_embed_dim"]
         if config.encoder_hid_dim_type == "text_proj":
-            needed.append("encoder_hid_dim")
-        problems += [f"{key} is needed and not set" for key in needed if config[key] is None]
+            required.append("encoder_hid_dim")
+        problems += [f"{key} is required but not set" for key in required if config[key] is None]
         if not problems:
             problems = check_k_widths(config.up_block_types, config.block_out_channels, self._time_embed_dim())
         if problems:
@@ -325,93 +327,118 @@ class UNet2DConditionModel(ModelMixin):
         class_labels: paddle.Tensor | None = None,
         timestep_cond: paddle.Tensor | None = None,
         attention_mask: paddle.Tensor | None = None,
-        cross_attention_kwargs: dict | None = None,
-        added_cond_kwargs: dict | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
+        added_cond_kwargs: dict[str, paddle.Tensor] | None = None,
         down_block_additional_residuals: tuple[paddle.Tensor, ...] | None = None,
         mid_block_additional_residual: paddle.Tensor | None = None,
         down_intrablock_additional_residuals: tuple[paddle.Tensor, ...] | None = None,
         encoder_attention_mask: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> UNet2DConditionOutput | tuple:
-        """Predict from `sample` [B, in_channels, H, W] at `timestep` (a number, or [B]) given text [B, S, D].
+    ) -> UNet2DConditionOutput | tuple[paddle.Tensor]:
+        """Predict from `sample` [B, in_channels, H, W] at `timestep` (a number, or [B]) and a prompt.
 
         Args:
-            class_labels: [B] (or embeddings) when the network has a class embedding.
-            timestep_cond: [B, time_cond_proj_dim], such as the guidance scale's embedding (LCM).
-            attention_mask, encoder_attention_mask: [B, K], 1 to keep and 0 to discard, or a bias [B, 1, K].
-            cross_attention_kwargs: with `dual_cross_attention`, how the two conditions are mixed: `mix_ratio` and
-                `condition_lengths` of `DualTransformer2DModel`.
+            encoder_hidden_states: [B, S, D], the embeddings of the prompt.
+            class_labels: [B], or embeddings, for networks with a class embedding.
+            timestep_cond: [B, time_cond_proj_dim], such as the embedding of the guidance scale (LCM).
+            attention_mask: [B, H*W] of 1 (keep) and 0 (discard), or a bias [B, 1, H*W].
+            cross_attention_kwargs: keyword arguments of the attention processors. `scale` is the scale of the adapters
+                (LoRA) in this call. With `dual_cross_attention`, `mix_ratio` and `condition_lengths` of
+                `DualTransformer2DModel`.
             added_cond_kwargs: "text_embeds" and "time_ids" for `addition_embed_type="text_time"`.
-            down_block_additional_residuals, mid_block_additional_residual: added to the skip connections and
-                to the middle (ControlNet); down_intrablock_additional_residuals: added inside (T2I adapter).
+            down_block_additional_residuals: added to the skip connections (ControlNet).
+            mid_block_additional_residual: added to the output of the middle block (ControlNet).
+            down_intrablock_additional_residuals: added inside the down blocks (T2I-Adapter).
+            encoder_attention_mask: [B, S] of 1 and 0, or a bias [B, 1, S].
+
+        Raises:
+            InputError: an input is missing or does not fit the network.
         """
-        self._check_inputs(sample, encoder_hidden_states, class_labels, added_cond_kwargs)
+        kwargs = dict(cross_attention_kwargs or {})
+        scale = kwargs.pop("scale", 1.0)
+        self._check_inputs(sample, encoder_hidden_states, class_labels, added_cond_kwargs, kwargs)
         emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
         if self.config.center_input_sample:
             sample = 2 * sample - 1.0
         if self.encoder_hid_proj is not None:
             encoder_hidden_states = self.encoder_hid_proj(encoder_hidden_states)
-        context = {
-            "encoder_hidden_states": encoder_hidden_states,
-            "attention_mask": as_bias(attention_mask, sample.dtype),
-            "encoder_attention_mask": as_bias(encoder_attention_mask, sample.dtype),
-        }
-        if self.config.dual_cross_attention:
-            mixing = cross_attention_kwargs or {}
-            context |= {key: mixing.get(key) for key in ("mix_ratio", "condition_lengths")}
+        inputs = AttentionInputs(
+            encoder_hidden_states,
+            attention_mask=mask_to_bias(attention_mask, sample.dtype),
+            encoder_attention_mask=mask_to_bias(encoder_attention_mask, sample.dtype),
+            cross_attention_kwargs=kwargs,
+        )
         intrablock = list(down_intrablock_additional_residuals or ())
+        with scaled_adapters(self, scale):
+            sample = self._denoise(
+                sample, emb, inputs, down_block_additional_residuals, mid_block_additional_residual, intrablock
+            )
+        return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
 
+    def _denoise(
+        self,
+        sample: paddle.Tensor,
+        emb: paddle.Tensor,
+        inputs: AttentionInputs,
+        down_residuals: tuple[paddle.Tensor, ...] | None,
+        mid_residual: paddle.Tensor | None,
+        intrablock: list[paddle.Tensor],
+    ) -> paddle.Tensor:
+        """Run all layers; `emb` is [B, time_embed_dim]."""
         sample = self.conv_in(sample)  # [B, first, H, W]
         skips = (sample,)
         for block in self.down_blocks:
-            sample, stages = block(sample, emb, context, intrablock.pop(0) if intrablock else None)
+            sample, stages = block(sample, emb, inputs, intrablock.pop(0) if intrablock else None)
             skips += stages
-        if down_block_additional_residuals is not None:
-            skips = tuple(skip + extra for skip, extra in zip(skips, down_block_additional_residuals))
+        if down_residuals is not None:
+            skips = tuple(skip + residual for skip, residual in zip(skips, down_residuals))
 
         if self.mid_block is not None:
-            sample = self.mid_block(sample, emb, context)
+            sample = self.mid_block(sample, emb, inputs)
             if intrablock and sample.shape == intrablock[0].shape:
                 sample = sample + intrablock.pop(0)
-        if mid_block_additional_residual is not None:
-            sample = sample + mid_block_additional_residual
+        if mid_residual is not None:
+            sample = sample + mid_residual
 
         for n, block in enumerate(self.up_blocks):
             count = len(block.resnets)
-            skips, own = skips[:-count], skips[-count:]
-            # sizes that do not divide come back from the skip connection above, not by doubling
+            skips, level_skips = skips[:-count], skips[-count:]
+            # the next skip connection has the right size where an odd size was halved
             size = tuple(skips[-1].shape[2:]) if n < len(self.up_blocks) - 1 else None
-            sample = block(sample, own, emb, size, context)
+            sample = block(sample, level_skips, emb, size, inputs)
 
         if self.conv_norm_out is not None:
             sample = self.conv_act(self.conv_norm_out(sample))
-        sample = self.conv_out(sample)
-        return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
+        return self.conv_out(sample)
 
     def _check_inputs(
         self,
         sample: paddle.Tensor,
         encoder_hidden_states: paddle.Tensor | None,
         class_labels: paddle.Tensor | None,
-        added_cond_kwargs: dict | None,
+        added_cond_kwargs: dict[str, paddle.Tensor] | None,
+        cross_attention_kwargs: dict[str, object],
     ) -> None:
         self._check_sample(sample)
         problems = []
-        least = self._sides_of
-        if least > 1 and any(side % least or side < 2 * least for side in sample.shape[2:]):
-            shown = f"{sample.shape[2]} x {sample.shape[3]}"
-            problems.append(f"the sample is {shown}, no multiples of {least} of at least {2 * least}")
-        if encoder_hidden_states is None and self._uses_text:
-            problems.append("encoder_hidden_states is None, and the blocks attend to text")
+        divisor = self._size_divisor
+        if divisor > 1 and any(size % divisor or size < 2 * divisor for size in sample.shape[2:]):
+            problems.append(
+                f"height and width of the sample are {list(sample.shape[2:])}, not multiples of {divisor} that are at "
+                f"least {2 * divisor}"
+            )
+        if encoder_hidden_states is None and self._has_cross_attention:
+            problems.append("encoder_hidden_states is None, but the network has cross-attention")
         if self.class_embedding is not None and class_labels is None:
-            problems.append("class_labels is None, and the network has a class embedding")
+            problems.append("class_labels is None, but the network has a class embedding")
         if self.config.addition_embed_type == "text_time":
-            given = added_cond_kwargs or {}
-            problems += [
-                f"added_cond_kwargs[{key!r}] is missing" for key in ("text_embeds", "time_ids") if key not in given
-            ]
+            added = added_cond_kwargs or {}
+            missing = [key for key in ("text_embeds", "time_ids") if key not in added]
+            problems += [f"added_cond_kwargs[{key!r}] is missing" for key in missing]
+        if cross_attention_kwargs.get("gligen") is not None:
+            problems.append("cross_attention_kwargs['gligen'] is given, but the network has no GLIGEN layers")
         if problems:
-            raise InputError(f"The {type(self).__name__} was called without what it needs.", problems=problems)
+            raise InputError(f"The inputs do not fit this {type(self).__name__}.", problems=problems)
 
     def _check_sample(self, sample: paddle.Tensor) -> None:
         check_channels(sample, self.config.in_channels, type(self).__name__)
@@ -423,8 +450,9 @@ class UNet2DConditionModel(ModelMixin):
         encoder_hidden_states: paddle.Tensor,
         class_labels: paddle.Tensor | None,
         timestep_cond: paddle.Tensor | None,
-        added_cond_kwargs: dict | None,
+        added_cond_kwargs: dict[str, paddle.Tensor] | None,
     ) -> paddle.Tensor:  # [B, time_embed_dim]
+        """Embed the timestep and all conditions that are added to it."""
         timesteps = as_timesteps(timestep, sample.shape[0])
         emb = self.time_embedding(self.time_proj(timesteps).astype(sample.dtype), timestep_cond)
         if self.class_embedding is not None:
@@ -437,6 +465,6 @@ class UNet2DConditionModel(ModelMixin):
         elif self.config.addition_embed_type == "text_time":
             time_ids, text_embeds = added_cond_kwargs["time_ids"], added_cond_kwargs["text_embeds"]
             time_embeds = self.add_time_proj(time_ids.flatten()).reshape([text_embeds.shape[0], -1])
-            together = paddle.concat([text_embeds, time_embeds.astype(text_embeds.dtype)], axis=-1)
-            emb = emb + self.add_embedding(together.astype(emb.dtype))
+            added = paddle.concat([text_embeds, time_embeds.astype(text_embeds.dtype)], axis=-1)
+            emb = emb + self.add_embedding(added.astype(emb.dtype))
         return emb if self.time_embed_act is None else self.time_embed_act(emb)

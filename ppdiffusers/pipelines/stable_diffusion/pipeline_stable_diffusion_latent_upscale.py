@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.models.blocks.sampling import repeat_pixels
+from ppdiffusers.models.blocks.resampling import repeat_pixels
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput, StableDiffusionMixin
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.guidance import guide

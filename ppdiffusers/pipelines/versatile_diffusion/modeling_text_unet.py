@@ -13,8 +13,8 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.models.blocks.flat import LinearMultiDim, ResnetBlockFlat, flat_shape
-from ppdiffusers.models.blocks.unet_2d_blocks import BlockSettings
+from ppdiffusers.models.blocks.settings import BlockSettings
+from ppdiffusers.models.blocks.unet_flat_blocks import LinearMultiDim, ResnetBlockFlat, flat_shape
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 # The blocks' names here -> those of the blocks of the same plan over pictures.

@@ -1,4 +1,4 @@
-"""Layers over short vectors in the place of pictures: [B, C, 4, 1] (Versatile Diffusion, arXiv 2211.08332)."""
+"""Layers over short vectors [B, C, 4, 1] instead of images (Versatile Diffusion, arXiv 2211.08332)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from paddle import nn
 
 from ppdiffusers.models.blocks.resnet import ResnetBlock2D
 
-# each channel holds so many numbers
+# numbers per channel
 SECOND_DIM = 4
 
 
 def flat_shape(channels: int | Sequence[int]) -> list[int]:
-    """The shape of one vector: [channels, 4, 1], or the one that is given."""
+    """Return the shape of one vector: [channels, 4, 1], or the given shape."""
     return [channels, SECOND_DIM, 1] if isinstance(channels, int) else list(channels)
 
 
 class LinearMultiDim(nn.Linear):
-    """A linear layer from all numbers of [B, *in_shape] to all of [B, *out_shape].
+    """A linear layer over flattened vectors: [B, *in_features] -> [B, *out_features].
 
     Args:
-        in_features, out_features: a shape, or the channels C of [C, 4, 1].
+        in_features: shape of the input, or the channels C of [C, 4, 1].
+        out_features: shape of the output, or the channels C of [C, 4, 1].
     """
 
     def __init__(self, in_features: int | Sequence[int], out_features: int | Sequence[int]):
@@ -32,12 +33,12 @@ class LinearMultiDim(nn.Linear):
         self.out_shape = out_shape
 
     def forward(self, x: paddle.Tensor, output_size: tuple[int, int] | None = None) -> paddle.Tensor:
-        """`output_size` has no effect: vectors are all of one size."""
+        """Apply the layer. `output_size` has no effect; upsampling layers accept it."""
         return super().forward(x.flatten(1)).reshape([x.shape[0], *self.out_shape])
 
 
 class ResnetBlockFlat(ResnetBlock2D):
-    """The residual block over [B, C, 4, 1], all of whose numbers are channels: its convolutions are 1x1."""
+    """Residual block over [B, C, 4, 1] whose 4C numbers are all channels, so that its convolutions are 1x1."""
 
     def __init__(self, *, in_channels: int, out_channels: int, **settings: object):
         super().__init__(

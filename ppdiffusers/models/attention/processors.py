@@ -1,0 +1,179 @@
+"""Attention processors: how an `Attention` layer computes. Signatures are those of diffusers' processors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import paddle
+
+from ppdiffusers.models.attention.masks import bias_per_head
+from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.attention.attention import Attention
+
+
+class AttentionProcessor(Protocol):
+    """What `Attention` calls: a function, an object, or an `nn.Layer` with its own parameters.
+
+    A processor may set the attribute `compilable = True`. It then depends on nothing but its arguments, its parameters
+    and plain attributes that never change, so that a compiled program may contain it. Networks with other processors
+    run in eager mode.
+    """
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        **kwargs: object,
+    ) -> paddle.Tensor: ...
+
+
+class AttnProcessor:
+    """Attention over tokens [B, N, C] or feature maps [B, C, H, W], computed by the kernel that suits the device."""
+
+    compilable = True
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        temb: paddle.Tensor | None = None,
+        **kwargs: object,
+    ) -> paddle.Tensor:
+        residual = hidden_states
+        tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
+        query = attn.to_q(tokens)
+        if encoder_hidden_states is None:
+            encoder_hidden_states = tokens
+        elif attn.norm_cross is not None:
+            encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
+        key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)  # [B, K, H*D]
+        mixed = _attend(attn, query, key, value, attention_mask, self._rows_at_once(attn))
+        hidden_states = _project_out(attn, mixed, residual)
+        if attn.residual_connection:
+            hidden_states = hidden_states + residual
+        return hidden_states / attn.rescale_output_factor
+
+    def _rows_at_once(self, attn: Attention) -> int | None:
+        return attn.slice_size
+
+
+class AttnProcessor2_0(AttnProcessor):
+    """The default; the same as `AttnProcessor`."""
+
+
+class SlicedAttnProcessor(AttnProcessor):
+    """Attention over a few heads at a time.
+
+    Args:
+        slice_size: rows (batch times heads) to compute together.
+    """
+
+    def __init__(self, slice_size: int):
+        self.slice_size = slice_size
+
+    def _rows_at_once(self, attn: Attention) -> int | None:
+        return self.slice_size
+
+
+class AttnAddedKVProcessor:
+    """Attention of pixels [B, C, H, W] over a prompt and over the pixels themselves, in one softmax."""
+
+    compilable = True
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        **kwargs: object,
+    ) -> paddle.Tensor:
+        residual = hidden_states
+        if encoder_hidden_states is None:
+            encoder_hidden_states = _tokens(hidden_states)
+        elif attn.norm_cross is not None:
+            encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
+        tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
+        query = attn.to_q(tokens)
+        key, value = attn.add_k_proj(encoder_hidden_states), attn.add_v_proj(encoder_hidden_states)  # [B, S, H*D]
+        if not attn.only_cross_attention:
+            key = paddle.concat([key, attn.to_k(tokens)], axis=1)  # [B, S + N, H*D]
+            value = paddle.concat([value, attn.to_v(tokens)], axis=1)
+        mask = _pad_mask(attention_mask, key.shape[1])
+        mixed = _attend(attn, query, key, value, mask, self._rows_at_once(attn))
+        return _project_out(attn, mixed, residual) + residual
+
+    def _rows_at_once(self, attn: Attention) -> int | None:
+        return attn.slice_size
+
+
+class AttnAddedKVProcessor2_0(AttnAddedKVProcessor):
+    """The default of layers with added keys and values; the same as `AttnAddedKVProcessor`."""
+
+
+class SlicedAttnAddedKVProcessor(AttnAddedKVProcessor):
+    """The same over a few heads at a time.
+
+    Args:
+        slice_size: rows (batch times heads) to compute together.
+    """
+
+    def __init__(self, slice_size: int):
+        self.slice_size = slice_size
+
+    def _rows_at_once(self, attn: Attention) -> int | None:
+        return self.slice_size
+
+
+def _tokens(x: paddle.Tensor) -> paddle.Tensor:
+    """Flatten the pixels of a feature map: [B, C, H, W] -> [B, H*W, C]; tokens are returned unchanged."""
+    return x.flatten(2).transpose([0, 2, 1]) if x.ndim == 4 else x
+
+
+def _normed_tokens(attn: Attention, hidden_states: paddle.Tensor) -> paddle.Tensor:
+    """Apply the layer's GroupNorm, if it has one, and flatten to [B, N, C]."""
+    if attn.group_norm is None:
+        return _tokens(hidden_states)
+    if hidden_states.ndim == 4:
+        return _tokens(attn.group_norm(hidden_states))
+    return attn.group_norm(hidden_states.transpose([0, 2, 1])).transpose([0, 2, 1])
+
+
+def _attend(
+    attn: Attention,
+    query: paddle.Tensor,
+    key: paddle.Tensor,
+    value: paddle.Tensor,
+    bias: paddle.Tensor | None,
+    rows_at_once: int | None,
+) -> paddle.Tensor:
+    """Multi-head attention over [B, N, H*D], before the output projection."""
+    mixed = scaled_dot_product_attention(
+        *(attn.head_to_batch_dim(x, out_dim=4) for x in (query, key, value)),  # [B, H, N, D]
+        bias_per_head(bias, query.shape[0]),
+        scale=attn.scale,
+        upcast=attn.upcast_attention or attn.upcast_softmax,
+        rows_at_once=rows_at_once,
+    )
+    return mixed.transpose([0, 2, 1, 3]).flatten(2)  # [B, Q, H*D]
+
+
+def _project_out(attn: Attention, mixed: paddle.Tensor, residual: paddle.Tensor) -> paddle.Tensor:
+    """Apply the output projection and dropout, and restore the shape of the input."""
+    project, dropout = attn.to_out
+    mixed = dropout(project(mixed))  # [B, N, C]
+    return mixed.transpose([0, 2, 1]).reshape(residual.shape) if residual.ndim == 4 else mixed
+
+
+def _pad_mask(mask: paddle.Tensor | None, keys: int) -> paddle.Tensor | None:
+    """Extend a bias over the prompt by zeros over the pixels, whose keys follow."""
+    if mask is None or mask.shape[-1] >= keys:
+        return mask
+    zeros = paddle.zeros([*mask.shape[:-1], keys - mask.shape[-1]], dtype=mask.dtype)
+    return paddle.concat([mask, zeros], axis=-1)

@@ -1,0 +1,27 @@
+"""What the attention layers of a UNet's blocks are called with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import paddle
+
+
+@dataclass(frozen=True)
+class AttentionInputs:
+    """Inputs of all attention layers in one forward pass.
+
+    Attributes:
+        encoder_hidden_states: [B, S, D], the prompt.
+        attention_mask: a bias [B, 1, H*W] over the pixels.
+        encoder_attention_mask: a bias [B, 1, S] over the prompt.
+        cross_attention_kwargs: keyword arguments of the attention processors.
+    """
+
+    encoder_hidden_states: paddle.Tensor | None = None
+    attention_mask: paddle.Tensor | None = None
+    encoder_attention_mask: paddle.Tensor | None = None
+    cross_attention_kwargs: dict[str, object] | None = None
+
+
+NO_INPUTS = AttentionInputs()
