@@ -1,4 +1,4 @@
-"""Tensors as numpy arrays."""
+"""Views of tensors as numpy arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import paddle
 
 
 def array_view(tensor: paddle.Tensor) -> np.ndarray:
-    """View the memory of a contiguous CPU tensor as an array, without a copy; the tensor must outlive the view."""
+    """Return the memory of a contiguous CPU tensor as an array, without a copy; the tensor must outlive it."""
     dtype = np.dtype(str(tensor.dtype).rpartition(".")[2])
     if not tensor.size:
         return np.empty(tensor.shape, dtype)

@@ -1,4 +1,4 @@
-"""Images from files and URLs."""
+"""Load images from files and URLs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.version import __version__
 
-TIMEOUT = 60  # seconds without data after which a download fails
+TIMEOUT = 60  # seconds without data after which a connection is closed
 
 
 def load_image(
     image: str | os.PathLike | Image.Image, convert_method: Callable[[Image.Image], Image.Image] | None = None
 ) -> Image.Image:
-    """Load an image, apply its EXIF orientation and convert it to RGB.
+    """Load an image in RGB, rotated upright by its EXIF orientation.
 
     Args:
         image: a path, a URL that starts with "http://" or "https://", or an image.
-        convert_method: replaces the conversion to RGB, for example to keep the alpha channel.
+        convert_method: replaces `.convert("RGB")`, for example to keep the alpha channel.
 
     Raises:
-        SourceError: the path or the URL does not exist.
-        InputError: the file is not an image.
+        SourceError: the path or URL does not exist.
+        InputError: the data are not an image.
     """
     if isinstance(image, str) and image.startswith(("http://", "https://")):
         opened = _decoded(io.BytesIO(_download(image)), image)
@@ -56,7 +56,7 @@ def _decoded(source: object, name: object) -> Image.Image:
             image.load()
             return image
     except (UnidentifiedImageError, OSError) as error:
-        raise InputError("The file is not an image, or it is damaged.", where=name, problems=[str(error)]) from error
+        raise InputError("This is not an image, or it is damaged.", where=name, problems=[str(error)]) from error
 
 
 def _download(url: str) -> bytes:
@@ -66,12 +66,12 @@ def _download(url: str) -> bytes:
             return response.read()
     except urllib.error.HTTPError as error:
         raise SourceError(
-            "The server did not return the image.", where=url, problems=[f"{error.code} {error.reason}"]
+            "The server did not send the image.", where=url, problems=[f"{error.code} {error.reason}"]
         ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise SourceError(
             "The URL could not be reached.",
             where=url,
             problems=[str(getattr(error, "reason", error))],
-            remedy="check the URL and the network, or download the image and pass its path",
+            remedy="check the URL and the network, or download the image and pass its path.",
         ) from error

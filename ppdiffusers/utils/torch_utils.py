@@ -1,4 +1,4 @@
-"""Random Paddle tensors, from every kind of generator that pipelines accept."""
+"""Random tensors from every kind of generator that a pipeline accepts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
 from ppdiffusers.utils.dtypes import as_dtype_name
 
-PaddleGenerator = paddle.framework.core.Generator  # what `paddle.Generator()` returns
+PaddleGenerator = paddle.framework.core.Generator  # the type of `paddle.Generator()`
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
 
 
 def as_generator(generator: Any) -> Any:
-    """Replace integer seeds by `TorchGenerator`s on the CPU.
+    """Replace integer seeds in `generator` with a `TorchGenerator` on the CPU.
 
-    Pipelines call this once, before the first draw: an integer passed to each draw would restart its stream.
+    A pipeline calls this once, before it draws random numbers: with an integer, every draw would restart the stream.
 
     Raises:
-        InputError: it is, or contains, an object that is not a generator.
+        InputError: `generator`, or one of its elements, is not a generator.
     """
     if isinstance(generator, list | tuple):
         return [as_generator(one) for one in generator]
@@ -33,7 +33,7 @@ def as_generator(generator: Any) -> Any:
     if generator is None or isinstance(generator, TorchGenerator | RecordedNoise | PaddleGenerator):
         return generator
     raise InputError(
-        "This is not a random number generator.",
+        "This is not a generator of random numbers.",
         where=f"generator={generator!r}",
         expected=_KINDS,
         remedy="for the stream of torch.Generator(device).manual_seed(s) use ppdiffusers.TorchGenerator(s, device)",
@@ -46,16 +46,16 @@ def randn_tensor(
     """Draw standard normal noise, [*shape], on Paddle's current device.
 
     Args:
-        shape: shape of the result; with a list of generators, the first dimension is the batch size.
+        shape: of the result; with a list of generators, its first size is the number of images.
         generator: None for Paddle's global stream (`paddle.seed`), an integer for the torch CPU stream of that seed,
             a `TorchGenerator`, a `paddle.Generator`, a `RecordedNoise`, or a list with one of them for each image.
-        dtype: dtype of the result, float32 by default. As in torch, float16, bfloat16 and float64 have other streams
-            than float32: the same seed and the same dtype give the same numbers.
-        device, layout: accepted for code written for diffusers and ignored: the result is on the device of
-            `paddle.set_device`, whatever device the generator emulates.
+        dtype: of the result, float32 by default. As in torch, float16, bfloat16 and float64 have other streams than
+            float32: the same seed and dtype give the same numbers.
+        device, layout: accepted for compatibility with diffusers and ignored: the device of the result is that of
+            `paddle.set_device`, for generators of every device.
 
     Raises:
-        InputError: the length of the list is not the batch size, or `generator` is not a generator.
+        InputError: the length of the list is not the batch size, or `generator` is of an unknown type.
     """
     return _draw("randn", shape, generator, dtype)
 
@@ -68,7 +68,7 @@ def rand_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) 
 def _floating(dtype: Any) -> str:
     name = as_dtype_name(dtype)
     if name not in FLOATING:
-        raise InputError("Noise requires a floating-point dtype.", where=f"{dtype=}", expected=", ".join(FLOATING))
+        raise InputError("The dtype of noise must be floating.", where=f"{dtype=}", expected=", ".join(FLOATING))
     return name
 
 
@@ -82,9 +82,9 @@ def _draw(kind: str, shape: Sequence[int], generator: Any, dtype: Any) -> paddle
         return _draw_one(kind, shape, generator[0], dtype)
     if not shape or len(generator) != shape[0]:
         raise InputError(
-            f"{len(generator)} generators were given for noise of shape {shape}.",
+            f"{len(generator)} generators were passed for noise of shape {shape}.",
             where="generator",
-            expected=f"one generator for each of the {shape[0] if shape else 0} images, or a single generator",
+            expected=f"one generator for each of the {shape[0] if shape else 0} images, or a single one for all",
         )
     return paddle.concat([_draw_one(kind, (1, *shape[1:]), one, dtype) for one in generator])
 
@@ -104,9 +104,9 @@ def _paddle_draw(kind: str, shape: tuple[int, ...], dtype: str) -> paddle.Tensor
 
 
 def _with_paddle_generator(generator: PaddleGenerator, draw: Any) -> paddle.Tensor:
-    """Draw from the stream of `generator`, which advances; the default stream does not change.
+    """Run `draw` on the stream of `generator`, which advances; the default stream does not change.
 
-    Paddle's random kernels use the default generator only, so the two exchange their states for the draw.
+    Paddle's random kernels use the default generator only, so that the two exchange their states for the call.
     """
     place = paddle.framework._current_expected_place()
     default = (

@@ -1,4 +1,4 @@
-"""One name for every library's dtype."""
+"""The dtypes of every library have one name."""
 
 import numpy as np
 import paddle

@@ -1,4 +1,4 @@
-"""load_image and make_image_grid give the results of diffusers."""
+"""load_image and make_image_grid against diffusers."""
 
 import http.server
 import threading
@@ -13,7 +13,7 @@ from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.utils import load_image, make_image_grid
 
 
-def image_of(seed, size=(7, 5), mode="RGB"):
+def random_image(seed, size=(7, 5), mode="RGB"):
     channels = {"RGB": (3,), "RGBA": (4,), "L": ()}[mode]
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
     return Image.fromarray(pixels, mode)
@@ -27,25 +27,25 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_files_and_images(tmp_path, mode):
     path = tmp_path / "image.png"
-    image_of(0, mode=mode).save(path)
+    random_image(0, mode=mode).save(path)
     assert_same(load_image(str(path)), reference_load(str(path)))
     assert_same(load_image(path), reference_load(str(path)))
-    assert_same(load_image(image_of(0, mode=mode)), reference_load(image_of(0, mode=mode)))
+    assert_same(load_image(random_image(0, mode=mode)), reference_load(random_image(0, mode=mode)))
     assert load_image(path, convert_method=lambda image: image).mode == mode
 
 
 def test_exif_orientation(tmp_path):
-    path = tmp_path / "turned.jpg"
+    path = tmp_path / "rotated.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
-    image_of(1).save(path, exif=exif)
+    random_image(1).save(path, exif=exif)
     assert load_image(path).size == (5, 7)
     assert_same(load_image(path), reference_load(str(path)))
 
 
 @pytest.fixture
 def server(tmp_path):
-    image_of(2).save(tmp_path / "there.png")
+    random_image(2).save(tmp_path / "image.png")
     (tmp_path / "text.png").write_text("not an image")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -62,14 +62,14 @@ def server(tmp_path):
 
 
 def test_urls(server):
-    assert_same(load_image(f"{server}/there.png"), image_of(2))
+    assert_same(load_image(f"{server}/image.png"), random_image(2))
     with pytest.raises(SourceError, match="404"):
         load_image(f"{server}/missing.png")
     with pytest.raises(InputError, match="not an image"):
         load_image(f"{server}/text.png")
 
 
-def test_missing_and_invalid_images(tmp_path):
+def test_invalid_images(tmp_path):
     with pytest.raises(SourceError, match="could not be reached"):
         load_image("http://127.0.0.1:9/image.png")
     with pytest.raises(SourceError, match="does not exist"):
@@ -83,7 +83,7 @@ def test_missing_and_invalid_images(tmp_path):
 
 @pytest.mark.parametrize("resize", [None, 8])
 def test_grids(resize):
-    images = [image_of(seed) for seed in range(6)]
+    images = [random_image(seed) for seed in range(6)]
     assert_same(make_image_grid(images, 2, 3, resize), reference_grid(images, 2, 3, resize))
     with pytest.raises(InputError, match="4 images"):
         make_image_grid(images, 2, 2)

@@ -1,4 +1,4 @@
-"""randn_tensor gives the noise of diffusers with every kind of generator."""
+"""randn_tensor with every kind of generator, against diffusers."""
 
 import numpy as np
 import paddle
@@ -76,7 +76,7 @@ def test_uniform():
     np.testing.assert_array_equal(rand_tensor((2, 5), 1).numpy(), theirs)
 
 
-def test_default_is_the_stream_of_paddle():
+def test_the_default_is_the_global_stream_of_paddle():
     paddle.seed(11)
     expected = paddle.randn([2, 3]).numpy()
     paddle.seed(11)
@@ -85,22 +85,22 @@ def test_default_is_the_stream_of_paddle():
     np.testing.assert_array_equal(randn_tensor((2, 3), [None]).numpy(), expected)
 
 
-def test_paddle_generators_have_separate_streams():
+def test_a_paddle_generator_has_a_separate_stream():
     paddle.seed(11)
     first, second = paddle.randn([2, 3]).numpy(), paddle.randn([2, 3]).numpy()
     paddle.seed(1)
-    expected = paddle.randn([4]).numpy()
+    undisturbed = paddle.randn([4]).numpy()
     paddle.seed(1)
     generator = paddle_generator(11)
     np.testing.assert_array_equal(randn_tensor((2, 3), generator).numpy(), first)
     np.testing.assert_array_equal(randn_tensor((2, 3), generator).numpy(), second)
-    np.testing.assert_array_equal(paddle.randn([4]).numpy(), expected)
+    np.testing.assert_array_equal(paddle.randn([4]).numpy(), undisturbed)
     # two images, two streams
     both = randn_tensor((2, 2, 3), [paddle_generator(11), paddle_generator(11)]).numpy()
     np.testing.assert_array_equal(both, np.stack([first, first]))
 
 
-def test_global_stream_is_unchanged_after_an_error():
+def test_a_failed_draw_keeps_the_global_stream():
     paddle.seed(1)
     expected = paddle.randn([4]).numpy()
     paddle.seed(1)
@@ -109,7 +109,7 @@ def test_global_stream_is_unchanged_after_an_error():
     np.testing.assert_array_equal(paddle.randn([4]).numpy(), expected)
 
 
-def test_default_generator_of_paddle():
+def test_the_default_generator_of_paddle_can_be_passed():
     paddle.seed(11)
     expected = [paddle.randn([3]).numpy() for _ in range(2)]
     paddle.seed(11)
@@ -119,11 +119,11 @@ def test_default_generator_of_paddle():
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", paddle.float32, torch.float32, np.float32, np.dtype("float32")])
-def test_dtype_objects(dtype):
+def test_names_of_a_dtype(dtype):
     assert randn_tensor((2,), 0, dtype).dtype == paddle.float32
 
 
-def test_arguments_of_diffusers():
+def test_calls_written_for_diffusers():
     drawn = randn_tensor((2, 3), generator=TorchGenerator(0), device="cpu", dtype=paddle.float32, layout=None)
     np.testing.assert_array_equal(drawn.numpy(), TorchGenerator(0).randn((2, 3)))
 
