@@ -38,7 +38,9 @@ def depth_estimator() -> DPTForDepthEstimation:
         fusion_hidden_size=16,
     )
     estimator = DPTForDepthEstimation(config)
-    nn.initializer.Constant(3.0)(estimator.head.head[4].bias)  # 末层为 ReLU，避免随机权重输出全零深度
+    last = estimator.head.head[4]  # 后接 ReLU：缩小权重、增大偏置，避免随机权重输出全零深度
+    last.weight.set_value(last.weight * 0.1)
+    nn.initializer.Constant(3.0)(last.bias)
     return estimator
 
 
