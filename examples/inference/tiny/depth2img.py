@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from paddle import nn
-
 from ppdiffusers import StableDiffusionDepth2ImgPipeline
 from ppdiffusers.transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 from tiny import parts
@@ -38,9 +36,8 @@ def depth_estimator() -> DPTForDepthEstimation:
         fusion_hidden_size=16,
     )
     estimator = DPTForDepthEstimation(config)
-    last = estimator.head.head[4]  # 后接 ReLU：缩小权重、增大偏置，避免随机权重输出全零深度
-    last.weight.set_value(last.weight * 0.1)
-    nn.initializer.Constant(3.0)(last.bias)
+    last = estimator.head.head[4]  # 输入和输出都经过 ReLU：权重取非负，避免随机权重输出全零深度
+    last.weight.set_value(last.weight.abs())
     return estimator
 
 
