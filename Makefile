@@ -17,6 +17,7 @@ lint: $(VENV_TEST)/ready
 	$(VENV_TEST)/bin/ruff check .
 	$(VENV_TEST)/bin/ruff format --check .
 	$(VENV_TEST)/bin/lint-imports
+	$(VENV_TEST)/bin/mypy
 
 unit: $(VENV_TEST)/ready
 	$(VENV_TEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=25 tests
@@ -42,4 +43,4 @@ $(VENV_TEST)/ready: pyproject.toml tests/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV_DEMO) $(VENV_TEST) $(VENV_PADDLENLP) outputs .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV_DEMO) $(VENV_TEST) $(VENV_PADDLENLP) outputs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

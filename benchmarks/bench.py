@@ -1,8 +1,7 @@
-"""`make bench`: ppdiffusers, diffusers and OpenVINO on this machine's processor, in one session.
+"""`make bench`: compare ppdiffusers, diffusers and OpenVINO on this machine's processor, in one session.
 
-Contenders are processes; all of a round are started, and then run one after the other, again and again, so that what
-the machine does meanwhile hits all of them. Medians are compared with diffusers in the same round. Writes
-`benchmarks/RESULTS.md`.
+Each contender is a process. All contenders of a round are started and then run in turn, so that other load on the
+machine affects all of them. Medians are compared with diffusers in the same round. Writes `benchmarks/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -50,10 +49,10 @@ ROUNDS = (
     ((REFERENCE, "ppdiffusers eager float32", "diffusers torch.compile float32"), ("image",)),
     ((REFERENCE, "ppdiffusers onednn float32"), ("image",)),
 )
-# What the cache of all programs may grow to, and what is written beside it before it is cut.
+# The maximum size of the cache of programs, and of temporary files before it is trimmed.
 DISK_GB = 28
-# Each contender repeats a workload until this time is spent, but so often at the least and at the most.
-SECONDS_EACH, REPEATS_MOST, REPEATS_LEAST = 10.0, 7, 3
+# Each contender repeats a workload until this time has passed, within these numbers of repetitions.
+SECONDS_EACH, MAX_REPEATS, MIN_REPEATS = 10.0, 7, 3
 TARGETS = (
     (DEFAULT, REFERENCE, 1 / 2.0, ("unet32", "unet64"), "OpenVINO engine at least 2x faster"),
     ("ppdiffusers onednn float32", REFERENCE, 1 / 1.4, ("unet32", "unet64"), "oneDNN engine at least 1.4x faster"),
@@ -85,7 +84,7 @@ TARGETS = (
         ("unet32",),
         "bfloat16 not slower than diffusers in bfloat16",
     ),
-    (DEFAULT, REFERENCE, 1.0, ("image",), "whole picture after the first, default, not slower"),
+    (DEFAULT, REFERENCE, 1.0, ("image",), "images after the first, default, not slower"),
 )
 
 
@@ -95,11 +94,11 @@ class Row:
 
     seconds: list[float] = field(default_factory=list)
     reference: list[float] = field(default_factory=list)
-    made: float = 0.0
+    setup: float = 0.0
     first: float = 0.0
     reference_first: float = 0.0
     peak: int = 0
-    own: int = 0
+    private: int = 0
     note: str = ""
 
     @property
@@ -108,7 +107,7 @@ class Row:
 
     @property
     def relative(self) -> float | None:
-        """Time as a share of the reference's in the same round."""
+        """Time relative to the reference in the same round."""
         return self.median / statistics.median(self.reference) if self.seconds and self.reference else None
 
 
@@ -129,15 +128,15 @@ class Contender:
             env=environment,
         )
 
-    def ask(self, **order: Any) -> dict[str, Any]:
-        """Give an order and wait for its answer."""
+    def request(self, **message: Any) -> dict[str, Any]:
+        """Send a request and wait for the response."""
         try:
-            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-            answer = self._process.stdout.readline()
+            response = self._process.stdout.readline()
         except BrokenPipeError:
-            answer = ""
-        return json.loads(answer) if answer else {"ready": False, "error": "the process ended"}
+            response = ""
+        return json.loads(response) if response else {"ready": False, "error": "the process ended"}
 
     def end(self) -> None:
         self._process.kill()
@@ -145,7 +144,7 @@ class Contender:
 
 
 def busy_share(seconds: float = 1.0) -> float:
-    """Share of all cores that somebody is using."""
+    """Return the share of all cores that is in use."""
 
     def read() -> tuple[int, int]:
         numbers = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
@@ -163,7 +162,7 @@ def has_bfloat16() -> bool:
 
 
 def product_rate() -> float:
-    """GFLOP/s of float32 matrix products, the best of several by numpy and by torch."""
+    """Return the GFLOP/s of float32 matrix products: the best of several runs with numpy and torch."""
     import torch
 
     a = np.random.default_rng(0).standard_normal((4096, 4096)).astype(np.float32)
@@ -177,7 +176,7 @@ def product_rate() -> float:
 
 
 def work_of(workload: str) -> float | None:
-    """GFLOP of one call, counted by torch on networks without memory."""
+    """Return the GFLOP of one call, counted by torch on meta tensors."""
     import diffusers
     import torch
     from bench_contenders import UNET, VAE, inputs
@@ -195,41 +194,41 @@ def work_of(workload: str) -> float | None:
 
 
 def run_round(names: tuple[str, ...], workload: str, threads: int, cache: str, rows: dict, until: float) -> float:
-    """Start the round's contenders, then run them in turn; returns how busy the machine was before."""
+    """Start the contenders of a round and run them in turn; return the load of the machine before."""
     contenders = []
     try:
         for name in names:
             contender = Contender(name, threads, cache)
             contenders.append(contender)
             row = rows.setdefault((workload, name), Row())
-            # the first call compiles, the second in "auto" runs programs already, the third is as all others
+            # the first call compiles; in "auto" mode the second one runs programs for the first time
             warm_up = 1 if "eager" in name else 2
-            answer = contender.ask(do="prepare", workload=workload, warm_up=warm_up)
-            row.made, row.first, row.note = (
-                answer.get(k, d) for k, d in (("made", 0.0), ("first", 0.0), ("error", ""))
+            response = contender.request(do="prepare", workload=workload, warm_up=warm_up)
+            row.setup, row.first, row.note = (
+                response.get(k, d) for k, d in (("setup", 0.0), ("first", 0.0), ("error", ""))
             )
             row.reference_first = rows[workload, REFERENCE].first
-            if not answer.get("ready"):
+            if not response.get("ready"):
                 contenders.remove(contender)
                 contender.end()
-        time.sleep(1.0)  # their threads wait for more work for a moment
+        time.sleep(1.0)  # idle threads spin for a moment
         busy = busy_share()
         spent = dict.fromkeys(names, 0.0)
         collected: dict[str, list[float]] = {name: [] for name in names}
-        for turn in range(REPEATS_MOST):
-            if turn >= REPEATS_LEAST and (max(spent.values()) > SECONDS_EACH or time.monotonic() > until):
+        for turn in range(MAX_REPEATS):
+            if turn >= MIN_REPEATS and (max(spent.values()) > SECONDS_EACH or time.monotonic() > until):
                 break
             for contender in list(contenders):
-                answer = contender.ask(do="run")
+                response = contender.request(do="run")
                 row = rows[workload, contender.name]
-                if "seconds" not in answer:
-                    row.note = answer["error"]
+                if "seconds" not in response:
+                    row.note = response["error"]
                     contenders.remove(contender)
                     contender.end()
                     continue
-                collected[contender.name].append(answer["seconds"])
-                spent[contender.name] += answer["seconds"]
-                row.peak, row.own = answer["peak"], answer["own"]
+                collected[contender.name].append(response["seconds"])
+                spent[contender.name] += response["seconds"]
+                row.peak, row.private = response["peak"], response["private"]
         for name, seconds in collected.items():
             rows[workload, name].seconds += seconds
             rows[workload, name].reference += collected[REFERENCE]
@@ -240,7 +239,7 @@ def run_round(names: tuple[str, ...], workload: str, threads: int, cache: str, r
 
 
 def report(rows: dict, busy: float, rate: float, work: dict, threads: int, minutes: float) -> str:
-    """RESULTS.md."""
+    """Return the content of RESULTS.md."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in facts if line.startswith("model name")), "unknown processor")
     lines = [
@@ -253,12 +252,12 @@ def report(rows: dict, busy: float, rate: float, work: dict, threads: int, minut
         "",
         f"The machine was {'idle' if busy < 0.1 else f'NOT idle ({busy:.0%} of it busy): do not trust these numbers'}.",
         "",
-        "Seconds are medians; *ratio* is the time divided by that of diffusers eager float32 in the same round (less "
-        "is faster); *share* is the part of the measured matrix-product rate; *made* is the time in which the networks "
-        "were made (and converted, for OpenVINO from torch), *first* that of the first call, with compile and check "
-        "and nothing in the cache (but the *second process* finds what the first one left there); *peak* is the "
-        "largest resident memory of the process in all that, *own* what it holds privately afterwards (mapped "
-        "files excluded).",
+        "Seconds are medians. *ratio* is the time relative to diffusers eager float32 in the same round (lower is "
+        "faster). *share* is the achieved fraction of the measured matrix-product rate. *setup* is the time to create "
+        "the networks (and to convert them, for OpenVINO from torch). *first* is the time of the first call, including "
+        "compilation and verification, with an empty cache (the *second process* uses the cache of the first). *peak* "
+        "is the largest resident memory of the process, *private* its private memory at the end (without mapped "
+        "files).",
     ]
     for workload, title in WORKLOADS.items():
         found = {name: row for (load, name), row in rows.items() if load == workload}
@@ -268,7 +267,7 @@ def report(rows: dict, busy: float, rate: float, work: dict, threads: int, minut
             "",
             f"## {title}",
             "",
-            "| | seconds | ratio | share | made | first | peak MB | own MB |",
+            "| | seconds | ratio | share | setup | first | peak MB | private MB |",
             "|---|" + "---|" * 7,
         ]
         for name, row in found.items():
@@ -280,24 +279,24 @@ def report(rows: dict, busy: float, rate: float, work: dict, threads: int, minut
                 f"{row.median:.3f}",
                 f"{row.relative:.2f}",
                 share,
-                f"{row.made:.0f}",
+                f"{row.setup:.0f}",
                 f"{row.first:.1f}",
                 str(row.peak),
-                str(row.own),
+                str(row.private),
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "## Targets", "", "| target | workload | wanted | found | |", "|---|---|---|---|---|"]
+    lines += ["", "## Targets", "", "| target | workload | required | measured | |", "|---|---|---|---|---|"]
     lines += [_verdict(rows, target, workload) for target in TARGETS for workload in target[3]]
     lines += [_first_verdict(rows, DEFAULT, "empty"), _first_verdict(rows, SECOND, "filled")]
     lines += [_memory_verdict(rows, workload) for workload in ("unet32", "unet64", "image")]
     lines += [_memory_verdict(rows, "image", SECOND)]
-    lines += _first_picture(rows)
+    lines += _first_image(rows)
     notes = HERE / "NOTES.md"
     return "\n".join(lines) + "\n\n" + (notes.read_text(encoding="utf-8") if notes.is_file() else "")
 
 
 def _verdict(rows: dict, target: tuple, workload: str) -> str:
-    """A row of the table of targets: the times of two contenders, each as a share of the reference in its round."""
+    """Return a row of the table of targets: two contenders, each relative to the reference in its round."""
     name, other, most, _, title = target
     ours, theirs = rows.get((workload, name), Row()), rows.get((workload, other), Row())
     if ours.relative is None or theirs.relative is None:
@@ -306,8 +305,8 @@ def _verdict(rows: dict, target: tuple, workload: str) -> str:
 
 
 def _first_verdict(rows: dict, name: str, cache: str) -> str:
-    """As `_verdict`, for the first picture of a process."""
-    title = f"first picture too, {STEPS} steps, {cache} cache"
+    """Return a row of the table of targets for the first image of a process."""
+    title = f"first image, {STEPS} steps, {cache} cache"
     row = rows.get(("image", name), Row())
     if not row.first or not row.reference_first:
         return f"| {title} | image | | not measured | |"
@@ -322,19 +321,19 @@ def _memory_verdict(rows: dict, workload: str, name: str = DEFAULT) -> str:
     return _found(title, workload, 1.0, ours.peak / theirs.peak)
 
 
-def _first_picture(rows: dict) -> list[str]:
-    """From how many steps on the very first picture, which waits for compiles, is not slower than diffusers'."""
+def _first_image(rows: dict) -> list[str]:
+    """Return the number of steps from which the first image, including compilation, is not slower than diffusers'."""
     image, step = rows.get(("image", DEFAULT), Row()), rows.get(("unet64", DEFAULT), Row())
     if image.median is None or step.median is None:
         return []
     saved = statistics.median(step.reference) - step.median
     line = (
-        f"The first picture of {STEPS} steps with nothing in the cache takes {image.first:.0f} s, diffusers' "
+        f"The first image of {STEPS} steps with an empty cache takes {image.first:.0f} s, diffusers' "
         f"{image.reference_first:.0f} s; each further step saves {saved:.2f} s"
     )
     if saved > 0:
         steps = STEPS + max(0, math.ceil((image.first - image.reference_first) / saved))
-        line += f", so that a first picture of {steps} steps or more is not slower either"
+        line += f", so that a first image of {steps} steps or more is not slower"
     return ["", line + "."]
 
 
@@ -347,7 +346,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--rounds", nargs="+", type=int, choices=range(1, len(ROUNDS) + 1), help="default: all")
-    parser.add_argument("--minutes", type=float, default=90.0, help="no new round is started after this time")
+    parser.add_argument("--minutes", type=float, default=90.0, help="start no new round after this time")
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     arguments = parser.parse_args()
     free = shutil.disk_usage(tempfile.gettempdir()).free / 2**30

@@ -1,7 +1,7 @@
-"""The contenders of `bench.py`: each is one process that prepares and runs workloads when it is told to.
+"""The contenders of `bench.py`: each is a process that prepares and runs workloads on request.
 
-Run as `python bench_contenders.py NAME`; orders come as lines of JSON on standard input, answers go to standard output.
-All networks have the published shapes of Stable Diffusion 1.5 and random weights.
+Run as `python bench_contenders.py NAME`: requests are lines of JSON on standard input, responses go to standard output.
+All networks have the shapes of Stable Diffusion 1.5 and random weights.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ SECOND = "ppdiffusers openvino float32, second process"
 
 
 def inputs(workload: str) -> tuple:
-    """numpy arguments of one call."""
+    """Return the arguments of one call as arrays."""
     rng = np.random.default_rng(0)
 
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(np.float32)
 
     if workload.startswith("unet"):
-        side = int(workload.removeprefix("unet"))
-        return normal(2, 4, side, side), np.asarray(500), normal(2, 77, 768)
+        size = int(workload.removeprefix("unet"))
+        return normal(2, 4, size, size), np.asarray(500), normal(2, 77, 768)
     return {"vae": (normal(1, 4, 64, 64),), "text": (rng.integers(3, 49000, (2, 77)),), "image": ()}[workload]
 
 
 class Torch:
-    """diffusers: eager, compiled by torch, or converted to OpenVINO."""
+    """diffusers: eager, with torch.compile, or converted to OpenVINO."""
 
     def __init__(self, kind: str, dtype: str):
         import torch
@@ -138,7 +138,7 @@ class Ours:
         self.paddle, self.backend, self.dtype = paddle, backend, dtype
 
     def prepare(self, workload: str) -> Callable[[], Any]:
-        # a second process of this contender has the same weights and finds its programs, others do not
+        # only a second process of the same contender has the same weights and finds the programs in the cache
         self.paddle.seed(zlib.crc32(f"{self.backend} {self.dtype} {workload}".encode()))
         from ppdiffusers import AutoencoderKL, UNet2DConditionModel
         from ppdiffusers.transformers import CLIPTextConfig, CLIPTextModel
@@ -180,7 +180,7 @@ class Ours:
         pipe.set_progress_bar_config(disable=True)
         if self.backend == "eager":
             pipe.compile(mode="off")
-        elif (self.backend, self.dtype) != ("openvino", "float32"):  # those are what "auto" chooses by itself
+        elif (self.backend, self.dtype) != ("openvino", "float32"):  # the defaults of "auto" mode
             pipe.compile(self.dtype, self.backend)
         return lambda: pipe("a red circle", num_inference_steps=STEPS, output_type="np")
 
@@ -200,9 +200,9 @@ CONTENDERS: dict[str, Callable[[], Any]] = {
 
 
 def memory() -> dict[str, int]:
-    """MB: the peak of resident memory since it was last reset, and what of the present is the process's own."""
+    """Return the peak of resident memory since its last reset, and the private memory, in MB."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return {"peak": int(lines["VmHWM"].split()[0]) // 1024, "own": int(lines["RssAnon"].split()[0]) // 1024}
+    return {"peak": int(lines["VmHWM"].split()[0]) // 1024, "private": int(lines["RssAnon"].split()[0]) // 1024}
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -212,31 +212,31 @@ def _seconds(run: Callable[[], Any]) -> float:
 
 
 def main(name: str) -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    responses = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # output of libraries is not a response
     contender, run = None, None
     for line in sys.stdin:
-        order = json.loads(line)
-        answer: dict[str, Any] = {}
+        request = json.loads(line)
+        response: dict[str, Any] = {}
         try:
-            if order["do"] == "prepare":
+            if request["do"] == "prepare":
                 run = None
                 gc.collect()
                 contender = contender or CONTENDERS[name]()
                 Path("/proc/self/clear_refs").write_text("5")
                 start = time.perf_counter()
-                run = contender.prepare(order["workload"])
-                answer = {"ready": run is not None, "made": time.perf_counter() - start}
+                run = contender.prepare(request["workload"])
+                response = {"ready": run is not None, "setup": time.perf_counter() - start}
                 if run is not None:
-                    answer["first"] = _seconds(run)
-                    for _ in range(order["warm_up"] - 1):
+                    response["first"] = _seconds(run)
+                    for _ in range(request["warm_up"] - 1):
                         run()
             else:
-                answer = {"seconds": _seconds(run), **memory()}
+                response = {"seconds": _seconds(run), **memory()}
         except (RuntimeError, ValueError, TypeError, ImportError, MemoryError) as error:
-            answer = {"ready": False, "error": f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+            response = {"ready": False, "error": f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"}
+        responses.write(json.dumps(response) + "\n")
+        responses.flush()
 
 
 if __name__ == "__main__":

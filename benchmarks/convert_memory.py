@@ -1,9 +1,9 @@
-"""Peak memory of converting one large component, above what the interpreter and its imports take by themselves.
+"""Measure the peak memory of converting one large component, without the interpreter and its imports.
 
     python benchmarks/convert_memory.py [--width 320] [--limit_mb 1000] [--work_dir DIR]
 
 A UNet of the shape of Stable Diffusion 1.5 (`--width 320`: 3.4 GB in float32) with random weights is written as
-safetensors and converted in a process of its own; exit code 1 when the peak is above the limit.
+safetensors and converted in a separate process; the exit code is 1 if the peak is above the limit.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ppdiffusers.io.weights import write_safetensors
 IMPORTS = (
     "import ppdiffusers.conversion.folder; from ppdiffusers import UNet2DConditionModel, convert_diffusers_to_paddle\n"
 )
-PEAK = (  # VmHWM, not getrusage: the latter counts what the parent had when it forked
+PEAK = (  # VmHWM, because getrusage includes the parent's memory at the fork
     "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])\n"
 )
 CONVERT = "convert_diffusers_to_paddle({source!r}, {output!r}, format={format!r}, progress=False)\n"
 
 
 def write_source(folder: Path, width: int) -> int:
-    """A random UNet with `width` channels at its first level, as diffusers saves it; gives the bytes of its weights."""
+    """Write a random UNet with `width` channels at its first level in diffusers' format; return its size in bytes."""
     config = {"block_out_channels": [width, 2 * width, 4 * width, 4 * width], "cross_attention_dim": 768}
     config |= {"sample_size": 64, "norm_num_groups": 16, "attention_head_dim": 8}
     with paddle.LazyGuard():
@@ -54,7 +54,7 @@ def write_source(folder: Path, width: int) -> int:
 
 
 def peak_mb(*code: str) -> float:
-    """Peak resident megabytes of a process that runs `code`."""
+    """Return the peak resident memory of a process that runs `code`, in MB."""
     ran = subprocess.run([sys.executable, "-c", "".join(code) + PEAK], capture_output=True, text=True, check=True)
     return int(ran.stdout.split()[-1]) / 1e3
 

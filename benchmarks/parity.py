@@ -1,10 +1,10 @@
-"""The distance to PyTorch, per component and per pipeline.
+"""Measure the distance to PyTorch for each component and each pipeline.
 
     python benchmarks/parity.py            # tiny random networks, all schedulers, the embedded checkpoint: a minute
     python benchmarks/parity.py --full     # Stable Diffusion 1.5's components at full size too, random weights: 12 GB
 
 Weights and inputs are random with fixed seeds. A component's distance is max |ours - theirs| / max |theirs| over all
-of its outputs; a pipeline's is max |ours - theirs| of pictures in [0, 1] after 20 steps from the same seed. Exit code
+of its outputs; a pipeline's is max |ours - theirs| of images in [0, 1] after 20 steps from the same seed. Exit code
 1 if one is above its tolerance (docs/design.md).
 """
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the tiny checkpoints are those of the tests
 
 import ppdiffusers  # noqa: E402
-from ppdiffusers.conversion.plan import import_class  # noqa: E402
+from ppdiffusers import registry  # noqa: E402
 from ppdiffusers.conversion.verify import measure_component  # noqa: E402
 from ppdiffusers.convert.model_index import parse_model_index  # noqa: E402
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion  # noqa: E402
@@ -60,28 +60,28 @@ def component_rows(title: str, folder: Path) -> Iterator[Row]:
 
 
 def _distance(class_name: str, folder: Path) -> tuple[float, float]:
-    measured = measure_component(class_name, import_class(class_name), folder, folder)
+    measured = measure_component(registry.components()[class_name], folder, folder)
     worst = max(measured.values(), key=lambda found: found.value)
     return worst.value, worst.tolerance
 
 
 def pipeline_rows(title: str, folder: Path, prompt: str, schedulers: tuple[str, ...] = SCHEDULERS) -> Iterator[Row]:
-    """Pictures of the same prompt and seed, one row for each scheduler."""
+    """Images of the same prompt and seed, one row for each scheduler."""
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     ours = ppdiffusers.StableDiffusionPipeline.from_pretrained(folder)
     for scheduler in schedulers:
         theirs.scheduler = getattr(diffusers, scheduler).from_config(theirs.scheduler.config)
         ours.scheduler = getattr(ppdiffusers, scheduler).from_config(ours.scheduler.config)
-        yield title, f"20 steps, {scheduler}", _picture_distance(ours, theirs, prompt=prompt), PIPELINE_TOLERANCE
+        yield title, f"20 steps, {scheduler}", _image_distance(ours, theirs, prompt=prompt), PIPELINE_TOLERANCE
 
 
 def ddpm_rows(title: str, folder: Path) -> Iterator[Row]:
     theirs = diffusers.DDPMPipeline.from_pretrained(folder)
     ours = ppdiffusers.DDPMPipeline.from_pretrained(folder)
-    yield title, "20 steps, DDPMScheduler", _picture_distance(ours, theirs), PIPELINE_TOLERANCE
+    yield title, "20 steps, DDPMScheduler", _image_distance(ours, theirs), PIPELINE_TOLERANCE
 
 
-def _picture_distance(ours: Any, theirs: Any, **call: Any) -> float:
+def _image_distance(ours: Any, theirs: Any, **call: Any) -> float:
     call |= {"num_inference_steps": 20, "output_type": "np"}
     for pipeline in (ours, theirs):
         pipeline.set_progress_bar_config(disable=True)
@@ -115,7 +115,7 @@ def full_size() -> dict[str, Callable[[], torch.nn.Module]]:
 
 
 def full_rows(work_dir: Path) -> Iterator[Row]:
-    """One full-size component after the other, so that only one is in memory."""
+    """Measure full-size components one by one, so that only one is in memory."""
     for class_name, make in full_size().items():
         with tempfile.TemporaryDirectory(dir=work_dir) as folder:
             module = randomize(make())

@@ -1,4 +1,4 @@
-"""How long `TorchGenerator` takes beside torch, on one core, both sides interleaved.
+"""Compare the speed of `TorchGenerator` and torch on one core; runs of both are interleaved.
 
     OMP_NUM_THREADS=1 python benchmarks/torch_random.py
 
@@ -14,7 +14,7 @@ from ppdiffusers import TorchGenerator
 
 
 def fastest(sides: dict, rounds: int) -> dict[str, float]:
-    """Milliseconds of the fastest run of each side; the sides take turns, so that both meet the same machine."""
+    """Return the milliseconds of the fastest run of each; runs are interleaved, so that load affects both."""
     best = dict.fromkeys(sides, float("inf"))
     for _ in range(rounds):
         for name, draw in sides.items():

@@ -98,7 +98,13 @@ def _model(name: str, module: str, **settings: Any) -> Entry:
 
 
 def _scheduler(name: str, module: str, **settings: Any) -> Entry:
-    return Entry(name, f"ppdiffusers.schedulers.scheduling_{module}", "scheduler", **settings)
+    return Entry(
+        name,
+        f"ppdiffusers.schedulers.scheduling_{module}",
+        "scheduler",
+        legacy_config="scheduler_config.json",
+        **settings,
+    )
 
 
 def _transformers(name: str, module: str, kind: Kind = "encoder", **settings: Any) -> Entry:

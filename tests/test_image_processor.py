@@ -1,4 +1,4 @@
-"""VaeImageProcessor against diffusers' own, live."""
+"""VaeImageProcessor against diffusers'."""
 
 import diffusers.image_processor as original
 import numpy as np
@@ -12,7 +12,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from tests.support.parity import rng_for, to_numpy
 
 
-def picture(width=45, height=37, mode="RGB", name="picture"):
+def pil_image(width=45, height=37, mode="RGB", name="image"):
     pixels = rng_for(name).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return PIL.Image.fromarray(pixels).convert(mode)
 
@@ -47,17 +47,17 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("size", [{}, {"height": 64, "width": 24}, {"width": 50}])
 def test_preprocess_pil(settings, size):
     ours, theirs = both(**settings)
-    for given in (picture(), [picture(), picture(name="other")]):
+    for given in (pil_image(), [pil_image(), pil_image(name="other")]):
         assert_same(ours.preprocess(given, **size), theirs.preprocess(given, **size))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
 def test_preprocess_pil_modes(mode):
     ours, theirs = both(do_convert_rgb=True)
-    assert_same(ours.preprocess(picture(mode=mode)), theirs.preprocess(picture(mode=mode)))
+    assert_same(ours.preprocess(pil_image(mode=mode)), theirs.preprocess(pil_image(mode=mode)))
     ours, theirs = both()
     if mode == "L":
-        assert_same(ours.preprocess(picture(mode=mode)), theirs.preprocess(picture(mode=mode)))
+        assert_same(ours.preprocess(pil_image(mode=mode)), theirs.preprocess(pil_image(mode=mode)))
 
 
 @pytest.mark.parametrize("settings", [{}, {"do_convert_grayscale": True, "do_normalize": False}, {"do_binarize": True}])
@@ -102,7 +102,7 @@ def test_preprocess_tensors(shape, settings):
         assert_same(ours.preprocess(given[0], 40, 24), theirs.preprocess(given[1], 40, 24))
 
 
-def test_values_that_are_normalized_already():
+def test_normalized_images_are_not_normalized_again():
     ours, theirs = both()
     value = 2 * array(1, 3, 16, 16) - 1
     with pytest.warns(FutureWarning):
@@ -116,10 +116,10 @@ def test_values_that_are_normalized_already():
 def test_resize_modes(mode, size):
     ours, theirs = both()
     height, width = size
-    mine = ours.resize(picture(), height, width, mode)
-    assert mine.tobytes() == theirs.resize(picture(), height, width, mode).tobytes()
-    processed = ours.preprocess(picture(), height, width, mode, crops_coords=(3, 5, 40, 33))
-    assert_same(processed, theirs.preprocess(picture(), height, width, mode, crops_coords=(3, 5, 40, 33)))
+    mine = ours.resize(pil_image(), height, width, mode)
+    assert mine.tobytes() == theirs.resize(pil_image(), height, width, mode).tobytes()
+    processed = ours.preprocess(pil_image(), height, width, mode, crops_coords=(3, 5, 40, 33))
+    assert_same(processed, theirs.preprocess(pil_image(), height, width, mode, crops_coords=(3, 5, 40, 33)))
 
 
 def test_resize_arrays():
@@ -141,9 +141,9 @@ def test_postprocess(channels, flags, do_normalize):
     assert_same(ours.postprocess(mine, "pt", flags), theirs.postprocess(reference, "pt", flags))
     assert_same(ours.postprocess(mine, "np", flags), theirs.postprocess(reference, "np", flags))
     assert ours.postprocess(mine, "latent") is mine
-    pictures = ours.postprocess(mine, "pil", flags)
+    found = ours.postprocess(mine, "pil", flags)
     expected = theirs.postprocess(reference, "pil", flags)
-    assert [(p.size, p.mode, p.tobytes()) for p in pictures] == [(p.size, p.mode, p.tobytes()) for p in expected]
+    assert [(i.size, i.mode, i.tobytes()) for i in found] == [(i.size, i.mode, i.tobytes()) for i in expected]
 
 
 def test_masks():
@@ -168,9 +168,9 @@ def test_apply_overlay(crop):
     mask = ours.blur(PIL.Image.new("L", (90, 60)), 0)
     mask.paste(255, (20, 30, 41, 44))
     mask = ours.blur(mask, 3)
-    start, painted = picture(90, 60), picture(90, 60, name="painted")
-    assert ours.apply_overlay(mask, start, painted, crop).tobytes() == (
-        theirs.apply_overlay(mask, start, painted, crop).tobytes()
+    original_image, generated = pil_image(90, 60), pil_image(90, 60, name="generated")
+    assert ours.apply_overlay(mask, original_image, generated, crop).tobytes() == (
+        theirs.apply_overlay(mask, original_image, generated, crop).tobytes()
     )
 
 
@@ -181,27 +181,27 @@ def test_config_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("image", "message"),
     [
-        ("a path.png", "no pictures: str"),
+        ("a path.png", "Unsupported image: str"),
         ([], "empty list"),
         (np.zeros((2, 2, 2, 2, 2)), r"shape \(2, 2, 2, 2, 2\)"),
-        ([picture(), array(8, 8, 3)], "mixes"),
+        ([pil_image(), array(8, 8, 3)], "images of several types"),
         (rng_for("levels").integers(0, 256, (16, 16, 3), dtype=np.uint8), "divide by 255"),
     ],
 )
-def test_unusable_pictures(given, says):
-    with pytest.raises(InputError, match=says):
-        VaeImageProcessor().preprocess(given)
+def test_unsupported_images(image, message):
+    with pytest.raises(InputError, match=message):
+        VaeImageProcessor().preprocess(image)
 
 
 def test_other_errors():
     with pytest.raises(InputError, match="do_convert_rgb(.|\n)*resample"):
         VaeImageProcessor(do_convert_rgb=True, do_convert_grayscale=True, resample="sharp")
     with pytest.raises(InputError, match="differ in size"):
-        VaeImageProcessor(do_resize=False).preprocess([picture(8, 8), picture(16, 8)])
+        VaeImageProcessor(do_resize=False).preprocess([pil_image(8, 8), pil_image(16, 8)])
     with pytest.raises(InputError, match="resize_mode"):
-        VaeImageProcessor().resize(picture(), 8, 8, "squeeze")
+        VaeImageProcessor().resize(pil_image(), 8, 8, "squeeze")
     with pytest.raises(InputError, match="PIL"):
         VaeImageProcessor().resize(array(1, 8, 8, 3), 8, 8, "fill")
     with pytest.raises(InputError, match="output_type"):

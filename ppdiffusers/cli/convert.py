@@ -1,4 +1,4 @@
-"""`ppdiffusers convert`, and the two scripts that are the same with the direction fixed."""
+"""`ppdiffusers convert`, and the conversion scripts, which fix its direction."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Sequence
 
 from ppdiffusers.cli import original
 from ppdiffusers.cli.running import run
+from ppdiffusers.convert.checkpoints.families import FAMILIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that both directions share."""
+    """Add the arguments that both directions share."""
     parser.add_argument(
         "--pretrained_model_name_or_path",
         required=True,
         metavar="SRC",
-        help="folder of a pipeline (with model_index.json) or of one component (with its config.json), or the name of "
-        "a model on a hub",
+        help="folder of a pipeline (with model_index.json) or of one component (with config.json), or the name of a "
+        "model on a hub",
     )
-    parser.add_argument("--output_path", required=True, metavar="DST", help="folder to write; it must not exist yet")
+    parser.add_argument(
+        "--output_path", required=True, metavar="DST", help="folder to write; it must not exist, or be empty"
+    )
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
-        help="cast floating-point tensors to this type (default: every tensor keeps the type it has: exact)",
+        help="cast floating-point tensors to this dtype (default: keep every tensor bit for bit)",
     )
     parser.add_argument(
         "--format",
@@ -33,18 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout",
         choices=("transformers", "paddlenlp"),
         default="transformers",
-        help="names of the parameters in text and image encoders written for Paddle (default: transformers)",
+        help="parameter names of text and image encoders written for Paddle (default: transformers)",
     )
     parser.add_argument(
-        "--variant", help="convert the weights of this variant, such as fp16 (written without the variant in the name)"
+        "--variant", help="convert the weights of this variant, such as fp16 (output file names do not contain it)"
     )
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="run both frameworks on the same random inputs and fail if they disagree (needs ppdiffusers[verify])",
+        help="run both frameworks on the same random inputs and fail if they disagree (requires ppdiffusers[verify])",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    parser.add_argument("--quiet", action="store_true", help="print no progress bar and no report")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -53,12 +56,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="convert a folder between PyTorch (diffusers) and Paddle, or an original checkpoint",
         description="Convert a pipeline or component folder between PyTorch (diffusers, transformers) and Paddle; "
-        "or, with --from, a checkpoint file of an original repository to the folder of a pipeline.",
+        "with --from, convert the checkpoint of an original repository to a pipeline folder.",
     )
     parser.add_argument(
         "--to",
-        choices=("paddle", "diffusers", *original.FAMILIES),
-        help="the framework to convert to (default: the one that SRC is not for), or the family of originals",
+        choices=("paddle", "diffusers", *FAMILIES),
+        help="framework to convert to (default: the one that SRC is not for), or a family of original checkpoints",
     )
     add_arguments(parser)
     original.add_arguments(parser)
@@ -66,12 +69,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    """Convert as the arguments say and print the report."""
+    """Convert and print the report."""
     original.check_arguments(arguments)
-    if arguments.family is not None or arguments.to in original.FAMILIES:
+    if arguments.family is not None or arguments.to in FAMILIES:
         original.convert(arguments)
         return
-    # Imported here: `ppdiffusers --help` need not wait for Paddle.
+    # Imported here so that `ppdiffusers --help` does not import Paddle.
     from ppdiffusers.conversion.folder import convert_folder, detect_direction
 
     to = arguments.to
@@ -94,10 +97,10 @@ def convert(arguments: argparse.Namespace) -> None:
         report.show()
 
 
-def run_script(to: str, description: str | None, argv: Sequence[str] | None = None, of_original: bool = False) -> int:
-    """What the scripts in `scripts/convert/` are: `convert` with its direction fixed; returns the exit code."""
+def run_script(to: str, description: str | None, argv: Sequence[str] | None = None, is_original: bool = False) -> int:
+    """Run `convert` with a fixed direction, for the scripts in `scripts/convert/`; return the exit code."""
     parser = argparse.ArgumentParser(description=description)
     add_arguments(parser)
-    original.add_arguments(parser, required=of_original)
+    original.add_arguments(parser, required=is_original)
     parser.set_defaults(to=to)
     return run(convert, parser.parse_args(argv))

@@ -1,25 +1,25 @@
-"""`ppdiffusers doctor`: what is installed, what the machine has, which sources answer, and what is wrong, in words."""
+"""`ppdiffusers doctor`: installed software, hardware, caches, reachable hubs, and problems with their solutions."""
 
 from __future__ import annotations
 
 import argparse
 
-from ppdiffusers.cli.printing import columns, say
+from ppdiffusers.cli.printing import columns, localized
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `doctor` to the subcommands of `ppdiffusers`."""
     parser = commands.add_parser(
         "doctor",
-        help="say what is installed, which sources of models answer, and what is wrong",
-        description="Print versions, machine, caches and sources, and what is wrong with the installation; the exit "
-        "code is 1 if something is. In Chinese where the locale is (PPDIFFUSERS_LANG=zh or en decides).",
+        help="check the installation, the hardware, the caches and the hubs",
+        description="Print versions, hardware, caches and hubs, and problems with the installation. The exit code is 1 "
+        "if there are problems. The output is Chinese in a Chinese locale; PPDIFFUSERS_LANG=zh or en overrides it.",
     )
     parser.set_defaults(action=doctor)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Print the report; 1 if something is wrong."""
+    """Print the report; return 1 if there are problems."""
     from ppdiffusers.cli.diagnostics.machine import check_machine
     from ppdiffusers.cli.diagnostics.network import check_network
     from ppdiffusers.cli.diagnostics.software import check_software
@@ -31,10 +31,10 @@ def doctor(arguments: argparse.Namespace) -> int:
         print(columns([("  " + what, value) for what, value in section.facts]))
         print()
     problems = [problem for section in sections for problem in section.problems]
-    remarks = [remark for section in sections for remark in section.remarks]
-    print(say("What is wrong", "存在的问题") + (":" if problems else say(": nothing", "：无")))
+    suggestions = [suggestion for section in sections for suggestion in section.suggestions]
+    print(localized("Problems:", "存在的问题：") + ("" if problems else localized(" none", "无")))
     print("\n".join(f"  - {problem}" for problem in problems), end="\n" if problems else "")
-    if remarks:
-        print(say("What could be better:", "可以改进："))
-        print("\n".join(f"  - {remark}" for remark in remarks))
+    if suggestions:
+        print(localized("Suggestions:", "改进建议："))
+        print("\n".join(f"  - {suggestion}" for suggestion in suggestions))
     return 1 if problems else 0

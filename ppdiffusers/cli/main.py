@@ -1,4 +1,4 @@
-"""`ppdiffusers <command>`: one module per subcommand."""
+"""`ppdiffusers COMMAND`, with one module for each command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppdiffusers.version import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: the process's own) and return the exit code."""
+    """Run the command line `argv` (default: `sys.argv[1:]`) and return the exit code."""
     parser = argparse.ArgumentParser(prog="ppdiffusers", description="Diffusion pipelines on PaddlePaddle.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,29 +1,26 @@
-"""`ppdiffusers convert --from FAMILY`: a file of an original repository becomes a pipeline; `--to FAMILY` goes back."""
+"""`ppdiffusers convert --from FAMILY` converts an original checkpoint to a pipeline folder, `--to FAMILY` back."""
 
 from __future__ import annotations
 
 import argparse
 
-# What lies in `convert/checkpoints`; written out, because `--help` need not wait for Paddle.
-FAMILIES = {
-    "guided_diffusion": "OpenAI's guided-diffusion and improved-diffusion; --config: the flags of its scripts, or JSON",
-    "ddpm": "pytorch_diffusion and ddim; --set resolution=N, or ddim's YAML",
-    "compvis_ldm": "CompVis' unconditional latent diffusion with a VQ first stage; --config: its YAML",
-    "ncsnpp": "score_sde's NCSN++ (variance exploding); --config: its values as YAML or JSON",
-    "dance_diffusion": "Harmonai's Dance Diffusion; --set sample_size=N --set sample_rate=N",
-}
+from ppdiffusers.convert.checkpoints.families import FAMILIES
 
 
 def add_arguments(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """The arguments for checkpoints of original repositories."""
-    families = " ".join(f"{name}: {text}." for name, text in FAMILIES.items())
+    """Add the arguments for checkpoints of original repositories."""
+    families = " ".join(f"{name}: {family.help}." for name, family in FAMILIES.items())
     group = parser.add_argument_group(
         "checkpoints of original repositories",
-        f"With --from, SRC is one file; with --to FAMILY, DST holds one. {families}",
+        f"With --from, SRC is a checkpoint file; with --to FAMILY, one is written to DST. {families}",
     )
-    group.add_argument("--from", dest="family", choices=FAMILIES, required=required, help="the family SRC belongs to")
     group.add_argument(
-        "--config", metavar="FILE", help="its configuration: .yaml, .json, or a text file with command-line flags"
+        "--from", dest="family", choices=FAMILIES, required=required, help="family of the checkpoint SRC"
+    )
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration of the original: .yaml, .json, or a text file with command-line flags",
     )
     group.add_argument(
         "--set",
@@ -31,34 +28,39 @@ def add_arguments(parser: argparse.ArgumentParser, required: bool = False) -> No
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="one value of the configuration, names dotted where they are nested; may be repeated",
+        help="one value of the configuration, with dotted names for nested values; may be repeated",
     )
     group.add_argument(
-        "--no_ema", dest="ema", action="store_false", help="take the trained weights where averaged ones are there too"
+        "--no_ema",
+        dest="ema",
+        action="store_false",
+        help="convert the trained weights even if the checkpoint contains averaged (EMA) weights",
     )
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Raise InputError for arguments that are for the other kind of source."""
+    """Raise InputError for arguments that another kind of conversion uses."""
     from ppdiffusers.core.errors import InputError
 
-    back = arguments.to in FAMILIES
-    of_files = {"--config": arguments.config, "--no_ema": not arguments.ema}
-    of_folders = {"--variant": arguments.variant, "--layout": arguments.layout != "transformers"}
-    if back:
+    for_files = {"--config": arguments.config, "--no_ema": not arguments.ema}
+    for_folders = {"--variant": arguments.variant, "--layout": arguments.layout != "transformers"}
+    if arguments.to in FAMILIES:
         others = {"--from": arguments.family, "--format": arguments.format, "--verify": arguments.verify}
-        given, remedy = {**of_files, **of_folders, **others}, "leave them out: the weights are written as they are."
+        given, remedy = (
+            {**for_files, **for_folders, **others},
+            "omit them: trained weights of a folder are written unchanged.",
+        )
     elif arguments.family is not None:
-        given, remedy = of_folders, "leave them out: they are for folders."
+        given, remedy = for_folders, "omit them: they apply to folders only."
     else:
-        given, remedy = {**of_files, "--set": arguments.settings}, "give --from FAMILY too, or leave them out."
+        given, remedy = {**for_files, "--set": arguments.settings}, "pass --from FAMILY too, or omit them."
     wrong = [name for name, value in given.items() if value]
     if wrong:
-        raise InputError("These arguments do not belong to this conversion.", problems=wrong, remedy=remedy)
+        raise InputError("These arguments do not apply to this conversion.", problems=wrong, remedy=remedy)
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    """Convert as the arguments say, to or from an original, and print the report."""
+    """Convert to or from an original checkpoint and print the report."""
     from ppdiffusers.conversion.original import convert_original
     from ppdiffusers.conversion.to_original import convert_to_original
 

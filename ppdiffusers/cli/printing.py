@@ -1,4 +1,4 @@
-"""What commands print: in the language of the reader, sizes for people, columns that line up."""
+"""Output of commands: in the user's language, with readable sizes and aligned columns."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 
 
-def speaks_chinese() -> bool:
-    """Whether to print Chinese: `PPDIFFUSERS_LANG`, else the first that is set of what decides about messages.
+def uses_chinese() -> bool:
+    """Whether to print Chinese: `PPDIFFUSERS_LANG` decides, else the locale of messages.
 
-    Never where the output cannot hold it, such as ASCII.
+    False if the encoding of the output has no Chinese characters.
     """
     try:
         "中文".encode(sys.stdout.encoding or "utf-8")
@@ -20,16 +20,16 @@ def speaks_chinese() -> bool:
     for name in ("PPDIFFUSERS_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         if os.environ.get(name):
             return os.environ[name].lower().startswith("zh")
-    return (locale.getlocale()[0] or "").lower().startswith(("zh", "chinese"))  # as Windows calls it
+    return (locale.getlocale()[0] or "").lower().startswith(("zh", "chinese"))  # "Chinese (Simplified)" on Windows
 
 
-def say(english: str, chinese: str) -> str:
-    """The one of both that the reader reads."""
-    return chinese if speaks_chinese() else english
+def localized(english: str, chinese: str) -> str:
+    """Return the text in the user's language."""
+    return chinese if uses_chinese() else english
 
 
 def human_size(count: int | None) -> str:
-    """Bytes as people read them: "4.3 GB"; "?" if the number is not known."""
+    """Format a number of bytes: "4.3 GB"; "?" if it is unknown."""
     if count is None:
         return "?"
     size, unit = float(count), "B"
@@ -41,7 +41,7 @@ def human_size(count: int | None) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Lines in which the columns line up, wide characters too; those numbered in `right` end at the same place."""
+    """Align rows in columns, wide characters included; the columns whose indices are in `right` are right-aligned."""
     from rich.cells import cell_len
 
     right = set(right)

@@ -1,4 +1,4 @@
-"""How every command ends: an exit code, and for an expected error one message on stderr instead of a traceback."""
+"""Exit codes of commands, and errors as one message on stderr instead of a traceback."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from collections.abc import Callable
 
 from ppdiffusers.core.errors import PPDiffusersError
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 def run(action: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
-    """Call `action(arguments)`: the code it returns, or 0; 1 after an error of ours, 130 after Ctrl-C or SIGTERM."""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that cleaning up happens there too
+    """Call `action(arguments)` and return its exit code or 0.
+
+    Returns 1 after a PPDiffusersError, and 130 after Ctrl-C or SIGTERM.
+    """
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM cleans up too
     try:
         return action(arguments) or 0
     except PPDiffusersError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        said = getattr(arguments, "interrupted", "interrupted: nothing was written.")
-        print(f"\n{said}", file=sys.stderr)
+        message = getattr(arguments, "interrupted", "Interrupted; nothing was written.")
+        print(f"\n{message}", file=sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        signal.signal(signal.SIGTERM, previous)

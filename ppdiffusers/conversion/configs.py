@@ -1,10 +1,10 @@
-"""Configuration files on their way from one framework to the other.
+"""Conversion of configuration files between frameworks.
 
-Everything that the source says is kept, so that the way back gives the same file; what only one side writes is
-added or taken away:
+Every value of the source is kept, so that converting back gives the same file. Keys that only one framework writes are
+added or removed:
 
-- `_ppdiffusers_version` is added to diffusers' configurations for Paddle, and taken away again;
-- `_diffusers_version` stays in ours (diffusers decides by it how to read old files) and is added when it is not there;
+- `_ppdiffusers_version` is added to diffusers' configurations for Paddle, and removed on the way back;
+- `_diffusers_version` is kept in ours (diffusers decides by it how to read legacy files) and added if it is missing;
 - `torch_dtype` (transformers) follows a cast.
 """
 
@@ -18,18 +18,18 @@ from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, ModelIndex, rende
 from ppdiffusers.version import __version__
 
 TRANSFORMERS_VERSION = "4.55.4"
-# Keys that Paddle's libraries write and that mean nothing to PyTorch's.
+# Keys that only Paddle libraries write and read.
 PADDLE_KEYS = ("_ppdiffusers_version", "paddlenlp_version", "paddle_dtype")
 
 
 def config_for_paddle(config: Mapping[str, Any], class_name: str, dtype: str | None = None) -> dict[str, Any]:
-    """A component's configuration as it is written for Paddle."""
+    """Return a component's configuration as it is written for Paddle."""
     version = {} if _model_type(class_name) else {"_ppdiffusers_version": __version__}
     return {**_with_dtype(config, dtype), **version}
 
 
 def config_for_diffusers(config: Mapping[str, Any], class_name: str, dtype: str | None = None) -> dict[str, Any]:
-    """A component's configuration as diffusers or transformers reads it."""
+    """Return a component's configuration as diffusers or transformers reads it."""
     kept = {key: value for key, value in _with_dtype(config, dtype).items() if key not in PADDLE_KEYS}
     if not _model_type(class_name):
         version = kept.get("_diffusers_version", DIFFUSERS_VERSION)
@@ -45,7 +45,7 @@ def config_for_diffusers(config: Mapping[str, Any], class_name: str, dtype: str 
 
 
 def index_for(index: ModelIndex, to: str, layout: str) -> dict[str, Any]:
-    """`model_index.json` for the framework `to`, with paddlenlp's classes where `layout` asks for them."""
+    """Return `model_index.json` for the framework `to`, with paddlenlp's classes if `layout` is "paddlenlp"."""
     world = "diffusers" if to == "diffusers" else {"transformers": "ppdiffusers", "paddlenlp": "paddlenlp"}[layout]
     head = {key: value for key, value in index.raw.items() if key.startswith("_")}
     if to == "paddle":
@@ -69,6 +69,6 @@ def _with_dtype(config: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
 
 
 def _model_type(class_name: str) -> str:
-    """`model_type` of a class whose configuration is that of transformers; "" for all others."""
+    """Return the `model_type` of a class with a configuration of transformers; "" for all others."""
     entry = registry.find(class_name)
     return entry.model_type if entry is not None else ""

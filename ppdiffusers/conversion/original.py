@@ -1,45 +1,42 @@
-"""The checkpoint of an original repository, one file, as a plan for the folder of a pipeline."""
+"""Conversion of an original checkpoint, a single file, to a pipeline folder."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import paddle
 from paddle import nn
 
-from ppdiffusers.conversion.configs import DIFFUSERS_VERSION, index_for
-from ppdiffusers.conversion.folder import checked_options, readable_os_errors, write_plan
+from ppdiffusers import registry
+from ppdiffusers.conversion.configs import index_for
+from ppdiffusers.conversion.options import Options, check_options
 from ppdiffusers.conversion.paths import check_output
 from ppdiffusers.conversion.plan import (
     MODEL_CONFIG,
     SCHEDULER_CONFIG,
     Component,
-    Options,
     Plan,
     converted_config,
     empty_layer,
-    finish_tensors,
-    import_class,
+    plan_tensors,
 )
 from ppdiffusers.conversion.report import ConversionReport
 from ppdiffusers.conversion.verify import need_frameworks
+from ppdiffusers.conversion.write import readable_os_errors, write_plan
 from ppdiffusers.convert.apply import apply_rules, to_paddle_layout, to_torch_layout
 from ppdiffusers.convert.checkpoints.base import Network, OriginalModel
+from ppdiffusers.convert.checkpoints.families import find_family
 from ppdiffusers.convert.checkpoints.settings import read_settings
-from ppdiffusers.convert.model_index import parse_model_index
+from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, parse_model_index
 from ppdiffusers.convert.rules import inverse
-from ppdiffusers.core.errors import InputError, WeightsError
+from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weights import open_weights
-
-FAMILIES = ("guided_diffusion", "ddpm", "compvis_ldm", "ncsnpp", "dance_diffusion")
 
 
 def convert_original(
@@ -57,110 +54,99 @@ def convert_original(
     overwrite: bool = False,
     progress: bool = True,
 ) -> ConversionReport:
-    """Convert the checkpoint of an original repository to the folder of a pipeline; PyTorch is not needed.
+    """Convert the checkpoint of an original repository to a pipeline folder. PyTorch is not needed.
 
     Args:
-        checkpoint: its file, `.pt`, `.pth`, `.ckpt`, `.bin` or `.safetensors`.
+        checkpoint: the file, `.pt`, `.pth`, `.ckpt`, `.bin` or `.safetensors`.
         output_path: folder to write. It appears when everything is written, or not at all.
-        family: one of `FAMILIES`.
-        config: the original's configuration: a YAML or JSON file, a text file with command-line flags, or a
-            dictionary; None where the checkpoint's shapes and `settings` say everything.
-        settings: single values that replace those of `config`: ["image_size=64"].
-        ema: take averaged weights where the checkpoint has them beside the trained ones.
+        family: one of `ppdiffusers.convert.checkpoints.families.FAMILIES`.
+        config: configuration of the original: a YAML or JSON file, a text file with command-line flags, or a
+            dictionary; None if the shapes in the checkpoint and `settings` are enough.
+        settings: single values that override those of `config`: ["image_size=64"].
+        ema: use averaged (EMA) weights if the checkpoint contains them in addition to the trained ones.
         to: "paddle" or "diffusers".
-        dtype, format, verify, overwrite, progress: as in `convert_diffusers_to_paddle`. To verify, the same folder is
-            written for the other framework too, in a temporary place, and both are run.
+        dtype, format, verify, overwrite, progress: as in `convert_diffusers_to_paddle`. Verification also converts
+            the checkpoint for the other framework, to a temporary folder, and runs both.
 
     Raises:
-        PPDiffusersError: something is wrong; the message lists everything, and nothing was written.
+        PPDiffusersError: the checkpoint cannot be converted; the message lists all problems, and nothing was written.
     """
-    options = checked_options(to, dtype, format)
+    options = check_options(to, dtype, format)
     source = Path(checkpoint).expanduser().resolve()
     output = check_output(source, output_path, overwrite)
     if verify:
-        need_frameworks()  # before the work, not after it
+        need_frameworks()  # raises before the work rather than after it
     plan_for = partial(make_original_plan, source, family, config, settings, ema)
-    with readable_os_errors(output), TemporaryDirectory() as other:
+    with readable_os_errors(output), TemporaryDirectory() as temporary:
         plan = plan_for(options)
         if verify:
-            other_options = checked_options("diffusers" if to == "paddle" else "paddle", dtype, None)
-            twin = Path(other) / "twin"
-            write_plan(plan_for(other_options), source, twin, other_options, verify=False, progress=False)
+            other_options = check_options("diffusers" if to == "paddle" else "paddle", dtype, None)
+            other = Path(temporary) / "other"
+            write_plan(plan_for(other_options), source, other, other_options, verify=False, progress=False)
             for component in plan.components:
-                component.source = twin / component.name  # what `write_plan` compares with
+                component.source = other / component.name  # `write_plan` compares the output with it
         return write_plan(plan, source, output, options, verify=verify, progress=progress)
-
-
-def load_original(family: str) -> ModuleType:
-    """The reader of a family: a module with `TITLE` and `read`.
-
-    Raises:
-        InputError: there is no such family.
-    """
-    if family not in FAMILIES:
-        raise InputError(f"{family!r} is no family of originals.", expected=", ".join(FAMILIES))
-    return import_module(f"ppdiffusers.convert.checkpoints.{family}")
 
 
 def make_original_plan(
     file: str | os.PathLike,
     family: str,
     config: str | os.PathLike | Mapping[str, Any] | None,
-    pairs: Sequence[str],
-    average: bool,
+    overrides: Sequence[str],
+    ema: bool,
     options: Options,
 ) -> Plan:
-    """Read names and shapes of the checkpoint and work out the folder of its pipeline.
+    """Read names and shapes of the checkpoint and plan the folder of its pipeline.
 
     Args:
-        config, pairs: see `read_settings`.
-        average: take averaged weights where the checkpoint has them.
+        config, overrides: see `read_settings`.
+        ema: use averaged weights if the checkpoint contains them.
 
     Raises:
-        PPDiffusersError: whatever is wrong with the configuration, or with all networks of the checkpoint.
+        PPDiffusersError: problems in the configuration, or in all networks of the checkpoint.
     """
-    reader = load_original(family)
+    known = find_family(family)
     checkpoint = open_weights(file, nested=True)
-    model: OriginalModel = reader.read(read_settings(config, pairs), checkpoint, average)
+    model = known.reader().read(read_settings(config, overrides), checkpoint, ema)
     layers = {network.name: _empty_network(network, file) for network in model.networks}
-    problems = [problem for network in model.networks for problem in _differences(network, layers[network.name])]
+    problems = [problem for network in model.networks for problem in _mismatches(network, layers[network.name])]
     if problems:
         raise WeightsError(
-            "The checkpoint is not the network that its configuration describes.",
+            "The checkpoint does not match the network that its configuration describes.",
             where=file,
             problems=problems,
-            expected=f"the names of {reader.TITLE}",
+            expected=f"the tensor names of {known.title}",
             remedy="check the configuration, and that the file is complete.",
         )
     plan = Plan(index=_index(model, options), left_out=dict(model.left_out))
     for network in model.networks:
-        component = Component(network.name, network.class_name, import_class(network.class_name), Path(file))
-        renamed = apply_rules(network.rules, network.tensors, where=file, name=reader.TITLE)
+        component = Component(network.name, network.class_name, Path(file))
+        renamed = apply_rules(network.rules, network.tensors, where=file, name=known.title)
         layer = layers[network.name]
-        finish_tensors(component, layer, to_paddle_layout(renamed, layer), options)
+        plan_tensors(component, layer, to_paddle_layout(renamed, layer), options)
         component.config[MODEL_CONFIG] = _component_config(network.class_name, network.config, options)
         plan.components.append(component)
-    plan.components.append(_scheduler(model, options, Path(file)))
+    plan.components.append(_plan_scheduler(model, options, Path(file)))
     return plan
 
 
 def _empty_network(network: Network, file: str | os.PathLike) -> nn.Layer:
-    make = partial(import_class(network.class_name).from_config, network.config)
-    return empty_layer(network.class_name, file, make)
+    cls = registry.components()[network.class_name].load()
+    return empty_layer(network.class_name, file, partial(cls.from_config, network.config))
 
 
-def _differences(network: Network, layer: nn.Layer) -> list[str]:
-    """What the checkpoint lacks, has too much or in another shape, all in the names of the original."""
+def _mismatches(network: Network, layer: nn.Layer) -> list[str]:
+    """List missing, unexpected and mis-shaped tensors of the checkpoint, by their original names."""
     ours = {
         name: LazyTensor("float32", tuple(tensor.shape), partial(paddle.Tensor.numpy, tensor))
         for name, tensor in layer.state_dict().items()
     }
-    expected = apply_rules(inverse(network.rules), to_torch_layout(ours, layer), name="our own names")
+    expected = apply_rules(inverse(network.rules), to_torch_layout(ours, layer), name="the names of ppdiffusers")
     found = network.tensors
     problems = [f"missing: {name} {tensor.shape}" for name, tensor in expected.items() if name not in found]
     problems += [f"unexpected: {name} {tensor.shape}" for name, tensor in found.items() if name not in expected]
     problems += [
-        f"{name}: shape {found[name].shape}, {tensor.shape} was expected"
+        f"{name}: shape {found[name].shape}, expected {tensor.shape}"
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
     ]
@@ -170,17 +156,16 @@ def _differences(network: Network, layer: nn.Layer) -> list[str]:
 def _index(model: OriginalModel, options: Options) -> dict[str, Any] | None:
     if model.pipeline is None:
         return None
-    classes = {network.name: network.class_name for network in model.networks}
-    entries = {name: ["diffusers", class_name] for name, class_name in classes.items()}
+    entries = {network.name: ["diffusers", network.class_name] for network in model.networks}
     head = {"_class_name": model.pipeline, "_diffusers_version": DIFFUSERS_VERSION}
     index = parse_model_index({**head, **entries, "scheduler": ["diffusers", model.scheduler[0]]})
     return index_for(index, options.to, options.layout)
 
 
-def _scheduler(model: OriginalModel, options: Options, source: Path) -> Component:
+def _plan_scheduler(model: OriginalModel, options: Options, source: Path) -> Component:
     class_name, config = model.scheduler
-    component = Component("scheduler", class_name, import_class(class_name), source)
-    component.cls.from_config(config)  # raises for values that it cannot work with
+    registry.components()[class_name].load().from_config(config)  # raises for values that it does not support
+    component = Component("scheduler", class_name, source)
     component.config[SCHEDULER_CONFIG] = _component_config(class_name, config, options)
     return component
 

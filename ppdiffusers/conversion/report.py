@@ -1,4 +1,4 @@
-"""What a conversion did, as data and as the table that is printed at its end."""
+"""The report of a conversion: the data, and the table that is printed at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-WIDTH = 160  # columns of a table that is not printed on a terminal
+WIDTH = 160  # columns of a table that is not printed to a terminal
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,14 @@ class ComponentReport:
     """One component of a converted folder.
 
     Attributes:
-        name: its folder, such as "unet"; "." where the component is the whole folder.
+        name: its folder, such as "unet"; "." if it is the whole folder.
         class_name: such as "UNet2DConditionModel".
         tensors: number of tensors written; 0 for a component without weights.
         parameters: number of elements in them.
         dtype: the dtypes in the file, joined by ", ".
-        bytes: size of all files that were written for it.
+        bytes: size of all its files.
         sha256: weights file -> hexadecimal digest.
-        distance: largest relative distance between the frameworks, when it was verified.
+        distance: largest relative distance between the frameworks, if it was verified.
     """
 
     name: str
@@ -40,14 +40,14 @@ class ComponentReport:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """A finished conversion.
+    """Result of a conversion.
 
     Attributes:
         source, output: the two folders.
         to: "paddle" or "diffusers", the framework that the output is for.
         components: in the order of `model_index.json`.
-        copied: other files of the source that were taken over, relative to it.
-        left_out: files and folders that were not, with the reason.
+        copied: other files that were copied from the source, relative to it.
+        left_out: files and folders that were not converted, and the reason.
     """
 
     source: Path
@@ -58,7 +58,7 @@ class ConversionReport:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def table(self) -> Table:
-        """The components as a rich table."""
+        """Return the components as a rich table."""
         verified = any(component.distance is not None for component in self.components)
         table = Table(title=escape(f"{self.source} -> {self.output} ({self.to})"), title_justify="left")
         table.add_column("component", no_wrap=True)
@@ -82,11 +82,11 @@ class ConversionReport:
         return table
 
     def notes(self) -> list[str]:
-        """One line for each thing that was left out."""
+        """Return one line for each file or folder that was left out."""
         return [f"not converted: {name} ({reason})" for name, reason in self.left_out.items()]
 
     def show(self, console: Console | None = None) -> None:
-        """Print the table and the notes; where there is no terminal, at full width."""
+        """Print the table and the notes; at full width if the output is not a terminal."""
         console = console or Console()
         if not console.is_terminal:
             console = Console(file=console.file, width=WIDTH, color_system=None)

@@ -1,4 +1,4 @@
-"""Run both frameworks on the same random inputs and measure how far apart they are, component by component."""
+"""Run both frameworks on the same random inputs and measure how far apart their outputs are, component by component."""
 
 from __future__ import annotations
 
@@ -9,31 +9,26 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle import nn
 
-from ppdiffusers.conversion import probes
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.extras import need
 from ppdiffusers.core.torch_random import TorchGenerator
+from ppdiffusers.io.pretrained import PretrainedMixin
+from ppdiffusers.registry import Entry
+from ppdiffusers.utils.dummy_inputs import as_tensors
 
 WHY = "to verify a conversion"
 # Largest relative distance that still counts as the same (docs/design.md): float32 on a CPU.
 MODEL_TOLERANCE = 1e-4
 STEP_TOLERANCE = 1e-5
 EXACT = 0.0
-# Where diffusers keeps the classes that belong to one pipeline.
-_PIPELINE_MODULES = {
-    "LDMBertModel": "latent_diffusion.pipeline_latent_diffusion",
-    "LearnedClassifierFreeSamplingEmbeddings": "deprecated.vq_diffusion.pipeline_vq_diffusion",
-    "StableDiffusionSafetyChecker": "stable_diffusion.safety_checker",
-    "UNetFlatConditionModel": "deprecated.versatile_diffusion.modeling_text_unet",
-    "SafeStableDiffusionSafetyChecker": "stable_diffusion_safe.safety_checker",
-    "RobertaSeriesModelWithTransformation": "deprecated.alt_diffusion.modeling_roberta_series",
-}
+PROMPTS = ("a red circle on a white background", "一个红色的圆形，白色背景", "Émile's 3 cats & 🐱!", "")
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far one output is from the reference's, relatively, and how far it may be."""
+    """The relative distance of one output from the reference, and its tolerance."""
 
     value: float
     tolerance: float
@@ -45,18 +40,33 @@ def need_frameworks() -> None:
         need(name, WHY)
 
 
-def verify_component(class_name: str, paddle_class: type, torch_folder: Path, paddle_folder: Path, **how: Any) -> float:
-    """The largest relative distance between the frameworks; see `measure_component` for the arguments.
+def verify_component(
+    entry: Entry,
+    torch_folder: Path,
+    paddle_folder: Path,
+    *,
+    dtype: str | None = None,
+    torch_variant: str | None = None,
+    paddle_variant: str | None = None,
+) -> float:
+    """Return the largest relative distance between the frameworks; the arguments are those of `measure_component`.
 
     Raises:
-        ConversionError: outputs are further apart than the tolerance; every one that is is listed.
+        ConversionError: outputs differ by more than their tolerance; the message lists all of them.
     """
-    return judge(class_name, measure_component(class_name, paddle_class, torch_folder, paddle_folder, **how))
+    measured = measure_component(
+        entry,
+        torch_folder,
+        paddle_folder,
+        dtype=dtype,
+        torch_variant=torch_variant,
+        paddle_variant=paddle_variant,
+    )
+    return largest_distance(entry.name, measured)
 
 
 def measure_component(
-    class_name: str,
-    paddle_class: type,
+    entry: Entry,
     torch_folder: Path,
     paddle_folder: Path,
     *,
@@ -64,31 +74,37 @@ def measure_component(
     torch_variant: str | None = None,
     paddle_variant: str | None = None,
 ) -> dict[str, Distance]:
-    """Run one component in both frameworks on the same random inputs; its distance for each output.
+    """Run one component in both frameworks on the same random inputs and return the distance of each output.
 
-    Both sides compute in float32; with `dtype` the weights of both are rounded to it first.
+    Both frameworks compute in float32; with `dtype` the weights of both are rounded to it first.
 
     Raises:
         MissingDependencyError: torch, diffusers or transformers is not installed.
     """
-    reference_class = _reference_class(class_name)
-    if class_name in probes.MODELS:
-        return _measure_model(
-            class_name,
-            _torch_model(reference_class, torch_folder, dtype, torch_variant),
-            _paddle_model(paddle_class, paddle_folder, dtype, paddle_variant),
-        )
-    theirs, ours = reference_class.from_pretrained(torch_folder), paddle_class.from_pretrained(paddle_folder)
-    if class_name in probes.TOKENIZERS:
-        return distances(probes.tokenizer(ours), probes.tokenizer(theirs), EXACT)
-    if class_name in probes.IMAGE_PROCESSORS:
-        found, reference = (probes.image_processor(made, np.random.default_rng(0)) for made in (ours, theirs))
-        return distances(found, reference, STEP_TOLERANCE)
-    return _measure_scheduler(theirs, ours)
+    need_frameworks()
+    reference_class: Any = entry.original()
+    our_class = entry.load()
+    if issubclass(our_class, nn.Layer):
+        reference = _load_torch_model(reference_class, torch_folder, dtype, torch_variant)
+        return measure_model(reference, _load_paddle_model(our_class, paddle_folder, dtype, paddle_variant))
+    reference, ours = reference_class.from_pretrained(torch_folder), our_class.from_pretrained(paddle_folder)
+    measure = {"tokenizer": _measure_tokenizer, "image_processor": _measure_image_processor}
+    return measure.get(entry.kind, _measure_scheduler)(reference, ours)
 
 
-def judge(what: str, measured: Mapping[str, Distance]) -> float:
-    """The largest of the distances; ConversionError that lists those above their tolerance."""
+def measure_model(reference: Any, network: PretrainedMixin) -> dict[str, Distance]:
+    """Run a PyTorch module and the Paddle network with the same weights on the network's dummy inputs."""
+    torch = need("torch", WHY)
+    inputs = network.dummy_inputs(np.random.default_rng(0))
+    with torch.no_grad():
+        expected = type(network).reference_outputs(reference, as_tensors(inputs, torch.from_numpy))
+    with paddle.no_grad():
+        found = type(network).reference_outputs(network, as_tensors(inputs, paddle.to_tensor))
+    return distances(found, expected, MODEL_TOLERANCE)
+
+
+def largest_distance(what: str, measured: Mapping[str, Distance]) -> float:
+    """Return the largest of the distances; raise ConversionError listing those above their tolerance."""
     failed = {name: found for name, found in measured.items() if not found.value <= found.tolerance}
     if failed:
         raise ConversionError(
@@ -97,81 +113,80 @@ def judge(what: str, measured: Mapping[str, Distance]) -> float:
                 f"{name}: relative distance {found.value:.3g}, at most {found.tolerance:g} is allowed"
                 for name, found in failed.items()
             ],
-            remedy="please report it with the source's name.",
+            remedy="please report it with the name of the source.",
         )
     return max(found.value for found in measured.values())
 
 
-def distances(ours: Mapping[str, Any], theirs: Mapping[str, Any], tolerance: float) -> dict[str, Distance]:
-    """The distance of every output, by name."""
-    return {
-        name: Distance(relative_distance(_array(ours[name]), _array(reference)), tolerance)
-        for name, reference in theirs.items()
-    }
+def distances(ours: Mapping[str, Any], reference: Mapping[str, Any], tolerance: float) -> dict[str, Distance]:
+    """Measure the distance of each output; an output that only one side has is infinitely far."""
+    found = {}
+    for name in {**reference, **ours}:
+        both = name in ours and name in reference
+        value = relative_distance(_as_array(ours[name]), _as_array(reference[name])) if both else float("inf")
+        found[name] = Distance(value, tolerance)
+    return found
 
 
-def relative_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """max |ours - theirs| / max |theirs|; infinite for different shapes or values that are not finite."""
-    if ours.shape != theirs.shape:
+def relative_distance(ours: np.ndarray, reference: np.ndarray) -> float:
+    """max |ours - reference| / max |reference|; infinite for different shapes or values that are not finite."""
+    if ours.shape != reference.shape:
         return float("inf")
-    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
-    difference = np.abs(ours - theirs).max(initial=0.0)
-    scale = np.abs(theirs).max(initial=0.0)
+    ours, reference = ours.astype(np.float64), reference.astype(np.float64)
+    difference = np.abs(ours - reference).max(initial=0.0)
+    scale = np.abs(reference).max(initial=0.0)
     distance = difference / scale if scale > 0 else difference
     return float(distance) if np.isfinite(distance) else float("inf")
 
 
-def _measure_model(class_name: str, theirs: Any, ours: Any) -> dict[str, Distance]:
-    torch = need("torch", WHY)
-    probe, config = probes.MODELS[class_name], _as_dict(theirs.config)
-    with torch.no_grad():
-        reference = probe(theirs, config, np.random.default_rng(0), torch.from_numpy)
-    with paddle.no_grad():
-        found = probe(ours, config, np.random.default_rng(0), paddle.to_tensor)
-    return distances(found, reference, MODEL_TOLERANCE)
+def _measure_tokenizer(reference: Any, ours: Any) -> dict[str, Distance]:
+    """Compare token ids of prompts that are padded as pipelines pad them."""
+
+    def encode(tokenizer: Any) -> dict[str, np.ndarray]:
+        ids = tokenizer(list(PROMPTS), padding="max_length", truncation=True, max_length=32).input_ids
+        return {"input_ids": np.asarray(ids)}
+
+    return distances(encode(ours), encode(reference), EXACT)
 
 
-def _measure_scheduler(theirs: Any, ours: Any) -> dict[str, Distance]:
+def _measure_image_processor(reference: Any, ours: Any) -> dict[str, Distance]:
+    """Compare the pixel values of a random image."""
+    image = np.random.default_rng(0).integers(0, 256, (45, 61, 3)).astype(np.uint8)  # [H, W, C]
+
+    def process(processor: Any) -> dict[str, np.ndarray]:
+        return {"pixel_values": processor(image, return_tensors="np").pixel_values}
+
+    return distances(process(ours), process(reference), STEP_TOLERANCE)
+
+
+def _measure_scheduler(reference: Any, ours: Any) -> dict[str, Distance]:
+    """Compare the outputs of one step with the same random numbers."""
     torch = need("torch", WHY)
-    config, probe = _as_dict(theirs.config), probes.SCHEDULERS.get(type(ours).__name__, probes.scheduler)
-    # Without a generator diffusers draws from torch's global stream; ours is handed the same stream, same seed.
+    run = type(ours).reference_outputs
+    # Without a generator diffusers draws from torch's global stream; ours gets a generator of the same stream.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        reference = probe(theirs, config, np.random.default_rng(0), torch.from_numpy, {})
-    noise = {"generator": TorchGenerator(0)}
-    found = probe(ours, config, np.random.default_rng(0), paddle.to_tensor, noise)
-    return distances(found, reference, STEP_TOLERANCE)
+        expected = run(reference, np.random.default_rng(0), torch.from_numpy, {})
+    found = run(ours, np.random.default_rng(0), paddle.to_tensor, {"generator": TorchGenerator(0)})
+    return distances(found, expected, STEP_TOLERANCE)
 
 
-def _torch_model(reference_class: type, folder: Path, dtype: str | None, variant: str | None) -> Any:
+def _load_torch_model(cls: Any, folder: Path, dtype: str | None, variant: str | None) -> Any:
     torch = need("torch", WHY)
-    model = reference_class.from_pretrained(folder, variant=variant, local_files_only=True)
+    model = cls.from_pretrained(folder, variant=variant, local_files_only=True)
     if dtype is not None:
         model = model.to(getattr(torch, dtype))
     return model.float().eval()
 
 
-def _paddle_model(paddle_class: type, folder: Path, dtype: str | None, variant: str | None) -> Any:
-    model = paddle_class.from_pretrained(folder, variant=variant, paddle_dtype="float32")
-    if dtype is not None:
-        model = model.to(dtype=dtype).to(dtype="float32")
-    model.eval()
-    return model
+def _load_paddle_model(
+    cls: type[PretrainedMixin], folder: Path, dtype: str | None, variant: str | None
+) -> PretrainedMixin:
+    model = cls.from_pretrained(folder, variant=variant, paddle_dtype="float32")  # in eval mode
+    return model if dtype is None else model.to(dtype=dtype).to(dtype="float32")
 
 
-def _reference_class(class_name: str) -> type:
-    for library in ("diffusers", "transformers", "diffusers.schedulers.deprecated"):
-        module = need(library, WHY)
-        if hasattr(module, class_name):
-            return getattr(module, class_name)
-    return getattr(need(f"diffusers.pipelines.{_PIPELINE_MODULES[class_name]}", WHY), class_name)
-
-
-def _as_dict(config: Any) -> dict[str, Any]:
-    return dict(config) if isinstance(config, Mapping) else config.to_dict()
-
-
-def _array(value: Any) -> np.ndarray:
+def _as_array(value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value
     detach: Callable[[], Any] | None = getattr(value, "detach", None)

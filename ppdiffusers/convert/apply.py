@@ -1,4 +1,4 @@
-"""Rules and layout over the tensors of a checkpoint: nothing is read, the result is again a mapping of LazyTensors."""
+"""Apply rules to the lazy tensors of a checkpoint; no tensor is read."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from importlib import import_module
 import numpy as np
 
 from ppdiffusers.convert.layout import to_paddle_layout, to_torch_layout
-from ppdiffusers.convert.rules import Captured, Drop, Family, Merge, Rename, Rule, Split, fill, match, wildcards
+from ppdiffusers.convert.rules import Captured, Drop, KeyMapping, Merge, Rename, Rule, Split, fill, match, wildcards
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 
-__all__ = ["apply_families", "apply_rules", "load_family", "to_paddle_layout", "to_torch_layout"]
+__all__ = ["apply_key_mappings", "apply_rules", "load_key_mapping", "to_paddle_layout", "to_torch_layout"]
 
 
-def load_family(name: str) -> Family:
-    """The `FAMILY` of `ppdiffusers/convert/names/<name>.py`."""
-    return import_module(f"ppdiffusers.convert.names.{name}").FAMILY
+def load_key_mapping(name: str) -> KeyMapping:
+    """Return the `KEY_MAPPING` of `ppdiffusers/convert/names/<name>.py`."""
+    return import_module(f"ppdiffusers.convert.names.{name}").KEY_MAPPING
 
 
-def apply_families(
+def apply_key_mappings(
     names: Iterable[str], tensors: Mapping[str, LazyTensor], where: object = None
 ) -> dict[str, LazyTensor]:
-    """Rename by every named family that the checkpoint is of, in the order given."""
+    """Apply the named key mappings that match the checkpoint, in this order."""
     result = dict(tensors)
     for name in names:
-        family = load_family(name)
-        if family.fits(result):
-            result = apply_rules(family.rules, result, where=where, name=family.name)
+        mapping = load_key_mapping(name)
+        if mapping.matches(result):
+            result = apply_rules(mapping.rules, result, where=where, name=mapping.name)
     return result
 
 
@@ -39,19 +39,19 @@ def apply_rules(
     """Rename, split, merge and drop tensors; a key that no rule matches keeps its name.
 
     Args:
-        rules: each key may match one of them at most, and each of them has to match something unless it is optional.
+        rules: at most one of them may match a key, and each of them must match a key unless it is optional.
         tensors: the checkpoint.
         where: the file, for errors.
-        name: what errors call the table.
+        name: the name of the table, for errors.
 
     Raises:
-        ConversionError: rules overlap, one never fires, a part to merge is missing, a tensor cannot be split, or
-            two tensors end under one name; all such findings at once.
+        ConversionError: rules overlap, a rule matches nothing, a part to merge is missing, a tensor cannot be split, or
+            two tensors get the same name; all of these are listed.
     """
     rules = tuple(rules)
     problems = [f"{rule}: its patterns have different wildcards" for rule in rules if not _is_balanced(rule)]
     if problems:
-        raise ConversionError(f"A table of names is wrong: {name}.", problems=problems)
+        raise ConversionError(f"A table of names is invalid: {name}.", problems=problems)
     matches: dict[Rule, dict[tuple[str, Captured], str]] = {rule: {} for rule in rules}
     result: dict[str, LazyTensor] = {}
     for key, tensor in tensors.items():
@@ -70,7 +70,7 @@ def apply_rules(
             _put(result, key, tensor, problems)
     for rule in rules:
         if matches[rule]:
-            _fire(rule, matches[rule], tensors, result, problems)
+            _apply_rule(rule, matches[rule], tensors, result, problems)
         elif not rule.optional:
             problems.append(f"{rule}: matches nothing")
     if problems:
@@ -78,7 +78,7 @@ def apply_rules(
             f"The names of the checkpoint do not follow {name}.",
             where=where,
             problems=problems,
-            expected="every rule matches, and each key is matched by one rule at most",
+            expected="every rule matches, and at most one rule matches each key",
         )
     return result
 
@@ -87,13 +87,19 @@ def _sources(rule: Rule) -> tuple[str, ...]:
     return rule.sources if isinstance(rule, Merge) else (rule.source,)
 
 
+def _targets(rule: Rule) -> tuple[str, ...]:
+    if isinstance(rule, Drop):
+        return ()
+    return rule.targets if isinstance(rule, Split) else (rule.target,)
+
+
 def _is_balanced(rule: Rule) -> bool:
-    targets = {Rename: lambda: (rule.target,), Split: lambda: rule.targets, Merge: lambda: (rule.target,), Drop: tuple}
-    patterns = [*_sources(rule), *targets[type(rule)]()]
+    targets = () if isinstance(rule, Drop) else rule.targets if isinstance(rule, Split) else (rule.target,)
+    patterns = [*_sources(rule), *targets]
     return all(wildcards(pattern) == wildcards(patterns[0]) for pattern in patterns)
 
 
-def _fire(
+def _apply_rule(
     rule: Rule,
     matched: Mapping[tuple[str, Captured], str],
     tensors: Mapping[str, LazyTensor],
@@ -117,11 +123,11 @@ def _rename(
     matrix = _without_ones(tensor, max(rule.ones, 0))
     if matrix is None or (rule.transpose and len(matrix.shape) != 2):
         expected = "a matrix" if rule.transpose else "a tensor"
-        behind = f" with {rule.ones} axes of length one behind it" if rule.ones > 0 else ""
-        problems.append(f"{key}: of shape {tensor.shape}, {expected}{behind} was expected")
+        axes = f" with {rule.ones} trailing axes of length one" if rule.ones > 0 else ""
+        problems.append(f"{key}: expected {expected}{axes}, found the shape {tensor.shape}")
         return
     renamed = matrix.transposed() if rule.transpose else matrix
-    _put(result, fill(rule.target, captured), _without_ones(renamed, min(rule.ones, 0)), problems)
+    _put(result, fill(rule.target, captured), _with_ones(renamed, max(-rule.ones, 0)), problems)
 
 
 def _split(
@@ -131,11 +137,11 @@ def _split(
     whole = _without_ones(tensor, rule.ones)
     if whole is None or len(whole.shape) <= rule.axis or whole.shape[rule.axis] % (parts * rule.groups):
         pieces = f"{parts}" if rule.groups == 1 else f"{rule.groups} times {parts}"
-        problems.append(f"{key}: of shape {tensor.shape}, cannot be cut into {pieces} along axis {rule.axis}")
+        problems.append(f"{key}: the shape {tensor.shape} cannot be split into {pieces} along axis {rule.axis}")
         return
-    before, side, after = whole.shape[: rule.axis], whole.shape[rule.axis] // parts, whole.shape[rule.axis + 1 :]
-    shape = (*before, side, *after)
-    grouped = (*before, rule.groups, parts, side // rule.groups, *after)
+    before, size, after = whole.shape[: rule.axis], whole.shape[rule.axis] // parts, whole.shape[rule.axis + 1 :]
+    shape = (*before, size, *after)
+    grouped = (*before, rule.groups, parts, size // rule.groups, *after)
     for index, target in enumerate(rule.targets):
         read = partial(_read_part, whole, grouped, (*(slice(None),) * (rule.axis + 1), index), shape)
         _put(result, fill(target, captured), LazyTensor(tensor.dtype, shape, read), problems)
@@ -151,28 +157,34 @@ def _merge(
     keys = [fill(source, captured) for source in rule.sources]
     missing = [key for key in keys if key not in tensors]
     if missing:
-        problems.append(f"{fill(rule.target, captured)}: cannot be joined without {', '.join(missing)}")
+        problems.append(f"{fill(rule.target, captured)}: cannot be merged without {', '.join(missing)}")
         return
-    parts = [_without_ones(tensors[key], rule.ones) for key in keys]
-    if not _can_be_joined(parts, rule):
-        problems.append(f"{', '.join(keys)}: shapes {[tensors[key].shape for key in keys]} cannot be joined")
+    found = [_without_ones(tensors[key], rule.ones) for key in keys]
+    parts = [part for part in found if part is not None]
+    if len(parts) < len(keys) or not _can_be_merged(parts, rule):
+        problems.append(f"{', '.join(keys)}: shapes {[tensors[key].shape for key in keys]} cannot be merged")
         return
     before, after = parts[0].shape[: rule.axis], parts[0].shape[rule.axis + 1 :]
     shape = (*before, sum(part.shape[rule.axis] for part in parts), *after)
-    joined = LazyTensor(parts[0].dtype, shape, partial(_read_joined, parts, rule.axis, rule.groups, shape))
-    _put(result, fill(rule.target, captured), joined, problems)
+    merged = LazyTensor(parts[0].dtype, shape, partial(_read_merged, parts, rule.axis, rule.groups, shape))
+    _put(result, fill(rule.target, captured), merged, problems)
 
 
-def _can_be_joined(parts: list[LazyTensor | None], rule: Merge) -> bool:
-    if any(part is None or len(part.shape) <= rule.axis or part.shape[rule.axis] % rule.groups for part in parts):
+def _can_be_merged(parts: list[LazyTensor], rule: Merge) -> bool:
+    if any(len(part.shape) <= rule.axis or part.shape[rule.axis] % rule.groups != 0 for part in parts):
         return False
     return len({(part.dtype, part.shape[: rule.axis], part.shape[rule.axis + 1 :]) for part in parts}) == 1
 
 
+def _with_ones(tensor: LazyTensor, ones: int) -> LazyTensor:
+    """Append `ones` axes of length one."""
+    return tensor.reshaped((*tensor.shape, *(1,) * ones)) if ones else tensor
+
+
 def _without_ones(tensor: LazyTensor, ones: int) -> LazyTensor | None:
-    """Without its last `ones` axes, which have to be of length one, else None; negative: with so many more."""
+    """Remove the last `ones` axes, None if their length is not one; append axes if `ones` is negative."""
     if ones <= 0:
-        return tensor.reshaped((*tensor.shape, *(1,) * -ones)) if ones else tensor
+        return _with_ones(tensor, -ones)
     kept, last = tensor.shape[:-ones], tensor.shape[-ones:]
     return tensor.reshaped(kept) if last == (1,) * ones else None
 
@@ -181,7 +193,7 @@ def _read_part(tensor: LazyTensor, grouped: tuple[int, ...], index: tuple, shape
     return np.ascontiguousarray(tensor.read().reshape(grouped)[index]).reshape(shape)
 
 
-def _read_joined(parts: list[LazyTensor], axis: int, groups: int, shape: tuple[int, ...]) -> np.ndarray:
+def _read_merged(parts: list[LazyTensor], axis: int, groups: int, shape: tuple[int, ...]) -> np.ndarray:
     def grouped(array: np.ndarray) -> np.ndarray:
         return array.reshape(*array.shape[:axis], groups, -1, *array.shape[axis + 1 :])
 

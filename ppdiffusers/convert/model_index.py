@@ -36,7 +36,7 @@ class Component:
     @property
     def path(self) -> str | None:
         """Import path of our class."""
-        return self.known and self.known.path
+        return None if self.known is None else self.known.path
 
 
 @dataclass(frozen=True)

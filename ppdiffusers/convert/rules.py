@@ -1,5 +1,8 @@
-"""Small declarative rules that turn foreign names into ours. A pattern is a dotted path of whole segments: `*` stands
-for exactly one segment, `**` for any number of them, none included; the new name takes them over in their order."""
+"""Declarative rules that map foreign key names to ours.
+
+A pattern is a dotted path of whole segments: `*` matches exactly one segment, `**` any number of segments, including
+none. The wildcards of the new name are filled with the matched segments, in order.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,13 @@ Captured = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Rename:
-    """One tensor under another name.
+    """Rename a tensor.
 
     Attributes:
-        transpose: the tensor is a bare parameter that the other side keeps with its axes swapped. The weights of
-            Linear layers are not meant: their layout is found by itself.
-        optional: it may match nothing.
-        ones: how many axes of length one the source has behind those of the target; negative: the target has them.
-            A 1x1 convolution [out, in, 1, 1] is a Linear layer [out, in] with `ones=2`.
+        transpose: swap the axes of a bare parameter. The weights of Linear layers are transposed by `convert.layout`.
+        optional: the rule may match nothing.
+        ones: number of trailing axes of length one that the source has and the target does not; negative: the target
+            has them. A 1x1 convolution [out, in, 1, 1] becomes a Linear layer [out, in] with `ones=2`.
     """
 
     source: str
@@ -30,11 +32,11 @@ class Rename:
 
 @dataclass(frozen=True)
 class Split:
-    """One tensor becomes several, cut into equal parts along `axis` of the stored layout.
+    """Split a tensor into equal parts along `axis` of the stored layout.
 
     Attributes:
-        groups: the axis holds so many groups one after the other, each with its share of every part: attention heads
-            that keep their queries, keys and values together.
+        groups: number of consecutive groups on the axis, each with a share of every part: attention heads that store
+            their queries, keys and values together.
         ones: as in `Rename`.
     """
 
@@ -48,7 +50,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Merge:
-    """Several tensors become one, joined along `axis` of the stored layout; the inverse of Split."""
+    """Merge several tensors along `axis` of the stored layout; the inverse of Split."""
 
     sources: tuple[str, ...]
     target: str
@@ -60,7 +62,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Drop:
-    """A tensor that the target computes by itself or never reads."""
+    """Drop a tensor that the target computes or does not need."""
 
     source: str
     optional: bool = False
@@ -70,14 +72,14 @@ Rule = Rename | Split | Merge | Drop
 
 
 @dataclass(frozen=True)
-class Family:
-    """One foreign naming.
+class KeyMapping:
+    """The rules for the key names of one foreign implementation.
 
     Attributes:
-        name: what errors call it.
-        present: a checkpoint is of this family if every one of these patterns matches some key of it,
-        absent: and none of these does.
-        rules: a key that none of them matches keeps its name.
+        name: its name in errors.
+        present: patterns that must all match keys of a checkpoint for the mapping to be applied.
+        rules: the rules; a key that no rule matches keeps its name.
+        absent: patterns that must not match any key.
     """
 
     name: str
@@ -85,8 +87,8 @@ class Family:
     rules: tuple[Rule, ...]
     absent: tuple[str, ...] = ()
 
-    def fits(self, keys: Iterable[str]) -> bool:
-        """Whether a checkpoint with these keys is of this family."""
+    def matches(self, keys: Iterable[str]) -> bool:
+        """Return whether a checkpoint with these keys has these names."""
         keys = list(keys)
 
         def found(pattern: str) -> bool:
@@ -96,7 +98,7 @@ class Family:
 
 
 def match(pattern: str, key: str) -> Captured | None:
-    """What each wildcard of `pattern` stands for in `key`; None when they do not match. `**` takes the shortest."""
+    """Return the segments that the wildcards of `pattern` match in `key`, or None; `**` is not greedy."""
     return _match(tuple(pattern.split(".")), tuple(key.split(".")))
 
 
@@ -118,7 +120,7 @@ def _match(pattern: tuple[str, ...], key: tuple[str, ...]) -> Captured | None:
 
 
 def fill(pattern: str, captured: Captured) -> str:
-    """Put what was captured in the place of the wildcards."""
+    """Replace the wildcards of a pattern with captured segments."""
     remaining = iter(captured)
     segments: list[str] = []
     for segment in pattern.split("."):
@@ -127,15 +129,15 @@ def fill(pattern: str, captured: Captured) -> str:
 
 
 def wildcards(pattern: str) -> list[str]:
-    """The wildcards of a pattern in their order."""
+    """Return the wildcards of a pattern, in order."""
     return [segment for segment in pattern.split(".") if segment in ("*", "**")]
 
 
 def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules that undo `rules`.
+    """Return the inverse rules.
 
     Raises:
-        ValueError: one of them drops something, which cannot be undone.
+        ValueError: a rule drops a tensor, which has no inverse.
     """
     undo: dict[type, Callable] = {
         Rename: lambda rule: Rename(rule.target, rule.source, rule.transpose, rule.optional, -rule.ones),

@@ -1,1 +1,1 @@
-"""Standard library and numpy only: what every other room stands on."""
+"""Configurations, outputs, errors, lazy tensors and random streams; depends on the standard library and numpy only."""

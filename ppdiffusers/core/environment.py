@@ -1,4 +1,4 @@
-"""Environment variables that are switches or numbers."""
+"""Read switches and numbers from environment variables."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ppdiffusers.core.errors import InputError
 
 
 def is_on(name: str) -> bool:
-    """Whether the variable says yes: 1, true, yes or on, in any case."""
+    """Return whether the variable is 1, true, yes or on, in upper or lower case."""
     return os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
 
 
 def read_number(name: str, default: float, what: str, low: float, high: float, whole: bool = False) -> float:
-    """The number that the variable holds; `default` if it is unset or empty.
+    """Return the number in the variable; `default` if it is unset or empty.
 
     Args:
-        what: what the number counts, for the error's message: "seconds".
-        low: the least number that makes sense.
-        high: the greatest.
-        whole: whether there are no fractions of it.
+        what: the unit, for the error message: "seconds".
+        low: the smallest valid number.
+        high: the largest valid number.
+        whole: whether the number must be an integer.
 
     Raises:
-        InputError: the text is no number, not a finite one, outside the limits, or a fraction of what is whole.
+        InputError: the value is not a finite number, is outside the limits, or is not an integer where it must be.
     """
     text = os.environ.get(name, "").strip()
     if not text:
@@ -30,13 +30,13 @@ def read_number(name: str, default: float, what: str, low: float, high: float, w
     try:
         number = float(text)
     except ValueError:
-        number = float("nan")  # which no limits hold
+        number = float("nan")  # fails the comparison with the limits
     if not low <= number <= high or (whole and not number.is_integer()):
         kind = "a whole number of" if whole else "a number of"
         raise InputError(
             f"{name} is {text!r}.",
             where="the environment",
             expected=f"{kind} {what} from {low:g} to {high:g}",
-            remedy=f"unset {name} to have the default, {default:g}.",
+            remedy=f"unset {name} to use the default, {default:g}.",
         )
     return number

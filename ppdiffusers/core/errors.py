@@ -1,4 +1,4 @@
-"""The error types of ppdiffusers: each message says what is wrong, where, what was expected and what to do."""
+"""The errors of ppdiffusers: each message says what is wrong, where, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 
 class PPDiffusersError(Exception):
-    """Base of all errors raised on purpose by ppdiffusers.
+    """Base class of all errors that ppdiffusers raises.
 
     Args:
         what: one sentence that says what is wrong.
-        where: the file, folder, component or argument it is about.
-        problems: every single finding, so that one run shows all of them.
-        expected: what would have been right.
-        remedy: what the reader can do now.
+        where: the file, folder, component or argument with the problem.
+        problems: all findings, so that one run shows all of them.
+        expected: the expected value or state.
+        remedy: what the user can do.
     """
 
     def __init__(
@@ -43,34 +43,34 @@ class PPDiffusersError(Exception):
 
 
 class InputError(PPDiffusersError, ValueError):
-    """An argument that a call cannot work with."""
+    """An invalid argument."""
 
 
 class ConfigError(PPDiffusersError, ValueError):
-    """A configuration that is missing, unreadable, or asks for something we do not know."""
+    """A configuration that is missing, unreadable, or has unknown keys or values."""
 
 
 class WeightsError(PPDiffusersError, ValueError):
-    """Weights that are missing, unexpected, mis-shaped, truncated or corrupt."""
+    """Weights that are missing, unexpected, truncated or damaged, or have wrong shapes."""
 
 
 class UnsafeFileError(PPDiffusersError, ValueError):
-    """A file that wants to run code, or a name that points outside its folder."""
+    """A file that names code to run, or a name that points outside its folder."""
 
 
 class SourceError(PPDiffusersError, OSError):
-    """A model name or path under which nothing usable was found."""
+    """A model name or path without usable files."""
 
-    def __str__(self) -> str:  # OSError would print its own errno form
+    def __str__(self) -> str:  # OSError would format errno and strerror
         return self._message()
 
 
 class ConversionError(PPDiffusersError, RuntimeError):
-    """A conversion that cannot be finished, or whose result disagrees with its source."""
+    """A conversion that cannot be completed, or whose result differs from its source."""
 
 
 class MissingDependencyError(PPDiffusersError, ImportError):
-    """An optional package that is needed now and is not installed."""
+    """An optional package that is required and is not installed."""
 
-    def __str__(self) -> str:  # ImportError would print only its `msg`
+    def __str__(self) -> str:  # ImportError would print `msg` only
         return self._message()

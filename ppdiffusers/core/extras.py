@@ -1,4 +1,4 @@
-"""Optional packages: imported when something needs them, with an error that names the install command."""
+"""Import optional packages on demand, with an error that names the install command."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from types import ModuleType
 
 from ppdiffusers.core.errors import MissingDependencyError
 
-# What to install when the importable name is not the name on the package registry.
+# What to install if the importable name is not the name on the package registry.
 _INSTALL_AS = {
     "paddle": "paddlepaddle",
     "paddlenlp": "'ppdiffusers[paddlenlp]'",
     "torch": "'ppdiffusers[verify]'",
     "diffusers": "'ppdiffusers[verify]'",
     "transformers": "'ppdiffusers[verify]'",
-    "scipy": "'ppdiffusers[lms]'",
-    "openvino": "'ppdiffusers[openvino]'",
+    "openvino": "'ppdiffusers[cpu]'",
     "PIL": "pillow",
 }
 
 
 def available(name: str) -> bool:
-    """Whether the package `name` can be imported (it is not imported to find out)."""
+    """Return whether the package `name` is installed, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
@@ -34,14 +33,14 @@ def need(name: str, why: str) -> ModuleType:
         why: the end of the sentence "`name` is needed ...", such as `"to verify a conversion"`.
 
     Raises:
-        MissingDependencyError: it is not installed; the message has the command that installs it.
+        MissingDependencyError: it is not installed; the message has the install command.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         package = name.split(".")[0]
         if error.name is not None and error.name.split(".")[0] != package:
-            raise  # the package is there and something of its own is missing: not ours to explain away
+            raise  # the package is installed, and one of its own dependencies is missing
         raise MissingDependencyError(
             f"The package `{package}` is needed {why}, and it is not installed.",
             remedy=f"pip install {_INSTALL_AS.get(package, package)}",

@@ -1,4 +1,4 @@
-"""Writing so that an interruption leaves what was there before."""
+"""Write files and folders atomically: an interruption leaves the previous content."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where everything lies that is fetched or made only once: `PPDIFFUSERS_CACHE`, or ~/.cache/ppdiffusers."""
+    """Return the folder of downloads and compiled programs: `PPDIFFUSERS_CACHE`, or ~/.cache/ppdiffusers."""
     return Path(os.environ.get("PPDIFFUSERS_CACHE") or Path.home() / ".cache" / "ppdiffusers").expanduser()
 
 
 @contextmanager
 def replace_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a path beside `path` to write to; rename it over `path` when the block ends without an error."""
+    """Yield a path next to `path` to write to; rename it to `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -26,7 +26,7 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield staging
         _flush_to_disk(staging)
-        _give_usual_mode(staging, 0o666)
+        _set_default_mode(staging, 0o666)
         os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
@@ -34,24 +34,24 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a folder beside `path` to fill; it takes the place of `path` when the block ends without an error."""
+    """Yield a folder next to `path` to fill; rename it to `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
         yield staging
-        _give_usual_mode(staging, 0o777)
+        _set_default_mode(staging, 0o777)
         move_folder_over(staging, path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def move_folder_over(staging: Path, path: Path) -> None:
-    """Rename a folder to `path`, in the place of the folder that may be there."""
+    """Rename a folder to `path`; replace the folder that may exist there."""
     if not path.exists():
         staging.rename(path)
         return
-    # A filled folder cannot be renamed over: the old one steps aside first and comes back if that fails.
+    # A folder with files cannot be replaced by renaming: the old one is renamed first, and restored if that fails.
     retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent)) / path.name
     path.rename(retired)
     try:
@@ -68,8 +68,8 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _give_usual_mode(path: Path, mode: int) -> None:
-    # tempfile makes private files; the result is to have the mode that open() and mkdir() would have given.
+def _set_default_mode(path: Path, mode: int) -> None:
+    # tempfile makes private files; set the mode that open() and mkdir() would have set.
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(mode & ~umask)

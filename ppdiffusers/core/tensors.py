@@ -1,14 +1,16 @@
-"""A tensor that lies in a file or in memory and is read when somebody asks for it."""
+"""Tensors that stay in a file or in memory until their values are requested."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
-# How the bits of each dtype are held in numpy. bfloat16 has no numpy type: its bits travel as uint16.
-NUMPY_CARRIER: dict[str, np.dtype] = {
+# The numpy dtype that stores the bits of each dtype. numpy has no bfloat16: its bits are stored as uint16.
+STORAGE_DTYPES: dict[str, np.dtype] = {
     "bool": np.dtype("bool"),
     "uint8": np.dtype("uint8"),
     "int8": np.dtype("int8"),
@@ -21,16 +23,17 @@ NUMPY_CARRIER: dict[str, np.dtype] = {
     "float64": np.dtype("float64"),
 }
 FLOATING = ("float16", "bfloat16", "float32", "float64")
+_MAX_AXES = 32  # numpy 1's limit
 
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """One named array of a checkpoint, not yet read.
+    """One named array of a checkpoint whose values have not been read yet.
 
     Attributes:
-        dtype: a key of `NUMPY_CARRIER`; "bfloat16" is read as uint16 bits.
+        dtype: a key of `STORAGE_DTYPES`; "bfloat16" is read as uint16 bits.
         shape: as stored; a scalar is `()`.
-        read: gives the numpy array of `shape` and `NUMPY_CARRIER[dtype]`, reading only this tensor.
+        read: returns the numpy array of `shape` and `STORAGE_DTYPES[dtype]`; reads only this tensor.
     """
 
     dtype: str
@@ -40,32 +43,44 @@ class LazyTensor:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes in a file."""
-        return self.size * NUMPY_CARRIER[self.dtype].itemsize
+        """Number of bytes in a file."""
+        return self.size * STORAGE_DTYPES[self.dtype].itemsize
 
     @classmethod
     def of(cls, array: np.ndarray, dtype: str | None = None) -> LazyTensor:
-        """Wrap an array that is in memory; give `dtype="bfloat16"` for uint16 arrays that hold such bits."""
+        """Wrap an array in memory; pass `dtype="bfloat16"` for uint16 arrays of bfloat16 bits."""
         return cls(dtype or str(array.dtype), tuple(array.shape), lambda: array)
 
     def transposed(self) -> LazyTensor:
-        """The same matrix with its two axes swapped, contiguous when it is read."""
+        """Swap the two axes of a matrix; the array is contiguous when it is read."""
         rows, columns = self.shape
         return LazyTensor(self.dtype, (columns, rows), lambda: np.ascontiguousarray(self.read().T))
 
     def reshaped(self, shape: tuple[int, ...]) -> LazyTensor:
-        """The same values in their order under another shape of as many elements."""
+        """Give the same values, in the same order, another shape with the same number of elements."""
         return LazyTensor(self.dtype, tuple(shape), lambda: self.read().reshape(shape))
 
     def astype(self, dtype: str) -> LazyTensor:
-        """The same values in another floating dtype; integers and booleans are left as they are."""
+        """Cast to another floating dtype; integers and booleans are unchanged."""
         if dtype == self.dtype or self.dtype not in FLOATING:
             return self
         return LazyTensor(dtype, self.shape, lambda: cast_floating(self.read(), self.dtype, dtype))
+
+
+def are_sizes(values: object) -> TypeGuard[Sequence[int]]:
+    """Return whether this is a list or tuple of at most 32 sizes, as the shape or the strides of an array are."""
+    if not isinstance(values, (list, tuple)) or len(values) > _MAX_AXES:
+        return False
+    return all(type(size) is int and 0 <= size < 2**62 for size in values)
+
+
+def is_valid_shape(shape: object) -> TypeGuard[Sequence[int]]:
+    """Return whether numpy can make an array of this shape; it counts sizes of 0 as 1."""
+    return are_sizes(shape) and math.prod(max(size, 1) for size in shape) < 2**59
 
 
 def cast_floating(array: np.ndarray, source: str, target: str) -> np.ndarray:
@@ -73,12 +88,12 @@ def cast_floating(array: np.ndarray, source: str, target: str) -> np.ndarray:
     wide = bfloat16_to_float32(array) if source == "bfloat16" else array
     if target == "bfloat16":
         return float32_to_bfloat16(wide.astype(np.float32))
-    with np.errstate(over="ignore"):  # float32 -> float16 overflows to inf, as every framework does
-        return wide.astype(NUMPY_CARRIER[target])
+    with np.errstate(over="ignore"):  # float32 -> float16 overflows to inf, as in every framework
+        return wide.astype(STORAGE_DTYPES[target])
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
-    """bfloat16 is the upper half of a float32: exact."""
+    """Widen bfloat16 bits, the upper half of a float32, exactly."""
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).reshape(bits.shape)
 
 

@@ -1,1 +1,1 @@
-"""Files and folders: reading and writing weights of both frameworks, finding them, making objects from them."""
+"""Read and write weights of both frameworks, find them on disk and on hubs, and load networks from them."""

@@ -1,4 +1,4 @@
-"""What may be the name of a model, and what may be the name of a file inside one."""
+"""Checks of the names of models, revisions and files."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import PurePosixPath
 
 from ppdiffusers.core.errors import SourceError, UnsafeFileError
 
-# "owner/name"; PaddleNLP's hub has names of one part, and some of three.
+# "owner/name"; names on PaddleNLP's hub have one to three parts.
 _PART = r"[^\W_][\w.\-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART}){{0,2}}")
 _REVISION = re.compile(r"[\w][\w.\-]*(/[\w][\w.\-]*)*")
 
 
 def check_name(name: str) -> str:
-    """`name`, if it can be that of a model on a hub.
+    """Return `name` if it can be the name of a model on a hub.
 
     Raises:
-        SourceError: it is a path, an address, or leads out of a folder.
+        SourceError: it is a path, an address, or points outside a folder.
     """
     if _NAME.fullmatch(name) and ".." not in name:
         return name
     page = re.fullmatch(r"https?://[^/]+/(?:models/)?([\w.\-]+/[\w.\-]+)/?", name)
     raise SourceError(
-        "There is no such model folder, and this cannot be the name of a model.",
+        "The model folder does not exist, and this is not a valid model name.",
         where=name,
         expected='a folder, or a name such as "runwayml/stable-diffusion-v1-5"',
         remedy=f'give the name: "{page[1]}"' if page else "check the path or the name.",
@@ -31,21 +31,21 @@ def check_name(name: str) -> str:
 
 
 def check_revision(revision: str) -> str:
-    """`revision`, if it can be a branch, a tag or a commit.
+    """Return `revision` if it can be a branch, a tag or a commit.
 
     Raises:
-        SourceError: it leads out of a folder.
+        SourceError: it is not valid.
     """
     if _REVISION.fullmatch(revision) and ".." not in revision:
         return revision
-    raise SourceError("This cannot be a revision.", where=repr(revision), expected="a branch, a tag or a commit")
+    raise SourceError("This is not a valid revision.", where=repr(revision), expected="a branch, a tag or a commit")
 
 
 def check_file_name(path: str, where: object) -> str:
-    """`path`, if it stays inside the folder it is relative to; parts are separated by "/".
+    """Return `path` if it is inside the folder that it is relative to; parts are separated by "/".
 
     Raises:
-        UnsafeFileError: it is absolute, has "..", a drive or a backslash.
+        UnsafeFileError: it is absolute, or has "..", a drive or a backslash.
     """
     parts = path.split("/")
     plain = bool(path) and all(part not in ("", ".", "..") for part in parts)
@@ -56,5 +56,5 @@ def check_file_name(path: str, where: object) -> str:
         where=where,
         problems=[repr(path)],
         expected='plain names, such as "unet/config.json"',
-        remedy="do not use this model unless you know why it says so.",
+        remedy="do not use this model unless you trust its authors.",
     )

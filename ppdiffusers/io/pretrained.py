@@ -1,4 +1,4 @@
-"""`from_pretrained` and `save_pretrained`, written once for every network."""
+"""`from_pretrained` and `save_pretrained` of all networks."""
 
 from __future__ import annotations
 
@@ -9,41 +9,53 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from ppdiffusers.convert.apply import apply_families, to_paddle_layout, to_torch_layout
+from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
-from ppdiffusers.io.hubs.base import SourceOptions
-from ppdiffusers.io.required_files import NeedFiles, NeedNetwork
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
-from ppdiffusers.io.weight_names import OUR_STEM, candidate_names, index_names
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.required_files import ModelFiles, NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
+from ppdiffusers.io.weight_names import (
+    OUR_STEM,
+    candidate_names,
+    index_names,
+    is_shard,
+    shard_names,
+    weight_map_of,
+    weights_name,
+)
 from ppdiffusers.io.weights import Checkpoint, open_weights, write_pdparams, write_safetensors
 from ppdiffusers.utils.dtypes import as_dtype_name
+from ppdiffusers.utils.dummy_inputs import DummyInputs, tensor_fields
 
-_OLD_CONFIG_NAMES = {"config.json": ("model_config.json",)}
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_LEGACY_CONFIG_NAMES = {"config.json": ("model_config.json",)}
 
 
 def load_config_from(
     name_or_path: str | os.PathLike,
     config_name: str,
     subfolder: str | None = None,
-    options: SourceOptions | None = None,
+    options: HubOptions | None = None,
 ) -> dict[str, Any]:
-    """Read a configuration by its file name from a folder or a hub's model; older names of the file are tried too.
+    """Read a configuration by its file name from a folder or a hub; legacy names of the file are tried too.
 
     Raises:
-        SourceError: there is no such folder.
-        ConfigError: there is no such file in it, or it is not JSON.
+        SourceError: the folder does not exist.
+        ConfigError: the file does not exist, or is not JSON.
     """
-    names = (config_name, *_OLD_CONFIG_NAMES.get(config_name, ()))
-    folder = resolve_folder(name_or_path, subfolder, NeedFiles(names), options)
+    names = (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
+    folder = resolve_folder(name_or_path, subfolder, NamedFiles(names), options)
     for name in names:
         if (folder / name).is_file():
             return read_json(folder / name)
@@ -54,14 +66,14 @@ class PretrainedMixin:
     """Loading and saving for an `nn.Layer` that is a `ConfigMixin` too (or overrides `from_config_folder`).
 
     Class attributes a subclass may set:
-        weights_stems: file names, without endings, that PyTorch's side uses for this kind of network.
-        load_families: names of `convert/names` modules that foreign checkpoints are tried against.
+        weights_stems: file names, without suffixes, of PyTorch's weights for this kind of network.
+        key_mappings: names of the `convert/names` modules whose key mappings are tried on checkpoints.
         ignore_unexpected: regular expressions for keys of checkpoints that are not needed.
-        ignore_missing: regular expressions for keys of ours that keep their initial value when they are missing.
+        ignore_missing: regular expressions for our keys that keep their initial values when they are missing.
     """
 
     weights_stems: tuple[str, ...] = ("diffusion_pytorch_model",)
-    load_families: tuple[str, ...] = ()
+    key_mappings: tuple[str, ...] = ()
     ignore_unexpected: tuple[str, ...] = ()
     ignore_missing: tuple[str, ...] = ()
 
@@ -73,43 +85,43 @@ class PretrainedMixin:
         pretrained_model_name_or_path: str | os.PathLike,
         *,
         subfolder: str | None = None,
-        paddle_dtype: Any = None,
+        paddle_dtype: object = None,
         variant: str | None = None,
         use_safetensors: bool | None = None,
         **kwargs: Any,
-    ) -> Any:
-        """Load a network from a folder that either framework wrote, or from a hub; it is in eval mode.
+    ) -> Self:
+        """Load a network, in eval mode, from a folder of either framework or from a hub.
 
-        Files are looked for in this order, and the first that is there is read: `model_state.safetensors`,
-        `diffusion_paddle_model.safetensors`, the same as `.pdparams`, then PyTorch's `.safetensors`, `.bin`; of
-        each the whole file before the sharded one.
+        The first of these files that exists is read (`io/weight_names.py`): `model_state.safetensors`,
+        `diffusion_paddle_model.safetensors`, the same as `.pdparams`, then PyTorch's `.safetensors`, `.bin`; always a
+        whole file before its shards.
 
         Args:
             pretrained_model_name_or_path: the folder, or the name of a model on a hub (`io/resolve.py`).
             subfolder: a folder inside it, such as "unet".
-            paddle_dtype: floating weights are cast to it; float32 unless given; "auto" keeps the file's.
-                `torch_dtype` and `dtype` mean the same.
-            variant: only files of this variant are read, such as "fp16" (`model_state.fp16.safetensors`).
-            use_safetensors: True: only `.safetensors`; False: only pickles (`.pdparams`, `.bin`); None: either.
-            kwargs: values that replace those of the configuration; and where to look for a name: `source`,
-                `revision`, `cache_dir`, `force_download`, `local_files_only`, `token`, `proxies`, and the old flags
-                `from_hf_hub=`, `from_aistudio=`, `from_diffusers=` (`io.resolve.take_source_options`).
+            paddle_dtype: floating weights are cast to it; float32 by default; "auto" keeps the dtype of the file.
+                `torch_dtype` and `dtype` are aliases.
+            variant: read only files of this variant, such as "fp16" (`model_state.fp16.safetensors`).
+            use_safetensors: True: only `.safetensors`; False: only pickles (`.pdparams`, `.bin`); None: both.
+            kwargs: values that replace those of the configuration, and the hub arguments: `source`, `revision`,
+                `cache_dir`, `force_download`, `local_files_only`, `token`, `proxies`, and the legacy flags
+                `from_hf_hub=`, `from_aistudio=`, `from_diffusers=` (`io.resolve.pop_hub_options`).
 
         Raises:
-            SourceError: the folder, its configuration or the weights asked for are not there.
-            WeightsError: weights are damaged, missing, unexpected or mis-shaped; all of them are listed.
-            UnsafeFileError: a pickle wants to run code; nothing was run.
+            SourceError: the folder, its configuration or the requested weights do not exist.
+            WeightsError: weights are damaged, missing, unexpected or have wrong shapes; all of them are listed.
+            UnsafeFileError: a pickle names code to run; nothing was run.
             InputError: unknown arguments.
         """
         for alias in ("torch_dtype", "dtype"):
             given = kwargs.pop(alias, None)
             paddle_dtype = given if paddle_dtype is None else paddle_dtype
-        options = take_source_options(kwargs)
+        options = pop_hub_options(kwargs)
         dtype = _wanted_dtype(paddle_dtype)
-        needs = NeedNetwork(cls.weights_stems, variant, use_safetensors)
-        folder = resolve_folder(pretrained_model_name_or_path, subfolder, needs, options)
+        required = ModelFiles(cls.weights_stems, variant, use_safetensors)
+        folder = resolve_folder(pretrained_model_name_or_path, subfolder, required, options)
         path = find_weights(folder, cls.weights_stems, variant, use_safetensors)
-        with paddle.LazyGuard():  # parameters get neither memory nor random values yet
+        with paddle.LazyGuard():  # parameters get neither memory nor random values here
             layer, unused = cls.from_config_folder(folder, kwargs)
         if unused:
             raise InputError(
@@ -122,8 +134,8 @@ class PretrainedMixin:
         return layer
 
     @classmethod
-    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Make the network, without weights, from the configuration in `folder`: (network, unused overrides)."""
+    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+        """Build the network, without weights, from the configuration in `folder`: (network, unused overrides)."""
         config = load_config_from(folder, cls.config_name)
         layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
         layer.register_to_config(_name_or_path=str(folder))
@@ -141,18 +153,18 @@ class PretrainedMixin:
         to_diffusers: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Write configuration and weights into a folder, so that an interruption leaves what was there before.
+        """Write configuration and weights into a folder; an interruption leaves the previous files.
 
         Args:
-            save_directory: where to; made if it is not there.
-            safe_serialization: `model_state.safetensors`; False: `model_state.pdparams`, which paddle.load reads.
-            variant: part of the file's name, such as "fp16".
-            max_shard_size: weights that take more are written as several files and an index; bytes or "10GB".
-            to_diffusers: PyTorch's layout and file name (safetensors), for diffusers or transformers to load.
+            save_directory: the folder; created if it does not exist.
+            safe_serialization: write `model_state.safetensors`; False: `model_state.pdparams`, which paddle.load reads.
+            variant: part of the file name, such as "fp16".
+            max_shard_size: larger weights are written as several files and an index; bytes or "10GB".
+            to_diffusers: write PyTorch's layout and file name (safetensors), for diffusers and transformers.
             kwargs: `is_main_process` and `push_to_hub=False` are accepted.
 
         Raises:
-            InputError: unknown arguments, or pickles asked for in PyTorch's layout.
+            InputError: unknown arguments, or PyTorch's layout with safe_serialization=False.
         """
         if not kwargs.pop("is_main_process", True):
             return
@@ -181,11 +193,17 @@ class PretrainedMixin:
 
     # -- device and dtype -------------------------------------------------------------------------------------
 
-    def to(self, *args: Any, device: Any = None, dtype: Any = None, blocking: bool | None = None) -> Any:
-        """Move to a device ("cpu", "gpu:0"), cast floating parameters and buffers, or both; returns the network.
+    def to(
+        self,
+        *args: object,
+        device: str | paddle.base.core.Place | None = None,
+        dtype: object = None,
+        blocking: bool | None = None,
+    ) -> Self:
+        """Move to a device ("cpu", "gpu:0"), cast floating parameters and buffers, or both; return the network.
 
         `to("gpu")`, `to("float16")` and `to(paddle.float16)` work without keywords. Integers and booleans keep their
-        dtype, where Paddle's own `to` would make positions and masks floating.
+        dtype; Paddle's `to` would also cast positions and masks.
         """
         for given in args:
             name = given.lower().partition(":")[0] if isinstance(given, str) else None
@@ -206,23 +224,43 @@ class PretrainedMixin:
     # -- properties -------------------------------------------------------------------------------------------
 
     @property
-    def dtype(self) -> Any:
-        """Paddle dtype of the first floating parameter."""
+    def dtype(self) -> paddle.dtype:
+        """Return the Paddle dtype of the first floating parameter."""
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.is_floating_point():
                 return tensor.dtype
         return paddle.get_default_dtype()
 
     @property
-    def device(self) -> Any:
-        """Place of the first parameter."""
+    def device(self) -> paddle.base.core.Place:
+        """Return the place of the first parameter."""
         for parameter in self.parameters():
             return parameter.place
         return paddle.CPUPlace()
 
     def num_parameters(self, only_trainable: bool = False) -> int:
-        """Number of parameter elements."""
+        """Return the number of parameter elements."""
         return sum(math.prod(p.shape) for p in self.parameters() if not (only_trainable and p.stop_gradient))
+
+    # -- verification -----------------------------------------------------------------------------------------
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        """Make small random inputs from the configuration that pass through every layer.
+
+        Verification turns the arrays into tensors of each framework and calls `reference_outputs` with them.
+
+        Raises:
+            InputError: the class defines no dummy inputs.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no dummy inputs, so that it cannot be verified.",
+            remedy="define dummy_inputs(self, rng) on the class.",
+        )
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        """Call `network`, a PyTorch module or a Paddle layer, with the tensors in `inputs`; returns tensors by name."""
+        return tensor_fields(network(**inputs))
 
 
 # -- which file ---------------------------------------------------------------------------------------------------
@@ -231,40 +269,40 @@ class PretrainedMixin:
 def find_weights(
     folder: Path, stems: tuple[str, ...], variant: str | None = None, use_safetensors: bool | None = None
 ) -> Path:
-    """The weights file (or shard index) of a folder, by the order that `from_pretrained` documents.
+    """Find the weights file (or shard index) of a folder, in the order that `from_pretrained` documents.
 
     Raises:
-        SourceError: none of the names is there; the message lists what is.
+        SourceError: none of these files exists; the message lists the files of the folder.
     """
     names = candidate_names(stems, variant, use_safetensors)
     for name in names:
         if (folder / name).is_file():
             return folder / name
     present = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    asked = "" if variant is None else f" of the variant {variant!r}"
+    wanted = "" if variant is None else f" of the variant {variant!r}"
     kind = {None: "", True: " as safetensors", False: " as pickles"}[use_safetensors]
     raise SourceError(
-        f"The folder has no weights{asked}{kind}.",
+        f"The folder has no weights{wanted}{kind}.",
         where=folder,
         problems=[f"present: {name}" for name in present],
         expected=f"one of {', '.join(names)}",
-        remedy="check `variant` and `use_safetensors`; no other file is taken in their place.",
+        remedy="check `variant` and `use_safetensors`; other files are not loaded instead.",
     )
 
 
-# -- filling a network --------------------------------------------------------------------------------------------
+# -- loading weights into a network ------------------------------------------------------------------------------
 
 
 def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) -> None:
-    """Put the tensors of a checkpoint into a network, one after the other.
+    """Load the tensors of a checkpoint into a network, one after the other.
 
     Args:
         layer: built normally or under `paddle.LazyGuard`.
         checkpoint: of either framework.
-        dtype: floating tensors are cast to it; None keeps theirs.
+        dtype: floating tensors are cast to it; None keeps their dtypes.
 
     Raises:
-        WeightsError: keys are missing, unexpected or mis-shaped; all of them are listed.
+        WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
     tensors = tensors_for(layer, checkpoint)
     state = layer.state_dict()
@@ -275,19 +313,19 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
             fill_tensor(target, tensor)
             filled.add(id(target))
     for parameter in layer.parameters():
-        if not parameter._is_initialized():  # absent and allowed to be: the layer's own initial value
+        if not parameter._is_initialized():  # known missing: it keeps the layer's initial value
             parameter.initialize()
     _forget_lazy_state(layer)
 
 
 def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
-    """The tensors of a checkpoint of either framework, not yet read, in Paddle's layout under the layer's own names.
+    """Return the lazy tensors of a checkpoint of either framework in Paddle's layout, with the layer's names.
 
     Raises:
-        WeightsError: keys are missing, unexpected or mis-shaped; all of them are listed.
+        WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
     source = checkpoint.files[0]
-    tensors = apply_families(getattr(layer, "load_families", ()), checkpoint, where=source)
+    tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=source)
     if checkpoint.framework == "pytorch":
         tensors = to_paddle_layout(tensors, layer)
     _compare(layer, layer.state_dict(), tensors, source)
@@ -295,14 +333,14 @@ def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor
 
 
 def fill_tensor(target: paddle.Tensor, tensor: LazyTensor) -> None:
-    """Give a parameter or buffer the values and the dtype of `tensor`, keeping it the same Python object."""
-    value = paddle.to_tensor(tensor.read())  # uint16 arrays become bfloat16: their bits
+    """Give a parameter or buffer the values and the dtype of `tensor`; the Python object stays the same."""
+    value = paddle.to_tensor(tensor.read())  # uint16 arrays are taken as the bits of bfloat16
     value._share_buffer_to(target)
 
 
 def _forget_lazy_state(layer: nn.Layer) -> None:
-    # LazyGuard leaves on every parameter the function that would have made its initial values, and with it a
-    # reference to a block of a program: neither can be pickled, and a deep copy would copy them.
+    # LazyGuard leaves the initializer on every parameter, and with it a reference to a block of a program: neither can
+    # be pickled, and a deep copy would copy them.
     for parameter in layer.parameters():
         for name in ("_init_func", "_init_op_creator"):
             if getattr(parameter, name, None) is not None:
@@ -344,15 +382,15 @@ def _compare(
     if problems:
         raise WeightsError(
             f"The weights do not fit {type(layer).__name__}: {len(missing)} missing, {len(unexpected)} unexpected, "
-            f"{len(shapes)} of another shape, {len(kinds)} of another kind. Shapes are Paddle's.",
+            f"{len(shapes)} with wrong shapes, {len(kinds)} with wrong dtypes. Shapes are Paddle's.",
             where=source,
             problems=problems,
             expected=f"{len(state)} tensors",
-            remedy="check that configuration and weights belong together.",
+            remedy="check that the configuration belongs to the weights.",
         )
 
 
-def _wanted_dtype(paddle_dtype: Any) -> str | None:
+def _wanted_dtype(paddle_dtype: object) -> str | None:
     if paddle_dtype is None:
         return "float32"
     if isinstance(paddle_dtype, str) and paddle_dtype == "auto":
@@ -367,12 +405,12 @@ def _wanted_dtype(paddle_dtype: Any) -> str | None:
 
 
 def lazy_state_dict(layer: nn.Layer) -> dict[str, LazyTensor]:
-    """The state dict of a network as tensors that are fetched (from the device) one at a time."""
+    """Return the state dict of a network as lazy tensors, copied from the device one at a time."""
     return {key: _lazy(tensor) for key, tensor in layer.state_dict().items()}
 
 
 def _lazy(tensor: paddle.Tensor) -> LazyTensor:
-    # numpy() of a bfloat16 tensor gives its bits as uint16
+    # numpy() returns the bits of a bfloat16 tensor as uint16
     shape = tuple(tensor.shape)
     return LazyTensor(as_dtype_name(tensor.dtype), shape, lambda: np.asarray(tensor.numpy()).reshape(shape))
 
@@ -388,25 +426,22 @@ def save_weights(
     max_shard_size: int | str = "10GB",
     stems: tuple[str, ...] = (),
 ) -> list[Path]:
-    """Write weights into a folder as one file, or as shards and an index; gives the paths, the index first.
+    """Write weights into a folder as one file, or as shards and an index; return the paths, the index first.
 
-    All files appear together when everything is written. Then what would be loaded in their place, or belonged to
-    an earlier save under the same name, is removed.
+    All files appear together when everything is written. Then files of earlier saves that have the same name, or that
+    would be loaded instead, are removed.
 
     Args:
-        stem: file name without ending; suffix: ".safetensors" or ".pdparams".
-        framework: the layout the tensors have, "pytorch" or "paddle".
-        stems: the names PyTorch's side uses for this network, to find what an earlier save left.
+        stem: file name without suffix.
+        suffix: ".safetensors" or ".pdparams".
+        framework: the layout of the tensors, "pytorch" or "paddle".
+        stems: PyTorch's file names for this network, to find the files of earlier saves.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = _into_shards(tensors, parse_size(max_shard_size))
-    base = f"{stem}.{variant}" if variant else stem
-    if len(shards) == 1:
-        names = [base + suffix]
-    else:
-        names = [f"{base}-{n:05d}-of-{len(shards):05d}{suffix}" for n in range(1, len(shards) + 1)]
+    names = shard_names(stem, suffix, variant, len(shards))
     index_name = index_names(stem, suffix, variant)[0] if len(shards) > 1 else None
-    with ExitStack() as stack:  # leaving it renames every file into its place
+    with ExitStack() as stack:  # the end of the block renames every file into place
         for name, shard in zip(names, shards, strict=True):
             staging = stack.enter_context(replace_file(folder / name))
             if suffix == ".safetensors":
@@ -420,20 +455,20 @@ def save_weights(
             staging = stack.enter_context(replace_file(folder / index_name))
             staging.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     written = [index_name, *names] if index_name else names
-    _remove_stale(folder, set(written), base, suffix, variant, stems or (stem,))
+    _remove_stale(folder, set(written), stem, suffix, variant, stems or (stem,))
     return [folder / name for name in written]
 
 
 def _remove_stale(
-    folder: Path, written: set[str], base: str, suffix: str, variant: str | None, stems: tuple[str, ...]
+    folder: Path, written: set[str], stem: str, suffix: str, variant: str | None, stems: tuple[str, ...]
 ) -> None:
     candidates = candidate_names(stems, variant)
-    # PyTorch's names of all stems and ours: those before the one written would win when the folder is loaded.
+    # Candidates before the written one would be loaded instead of it.
     first = min((candidates.index(name) for name in written if name in candidates), default=len(candidates))
     stale = {name for name in candidates[:first] if (folder / name).is_file()}
-    own = {f"{base}{suffix}", *index_names(base.split(".")[0], suffix, variant)}
-    shard = re.compile(re.escape(base) + r"-\d{5}-of-\d{5}" + re.escape(suffix))
-    stale |= {e.name for e in folder.iterdir() if e.name in own or shard.fullmatch(e.name)}
+    own = {weights_name(stem, suffix, variant), *index_names(stem, suffix, variant)}
+    names = {entry.name for entry in folder.iterdir()}
+    stale |= {name for name in names if name in own or is_shard(name, stem, suffix, variant)}
     for name in stale - written:
         if name.endswith(".json"):
             stale |= _shards_of(folder / name)
@@ -442,12 +477,12 @@ def _remove_stale(
 
 
 def _shards_of(index: Path) -> set[str]:
-    listed = read_json(index).get("weight_map", {})
-    return {name for name in listed.values() if isinstance(name, str) and Path(name).name == name}
+    weight_map = weight_map_of(read_json(index)) or {}
+    return {name for name in weight_map.values() if Path(name).name == name}
 
 
 def _into_shards(tensors: Mapping[str, LazyTensor], limit: int) -> list[dict[str, LazyTensor]]:
-    """Fill one shard after the other; a tensor above the limit gets one of its own."""
+    """Fill one shard after the other; a tensor above the limit gets a separate shard."""
     shards: list[dict[str, LazyTensor]] = [{}]
     used = 0
     for key, tensor in tensors.items():
@@ -460,14 +495,14 @@ def _into_shards(tensors: Mapping[str, LazyTensor], limit: int) -> list[dict[str
 
 
 def parse_size(size: int | str) -> int:
-    """Bytes of "10GB", "500MB", "2GiB", or of a number.
+    """Return the bytes in "10GB", "500MB", "2GiB", or in a number.
 
     Raises:
-        InputError: it is no positive size.
+        InputError: the size is not positive, or cannot be parsed.
     """
     units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(size))
     bytes_ = int(float(found[1]) * units[found[2].upper()]) if found and found[2].upper() in units else 0
     if bytes_ <= 0:
-        raise InputError(f"max_shard_size={size!r} is not a size.", expected='bytes, or a text such as "10GB"')
+        raise InputError(f"max_shard_size={size!r} is not a size.", expected='bytes, or a string such as "10GB"')
     return bytes_

@@ -1,23 +1,28 @@
 """The safetensors format: an eight-byte length, a JSON header, then the bytes of all tensors without gaps.
 
-Read with seek and read, not with a memory map: mapped pages would count as resident memory of the process.
+The `safetensors` library parses and checks the header. The tensors themselves are read by `CheckedFile`, because the
+library's numpy interface cannot return bfloat16 and its memory map does not survive a file that is truncated while it
+is in use. Files are written here, because the library needs all tensors in memory to write them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.core.tensors import NUMPY_CARRIER, LazyTensor
+from ppdiffusers.core.tensors import STORAGE_DTYPES, LazyTensor, is_valid_shape
+from ppdiffusers.io.checked_file import CheckedFile
 
 DTYPES = {
     "BOOL": "bool",
@@ -32,165 +37,91 @@ DTYPES = {
     "F64": "float64",
 }
 _CODES = {name: code for code, name in DTYPES.items()}
-_MAX_HEADER = 100_000_000  # bytes; the format's own limit
-_MAX_AXES = 32  # numpy 1's limit
 
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, LazyTensor], dict[str, str]]:
-    """Read the header of a safetensors file: its tensors, not yet read, and its metadata.
+    """Read the header of a safetensors file: its lazy tensors and its metadata.
 
     Raises:
-        WeightsError: the file is truncated, is no safetensors file, or its header contradicts itself.
+        WeightsError: the file is truncated, is not a safetensors file, or its header contradicts itself.
     """
-    path = Path(path)
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > _MAX_HEADER or 8 + length > size:
-            raise _damaged(path, [f"a header of {length} bytes is announced in a file of {size} bytes"])
-        header = _parse_header(file.read(length), path)
-    metadata = header.pop("__metadata__", {})
-    problems: list[str] = []
-    if not isinstance(metadata, dict):
-        problems.append("`__metadata__` is not a JSON object")
-    base = 8 + length
-    entries = {name: _entry(name, entry, problems) for name, entry in header.items()}
-    if not problems:
-        _check_offsets(entries, size - base, problems)
+    file = CheckedFile(path)
+    try:
+        with safe_open(file.path, framework="numpy") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.offset_keys()}
+            entries = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+            metadata = opened.metadata() or {}
+    except SafetensorError as error:
+        raise _invalid(file.path, [str(error)]) from error
+    problems = [problem for name, entry in entries.items() if (problem := _problem(name, *entry))]
     if problems:
-        raise _damaged(path, problems)
+        raise _invalid(file.path, problems)
+    sizes = [math.prod(shape) * STORAGE_DTYPES[DTYPES[code]].itemsize for code, shape in entries.values()]
+    # The library refuses gaps, overlaps and trailing bytes: tensors fill the end of the file in the order of `entries`.
+    offsets = itertools.accumulate(sizes, initial=file.size - sum(sizes))
     tensors = {
-        name: LazyTensor(dtype, shape, partial(_read_span, path, base + begin, dtype, shape))
-        for name, (dtype, shape, begin, _) in entries.items()
+        name: LazyTensor(DTYPES[code], shape, partial(_read_tensor, file, offset, DTYPES[code], shape))
+        for (name, (code, shape)), offset in zip(entries.items(), offsets)
     }
     return tensors, metadata
+
+
+def _read_tensor(file: CheckedFile, offset: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    return file.read_into(offset, np.empty(shape, STORAGE_DTYPES[dtype].newbyteorder("<")))
+
+
+def _problem(name: str, code: str, shape: tuple[int, ...]) -> str | None:
+    if code not in DTYPES:
+        return f"{name}: the dtype {code} is not supported; supported: {', '.join(DTYPES)}"
+    if not is_valid_shape(shape):
+        return f"{name}: no array can have the shape {list(shape)}"
+    return None
+
+
+def _invalid(path: Path, problems: list[str]) -> WeightsError:
+    return WeightsError(
+        "This safetensors file cannot be read.",
+        where=path,
+        problems=problems,
+        remedy="download or save the file again, with dtypes that are supported.",
+    )
 
 
 def write_safetensors(
     path: str | os.PathLike, tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors one after the other: no more than one of them is in memory at a time. The file appears when it
-    is complete.
+    """Write tensors one after the other, with at most one of them in memory. The file appears when it is complete.
 
     Args:
-        path: where to.
-        tensors: name -> tensor; a tensor of bfloat16 gives its bits as uint16.
-        metadata: strings kept in the header; `{"format": "pt"}` says PyTorch layout, `{"format": "pd"}` Paddle's.
+        path: the file to write.
+        tensors: name -> tensor; a bfloat16 tensor returns its bits as uint16.
+        metadata: strings for the header; `{"format": "pt"}` means PyTorch's layout, `{"format": "pd"}` Paddle's.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     # Wide elements first, as the reference writer does, so that every tensor starts at a multiple of its item size.
-    order = sorted(tensors, key=lambda name: (-NUMPY_CARRIER[tensors[name].dtype].itemsize, name))
-    at = 0
+    order = sorted(tensors, key=lambda name: (-STORAGE_DTYPES[tensors[name].dtype].itemsize, name))
+    offset = 0
     for name in order:
         tensor = tensors[name]
-        span = [at, at + tensor.nbytes]
+        span = [offset, offset + tensor.nbytes]
         header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": span}
-        at += tensor.nbytes
+        offset += tensor.nbytes
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-len(encoded) % 8)
     with replace_file(path) as staging, open(staging, "wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name in order:
-            file.write(bytes_of(name, tensors[name]))
+            file.write(tensor_bytes(name, tensors[name]))
 
 
-def bytes_of(name: str, tensor: LazyTensor) -> memoryview:
-    """The little-endian bytes of a tensor, read now and checked against what it announced."""
+def tensor_bytes(name: str, tensor: LazyTensor) -> memoryview:
+    """Read a tensor and return its little-endian bytes, after a check of its shape and dtype."""
     array = tensor.read()
-    carrier = NUMPY_CARRIER[tensor.dtype]
-    if array.shape != tuple(tensor.shape) or array.dtype != carrier:
+    storage = STORAGE_DTYPES[tensor.dtype]
+    if array.shape != tuple(tensor.shape) or array.dtype != storage:
         raise WeightsError(
-            f"The tensor {name} is not what it announced.",
-            expected=f"{carrier} of shape {tuple(tensor.shape)}, found {array.dtype} of shape {array.shape}",
+            f"The values of the tensor {name} do not match its declared shape and dtype.",
+            expected=f"{storage} of shape {tuple(tensor.shape)}, found {array.dtype} of shape {array.shape}",
         )
-    flat = np.ascontiguousarray(array, dtype=carrier.newbyteorder("<")).reshape(-1)
-    return memoryview(flat.view(np.uint8))
-
-
-def read_exactly(path: Path, offset: int, array: np.ndarray) -> np.ndarray:
-    """Fill `array` (contiguous) from the bytes of a file at `offset`.
-
-    Raises:
-        WeightsError: the file ends before that; it has changed since it was opened.
-    """
-    with open(path, "rb", buffering=0) as file:
-        file.seek(offset)
-        view = memoryview(array.reshape(-1).view(np.uint8))
-        while len(view):
-            count = file.readinto(view)
-            if not count:
-                raise WeightsError("A weights file ends too early: it was changed while being read.", where=path)
-            view = view[count:]
-    return array
-
-
-def _read_span(path: Path, offset: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.empty(shape, NUMPY_CARRIER[dtype].newbyteorder("<"))
-    return read_exactly(path, offset, array)
-
-
-def _parse_header(encoded: bytes, path: Path) -> dict[str, Any]:
-    twice: list[str] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            twice.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        return made
-
-    try:
-        header = json.loads(encoded.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, [f"the header is not JSON: {error}"]) from error
-    if twice:
-        raise _damaged(path, [f"{name} is there twice" for name in twice])
-    if not isinstance(header, dict):
-        raise _damaged(path, ["the header is not a JSON object"])
-    return header
-
-
-def _entry(name: str, entry: Any, problems: list[str]) -> tuple[str, tuple[int, ...], int, int]:
-    """(dtype, shape, begin, end) of one entry; what is wrong with it is added to `problems`."""
-    nothing = ("uint8", (0,), 0, 0)
-    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
-        problems.append(f"{name}: dtype, shape and data_offsets are expected")
-        return nothing
-    code, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(code, str) or code not in DTYPES:
-        problems.append(f"{name}: dtype {code} is not one of {', '.join(DTYPES)}")
-        return nothing
-    if not _are_sizes(shape) or not _are_sizes(span) or len(span) != 2 or len(shape) > _MAX_AXES:
-        problems.append(f"{name}: shape {shape} and data_offsets {span} are not lists of sizes")
-        return nothing
-    count = NUMPY_CARRIER[DTYPES[code]].itemsize
-    for side in shape:
-        count *= side
-    if span[1] - span[0] != count:
-        problems.append(f"{name}: {code} of shape {shape} takes {count} bytes, its offsets {span} say otherwise")
-    return DTYPES[code], tuple(shape), span[0], span[1]
-
-
-def _are_sizes(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**62 for value in values)
-
-
-def _check_offsets(entries: Mapping[str, tuple], available: int, problems: list[str]) -> None:
-    at = 0
-    for name, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        if begin != at:
-            problems.append(f"{name}: starts at byte {begin}, where the one before it ends at {at}")
-        at = max(at, end)
-    if at > available:
-        problems.append(f"the tensors take {at} bytes, the file has {available}: it is truncated")
-    elif at < available:
-        problems.append(f"the tensors take {at} bytes, and {available - at} bytes follow that belong to none")
-
-
-def _damaged(path: Path, problems: list[str]) -> WeightsError:
-    return WeightsError(
-        "This is not an undamaged safetensors file.",
-        where=path,
-        problems=problems,
-        remedy="fetch or save the file again.",
-    )
+    flat = np.ascontiguousarray(array, dtype=storage.newbyteorder("<")).reshape(-1)
+    return flat.view(np.uint8).data

@@ -1,4 +1,4 @@
-"""A folder of fetched files: where it lies in the cache, its manifest, and the lock that one process holds on it."""
+"""A folder of downloaded files: its place in the cache, its manifest, and its lock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 MANIFEST = "ppdiffusers-manifest.json"
 CHECKSUMS = "SHA256SUMS"
-PARTIAL = ".partial"  # files that are being fetched
+PARTIAL = ".partial"  # unfinished downloads
 BOOKKEEPING = frozenset((MANIFEST, CHECKSUMS))
 _FORMAT = 1
 _DASHES = "%2D%2D"
@@ -31,7 +31,7 @@ _DASHES = "%2D%2D"
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as it was fetched: bytes, SHA-256 of what was written, where from, the source's own checksum of it."""
+    """A downloaded file: its bytes, the SHA-256 of what was written, its address, the hub's checksum."""
 
     size: int
     sha256: str
@@ -40,26 +40,26 @@ class FileRecord:
 
 
 class Snapshot:
-    """A folder of fetched files and what is known about them.
+    """A folder of downloaded files and its manifest.
 
     Attributes:
-        folder: with the files as they lie in the model.
-        source, model, revision, commit: where they are from.
-        files: path -> record, of those that are there.
-        absent: paths that the source was asked for and does not have.
-        unfinished: paths that a download was to fetch and has not.
+        folder: the folder; its files have the same paths as in the model.
+        hub, model, revision, commit: their origin.
+        files: path -> record of the complete files.
+        known_missing: paths that the hub was asked for and does not have.
+        unfinished: paths whose download was started and is not complete.
     """
 
-    def __init__(self, folder: Path, source: str, model: str, revision: str, commit: str | None = None):
-        self.folder, self.source, self.model, self.revision, self.commit = folder, source, model, revision, commit
+    def __init__(self, folder: Path, hub: str, model: str, revision: str, commit: str | None = None):
+        self.folder, self.hub, self.model, self.revision, self.commit = folder, hub, model, revision, commit
         self.files: dict[str, FileRecord] = {}
-        self.absent: set[str] = set()
+        self.known_missing: set[str] = set()
         self.unfinished: set[str] = set()
         self._writing = threading.Lock()
 
     @classmethod
     def load(cls, folder: Path) -> Snapshot | None:
-        """What the manifest of a folder says; None if it has none.
+        """Read the manifest of a folder; None if it has none.
 
         Raises:
             SourceError: the manifest is damaged.
@@ -72,7 +72,7 @@ class Snapshot:
             made.files = {
                 check_file_name(path, folder / MANIFEST): FileRecord(**entry) for path, entry in raw["files"].items()
             }
-            made.absent, made.unfinished = set(raw["absent"]), set(raw["unfinished"])
+            made.known_missing, made.unfinished = set(raw["absent"]), set(raw["unfinished"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 "The manifest of this folder is damaged.",
@@ -83,7 +83,7 @@ class Snapshot:
         return made
 
     def has(self, path: str) -> bool:
-        """Whether this file is there, with the size that was fetched."""
+        """Return whether this file exists with the size of the download."""
         record = self.files.get(path)
         try:
             return record is not None and (self.folder / path).stat().st_size == record.size
@@ -91,7 +91,7 @@ class Snapshot:
             return False
 
     def record(self, path: str, record: FileRecord) -> None:
-        """Note that a file is there, at once: a process that is killed loses nothing."""
+        """Record a complete file and save the manifest, so that a killed process loses nothing."""
         with self._writing:
             self.files[path] = record
             self.unfinished.discard(path)
@@ -100,9 +100,9 @@ class Snapshot:
     def save(self) -> None:
         """Write manifest and checksums."""
         value: dict[str, Any] = {"format": _FORMAT}
-        value |= {"source": self.source, "model": self.model, "revision": self.revision, "commit": self.commit}
+        value |= {"source": self.hub, "model": self.model, "revision": self.revision, "commit": self.commit}
         value["files"] = {path: asdict(record) for path, record in sorted(self.files.items())}
-        value |= {"absent": sorted(self.absent), "unfinished": sorted(self.unfinished)}
+        value |= {"absent": sorted(self.known_missing), "unfinished": sorted(self.unfinished)}
         with replace_file(self.folder / MANIFEST) as staging:
             staging.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         with replace_file(self.folder / CHECKSUMS) as staging:
@@ -110,18 +110,18 @@ class Snapshot:
             staging.write_text("".join(lines), encoding="utf-8")
 
     def sweep(self) -> None:
-        """Remove what a process that was killed while it wrote manifest or checksums left beside them."""
+        """Remove temporary files of a process that was killed while it wrote the manifest or the checksums."""
         for name in BOOKKEEPING:
             for path in self.folder.glob(f".{name}.*.part"):
                 path.unlink(missing_ok=True)
 
     def damaged(self, progress: Callable[[int], None] = lambda count: None) -> list[str]:
-        """Read every file again: those that are missing or have other content, and how."""
+        """Read every file again; describe the files that are missing or have changed."""
         problems = []
         for path, record in sorted(self.files.items()):
             file = self.folder / path
             if not file.is_file():
-                problems.append(f"{path}: not there")
+                problems.append(f"{path}: missing")
             elif file.stat().st_size != record.size:
                 problems.append(f"{path}: {file.stat().st_size} bytes, expected {record.size}")
             elif digest_of(file, "sha256", progress) != record.sha256:
@@ -130,30 +130,30 @@ class Snapshot:
 
 
 def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
-    """The folder of all fetched models: `hub` in `cache_dir`, or in `core.files.cache_folder()`."""
+    """Return the folder of all downloaded models: `hub` in `cache_dir`, or in `core.files.cache_folder()`."""
     return (Path(cache_dir).expanduser() if cache_dir else cache_folder()) / "hub"
 
 
-def snapshot_folder(root: Path, source: str, model: str, revision: str) -> Path:
-    """Where in the cache the files of a model lie. Names have been checked: none of them leads out of it."""
-    return root / source / _as_folder(model) / _as_folder(revision)
+def snapshot_folder(root: Path, hub: str, model: str, revision: str) -> Path:
+    """Return the folder of a model in the cache. The names have been checked: none points outside of it."""
+    return root / hub / _as_folder(model) / _as_folder(revision)
 
 
 def name_of_folder(folder_name: str) -> str:
-    """The model or revision whose files lie in a folder of this name."""
+    """Return the model or revision that a folder name stands for."""
     return folder_name.replace("--", "/").replace(_DASHES, "--")
 
 
 def _as_folder(name: str) -> str:
-    return name.replace("--", _DASHES).replace("/", "--")  # no two names are one folder
+    return name.replace("--", _DASHES).replace("/", "--")  # different names give different folders
 
 
 @contextmanager
 def locked(folder: Path, lock_file: Path | None = None) -> Iterator[None]:
-    """Hold the lock of a folder; another process that wants it waits. It goes with the process that holds it.
+    """Hold the lock of a folder; other processes wait for it. It is released if the process ends.
 
     Args:
-        lock_file: instead of one beside the folder.
+        lock_file: replaces the one next to the folder.
     """
     from filelock import FileLock, Timeout
 
@@ -172,16 +172,16 @@ def locked(folder: Path, lock_file: Path | None = None) -> Iterator[None]:
 
 
 def digest_of(path: Path, algorithm: str, progress: Callable[[int], None] = lambda count: None) -> str:
-    """The checksum of a file, in hex."""
+    """Return the checksum of a file, in hex."""
     return digests_of(path, (algorithm,), progress)[algorithm]
 
 
 def digests_of(
     path: Path, algorithms: tuple[str, ...], progress: Callable[[int], None] = lambda count: None
 ) -> dict[str, str]:
-    """Several checksums of a file, read once: "sha256", "md5", "git-sha1"."""
+    """Return several checksums of a file, which is read once: "sha256", "md5", "git-sha1"."""
     makers = {name: hashlib.new(name.removeprefix("git-"), usedforsecurity=False) for name in set(algorithms)}
-    if "git-sha1" in makers:  # git hashes a header too
+    if "git-sha1" in makers:  # git's hash includes a header
         makers["git-sha1"].update(f"blob {path.stat().st_size}\0".encode())
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -192,7 +192,7 @@ def digests_of(
 
 
 def agrees(path: Path, size: int | None, digest: Digest | None) -> bool:
-    """Whether a file has this size and this checksum, as far as they are known."""
+    """Return whether a file has this size and this checksum; None matches any."""
     if size is not None and path.stat().st_size != size:
         return False
     return digest is None or digest_of(path, digest.algorithm) == digest.value

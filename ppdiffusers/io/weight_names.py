@@ -1,42 +1,145 @@
-"""File names of weights, in the order in which they are preferred."""
+"""File names of weights: stems, variants, shards and indices, and the one order in which they are preferred."""
 
 from __future__ import annotations
 
-# Our own files; "diffusion_paddle_model" is what the first ppdiffusers wrote.
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Our own files; the first ppdiffusers wrote "diffusion_paddle_model".
 OUR_STEM = "model_state"
 PADDLE_STEMS = (OUR_STEM, "diffusion_paddle_model")
+# Library -> what it calls its weights; a folder has files of one of these stems.
+TORCH_STEMS = {"diffusers": ("diffusion_pytorch_model",), "transformers": ("model", "pytorch_model")}
+ALL_TORCH_STEMS = tuple(stem for stems in TORCH_STEMS.values() for stem in stems)
+
+TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+SUFFIXES = (".safetensors", ".pdparams", *TORCH_SUFFIXES)
+
+_NAME = re.compile(
+    rf"(?P<stem>{'|'.join((*PADDLE_STEMS, *ALL_TORCH_STEMS))})"
+    r"(?:\.(?P<variant>[\w-]+))?"
+    rf"(?P<suffix>{'|'.join(map(re.escape, SUFFIXES))})"
+    r"(?P<index>\.index(?:\.(?P<index_variant>[\w-]+))?\.json)?"
+)
+_SHARD = r"-\d{5}-of-\d{5}"
+_LOOKS_LIKE_WEIGHTS = re.compile(
+    r"\.(safetensors|bin|pt|pth|ckpt|pdparams|pdiparams|pdmodel|msgpack|onnx|onnx_data|h5|pb|gguf|xml)$"
+    r"|\.(safetensors|bin|pdparams)\.index(\.[\w-]+)?\.json$"
+)
+
+
+@dataclass(frozen=True)
+class WeightsName:
+    """The name of a file with all weights of a network, or of an index of its shards.
+
+    Attributes:
+        name: the file name.
+        stem, suffix: such as "diffusion_pytorch_model" and ".safetensors".
+        variant: such as "fp16", or None.
+    """
+
+    name: str
+    stem: str
+    suffix: str
+    variant: str | None
+
+    @property
+    def framework(self) -> str | None:
+        """The framework that writes such names, or None: both write "model.safetensors"."""
+        if self.stem in PADDLE_STEMS or self.suffix == ".pdparams":
+            return "paddle"
+        return None if self.stem == "model" and self.suffix == ".safetensors" else "pytorch"
 
 
 def candidate_names(
-    stems: tuple[str, ...], variant: str | None = None, use_safetensors: bool | None = None
+    stems: Iterable[str], variant: str | None = None, use_safetensors: bool | None = None, rare: bool = False
 ) -> list[str]:
-    """File names in the order in which a folder is searched for them.
+    """List file names in the order in which a folder is searched for them.
+
+    Paddle's files come before PyTorch's, safetensors before pickles, and a whole file before its shards.
 
     Args:
-        stems: file names, without endings, that PyTorch's side uses.
+        stems: file names, without suffixes, of PyTorch's weights.
         variant: such as "fp16": only files of this variant.
-        use_safetensors: True: only `.safetensors`; False: only pickles; None: either.
+        use_safetensors: True: only `.safetensors`; False: only pickles; None: both.
+        rare: names that `from_pretrained` does not look for, and conversion does, come last.
     """
+    stems = tuple(stems)
     groups = [(PADDLE_STEMS, ".safetensors"), (PADDLE_STEMS, ".pdparams"), (stems, ".safetensors"), (stems, ".bin")]
+    if rare:
+        groups += [(("model",), ".pdparams"), *((stems, suffix) for suffix in (".pt", ".ckpt", ".pth"))]
     names: list[str] = []
     for group, suffix in groups:
         if use_safetensors is not None and use_safetensors != (suffix == ".safetensors"):
             continue
         for stem in group:
-            names += [f"{stem}{'.' + variant if variant else ''}{suffix}", *index_names(stem, suffix, variant)]
+            names += [weights_name(stem, suffix, variant), *index_names(stem, suffix, variant)]
     return names
 
 
-def index_names(stem: str, suffix: str, variant: str | None) -> list[str]:
-    """Names of the file that says which shard holds which tensor; the first is the one we write."""
+def download_order(names: Iterable[str]) -> list[str]:
+    """Put safetensors first and keep the order otherwise: pickles are downloaded only where a hub has nothing else."""
+    return sorted(names, key=lambda name: ".safetensors" not in name)
+
+
+def weights_in(folder: Path, stems: Iterable[str] = ALL_TORCH_STEMS) -> list[WeightsName]:
+    """List the weights files and indices of all variants in a folder, in the order of `candidate_names`."""
+    if not folder.is_dir():
+        return []
+    parsed = {path.name: parse_name(path.name) for path in sorted(folder.iterdir()) if path.is_file()}
+    found = {name: weights for name, weights in parsed.items() if weights is not None}
+    variants = sorted({weights.variant or "" for weights in found.values()})
+    names = [name for variant in variants for name in candidate_names(stems, variant or None, rare=True)]
+    return [found[name] for name in names if name in found]
+
+
+def parse_name(name: str) -> WeightsName | None:
+    """Split a file name into its parts; None for shards and for everything that is not a network's weights."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    return WeightsName(name, found["stem"], found["suffix"], found["variant"] or found["index_variant"])
+
+
+def is_weights_file(name: str) -> bool:
+    """Return whether a name is that of weights of any framework, or of an index of their shards."""
+    return _LOOKS_LIKE_WEIGHTS.search(name) is not None
+
+
+# -- names to write -----------------------------------------------------------------------------------------------
+
+
+def weights_name(stem: str, suffix: str, variant: str | None = None) -> str:
+    """Return the name of a file with all weights, such as "model.fp16.safetensors"."""
+    return f"{stem}.{variant}{suffix}" if variant else f"{stem}{suffix}"
+
+
+def index_names(stem: str, suffix: str, variant: str | None = None) -> list[str]:
+    """Return the names of the file that maps tensors to shards; the first is the one that we write."""
     if not variant:
         return [f"{stem}{suffix}.index.json"]
     return [f"{stem}{suffix}.index.{variant}.json", f"{stem}.{variant}{suffix}.index.json"]
 
 
-def preferred_names(
-    stems: tuple[str, ...], variant: str | None = None, use_safetensors: bool | None = None
-) -> list[str]:
-    """The same names in the order in which they are fetched: what cannot run code before any pickle."""
-    names = candidate_names(stems, variant, use_safetensors)
-    return sorted(names, key=lambda name: ".safetensors" not in name)
+def shard_names(stem: str, suffix: str, variant: str | None, count: int) -> list[str]:
+    """Return the names of all shards; one shard is a whole file."""
+    if count == 1:
+        return [weights_name(stem, suffix, variant)]
+    start = weights_name(stem, "", variant)
+    return [f"{start}-{number:05d}-of-{count:05d}{suffix}" for number in range(1, count + 1)]
+
+
+def is_shard(name: str, stem: str, suffix: str, variant: str | None) -> bool:
+    """Return whether `name` is one of `shard_names`, whatever their count."""
+    return re.fullmatch(re.escape(weights_name(stem, "", variant)) + _SHARD + re.escape(suffix), name) is not None
+
+
+def weight_map_of(index: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the `weight_map` of an index, tensor -> file; None if it has none or a wrong one."""
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        return None
+    return weight_map

@@ -1,4 +1,4 @@
-"""Any weights file of either framework -> a mapping of names to tensors that are read when asked for."""
+"""Open the weights file of either framework as a mapping of names to lazy tensors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.pdparams import read_pdparams, write_pdparams
 from ppdiffusers.io.safetensors_file import read_safetensors, write_safetensors
 from ppdiffusers.io.torch_pickle import read_torch_file
+from ppdiffusers.io.weight_names import PADDLE_STEMS, SUFFIXES, weight_map_of
 
 __all__ = ["Checkpoint", "open_weights", "write_pdparams", "write_safetensors"]
 
-TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
-SUFFIXES = (".safetensors", ".pdparams", *TORCH_SUFFIXES)
-# `format` in a safetensors file's metadata -> whose layout it has; "np" is what paddlenlp writes
+# `format` in a safetensors file's metadata -> the framework whose layout it has; paddlenlp writes "np"
 _METADATA_FRAMEWORK = {"pt": "pytorch", "pd": "paddle", "np": "paddle"}
 
 
@@ -27,10 +26,10 @@ class Checkpoint(Mapping[str, LazyTensor]):
     """The tensors of a checkpoint.
 
     Attributes:
-        tensors: name -> tensor, not yet read.
-        framework: whose layout the matrices of Linear layers have: "pytorch" ([out, in]) or "paddle" ([in, out]).
-        files: the files they lie in; for a sharded checkpoint the index comes first.
-        metadata: what the header of a safetensors file says besides.
+        tensors: name -> lazy tensor.
+        framework: the layout of the matrices of Linear layers: "pytorch" ([out, in]) or "paddle" ([in, out]).
+        files: the files of the tensors; the index of a sharded checkpoint comes first.
+        metadata: the metadata in the header of a safetensors file.
     """
 
     tensors: Mapping[str, LazyTensor]
@@ -49,30 +48,32 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
 
 def open_weights(path: str | os.PathLike, nested: bool = False) -> Checkpoint:
-    """Open a weights file or the index of a sharded one; no tensor is read yet.
+    """Open a weights file, or the index of a sharded checkpoint. Tensors are read when they are requested.
 
     Args:
         path: `.safetensors`, `.pdparams`, `.bin`, `.pt`, `.pth`, `.ckpt`, or `*.index.json`.
-        nested: a training checkpoint of PyTorch gives all its tensors (`read_torch_file`), not one state dict.
+        nested: return all tensors of PyTorch's training checkpoints (`read_torch_file`), not only one state dict.
 
     Raises:
-        SourceError: there is no such file, or its kind is not known.
-        WeightsError: it is truncated, damaged, or something else than weights; or shards are missing.
-        UnsafeFileError: a pickle wants to run code, or an index points outside its folder.
+        SourceError: the file does not exist, or its format is unknown.
+        WeightsError: the file is truncated, damaged, or does not contain weights; or shards are missing.
+        UnsafeFileError: a pickle names code to run, or an index points outside its folder.
     """
     path = Path(path)
     if not path.is_file():
-        raise SourceError("There is no such weights file.", where=path, remedy="check the path.")
-    if path.name.endswith(".json"):
-        return _open_index(path)
+        raise SourceError("The weights file does not exist.", where=path, remedy="check the path.")
+    return _open_index(path) if path.name.endswith(".json") else _open_file(path, nested)
+
+
+def _open_file(path: Path, nested: bool = False) -> Checkpoint:
     if path.suffix not in SUFFIXES:
-        raise SourceError("This is no weights file that we know.", where=path, expected=", ".join(SUFFIXES))
-    _refuse_impostors(path)
+        raise SourceError("The format of the weights file is unknown.", where=path, expected=", ".join(SUFFIXES))
+    _check_beginning(path)
     metadata: Mapping[str, str] = {}
     if path.suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
-        named_paddle = path.name.startswith(("model_state", "diffusion_paddle_model"))
-        framework = _METADATA_FRAMEWORK.get(metadata.get("format"), "paddle" if named_paddle else "pytorch")
+        named_paddle = path.name.startswith(PADDLE_STEMS)
+        framework = _METADATA_FRAMEWORK.get(metadata.get("format", ""), "paddle" if named_paddle else "pytorch")
     elif path.suffix == ".pdparams":
         tensors, framework = read_pdparams(path), "paddle"
     else:
@@ -81,14 +82,14 @@ def open_weights(path: str | os.PathLike, nested: bool = False) -> Checkpoint:
 
 
 def _open_index(path: Path) -> Checkpoint:
-    """A sharded checkpoint: `weight_map` says which file has which tensor."""
+    """Open a sharded checkpoint; `weight_map` maps tensors to files."""
     try:
-        weight_map = read_json(path).get("weight_map")
+        weight_map = weight_map_of(read_json(path))
     except ConfigError as error:
         raise WeightsError(
             "The index of a sharded checkpoint cannot be read.", where=path, problems=[error.what]
         ) from error
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+    if weight_map is None:
         raise WeightsError(
             "The index of a sharded checkpoint has no `weight_map`.",
             where=path,
@@ -101,43 +102,43 @@ def _open_index(path: Path) -> Checkpoint:
             "The index of a sharded checkpoint names files outside its folder.",
             where=path,
             problems=outside,
-            expected="names of files that lie beside the index",
+            expected="names of files next to the index",
         )
     absent = [name for name in names if not (path.parent / name).is_file()]
     if absent:
         raise WeightsError(
-            "Shards of the checkpoint are missing.", where=path, problems=absent, remedy="fetch the missing files."
+            "Shards of the checkpoint are missing.", where=path, problems=absent, remedy="download the missing files."
         )
-    shards = {name: open_weights(path.parent / name) for name in names}
+    shards = {name: _open_file(path.parent / name) for name in names}  # not indices
     lost = [f"{key} in {name}" for key, name in weight_map.items() if key not in shards[name]]
     frameworks = {shard.framework for shard in shards.values()}
     if lost or len(frameworks) > 1:
         mixed = ["the shards mix PyTorch's layout and Paddle's"] if len(frameworks) > 1 else []
-        raise WeightsError("The shards are not what their index says.", where=path, problems=[*lost, *mixed])
+        raise WeightsError("The shards do not match their index.", where=path, problems=[*lost, *mixed])
     tensors = {key: shards[name][key] for key, name in weight_map.items()}
     files = (path, *(path.parent / name for name in names))
     return Checkpoint(tensors, frameworks.pop() if frameworks else "pytorch", files, {})
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether `name` is a file's or folder's own name: no folders, no drive, no `..`."""
+    """Return whether `name` is the name of a file or folder, without parent folders, drive or `..`."""
     plain = name not in ("", ".", "..") and "\0" not in name
     return plain and PurePosixPath(name).name == name and PureWindowsPath(name).name == name
 
 
-def _refuse_impostors(path: Path) -> None:
-    """An empty file, a web page or a Git LFS pointer in the place of weights."""
+def _check_beginning(path: Path) -> None:
+    """Raise for an empty file, a web page or a Git LFS pointer in place of weights."""
     with open(path, "rb") as file:
         start = file.read(256).lstrip()
     if not start:
-        raise WeightsError("The weights file is empty.", where=path, remedy="fetch it again.")
+        raise WeightsError("The weights file is empty.", where=path, remedy="download it again.")
     if start.startswith(b"version https://git-lfs"):
         raise WeightsError(
             "This is a Git LFS pointer, not the weights themselves.",
             where=path,
-            remedy="run `git lfs install && git lfs pull` in the folder, or fetch the file from its web page.",
+            remedy="run `git lfs install && git lfs pull` in the folder, or download the file from its web page.",
         )
     if start[:15].lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise WeightsError(
-            "This is a web page, not weights: a download went wrong.", where=path, remedy="fetch the file again."
+            "This is a web page, not weights: a download went wrong.", where=path, remedy="download the file again."
         )

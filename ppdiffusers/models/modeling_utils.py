@@ -19,7 +19,7 @@ class ModelMixin(AttentionMixin, PretrainedMixin, ConfigMixin, nn.Layer):
 
     config_name = "config.json"
     weights_stems = ("diffusion_pytorch_model",)
-    load_families: tuple[str, ...] = ("old_attention",)
+    key_mappings: tuple[str, ...] = ("old_attention",)
     # settings of the moving average of weights, which diffusers' EMAModel saves in the network's configuration
     ignored_config_keys = (
         *("decay", "min_decay", "inv_gamma", "power"),

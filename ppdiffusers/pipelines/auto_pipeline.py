@@ -9,8 +9,8 @@ from ppdiffusers import registry
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.core.config import ConfigMixin, read_json
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.io.required_files import NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
@@ -38,8 +38,8 @@ class _AutoPipeline(ConfigMixin):
             InputError: the family of the checkpoint has no pipeline for this task.
             SourceError, ConfigError: as `DiffusionPipeline.from_pretrained`.
         """
-        source = take_source_options(dict(kwargs))
-        folder = resolve_folder(pretrained_model_or_path, None, NeedFiles((INDEX_NAME,)), source)
+        source = pop_hub_options(dict(kwargs))
+        folder = resolve_folder(pretrained_model_or_path, None, NamedFiles((INDEX_NAME,)), source)
         raw = read_json(folder / INDEX_NAME)
         # classes of components that the caller passes may be unknown
         index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})

@@ -1,4 +1,4 @@
-"""What all pipelines are: components that are loaded, saved, moved and shared together."""
+"""The base of pipelines: components that are loaded, saved, moved and compiled together."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.hubs.local import component_folder
-from ppdiffusers.io.required_files import NeedPipeline
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import PipelineFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.pipelines.stages.device import move_layer, parse_device_and_dtype
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 from ppdiffusers.runtime.export import export_programs
@@ -46,10 +46,10 @@ _WEIGHT_SUFFIXES = (".safetensors", ".pdparams", ".bin", ".ckpt", ".pt")
 
 @dataclass
 class ImagePipelineOutput(BaseOutput):
-    """Pictures.
+    """Generated images.
 
     Args:
-        images: a list of PIL pictures, an array [B, H, W, C] in [0, 1], or a tensor [B, C, H, W].
+        images: a list of PIL images, an array [B, H, W, C] in [0, 1], or a tensor [B, C, H, W].
     """
 
     images: list[PIL.Image.Image] | np.ndarray | paddle.Tensor
@@ -57,7 +57,7 @@ class ImagePipelineOutput(BaseOutput):
 
 @dataclass
 class AudioPipelineOutput(BaseOutput):
-    """Sounds.
+    """Generated audio.
 
     Args:
         audios: an array [B, channels, samples] in [-1, 1].
@@ -69,11 +69,11 @@ class AudioPipelineOutput(BaseOutput):
 class DiffusionPipeline(ConfigMixin):
     """Base of all pipelines.
 
-    A subclass names its components as arguments of `__init__` and hands them to `register_modules`; arguments with
-    another meaning go to `register_to_config`.
+    A subclass takes its components as arguments of `__init__` and passes them to `register_modules`. Arguments with a
+    default are settings, which it passes to `register_to_config`, unless they are listed in `_optional_components`.
 
     Class attributes:
-        _optional_components: components that may be None.
+        _optional_components: components that a checkpoint may lack.
     """
 
     config_name = INDEX_NAME
@@ -84,21 +84,19 @@ class DiffusionPipeline(ConfigMixin):
     # -- components -------------------------------------------------------------------------------------------------
 
     def register_modules(self, **components: Any) -> None:
-        """Make these the pipeline's components: attributes that are moved, loaded and saved together.
+        """Set the components: attributes that are moved, loaded and saved together.
 
         Raises:
-            InputError: a component is missing or of a kind that cannot work; all of them are listed.
+            InputError: components that cannot work; all of them are listed.
         """
         problems = [
-            problem
-            for name, component in components.items()
-            for problem in _component_problems(name, component, name in self._optional_components)
+            problem for name, component in components.items() for problem in _component_problems(name, component)
         ]
         if problems:
             raise InputError(
                 f"{type(self).__name__} cannot work with these components.",
                 problems=problems,
-                remedy="load them with ppdiffusers or paddlenlp, which read the files that PyTorch's libraries write.",
+                remedy="load them with ppdiffusers or paddlenlp, which read files of PyTorch.",
             )
         self._component_names = tuple(dict.fromkeys((*getattr(self, "_component_names", ()), *components)))
         for name, component in components.items():
@@ -106,12 +104,12 @@ class DiffusionPipeline(ConfigMixin):
 
     @property
     def components(self) -> dict[str, Any]:
-        """All components by name; another pipeline made with `**pipe.components` shares them."""
+        """All components by name; a pipeline that is created with `**pipe.components` shares them."""
         return {name: getattr(self, name) for name in self.__dict__.get("_component_names", ())}
 
     @property
     def config(self) -> FrozenDict:
-        """The pipeline's settings, and (library, class) of each component as it is now."""
+        """The settings, and (library, class) of each component."""
         return FrozenDict({**self._settings, **{name: _entry(c) for name, c in self.components.items()}})
 
     @property
@@ -119,7 +117,7 @@ class DiffusionPipeline(ConfigMixin):
         return super().config
 
     def register_to_config(self, **settings: Any) -> None:
-        """Record settings; the components need no recording."""
+        """Record settings of the pipeline."""
         self._internal_dict = FrozenDict({**self._settings, **settings})
 
     @classmethod
@@ -139,33 +137,33 @@ class DiffusionPipeline(ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
-        """Load a pipeline from a folder that either framework wrote, or from a hub; nothing is to be said about which.
+        """Load a pipeline from a folder or from a hub, in the format of diffusers or ppdiffusers.
 
-        `DiffusionPipeline.from_pretrained` gives the class that the folder names, a subclass gives itself.
+        `DiffusionPipeline.from_pretrained` returns the class that the folder names, a subclass returns itself.
 
         Args:
-            pretrained_model_name_or_path: the folder with `model_index.json`, or the name of a model on a hub: a
-                local cache is looked into first, then the sources in order (`io/resolve.py`).
-            paddle_dtype: floating weights of the networks are cast to it (`torch_dtype` means the same).
-            variant: read the weights files of this variant, such as "fp16".
-            use_safetensors: only safetensors (True) or only pickles (False).
-            kwargs: components to use instead of the folder's (`scheduler=...`, `safety_checker=None`) and settings
-                of the pipeline; and where to look for a name: `source`, `revision`, `cache_dir`, `force_download`,
-                `local_files_only`, `token`, `proxies`, and the old flags `from_hf_hub=`, `from_aistudio=`,
+            pretrained_model_name_or_path: a folder with `model_index.json`, or the name of a model, which is looked up
+                in the local cache and then on the hubs in order (`ppdiffusers.io.resolve`).
+            paddle_dtype: dtype of the floating point weights of the networks; `torch_dtype` is an alias.
+            variant: variant of the weights files, such as "fp16".
+            use_safetensors: load only safetensors (True) or only pickles (False).
+            kwargs: components that replace those of the folder (`scheduler=...`, `safety_checker=None`), settings of
+                the pipeline, and options of hubs: `source`, `revision`, `cache_dir`, `force_download`,
+                `local_files_only`, `token`, `proxies`, and the legacy flags `from_hf_hub=`, `from_aistudio=`,
                 `from_diffusers=`.
 
         Raises:
-            SourceError: there is no such folder, and no source has the model.
-            ConfigError: classes or components that are unknown or missing; all of them are listed.
-            InputError: arguments that are unknown.
+            SourceError: neither the folder nor any hub has the model.
+            ConfigError: unknown or missing classes or components; all of them are listed.
+            InputError: unknown arguments.
         """
-        source = take_source_options(kwargs)
+        source = pop_hub_options(kwargs)
         mode = _compile_mode(kwargs)
         options = _loading_options(kwargs)
         needs = cls._needs(kwargs, options)
         folder = resolve_folder(pretrained_model_name_or_path, None, needs, source)
         raw = read_json(folder / INDEX_NAME)
-        # what the caller brings along need not be known to us
+        # classes of components that the caller passes may be unknown
         index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})
         pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(index, folder)
         expected, settings = pipeline_class.component_names()
@@ -184,34 +182,34 @@ class DiffusionPipeline(ConfigMixin):
 
     @classmethod
     def download(cls, pretrained_model_name: str | os.PathLike, **kwargs: Any) -> str:
-        """Fetch the files that `from_pretrained` with the same arguments would read; returns their folder.
+        """Download the files that `from_pretrained` with the same arguments reads; return their folder.
 
         Raises:
-            SourceError: no source has the model, or not all of these files.
-            InputError: arguments that are unknown.
+            SourceError: no hub has the model with all required files.
+            InputError: unknown arguments.
         """
-        source = take_source_options(kwargs)
+        source = pop_hub_options(kwargs)
         _compile_mode(kwargs)
         needs = cls._needs(kwargs, _loading_options(kwargs))
         return str(resolve_folder(pretrained_model_name, None, needs, source))
 
     @classmethod
-    def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> NeedPipeline:
-        """The files to fetch if a name is loaded; wrong arguments are refused before anything is."""
+    def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
+        """The files to download; invalid arguments are refused before that."""
         only = None
         if cls is not DiffusionPipeline:
             only, settings = cls.component_names()
             _refuse_unknown_arguments(cls, kwargs, (*only, *settings))
-        return NeedPipeline(only, tuple(kwargs), options["variant"], options["use_safetensors"])
+        return PipelineFiles(only, tuple(kwargs), options["variant"], options["use_safetensors"])
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
-        """Make a pipeline of this class that shares the components of another: no weights are copied.
+        """Create a pipeline of this class that shares the components of another one; no weights are copied.
 
         Args:
-            pipeline: any pipeline that has the components this class needs.
-            kwargs: components and settings to use instead; `paddle_dtype` (or `torch_dtype`) casts all of them,
-                the shared ones too.
+            pipeline: any pipeline with the components of this class.
+            kwargs: components and settings that replace those of the pipeline; `paddle_dtype` (or `torch_dtype`) casts
+                all components, including the shared ones.
         """
         dtype = kwargs.pop("paddle_dtype", None) or kwargs.pop("torch_dtype", None)
         components, settings = cls.component_names()
@@ -223,7 +221,7 @@ class DiffusionPipeline(ConfigMixin):
         missing = [name for name in components if name not in arguments]
         if missing:
             raise InputError(
-                f"{cls.__name__} needs components that {type(pipeline).__name__} does not have.",
+                f"{cls.__name__} requires components that {type(pipeline).__name__} does not have.",
                 problems=missing,
                 remedy=f"pass them: {cls.__name__}.from_pipe(pipe, {', '.join(f'{name}=...' for name in missing)})",
             )
@@ -242,24 +240,26 @@ class DiffusionPipeline(ConfigMixin):
         to_diffusers: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Write the whole pipeline into a folder; an interruption leaves what was there before.
+        """Save the pipeline to a folder. After an interruption the folder has its previous content.
 
-        Other files in the folder stay, other variants of the weights included.
+        Other files in the folder are kept, including other variants of the weights.
 
         Args:
-            save_directory: where to.
-            safe_serialization: `.safetensors` for the weights, otherwise `.pdparams`.
-            variant: part of the weights' file names, such as "fp16".
-            max_shard_size: larger weights are split over several files; bytes or "10GB".
+            save_directory: the folder, which is created if necessary.
+            safe_serialization: save weights as `.safetensors`, otherwise as `.pdparams`.
+            variant: part of the names of the weights files, such as "fp16".
+            max_shard_size: size above which weights are split into several files; bytes or "10GB".
             push_to_hub: must be False.
-            to_diffusers: in PyTorch's layout and names, for diffusers to load.
+            to_diffusers: write PyTorch's layout and names, which diffusers loads.
 
         Raises:
             InputError: unknown arguments.
         """
         if push_to_hub or kwargs:
             unknown = [*(["push_to_hub=True"] if push_to_hub else []), *(f"{k}={v!r}" for k, v in kwargs.items())]
-            raise InputError("save_pretrained cannot do this.", problems=unknown, expected="a local folder")
+            raise InputError(
+                "save_pretrained does not support these arguments.", problems=unknown, expected="a local folder"
+            )
         options = {"safe_serialization": safe_serialization, "variant": variant, "to_diffusers": to_diffusers}
         if max_shard_size is not None:
             options["max_shard_size"] = max_shard_size
@@ -277,18 +277,18 @@ class DiffusionPipeline(ConfigMixin):
         settings = {k: v for k, v in ConfigMixin.to_json_dict(self).items() if k not in self._component_names}
         if to_diffusers:
             settings.pop("_ppdiffusers_version")
-            settings["_diffusers_version"] = DIFFUSERS_VERSION  # diffusers' inpainting does not load without one
+            settings["_diffusers_version"] = DIFFUSERS_VERSION  # diffusers' inpainting requires one
         entries: dict[str, Any] = {name: list(_entry(c, to_diffusers)) for name, c in sorted(self.components.items())}
         return {**settings, **entries}
 
     # -- device and dtype -------------------------------------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> DiffusionPipeline:
-        """Move and cast all networks, in place; returns the pipeline.
+        """Move and cast all networks in place; return the pipeline.
 
         Args:
-            args, kwargs: in any order a device ("cpu", "gpu", "gpu:0", a Paddle place) and a floating dtype
-                ("float16", paddle.float16, ...), or by the names `device`, `dtype`.
+            args, kwargs: a device ("cpu", "gpu", "gpu:0", a Paddle place) and a floating point dtype ("float16",
+                paddle.float16, ...) in any order, or as `device` and `dtype`.
         """
         device, dtype = parse_device_and_dtype(*args, **kwargs)
         for layer in self._layers().values():
@@ -297,7 +297,7 @@ class DiffusionPipeline(ConfigMixin):
 
     @property
     def device(self) -> str:
-        """Where the networks are: "cpu", "gpu:0", ..."""
+        """The device of the networks: "cpu", "gpu:0", ..."""
         for layer in self._layers().values():
             for parameter in layer.parameters():
                 place = parameter.place
@@ -315,20 +315,20 @@ class DiffusionPipeline(ConfigMixin):
 
     @property
     def name_or_path(self) -> str | None:
-        """The folder it was loaded from."""
+        """The folder that the pipeline was loaded from."""
         return self._settings.get("_name_or_path")
 
     # -- speed ------------------------------------------------------------------------------------------------------
 
     def compile(self, dtype: Any = None, backend: str | None = None, mode: str = "on") -> DiffusionPipeline:
-        """Run the networks as compiled programs (`ppdiffusers.runtime.compile`), in place; returns the pipeline.
+        """Run the networks as compiled programs (`ppdiffusers.runtime.compile`), in place; return the pipeline.
 
         Args:
-            dtype: what the programs compute in: "float32" (default) or "bfloat16".
-            backend: on a CPU "openvino" or "onednn", by default the first of them that is installed; on a GPU "gpu"
-                (the default), "cinn" or "tensorrt".
-            mode: "on"; "auto", which pipelines start with: on a CPU, when a network's calls take so long that
-                compiling pays; "off": eager mode.
+            dtype: dtype of the computation: "float32" (default) or "bfloat16".
+            backend: on a CPU "openvino" or "onednn", by default the first one that is installed; on a GPU "gpu" (the
+                default), "cinn" or "tensorrt".
+            mode: "on"; "off", eager mode; or "auto", the default of a pipeline: on a CPU, networks are compiled when
+                their calls take long enough for that to pay.
 
         Raises:
             InputError: an unknown mode, backend or dtype.
@@ -344,14 +344,14 @@ class DiffusionPipeline(ConfigMixin):
         return self
 
     def export(self, folder: str | os.PathLike, **call: Any) -> dict[str, float]:
-        """Write Paddle Inference programs of the networks, for deployment without model code.
+        """Export the networks as Paddle Inference programs, for deployment without model code.
 
         Args:
-            folder: gets a program folder for each network (`runtime.export.ExportedProgram` runs one).
-            call: arguments of a run of the pipeline; the programs are for the shapes that it uses.
+            folder: receives a folder for each network, which `runtime.export.ExportedProgram` runs.
+            call: arguments of a call of the pipeline; the programs are for the shapes that it uses.
 
         Returns:
-            name of each program -> largest difference from eager mode, as a share of the largest value.
+            name of each program -> largest difference from eager mode, relative to the largest value.
 
         Raises:
             ConversionError: programs that disagree with eager mode; nothing is written.
@@ -361,39 +361,39 @@ class DiffusionPipeline(ConfigMixin):
         return export_programs(layers, lambda: self(**call), folder)
 
     def _compile_when_it_pays(self) -> None:
-        """Called before each run, for pipelines that nobody has told anything else."""
+        """Compile networks automatically before a call, unless `compile` or the environment says otherwise."""
         if self._compile_mode == "auto" and os.environ.get("PPDIFFUSERS_COMPILE", "auto") == "auto":
             for layer in self._layers().values():
                 if _library(layer) == "ppdiffusers":
                     compile_when_it_pays(layer)
 
-    # -- progress, memory, pictures ---------------------------------------------------------------------------------
+    # -- progress, memory, images -----------------------------------------------------------------------------------
 
     @property
     def interrupt(self) -> bool:
-        """Whether the run in progress is to stop."""
+        """Whether the current call stops after this step."""
         return self._interrupt
 
     def progress_bar(self, iterable: Iterable | None = None, total: int | None = None) -> tqdm:
-        """A progress bar over `iterable`, or over `total` steps."""
+        """Show a progress bar over `iterable`, or over `total` steps."""
         if iterable is None and total is None:
-            raise InputError("A progress bar needs to know how long it is.", expected="`iterable` or `total`")
+            raise InputError("The length of the progress bar is unknown.", expected="`iterable` or `total`")
         return tqdm(iterable, total=total, **getattr(self, "_progress_bar_config", {}))
 
     def set_progress_bar_config(self, **kwargs: Any) -> None:
-        """Settings for `tqdm`, such as `disable=True`."""
+        """Set arguments of `tqdm`, such as `disable=True`."""
         self._progress_bar_config = kwargs
 
     def enable_attention_slicing(self, slice_size: str | int | None = "auto") -> None:
         """Compute attention a few heads at a time: less memory, a little slower, the same result.
 
         Args:
-            slice_size: "auto" is half of the heads at once, "max" one head, a number that many.
+            slice_size: heads at a time: "auto" is half of them, "max" is one.
         """
         self.set_attention_slice(slice_size)
 
     def disable_attention_slicing(self) -> None:
-        """Compute attention in one go."""
+        """Compute attention for all heads at a time."""
         self.set_attention_slice(None)
 
     def set_attention_slice(self, slice_size: str | int | None) -> None:
@@ -403,22 +403,22 @@ class DiffusionPipeline(ConfigMixin):
 
     @staticmethod
     def numpy_to_pil(images: np.ndarray) -> list[PIL.Image.Image]:
-        """[B, H, W, C] or [H, W, C] in [0, 1] -> PIL pictures."""
+        """Convert [B, H, W, C] or [H, W, C] in [0, 1] to PIL images."""
         return VaeImageProcessor.numpy_to_pil(images)
 
 
 class StableDiffusionMixin:
-    """Memory savers of pipelines that have a VAE."""
+    """Memory savings of pipelines with a VAE."""
 
     def enable_vae_slicing(self) -> None:
-        """Decode one picture of a batch at a time."""
+        """Decode the images of a batch one at a time."""
         self.vae.enable_slicing()
 
     def disable_vae_slicing(self) -> None:
         self.vae.disable_slicing()
 
     def enable_vae_tiling(self) -> None:
-        """Decode large pictures in overlapping tiles."""
+        """Decode large images in overlapping tiles."""
         self.vae.enable_tiling()
 
     def disable_vae_tiling(self) -> None:
@@ -428,18 +428,18 @@ class StableDiffusionMixin:
 # -- components that can work -----------------------------------------------------------------------------------------
 
 
-def _component_problems(name: str, component: Any, optional: bool) -> list[str]:
+def _component_problems(name: str, component: Any) -> list[str]:
     if component is None:
-        return []  # a pipeline without one of its parts can still encode, or decode
+        return []  # a pipeline without one of its components can still encode, or decode
     kind = type(component)
     full_name = f"{kind.__module__}.{kind.__name__}"
     if any(base.__module__.split(".")[0] in _TORCH_LIBRARIES for base in kind.__mro__):
-        return [f"`{name}` is {full_name}, which computes with PyTorch; ours of the same name reads its files"]
+        return [f"`{name}` is {full_name}, which uses PyTorch; ppdiffusers has a class of the same name"]
     if not hasattr(component, "save_pretrained"):
-        return [f"`{name}` is {full_name}, which is no component: it has no `save_pretrained`"]
-    steps = hasattr(component, "step") or hasattr(component, "step_pred")  # those of score SDEs predict and correct
+        return [f"`{name}` is {full_name}, which is not a component: it has no `save_pretrained`"]
+    steps = hasattr(component, "step") or hasattr(component, "step_pred")  # of score SDEs
     if name == "scheduler" and not (steps and hasattr(component, "set_timesteps")):
-        return [f"`{name}` is {full_name}, which is no scheduler: it has no `step` and `set_timesteps`"]
+        return [f"`{name}` is {full_name}, which is not a scheduler: it has no `step` and `set_timesteps`"]
     return []
 
 
@@ -463,7 +463,7 @@ def _compile_mode(kwargs: dict[str, Any]) -> str:
 
 
 def _loading_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take out of `kwargs` what decides how networks are loaded."""
+    """Remove the options of loading networks from `kwargs` and return them."""
     dtypes = [kwargs.pop(name, None) for name in ("paddle_dtype", "torch_dtype", "dtype")]
     options = {name: kwargs.pop(name, None) for name in ("variant", "use_safetensors")}
     return {"paddle_dtype": next((d for d in dtypes if d is not None), None), **options}
@@ -472,7 +472,9 @@ def _loading_options(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _refuse_unknown_arguments(cls: type, kwargs: Mapping[str, Any], known: tuple[str, ...]) -> None:
     unknown = [f"{name}={value!r}" for name, value in kwargs.items() if name not in known]
     if unknown:
-        raise InputError(f"{cls.__name__} does not know these arguments.", problems=unknown, expected=", ".join(known))
+        raise InputError(
+            f"{cls.__name__} does not accept these arguments.", problems=unknown, expected=", ".join(known)
+        )
 
 
 def _refuse_missing_components(cls: type, index: ModelIndex, folder: Path, given: Mapping[str, Any]) -> None:
@@ -483,12 +485,12 @@ def _refuse_missing_components(cls: type, index: ModelIndex, folder: Path, given
         if name in given or name in cls._optional_components and name not in index.components:
             continue
         if name not in index.components and defaults[name].default is inspect.Parameter.empty:
-            problems.append(f"{name}: {INDEX_NAME} does not name it")
+            problems.append(f"{name}: missing in {INDEX_NAME}")
         elif name in index.components and index.components[name].known and not _folder_of(index, name, folder).is_dir():
-            problems.append(f"{name}: the folder {name}/ is not there")
+            problems.append(f"{name}: the folder {name}/ is missing")
     if problems:
         raise ConfigError(
-            f"The folder lacks components that {cls.__name__} needs.",
+            f"The folder lacks components of {cls.__name__}.",
             where=folder,
             problems=problems,
             remedy="complete the folder, or pass the components: `from_pretrained(folder, name=...)`.",
@@ -511,11 +513,11 @@ def _load_component(index: ModelIndex, name: str, folder: Path, options: Mapping
 
 
 def _entry(component: Any, to_diffusers: bool = False) -> tuple[str | None, str | None]:
-    """(library, class) of a component, as `model_index.json` says it."""
+    """(library, class) of a component in a `model_index.json`."""
     if component is None:
         return None, None
     name = type(component).__name__
-    if name not in registry.components():  # somebody's own class: whoever loads the folder passes it
+    if name not in registry.components():  # a class of the user, who passes it when loading the folder
         return type(component).__module__, name
     world = "diffusers" if to_diffusers else "paddlenlp" if _library(component) == "paddlenlp" else "ppdiffusers"
     library, class_name = render_entry(name, world)
@@ -534,13 +536,13 @@ def _save_component(component: Any, folder: Path, options: Mapping[str, Any]) ->
                 where=folder.name,
                 remedy="use the class of the same name in ppdiffusers.transformers, which reads paddlenlp's files.",
             )
-        component.save_pretrained(folder)  # its own names; we read them
+        component.save_pretrained(folder)  # in paddlenlp's names, which we read
         return
     component.save_pretrained(folder, **(options if isinstance(component, nn.Layer) else {}))
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    """Weights are linked: whoever writes them renames a new file into place. Small files are copied."""
+    """Link weights, which are always replaced by renaming a new file; copy small files."""
     if source.endswith(_WEIGHT_SUFFIXES):
         try:
             os.link(source, target)

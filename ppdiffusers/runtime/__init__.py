@@ -1,4 +1,4 @@
-"""Compiled programs: the same networks, faster. `compile` and its kin; importing this imports no Paddle."""
+"""Compiled programs: `compile` and related functions. Importing this package does not import Paddle."""
 
 from __future__ import annotations
 

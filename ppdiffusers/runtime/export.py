@@ -1,7 +1,7 @@
-"""Programs for deployment: a folder for each network that Paddle Inference runs without any model code.
+"""Programs for deployment: a folder for each network, which Paddle Inference runs without any model code.
 
-What is written is what a run of the pipeline used: each network is recorded with the arguments of its first call,
-traced for their shapes, run, and compared with eager mode before anything is called done.
+A run of the pipeline determines what is exported: each network is traced with the arguments of its first call, and
+the program's result is compared with eager mode before the folder is complete.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import paddle
 from paddle import nn
@@ -22,36 +22,46 @@ from ppdiffusers.core.files import replace_folder
 from ppdiffusers.runtime.compiling import decompile
 from ppdiffusers.runtime.engines import OneDnn
 from ppdiffusers.runtime.engines.inference import InferenceRunner
-from ppdiffusers.runtime.structure import NotPlain, compiled_methods, flatten, number_as_tensor, rebuild
+from ppdiffusers.runtime.program import Example
+from ppdiffusers.runtime.pytree import TreeSpec, UnsupportedLeafError, tree_flatten, tree_unflatten
+from ppdiffusers.runtime.signature import compiled_methods, number_as_tensor
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.verify import TOLERANCE, distance
 
 
 @dataclass
 class _Call:
-    """The first call of a method: what went in and what came out."""
+    """The first call of a method: its arguments and its result."""
 
     layer: nn.Layer
     method: str
-    template: list
-    tensors: list[paddle.Tensor]
+    example: Example
     result: Any
 
 
-def export_programs(layers: Mapping[str, nn.Layer], run: Callable[[], Any], folder: str | os.PathLike) -> dict:
+class _Inputs(TypedDict):
+    """The content of `inputs.json`: the arguments of a program, and name, shape and dtype of their tensors."""
+
+    arguments: TreeSpec
+    tensors: list[tuple[str, list[int], str]]
+
+
+def export_programs(
+    layers: Mapping[str, nn.Layer], run: Callable[[], Any], folder: str | os.PathLike
+) -> dict[str, float]:
     """Write a program folder for each method of `layers` that `run()` calls.
 
     Args:
         layers: networks by the name of their component.
-        run: uses them once, for the shapes that the programs are to have.
-        folder: where to; it is replaced when everything agrees, and left alone otherwise.
+        run: calls the networks once, with the shapes of the programs.
+        folder: the target; it is replaced if all programs agree with eager mode, and unchanged otherwise.
 
     Returns:
-        name of each program -> its distance from eager mode, as a share of the largest value.
+        The distance of each program from eager mode, relative to the largest value.
 
     Raises:
         InputError: `run` called none of the layers.
-        ConversionError: programs that disagree with eager mode; all of them are listed.
+        ConversionError: programs disagree with eager mode; all of them are listed.
     """
     calls: dict[str, _Call] = {}
     with contextlib.ExitStack() as stack, paddle.no_grad():
@@ -60,7 +70,7 @@ def export_programs(layers: Mapping[str, nn.Layer], run: Callable[[], Any], fold
         run()
     if not calls:
         raise InputError("The run called none of the networks.", problems=list(layers))
-    found = {}
+    found: dict[str, float] = {}
     with replace_folder(folder) as staging, paddle.no_grad():
         for name, call in calls.items():
             found[name] = _export_one(call, staging / name)
@@ -77,7 +87,7 @@ def export_programs(layers: Mapping[str, nn.Layer], run: Callable[[], Any], fold
 
 @contextlib.contextmanager
 def _recorded(name: str, layer: nn.Layer, calls: dict[str, _Call]) -> Iterator[None]:
-    """While this lasts, the first call of each compiled method of `layer` is noted."""
+    """Record the first call of each compiled method of `layer` while the block runs."""
     decompile(layer)
     methods = compiled_methods(layer)
     for method in methods:
@@ -94,15 +104,16 @@ def _recorder(name: str, layer: nn.Layer, method: str, calls: dict[str, _Call]) 
         result = getattr(type(layer), method)(layer, *args, **kwargs)
         if name not in calls:
             tensors: list[paddle.Tensor] = []
-            with contextlib.suppress(NotPlain):  # such a call cannot be part of a program
-                calls[name] = _Call(layer, method, flatten(_with_tensors(args, kwargs), tensors), tensors, result)
+            with contextlib.suppress(UnsupportedLeafError):  # such a call cannot become a program
+                arguments = tree_flatten(_numbers_as_tensors(args, kwargs), tensors)
+                calls[name] = _Call(layer, method, Example(arguments, tensors), result)
         return result
 
     return call
 
 
-def _with_tensors(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Numbers become tensors: in a deployed program all of them may change."""
+def _numbers_as_tensors(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Convert numbers to tensors: in a deployed program all of them may change."""
     return tuple(map(number_as_tensor, args)), {name: number_as_tensor(value) for name, value in kwargs.items()}
 
 
@@ -114,20 +125,21 @@ def _program_name(name: str, method: str) -> str:
 
 def _export_one(call: _Call, folder: Path) -> float:
     folder.mkdir()
+    example = call.example
 
     def method(*args: Any, **kwargs: Any) -> Any:
         return _without_classes(getattr(type(call.layer), call.method)(call.layer, *args, **kwargs))
 
-    engine = OneDnn("float32")
-    engine.write(folder, call.layer, method, call.template, call.tensors)
-    form = [[tensor.name, list(tensor.shape), str(tensor.dtype)] for tensor in call.tensors]
-    (folder / "inputs.json").write_text(json.dumps({"template": call.template, "tensors": form}), encoding="utf-8")
-    result = ExportedProgram(folder).run(call.tensors)
+    OneDnn("float32").write(folder, call.layer, method, example)
+    tensors = [(tensor.name, list(tensor.shape), str(tensor.dtype)) for tensor in example.tensors]
+    inputs: _Inputs = {"arguments": example.arguments, "tensors": tensors}
+    (folder / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
+    result = ExportedProgram(folder).run(example.tensors)
     return distance(result, _without_classes(call.result))
 
 
 def _without_classes(value: Any) -> Any:
-    """Outputs as plain dictionaries: whoever runs the program need not have their classes."""
+    """Convert outputs to plain dictionaries, so that running a program does not import their classes."""
     if isinstance(value, dict):
         return {key: _without_classes(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
@@ -136,24 +148,24 @@ def _without_classes(value: Any) -> Any:
 
 
 class ExportedProgram:
-    """Runs an exported folder: needs Paddle, and no code of the network.
+    """A program that `ppdiffusers export` wrote. Running it needs Paddle, but no code of the network.
 
-    Called with the network's arguments of the same shapes; outputs come as dictionaries, lists and tensors.
+    Its arguments are those of the network, with the same shapes; outputs are dictionaries, lists and tensors.
 
     Args:
-        folder: one program's folder.
-        dtype: "float32" or, where the processor has it, "bfloat16".
+        folder: the folder of one program.
+        dtype: "float32" or, if the processor supports it, "bfloat16".
         device: "cpu" or "gpu:0".
     """
 
     def __init__(self, folder: str | os.PathLike, dtype: str = "float32", device: str = "cpu"):
         folder = Path(folder)
         try:
-            self._inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
-            self._result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            self._inputs: _Inputs = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+            self._result: TreeSpec = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SourceError(
-                "This is no folder that `ppdiffusers export` wrote.",
+                "The folder was not written by `ppdiffusers export`.",
                 where=folder,
                 problems=[str(error)],
                 expected="inputs.json, result.json, program.json and program.pdiparams",
@@ -161,23 +173,23 @@ class ExportedProgram:
         self._runner = InferenceRunner(folder, dtype, get_num_threads(), device)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it.
+        """Run the program.
 
         Raises:
-            InputError: the arguments have another form than those it was made for.
+            InputError: structure or shapes of the arguments differ from those that the program was exported with.
         """
         tensors: list[paddle.Tensor] = []
-        template = json.loads(json.dumps(flatten(_with_tensors(args, kwargs), tensors)))
+        arguments = json.loads(json.dumps(tree_flatten(_numbers_as_tensors(args, kwargs), tensors)))
         shapes = [list(tensor.shape) for tensor in tensors]
-        wanted = [shape for _, shape, _ in self._inputs["tensors"]]
-        if template != self._inputs["template"] or shapes != wanted:
+        expected = [shape for _, shape, _ in self._inputs["tensors"]]
+        if arguments != self._inputs["arguments"] or shapes != expected:
             raise InputError(
-                "The program was made for other arguments.",
-                problems=[f"given: {template} of shapes {shapes}"],
-                expected=f"{self._inputs['template']} of shapes {wanted}",
+                "The program was exported for other arguments.",
+                problems=[f"given: {arguments} of shapes {shapes}"],
+                expected=f"{self._inputs['arguments']} of shapes {expected}",
             )
         return self.run(tensors)
 
     def run(self, tensors: list[paddle.Tensor]) -> Any:
-        """Run it with its tensors in order."""
-        return rebuild(self._result, self._runner(tensors))
+        """Run the program with its tensors in order."""
+        return tree_unflatten(self._result, self._runner(tensors))

@@ -1,7 +1,7 @@
-"""A network's computation for fixed shapes: a list of operations without any weights in it.
+"""A network's computation for fixed shapes as plain data: a list of operations, without weights.
 
-Paddle traces the network; what comes out is a program in Paddle's intermediate representation, which only Paddle
-can read. This is the same list as plain data: it goes to disk as JSON and into any engine.
+Tracing a network gives a program in Paddle's intermediate representation (PIR), which only Paddle can read. A `Graph`
+is the same list in a representation that any engine can read and that is stored as JSON.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-# Attributes that say where an operation came from or where it runs, and nothing about its result.
-_NO_MEANING = {"op_callstack", "struct_name", "stop_gradient", "place", "persistable", "op_role"}
+import paddle
+
+# Attributes that do not affect the result of an operation.
+_IGNORED_ATTRIBUTES = {"op_callstack", "struct_name", "stop_gradient", "place", "persistable", "op_role"}
 
 
 @dataclass
 class Operation:
-    """One step: `kind` is Paddle's name of it ("pd_op.conv2d"); inputs and outputs are numbers of values."""
+    """An operation: `kind` is Paddle's name of it ("pd_op.conv2d"); inputs and outputs are numbers of values."""
 
     kind: str
     inputs: list[int | None]
@@ -27,13 +29,13 @@ class Operation:
 
 @dataclass
 class Graph:
-    """Operations in an order in which they can run.
+    """Operations in topological order.
 
     Attributes:
-        inputs: values the caller gives, in order.
-        outputs: values the caller gets, in order.
-        parameters: value -> the state-dict key of the weight that it is.
-        types: value -> (shape, dtype); None for values that are lists of others.
+        inputs: values of the inputs, in order.
+        outputs: values of the outputs, in order.
+        parameters: value -> state-dict key of its weight.
+        types: value -> (shape, dtype); None for lists of values.
     """
 
     inputs: list[int] = field(default_factory=list)
@@ -57,11 +59,11 @@ class Graph:
         )
 
     def producers(self) -> dict[int, Operation]:
-        """value -> the operation that makes it."""
+        """Return the operation that computes each value."""
         return {value: operation for operation in self.operations for value in operation.outputs}
 
     def use_counts(self) -> dict[int, int]:
-        """value -> how many operations (and the caller) read it."""
+        """Return how often each value is read, by operations and as an output."""
         counts: dict[int, int] = dict.fromkeys(self.outputs, 1)
         for operation in self.operations:
             for value in operation.inputs:
@@ -70,17 +72,23 @@ class Graph:
         return counts
 
 
-def graph_of_program(program: Any, inputs: list, outputs: list, parameters: dict[str, str]) -> Graph:
-    """Read a program in Paddle's intermediate representation.
+def graph_of_program(
+    program: paddle.pir.Program,
+    inputs: list[paddle.pir.Value],
+    outputs: list[paddle.pir.Value],
+    parameters: dict[str, str],
+) -> Graph:
+    """Convert a program in Paddle's intermediate representation.
 
     Args:
-        program: a `paddle.pir.Program` of one block.
-        inputs, outputs: its values that the caller gives and gets.
-        parameters: name of a parameter inside the program -> its state-dict key.
+        program: a program of one block.
+        inputs, outputs: its input and output values.
+        parameters: name of a parameter in the program -> its state-dict key.
     """
-    graph, numbers = Graph(), {}
+    graph = Graph()
+    numbers: dict[int, int] = {}
 
-    def number(value: Any) -> int:
+    def number(value: paddle.pir.Value) -> int:
         if value.id not in numbers:
             numbers[value.id] = len(numbers)
             graph.types[numbers[value.id]] = _type_of(value)
@@ -96,25 +104,27 @@ def graph_of_program(program: Any, inputs: list, outputs: list, parameters: dict
                     kind,
                     [number(v) if v.initialized() else None for v in operation.operands_source()],
                     [number(v) for v in operation.results()],
-                    {k: _plain(v) for k, v in attributes.items() if k not in _NO_MEANING},
+                    {k: _plain(v) for k, v in attributes.items() if k not in _IGNORED_ATTRIBUTES},
                 )
             )
-    graph.inputs = [number(value) for value in inputs]
     graph.outputs = [number(value) for value in outputs]
+    used = graph.use_counts()  # tracing lists all buffers as parameters, used or not
+    graph.parameters = {value: key for value, key in graph.parameters.items() if value in used}
+    graph.inputs = [number(value) for value in inputs]
     return graph
 
 
-def _type_of(value: Any) -> tuple[list[int], str] | None:
+def _type_of(value: paddle.pir.Value) -> tuple[list[int], str] | None:
     if not value.is_dense_tensor_type():
         return None
     return list(value.shape), _dtype_name(value.dtype)
 
 
-def _dtype_name(dtype: Any) -> str:
+def _dtype_name(dtype: object) -> str:
     return str(dtype).rpartition(".")[2].lower()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value if isinstance(value, (bool, int, float, str)) else _dtype_name(value)

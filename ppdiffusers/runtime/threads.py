@@ -1,11 +1,11 @@
-"""How many threads compute, and with which instructions.
+"""The number of threads that compute, and their instruction set.
 
-Paddle sets `OMP_NUM_THREADS=1` when it is imported, unless the variable is set already: its own kernels then use one
-core. So `import ppdiffusers` sets it first, to the number of physical cores, unless the user has set it.
+Paddle sets `OMP_NUM_THREADS=1` at import unless the variable is set, so that its own kernels use one core. Therefore
+`import ppdiffusers` sets the variable first, to the number of physical cores, unless the user has set it.
 
-The MKL of 2019 that Paddle brings multiplies matrices with AVX2 on Intel's processors alone, unless
-`MKL_DEBUG_CPU_TYPE` says 5: eager mode is two to three times as fast with it on AMD's (measured on an EPYC). It is
-read at the first product, so that it can be set after Paddle was imported as well.
+The MKL of 2019 in Paddle's wheels multiplies matrices with AVX2 only on Intel's processors, unless
+`MKL_DEBUG_CPU_TYPE` is 5. On AMD's processors eager mode is two to three times as fast with it (measured on an EPYC).
+MKL reads the variable at the first matrix product, so that it can also be set after Paddle was imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _chosen: int | None = None
 
 
 def physical_cores() -> int:
-    """Physical cores that this process may run on; two hyper-threads are one core."""
+    """Return the number of physical cores that this process may use; two hyper-threads are one core."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = {_core_of(cpu) for cpu in allowed}
     return max(1, len(cores))
@@ -37,7 +37,7 @@ def _core_of(cpu: int) -> str:
 
 
 def prepare() -> None:
-    """Before Paddle is imported: let it use all cores and their AVX2, unless the user has said otherwise."""
+    """Before Paddle is imported, set the variables that let it use all cores and their AVX2."""
     if "paddle" not in sys.modules:
         os.environ[_VARIABLE] = str(get_num_threads())  # Paddle reads one number only
     if _is_amd_with_avx2():
@@ -53,14 +53,14 @@ def _is_amd_with_avx2() -> bool:
 
 
 def set_num_threads(count: int) -> None:
-    """Compute with `count` threads from now on: Paddle's own kernels and programs compiled after this call.
+    """Set the number of threads of Paddle's own kernels and of programs that are compiled after this call.
 
     Raises:
-        InputError: `count` is not a positive whole number.
+        InputError: `count` is not a positive integer.
     """
     global _chosen
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise InputError(f"The number of threads is {count!r}.", expected="a whole number of 1 or more")
+        raise InputError(f"The number of threads is {count!r}.", expected="an integer of 1 or more")
     _chosen = count
     os.environ[_VARIABLE] = str(count)
     if "paddle" in sys.modules:
@@ -68,7 +68,7 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads that programs are compiled for: `set_num_threads`, else `OMP_NUM_THREADS`, else the physical cores."""
+    """Return the number of threads: `set_num_threads`, else `OMP_NUM_THREADS`, else the number of physical cores."""
     if _chosen is not None:
         return _chosen
     first = os.environ.get(_VARIABLE, "").split(",")[0]  # one number for each nesting level

@@ -1,4 +1,4 @@
-"""How far a program's result is from eager mode's."""
+"""The distance between a program's result and eager mode's."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Any
 
 import paddle
 
-from ppdiffusers.runtime.structure import flatten
+from ppdiffusers.runtime.pytree import tree_flatten
 
-# Largest difference allowed, as a share of the reference's largest value.
+# Largest difference allowed, relative to the reference's largest absolute value.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 5e-2}
 
 
 def distance(result: Any, expected: Any) -> float:
-    """The largest relative distance of any tensor in `result` from its counterpart; infinite if the forms differ."""
+    """Return the largest relative distance between tensors of `result` and `expected`; infinite if the trees differ."""
     found: list[paddle.Tensor] = []
     wanted: list[paddle.Tensor] = []
-    if flatten(result, found) != flatten(expected, wanted):
+    if tree_flatten(result, found) != tree_flatten(expected, wanted):
         return float("inf")
-    return max((_one(a, b) for a, b in zip(found, wanted)), default=0.0)
+    return max((_tensor_distance(a, b) for a, b in zip(found, wanted)), default=0.0)
 
 
-def _one(found: paddle.Tensor, wanted: paddle.Tensor) -> float:
+def _tensor_distance(found: paddle.Tensor, wanted: paddle.Tensor) -> float:
     if list(found.shape) != list(wanted.shape) or found.dtype != wanted.dtype:
         return float("inf")
     if not wanted.size:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import karras_sigmas, with_final
-from ppdiffusers.schedulers.common.spacing import check_descending, check_exclusive, check_num_steps, visit_n
-from ppdiffusers.schedulers.common.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, karras_sigmas
+from ppdiffusers.schedulers.common.spacing import check_descending, check_exclusive, check_num_steps, spaced_timesteps
+from ppdiffusers.schedulers.common.stepping import VarianceExploding, check_not_loop_index
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 CMStochasticIterativeSchedulerOutput = SchedulerOutput
 
@@ -25,8 +25,8 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
     Args:
         sigma_min, sigma_max, rho: the noise levels, see `sigmas.karras_sigmas`.
         sigma_data: standard deviation of the data.
-        s_noise: factor of the noise.
-        clip_denoised: limit x_0 to [-1, 1].
+        s_noise: scale of the noise.
+        clip_denoised: clip x_0 to [-1, 1].
     """
 
     @register_to_config
@@ -47,68 +47,67 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
 
     @property
     def init_noise_sigma(self) -> float:
-        """Standard deviation of the first sample."""
+        """Standard deviation of the initial noise."""
         return float(self.config.sigma_max)
 
     def _sigmas_of(self, ramp: np.ndarray) -> np.ndarray:
         return karras_sigmas(ramp, self.config.sigma_min, self.config.sigma_max, self.config.rho)
 
     def sigma_to_t(self, sigmas: np.ndarray | float) -> np.ndarray:
-        """What the network takes as its timestep: 250 log(sigma)."""
+        """Compute the network's timestep 250 log(sigma)."""
         return (250 * np.log(np.asarray(sigmas, dtype=np.float64) + 1e-44)).astype(np.float32)
 
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
-        """Choose how many noise levels to visit, or which, counted from 0 (`sigma_min`), falling."""
+        """Set the number of inference steps, or custom timesteps: decreasing indices of noise levels."""
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
         t_max = self.config.num_train_timesteps
         self.custom_timesteps = timesteps is not None
         if timesteps is not None:
             check_descending(timesteps, t_max)
-            visited = np.asarray(timesteps, dtype=np.int64)
+            levels = np.asarray(timesteps, dtype=np.int64)
         else:
-            visited = visit_n("leading", t_max, check_num_steps(num_inference_steps, t_max))
-        sigmas = self._sigmas_of(visited[::-1] / (t_max - 1))
+            levels = spaced_timesteps("leading", t_max, check_num_steps(num_inference_steps, t_max))
+        sigmas = self._sigmas_of(levels[::-1] / (t_max - 1))
         self.timesteps = self.sigma_to_t(sigmas)
-        self.sigmas = with_final(sigmas, self.config.sigma_min)
-        self.num_inference_steps = len(visited)
+        self.sigmas = append_final_sigma(sigmas, self.config.sigma_min)
+        self.num_inference_steps = len(levels)
         self._reset_index()
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
-        """sample / sqrt(sigma^2 + sigma_data^2)."""
-        sigma = float(self.sigmas[self._begin(timestep)])
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
+        """Return sample / sqrt(sigma^2 + sigma_data^2)."""
+        sigma = float(self.sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + self.config.sigma_data**2) ** 0.5)
 
     def get_scalings_for_boundary_condition(self, sigma: float) -> tuple[float, float]:
-        """(c_skip, c_out) of eq. 5 and appendix C: the identity at sigma_min."""
+        """Return (c_skip, c_out) of eq. 5 and appendix C; (1, 0) at sigma_min."""
         low, data = self.config.sigma_min, self.config.sigma_data
         return data**2 / ((sigma - low) ** 2 + data**2), (sigma - low) * data / (sigma**2 + data**2) ** 0.5
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """To the clean sample, then with fresh noise up to the next level.
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Predict the clean sample, then add new noise to reach the next noise level.
 
         Args:
             model_output: the network's output at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise, which is drawn unless there is a single step.
+            generator: source of the noise, which is drawn unless there is a single step.
         """
         self._require_timesteps()
-        refuse_integer(timestep)
+        check_not_loop_index(timestep)
         check_shapes(model_output, sample)
-        i, config = self._begin(timestep), self.config
-        self._check_index()
+        i, config = self._begin_step(timestep), self.config
         c_skip, c_out = self.get_scalings_for_boundary_condition(float(self.sigmas[i]))
         x0 = combine((c_out, upcast(model_output)), (c_skip, upcast(sample)))
         prev = x0.clip(-1, 1) if config.clip_denoised else x0
@@ -117,5 +116,5 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
             sigma_next = min(max(float(self.sigmas[i + 1]), config.sigma_min), config.sigma_max)
             std = config.s_noise * (sigma_next**2 - config.sigma_min**2) ** 0.5
             prev = combine((1, prev), (std, noise))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))

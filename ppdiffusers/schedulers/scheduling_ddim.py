@@ -1,9 +1,8 @@
-"""DDIM: deterministic sampling on a subsequence of timesteps (Song et al. 2020, https://arxiv.org/abs/2010.02502)."""
+"""DDIM: deterministic sampling on a subset of timesteps (Song et al. 2020, https://arxiv.org/abs/2010.02502)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -23,16 +22,17 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n, visit_training
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 DDIMSchedulerOutput = SchedulerOutput
 
 
 def ddim_variance(alpha_bar: np.float32, alpha_bar_prev: np.float32) -> np.float32:
-    """sigma_t^2 of eq. 16 at eta = 1: that of the DDPM posterior."""
+    """Compute sigma_t^2 of eq. 16 at eta = 1, the variance of the DDPM posterior."""
     return (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
 
 
@@ -40,11 +40,10 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
     """Denoising diffusion implicit models.
 
     Args:
-        set_alpha_to_one: the step to the clean sample ends at alpha_bar = 1, otherwise at that of timestep 0.
-        The other arguments are those of `DDPMScheduler`.
+        set_alpha_to_one: use alpha_bar = 1 at the end of the last step, otherwise that of timestep 0.
+        See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     accepts_eta = True
     init_noise_sigma = 1.0
 
@@ -71,36 +70,38 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.alphas_cumprod[0]
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many timesteps to visit."""
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps."""
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         self.timesteps = steps.round().astype(np.int64)
         self.num_inference_steps = n
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         eta: float = 0.0,
         use_clipped_model_output: bool = False,
-        generator: Any = None,
+        generator: Generator = None,
         variance_noise: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """x_t -> x_{t-1} (eq. 12): predicted x_0 + direction pointing to x_t + random noise.
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Compute x_{t-1} from x_t (eq. 12): predicted x_0 + direction pointing to x_t + random noise.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: t.
             sample: x_t, [B, C, ...].
-            eta: 0 is DDIM, without noise; 1 has DDPM's noise (eq. 16).
-            use_clipped_model_output: take the noise anew from the clipped x_0.
-            generator: of the noise, or `variance_noise`: the noise itself.
+            eta: the amount of added noise (eq. 16): 0 is DDIM, 1 is DDPM.
+            use_clipped_model_output: recompute the predicted noise from the clipped x_0.
+            generator: source of the added noise.
+            variance_noise: the added noise itself, [B, C, ...], in place of `generator`.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
@@ -117,14 +118,14 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         else:
             eps = to_epsilon(config.prediction_type, output, x, alpha, sigma)
         std = eta * ddim_variance(alpha_bar, alpha_bar_prev) ** 0.5  # eq. 16
-        prev = combine((alpha_bar_prev**0.5, x0), (max(1 - alpha_bar_prev - std**2, 0) ** 0.5, eps))
+        prev = combine((alpha_bar_prev**0.5, x0), (np.maximum(1 - alpha_bar_prev - std**2, 0) ** 0.5, eps))
         if eta > 0:
             prev = prev + float(std) * self._noise(variance_noise, generator, model_output)
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
 
-    def _noise(self, given: paddle.Tensor | None, generator: Any, like: paddle.Tensor) -> paddle.Tensor:
+    def _noise(self, given: paddle.Tensor | None, generator: Generator, like: paddle.Tensor) -> paddle.Tensor:
         if given is not None and generator is not None:
-            raise InputError("Both `generator` and `variance_noise` were given.", expected="one of them")
+            raise InputError("Got both `generator` and `variance_noise`.", expected="one of them")
         if given is None:
             given = randn_tensor(like.shape, generator=generator, dtype=like.dtype)
         return upcast(given)

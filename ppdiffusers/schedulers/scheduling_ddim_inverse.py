@@ -1,9 +1,8 @@
-"""DDIM run backwards: from a clean sample to the noise that DDIM turns into it (Mokady et al. 2022, eq. 3)."""
+"""DDIM inversion: from a clean sample to the noise that DDIM maps to it (Mokady et al. 2022, eq. 3)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -21,16 +20,19 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_n
+from ppdiffusers.schedulers.common.spacing import check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
-    """The inverse of `DDIMScheduler`, https://arxiv.org/abs/2211.09794; its arguments mean the same.
+    """The inverse of `DDIMScheduler`, https://arxiv.org/abs/2211.09794.
 
     Args:
-        set_alpha_to_one: the step from the clean sample starts at alpha_bar = 1, otherwise at that of timestep 0.
+        set_alpha_to_one: use alpha_bar = 1 at the start of the first step, otherwise that of timestep 0.
+        See `DDIMScheduler` for the other arguments.
     """
 
     init_noise_sigma = 1.0
@@ -58,29 +60,29 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
         self.initial_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.alphas_cumprod[0]
         self.timesteps = np.arange(num_train_timesteps, dtype=np.int64)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many timesteps to visit."""
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps."""
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         self.timesteps = steps[::-1].astype(np.int64)
         self.num_inference_steps = n
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
-        """DDIM's eq. 12 from the cleaner level to that of `timestep`.
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Compute the sample at `timestep` from the previous, less noisy one (eq. 12 of DDIM).
 
         Args:
             model_output: the network's prediction, [B, C, ...].
-            timestep: where the step leads.
-            sample: x one step nearer to the clean sample, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            timestep: the timestep at the end of the step.
+            sample: x at the previous timestep, [B, C, ...].
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)

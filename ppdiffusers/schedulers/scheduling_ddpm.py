@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -26,37 +25,37 @@ from ppdiffusers.schedulers.common.spacing import (
     check_descending,
     check_exclusive,
     check_num_steps,
-    visit_n,
-    visit_training,
+    spaced_timesteps,
+    training_timesteps,
 )
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Scalar, Timestep
 from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 DDPMSchedulerOutput = SchedulerOutput
-VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
+VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range", None)
 
 
 class DDPMScheduler(VariancePreserving, SchedulerMixin):
     """Denoising diffusion probabilistic models.
 
-    Without `set_timesteps` it visits every training timestep, and `step` may be called with the integers of
-    `reversed(range(len(scheduler)))`.
+    Without `set_timesteps`, a run uses every training timestep: `for t in reversed(range(len(scheduler)))`.
 
     Args:
-        num_train_timesteps: T, the steps of the forward process.
+        num_train_timesteps: T, the number of steps of the forward process.
         beta_start, beta_end, beta_schedule, trained_betas: the forward process, see `noise_schedule`.
-        variance_type: the variance of the reverse step: "fixed_small" is the posterior's (eq. 7), "fixed_large" is
+        variance_type: the variance of a reverse step: "fixed_small" is the posterior's (eq. 7), "fixed_large" is
             beta_t, "learned" and "learned_range" come from the network (Nichol & Dhariwal 2021, eq. 15); the "_log"
-            forms are kept for published configurations.
-        clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value: limits of x_0.
+            forms occur in configurations of released models, None in those of other schedulers ("fixed_small").
+        clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value: limits of x_0, see
+            `prediction.limit_x0`.
         prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction".
         timestep_spacing, steps_offset: see `spacing`.
-        rescale_betas_zero_snr: end the forward process in pure noise.
+        rescale_betas_zero_snr: rescale the betas to zero terminal SNR.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
 
     @register_to_config
@@ -67,7 +66,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         beta_end: float = 0.02,
         beta_schedule: str = "linear",
         trained_betas: np.ndarray | Sequence[float] | None = None,
-        variance_type: str = "fixed_small",
+        variance_type: str | None = "fixed_small",
         clip_sample: bool = True,
         prediction_type: str = "epsilon",
         thresholding: bool = False,
@@ -83,16 +82,16 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.variance_type = variance_type
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
         self.custom_timesteps = False
 
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
-        """Choose the timesteps to visit: how many, or which (falling integers)."""
+        """Set the number of inference steps, or custom timesteps (decreasing integers)."""
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
         config = self.config
         self.custom_timesteps = timesteps is not None
@@ -101,14 +100,14 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
             self.timesteps = np.asarray(timesteps, dtype=np.int64)
         else:
             n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-            steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+            steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
             self.timesteps = steps.round().astype(np.int64)
         self.num_inference_steps = len(self.timesteps)
 
-    def previous_timestep(self, timestep: int) -> int:
-        """The timestep after `timestep` on the way to the clean sample; -1 is the clean sample."""
+    def previous_timestep(self, timestep: float) -> int:
+        """Return the timestep of the next step of the run; -1 stands for the clean sample."""
         if self.num_inference_steps is None:
-            return timestep - 1
+            return int(timestep) - 1
         found = np.nonzero(self.timesteps == timestep)[0]
         if len(found) == 0:
             raise InputError(
@@ -122,18 +121,19 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """x_t -> x_{t-1}: draw from the posterior q(x_{t-1} | x_t, x_0) of the predicted x_0 (eq. 6 and 7).
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Sample x_{t-1} from the posterior q(x_{t-1} | x_t, x_0) of the predicted x_0 (eq. 6 and 7).
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...] or [B, 2C, ...] with a learned variance.
             timestep: t.
             sample: x_t, [B, C, ...].
-            generator: of the noise, see `utils.torch_utils.randn_tensor`.
+            generator: source of the noise, see `utils.torch_utils.randn_tensor`.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
         t = as_scalar(timestep)
         prev_t = self.previous_timestep(t)
@@ -154,29 +154,30 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
             mean = mean + noise * std
         return step_result(return_dict, downcast(mean, sample), downcast(x0, sample))
 
-    def _coefficients(self, t: int, prev_t: int) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-        """alpha_bar_t, alpha_bar_{t-1}, and alpha_t and beta_t of the step between them."""
+    def _coefficients(self, t: float, prev_t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+        """Return alpha_bar_t, alpha_bar_{t-1}, and alpha_t and beta_t of the step between them."""
         alpha_bar, alpha_bar_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
         alpha = alpha_bar / alpha_bar_prev
         return alpha_bar, alpha_bar_prev, alpha, 1 - alpha
 
     def _standard_deviation(
-        self, beta: float, beta_bar: float, beta_bar_prev: float, predicted: paddle.Tensor | None
+        self, beta: Scalar, beta_bar: Scalar, beta_bar_prev: Scalar, predicted: paddle.Tensor | None
     ) -> float | paddle.Tensor:
+        """Return the standard deviation of the noise, a number or [B, C, ...] where the network predicts it."""
         kind = self.variance_type
         smallest = max(beta_bar_prev / beta_bar * beta, 1e-20)  # eq. 7: the posterior's variance
-        if kind in ("fixed_small", "fixed_small_log"):
+        if kind in ("fixed_small", "fixed_small_log", None):
             return float(smallest**0.5)
         if kind == "fixed_large":
             return float(beta**0.5)
         if kind == "fixed_large_log":
             raise InputError(
-                "variance_type='fixed_large_log' asks for the square root of a logarithm, which no real number is.",
-                remedy="use 'fixed_large', which is what such configurations mean",
+                "variance_type='fixed_large_log' is the square root of a logarithm, which is negative.",
+                remedy="use 'fixed_large'",
             )
         if predicted is None:
             raise InputError(
-                f"variance_type={kind!r} needs a network that predicts the variance.",
+                f"variance_type={kind!r} requires a network that predicts the variance.",
                 expected="a model_output with twice the sample's channels",
             )
         if kind == "learned":

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.common.multistep import FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.multistep import OTHER_SOLVER_TYPES, LogSNRSolver
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import exponential_integrator
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
@@ -22,12 +24,13 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
 
     Args:
         solver_order: 1 (DDIM), 2 or 3.
-        algorithm_type: "deis". solver_type: "logrho".
-        The other arguments are those of `DPMSolverMultistepScheduler`.
+        algorithm_type: "deis".
+        solver_type: "logrho".
+        See `DPMSolverMultistepScheduler` for the other arguments.
     """
 
-    exchangeable = True
-    predicts_x0 = False
+    init_noise_sigma = 1.0
+    _predicts_x0 = False
 
     @register_to_config
     def __init__(
@@ -55,71 +58,72 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         use_dynamic_shifting: bool = False,
         time_shift_type: str = "exponential",
     ):
-        self._take_name("algorithm_type", algorithm_type, ("deis",), ("dpmsolver", "dpmsolver++"))
-        self._take_name("solver_type", solver_type, ("logrho",), FOREIGN_SOLVER_TYPES)
+        self._resolve_choice("algorithm_type", algorithm_type, ("deis",), ("dpmsolver", "dpmsolver++"))
+        self._resolve_choice("solver_type", solver_type, ("logrho",), OTHER_SOLVER_TYPES)
         check_choice("solver_order", solver_order, (1, 2, 3))
         self._init_solver(solver_order)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None, mu: float | None = None) -> None:
-        """Choose how many steps to take."""
+    def set_timesteps(self, num_inference_steps: int, device: object = None, mu: float | None = None) -> None:
+        """Set the number of inference steps."""
         self._set_shift(mu)
-        steps, sigmas, by_rule = self._levels(self._visit(num_inference_steps), num_inference_steps)
-        self._start(steps, with_final(sigmas, self._last_sigma(sigmas, by_rule)))
+        steps, sigmas, respaced = self._timesteps_and_sigmas(
+            self._spaced_timesteps(num_inference_steps), num_inference_steps
+        )
+        self._start(steps, append_final_sigma(sigmas, self._final_sigma(sigmas, respaced)))
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
-        """To the next level: the noise, a polynomial through its last predictions, is integrated exactly (eq. 14).
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Step to the next noise level: integrate a polynomial through the last predictions of the noise (eq. 14).
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
-            timestep: an element of `timesteps`; only the first is looked at.
+            timestep: an element of `timesteps`; only the first step of a run reads it.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x = upcast(sample)
-        self._remember(self._convert(upcast(model_output), x))
+        self._append_output(self._convert(upcast(model_output), x, i))
         order = len(self.model_outputs)
-        left = len(self.timesteps) - i
+        remaining = len(self.timesteps) - i
         if self.config.lower_order_final and len(self.timesteps) < 15:
-            order = min(order, left)
+            order = min(order, remaining)
         t, *past = (self._level(i + 1 - k) for k in range(order + 1))
         if order == 1:
             weights = exponential_integrator("dpmsolver", "", 1, past[0], t)
             prev = combine((weights.sample, x), (weights.d0, self.model_outputs[-1]))
         else:
-            rhos = self.sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # float32 would cancel
+            rhos = self.sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # differences cancel in float32
             if self.config.use_flow_sigmas:
                 rhos = rhos / (1 - rhos)
-            terms = zip(_lagrange_integrals(*rhos.tolist()), self._newest(order), strict=True)
+            terms = zip(_lagrange_integrals(*rhos.tolist()), self._recent_outputs(order), strict=True)
             prev = combine((t.alpha / past[0].alpha, x), *((t.alpha * c, m) for c, m in terms))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))
 
 
 def _lagrange_integrals(rho_t: float, *rhos: float) -> list[float]:
-    """Integrals over rho = sigma / alpha, from rhos[0] to rho_t, of the past's Lagrange polynomials in log(rho)."""
-    integral = _integral_2 if len(rhos) == 2 else _integral_3
+    """Integrate the Lagrange polynomials in log(rho) of the nodes over rho = sigma / alpha from rhos[0] to rho_t."""
+    integral: Callable[..., float] = _integral_2 if len(rhos) == 2 else _integral_3
     rotations = [rhos[k:] + rhos[:k] for k in range(len(rhos))]
     return [integral(rho_t, *nodes) - integral(rhos[0], *nodes) for nodes in rotations]
 
 
 def _integral_2(rho: float, b: float, c: float) -> float:
-    """Antiderivative of (log rho - log c) / (log b - log c)."""
+    """Compute the antiderivative of (log rho - log c) / (log b - log c)."""
     return rho * (log(rho) - log(c) - 1) / (log(b) - log(c))
 
 
 def _integral_3(rho: float, b: float, c: float, d: float) -> float:
-    """Antiderivative of (log rho - log c)(log rho - log d) / ((log b - log c)(log b - log d))."""
+    """Compute the antiderivative of (log rho - log c)(log rho - log d) / ((log b - log c)(log b - log d))."""
     x, y, z = log(rho), log(c), log(d)
     numerator = y * (z - x + 1) - z * x + z + x * x - 2 * x + 2
     return rho * numerator / ((log(b) - y) * (log(b) - z))

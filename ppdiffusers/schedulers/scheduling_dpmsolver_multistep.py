@@ -4,61 +4,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, FOREIGN_SOLVER_TYPES, LogSNRSolver
+from ppdiffusers.schedulers.common.multistep import FINAL_SIGMAS, OTHER_SOLVER_TYPES, LogSNRSolver
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import refuse_timesteps_with_rule, with_final
-from ppdiffusers.schedulers.common.spacing import check_exclusive
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, check_custom_timesteps
+from ppdiffusers.schedulers.common.spacing import check_exclusive, check_num_steps
+from ppdiffusers.schedulers.common.types import Scalar, Timestep
 from ppdiffusers.schedulers.common.updates import exponential_integrator, multistep_terms
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 ALGORITHMS = ("dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver")
 SOLVER_TYPES = ("midpoint", "heun")
 
 
-class DPMSolverSteps(LogSNRSolver):
-    """Mixin: the multistep update of order 1 to 3, for whatever noise levels the scheduler visits."""
+class DPMSolverSteps(LogSNRSolver, SchedulerMixin):
+    """Mixin for the multistep update of order 1 to 3, independent of the noise levels of the schedule."""
 
     def _init_dpm_solver(self, algorithms: tuple[str, ...] = ALGORITHMS) -> None:
         config = self.config
-        algorithm = self._take_name("algorithm_type", config.algorithm_type, algorithms, ("deis",))
-        self._take_name("solver_type", config.solver_type, SOLVER_TYPES, FOREIGN_SOLVER_TYPES)
+        algorithm = self._resolve_choice("algorithm_type", config.algorithm_type, algorithms, ("deis",))
+        self._resolve_choice("solver_type", config.solver_type, SOLVER_TYPES, OTHER_SOLVER_TYPES)
         check_choice("solver_order", config.solver_order, (1, 2, 3))
         if algorithm == "sde-dpmsolver" and config.solver_order == 3:
-            raise ConfigError("sde-dpmsolver has no third order.", expected="solver_order 1 or 2, or sde-dpmsolver++")
-        self.predicts_x0 = algorithm.endswith("++")
+            raise ConfigError(
+                "sde-dpmsolver does not support solver_order=3.", expected="solver_order 1 or 2, or sde-dpmsolver++"
+            )
+        self._predicts_x0 = algorithm.endswith("++")
         if "final_sigmas_type" in config:
             check_choice("final_sigmas_type", config.final_sigmas_type, FINAL_SIGMAS)
-            if config.final_sigmas_type == "zero" and not self.predicts_x0:
+            if config.final_sigmas_type == "zero" and not self._predicts_x0:
                 raise ConfigError(
-                    f"{algorithm} cannot step to a level without noise.",
+                    f"{algorithm} does not support a final noise level of 0.",
                     expected="final_sigmas_type='sigma_min', or an algorithm_type that ends in '++'",
                 )
 
-    def _order(self) -> int:
-        """Lower where predictions are few yet, and at the end, where large steps of high order are unstable."""
+    def _order(self, index: int) -> int:
+        """Return the order of a step: lower at the start (short history) and at the end of short runs (stability)."""
         config, n = self.config, len(self.timesteps)
-        left = n - self._step_index
+        remaining = n - index
         order = min(config.solver_order, len(self.model_outputs))
         small = config.lower_order_final and n < 15
-        if left == 1 and (config.euler_at_final or small or config.get("final_sigmas_type") == "zero"):
+        if remaining == 1 and (config.euler_at_final or small or config.get("final_sigmas_type") == "zero"):
             return 1
-        return min(order, 2) if left == 2 and small else order
+        return min(order, 2) if remaining == 2 and small else order
 
-    def _multistep_update(self, sample: paddle.Tensor, noise: paddle.Tensor | None) -> paddle.Tensor:
-        """From the level of this step to the next, by the newest predictions."""
-        i, order, config = self._step_index, self._order(), self.config
+    def _multistep_update(self, sample: paddle.Tensor, noise: paddle.Tensor | None, i: int) -> paddle.Tensor:
+        """Compute the sample at the next noise level from the recent predictions, [B, C, ...]."""
+        order, config = self._order(i), self.config
         levels = [self._level(i + 1 - k) for k in range(order + 1)]  # t, s_0, s_1, ...
         weights = exponential_integrator(config.algorithm_type, config.solver_type, order, levels[1], levels[0])
-        terms = [(weights.sample, sample), *multistep_terms(weights, levels, self._newest(order))]
+        terms: list[tuple[Scalar, paddle.Tensor]] = [
+            (weights.sample, sample),
+            *multistep_terms(weights, levels, self._recent_outputs(order)),
+        ]
         if noise is not None:
             terms.append((weights.noise, noise))
         return combine(*terms)
@@ -66,50 +71,50 @@ class DPMSolverSteps(LogSNRSolver):
     def _step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any,
+        generator: Generator,
         variance_noise: paddle.Tensor | None,
         return_dict: bool,
-        noise_dtype: Any,
-    ) -> SchedulerOutput | tuple:
+        noise_dtype: paddle.dtype | str,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Take a step; noise of the "sde-" algorithms is drawn in `noise_dtype`."""
         self._require_timesteps()
         if self.config.get("variance_type") not in ("learned", "learned_range"):
             check_shapes(model_output, sample)
-        self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x = upcast(sample)
-        self._remember(self._convert(upcast(model_output), x))
+        self._append_output(self._convert(upcast(model_output), x, i))
         noise = None
         if self.config.algorithm_type.startswith("sde"):
             noise = variance_noise
             if noise is None:
                 noise = randn_tensor(sample.shape, generator=generator, dtype=noise_dtype)
             noise = upcast(noise)
-        prev = self._multistep_update(x, noise)
-        self._step_index += 1
+        prev = self._multistep_update(x, noise, i)
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))
 
 
 class DPMSolverMultistepScheduler(DPMSolverSteps, VariancePreserving, SchedulerMixin):
-    """DPM-Solver++(2M) and its relatives.
+    """DPM-Solver and DPM-Solver++, multistep; the default is DPM-Solver++(2M).
 
     Args:
         solver_order: 1 (DDIM), 2 (for guided sampling) or 3 (without guidance).
-        algorithm_type: "dpmsolver++" predicts the clean sample, "dpmsolver" the noise; "sde-..." add noise.
-        solver_type: second order by "midpoint" or "heun".
-        lower_order_final: lower the order in the last steps if there are fewer than 15.
-        euler_at_final: first order in the last step.
+        algorithm_type: "dpmsolver++" solves for the clean sample, "dpmsolver" for the noise; "sde-..." add noise.
+        solver_type: the second-order rule, "midpoint" or "heun".
+        lower_order_final: lower the order in the last steps of runs of fewer than 15 steps.
+        euler_at_final: use first order in the last step.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, use_lu_lambdas, use_flow_sigmas, flow_shift:
-            how the noise levels are spread, see `sigmas`.
-        final_sigmas_type: the last step ends at noise level "zero" or "sigma_min".
-        lambda_min_clipped: leave out training timesteps with log(alpha / sigma) below this (cosine schedule: -5.1).
-        variance_type: "learned" or "learned_range" if the network also predicts the variance, which is not used.
-        use_dynamic_shifting, time_shift_type: take `mu` in `set_timesteps`.
-        The other arguments are those of `DDPMScheduler`.
+            the spacing of noise levels, see `sigmas`.
+        final_sigmas_type: the noise level after the last step, "zero" or "sigma_min".
+        lambda_min_clipped: skip training timesteps with log(alpha / sigma) below this (cosine schedule: -5.1).
+        variance_type: "learned" or "learned_range" if the network also predicts the variance, which is ignored.
+        use_dynamic_shifting, time_shift_type: accept `mu` in `set_timesteps`.
+        See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
+    init_noise_sigma = 1.0
 
     @register_to_config
     def __init__(
@@ -149,38 +154,43 @@ class DPMSolverMultistepScheduler(DPMSolverSteps, VariancePreserving, SchedulerM
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         mu: float | None = None,
         timesteps: Sequence[int] | None = None,
     ) -> None:
-        """Choose how many steps to take, or which training timesteps to visit."""
+        """Set the number of inference steps, or custom timesteps."""
         self._set_shift(mu)
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
-        refuse_timesteps_with_rule(self.config, timesteps)
-        given = timesteps is not None
-        visited = np.asarray(timesteps, dtype=np.int64) if given else self._visit(num_inference_steps)
-        steps, sigmas, _ = self._levels(visited, len(visited) if given else num_inference_steps)
+        check_custom_timesteps(self.config, timesteps)
+        if timesteps is None:
+            n = check_num_steps(num_inference_steps)
+            spaced = self._spaced_timesteps(n)
+        else:
+            n, spaced = len(timesteps), np.asarray(timesteps, dtype=np.int64)
+        steps, sigmas, _ = self._timesteps_and_sigmas(spaced, n)
         last = self.noise_schedule.sigmas[0] if self.config.final_sigmas_type == "sigma_min" else 0.0
-        self._start(steps, with_final(sigmas, last))
+        self._start(steps, append_final_sigma(sigmas, last))
 
-    def _rounds_rule(self, rule: str) -> bool:
-        return super()._rounds_rule(rule) and self.config.beta_schedule != "squaredcos_cap_v2"
+    def _rounds_timesteps(self, key: str) -> bool:
+        return super()._rounds_timesteps(key) and self.config.beta_schedule != "squaredcos_cap_v2"
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         variance_noise: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """To the next noise level by the exponential integrator of `updates`, of as high an order as is stable.
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Step to the next noise level with the exponential integrator of `updates`.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
-            timestep: an element of `timesteps`; only the first is looked at.
+            timestep: an element of `timesteps`; only the first step of a run reads it.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise of the "sde-" algorithms, or `variance_noise`: the noise itself.
+            generator: source of the noise of the "sde-" algorithms.
+            variance_noise: this noise itself, [B, C, ...], in place of `generator`.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
         return self._step(model_output, timestep, sample, generator, variance_noise, return_dict, "float32")

@@ -1,10 +1,9 @@
-"""DPM-Solver++ run backwards, from a clean sample to the noise that it comes from."""
+"""DPM-Solver++ inversion: from a clean sample to the noise that DPM-Solver++ maps to it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -12,17 +11,20 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.schedulers.common.noise_schedule import VariancePreserving
-from ppdiffusers.schedulers.common.sigmas import with_final
-from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
+from ppdiffusers.schedulers.common.spacing import check_num_steps, leading_timesteps, trailing_timesteps
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, SchedulerMixin):
-    """The inverse of `DPMSolverMultistepScheduler`, whose arguments and update it shares."""
+    """The inverse of `DPMSolverMultistepScheduler`, with the same arguments and update rule."""
 
-    exchangeable = True
-    rising = True
+    accepts_exchangeable = True
+    init_noise_sigma = 1.0
+    inverse = True
 
     @register_to_config
     def __init__(
@@ -55,36 +57,39 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
         self._init_solver(solver_order)
         self.timesteps = self.timesteps[::-1]
 
-    def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None) -> None:
-        """Choose how many steps to take, towards the noisiest timestep above `lambda_min_clipped`."""
+    def set_timesteps(self, num_inference_steps: int | None = None, device: object = None) -> None:
+        """Set the number of inference steps; the last ends at the noisiest timestep above `lambda_min_clipped`."""
         config, schedule = self.config, self.noise_schedule
         n, t_max = check_num_steps(num_inference_steps, config.num_train_timesteps), config.num_train_timesteps
         noisiest = t_max - 1 - int(np.searchsorted(schedule.lambda_t[::-1], config.lambda_min_clipped))
         self.noisiest_timestep = noisiest
-        if config.timestep_spacing == "linspace":
-            visited = np.linspace(0, noisiest, n + 1).round()[:-1].astype(np.int64)
-        elif config.timestep_spacing == "leading":
-            visited = np.arange(n) * ((noisiest + 1) // (n + 1)) + config.steps_offset
+        if config.timestep_spacing == "trailing":
+            spaced = trailing_timesteps(noisiest + 1, t_max / n)[:n][::-1]
+        elif n == noisiest + 1:  # every timestep is used: there is no noisy end to drop
+            spaced = np.arange(n)
+        elif config.timestep_spacing == "linspace":
+            spaced = np.linspace(0, noisiest, n + 1).round()[:-1].astype(np.int64)
         else:
-            visited = np.arange(noisiest + 1, 0, -t_max / n).round()[::-1].astype(np.int64) - 1
-        steps, sigmas, by_rule = self._levels(visited, n)
-        last = sigmas[-1] if by_rule else schedule.sigmas[noisiest]
+            stride = (noisiest + 1) // (n + 1)
+            spaced = leading_timesteps(np.arange(n) * stride, config.steps_offset, t_max)[::-1]
+        steps, sigmas, respaced = self._timesteps_and_sigmas(spaced, n)
+        last = sigmas[-1] if respaced else schedule.sigmas[noisiest]
         unique = np.sort(np.unique(steps, return_index=True)[1])
-        self._start(steps[unique], with_final(sigmas, last))
+        self._start(steps[unique], append_final_sigma(sigmas, last))
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         variance_noise: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """To the next, noisier level; see `DPMSolverMultistepScheduler.step`."""
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Step to the next, higher noise level; see `DPMSolverMultistepScheduler.step`."""
         if self.config.algorithm_type.startswith("sde"):
             raise ConfigError(
-                "Noise that a stochastic solver adds cannot be taken back.",
+                "Stochastic solvers cannot be inverted.",
                 expected="algorithm_type 'dpmsolver++' or 'dpmsolver'",
             )
         return self._step(model_output, timestep, sample, generator, variance_noise, return_dict, model_output.dtype)

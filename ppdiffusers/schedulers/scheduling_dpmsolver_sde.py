@@ -1,8 +1,8 @@
-"""DPM-Solver++ for the stochastic equation, two stages, with a Brownian path (k-diffusion's `sample_dpmpp_sde`)."""
+"""DPM-Solver++ (SDE), two stages, with noise of a Brownian path (`sample_dpmpp_sde` in k-diffusion)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import ancestral_split, check_sigma_rule, sigma_to_t, visited_sigmas
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.sigmas import ancestral_split, check_sigma_spacing, sigma_to_t, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import euler_step, interleave
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 DPMSolverSDESchedulerOutput = SchedulerOutput
 
@@ -33,12 +35,11 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
     """Stochastic DPM-Solver++ (2S).
 
     Args:
-        noise_sampler_seed: of the Brownian path, or one seed for each image; None draws one (`paddle.seed`).
+        noise_sampler_seed: seed of the Brownian path, or one per sample; None draws it from Paddle's global stream.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
-        The other arguments are those of `DDPMScheduler`.
+        See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     order = 2
 
     @register_to_config
@@ -57,27 +58,27 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         timestep_spacing: str = "linspace",
         steps_offset: int = 0,
     ):
-        check_sigma_rule(self.config)
+        check_sigma_spacing(self.config)
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.noise_sampler_seed = noise_sampler_seed
-        self._visit(num_train_timesteps, num_train_timesteps)
+        self._set_schedule(num_train_timesteps, num_train_timesteps)
 
     def set_timesteps(
-        self, num_inference_steps: int, device: Any = None, num_train_timesteps: int | None = None
+        self, num_inference_steps: int, device: object = None, num_train_timesteps: int | None = None
     ) -> None:
-        """Choose how many steps to take; a new Brownian path begins."""
+        """Set the number of inference steps and start a new Brownian path."""
         t_max = num_train_timesteps or self.config.num_train_timesteps
-        self._visit(check_num_steps(num_inference_steps, t_max), t_max)
+        self._set_schedule(check_num_steps(num_inference_steps, t_max), t_max)
         self.num_inference_steps = num_inference_steps
         seed = self.noise_sampler_seed
         self._path_seed = paddle.randint(0, 2**31 - 1, [1]).item() if seed is None else seed
 
-    def _visit(self, n: int, t_max: int) -> None:
+    def _set_schedule(self, n: int, t_max: int) -> None:
         config, schedule = self.config, self.noise_schedule
-        visited = visit_n(config.timestep_spacing, t_max, n, config.steps_offset)
-        steps, sigmas = visited_sigmas(config, schedule, visited)
+        spaced = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
+        steps, sigmas = timesteps_and_sigmas(config, schedule, spaced)
         middles = np.exp((np.log(sigmas[:-1]) + np.log(sigmas[1:])) / 2)
         self.timesteps = interleave(steps, sigma_to_t(middles, schedule.log_sigmas), first=True).astype(np.float32)
         self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
@@ -91,33 +92,34 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         """Whether the next call of `step` goes to a midpoint."""
         return self.sample is None
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
-        """sample / sqrt(sigma^2 + 1), at the midpoint's sigma in the second call of a step."""
-        sigma = float(self.sigmas[self._begin(timestep)]) if self.state_in_first_order else self.mid_point_sigma
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
+        """Return sample / sqrt(sigma^2 + 1), with the sigma of the midpoint in the second call of a step."""
+        sigma = self.mid_point_sigma
+        if sigma is None:
+            sigma = float(self.sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + 1) ** 0.5)
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
         s_noise: float = 1.0,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
-        """An ancestral step to the midpoint, or from the start to the next level with the prediction made there.
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Take an ancestral step to the midpoint, or, with the prediction made there, to the next noise level.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            s_noise: factor of the noise.
-            generator: taken for uniformity; the noise is that of the Brownian path.
+            s_noise: scale of the noise.
+            generator: ignored; the noise is that of the Brownian path.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         if self.noise_sampler is None:
             lowest, highest = self.sigmas[self.sigmas > 0].min(), self.sigmas.max()
             self.noise_sampler = BrownianTreeNoiseSampler(sample.shape, lowest, highest, self._path_seed)
@@ -135,12 +137,19 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
             noise = self.noise_sampler(_in_log(start, start), target if first else _in_log(end, end))
             prev = combine((1, prev), (s_noise * up, noise))
             self.sample, self.mid_point_sigma = (x, middle) if first else (None, None)
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        # Without noise: midpoints that differ in their last bit are different times of the Brownian path.
+        return SchedulerMixin.reference_outputs(scheduler, rng, tensor, {"s_noise": 0.0})
 
 
 def _in_log(start: float, end: float) -> float:
-    """Halfway between two noise levels in log(sigma), in float32 as published: the path's times have six digits."""
+    """Return the midpoint of two noise levels in log(sigma); in float32 as diffusers, as it is a time of the path."""
     if end == 0:
         return 0.0
     a, b = -np.log(np.float32(start)), -np.log(np.float32(end))

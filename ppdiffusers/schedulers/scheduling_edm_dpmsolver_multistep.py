@@ -10,16 +10,18 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.edm import EDM
 from ppdiffusers.schedulers.common.noise_schedule import linspace
-from ppdiffusers.schedulers.common.sigmas import with_final
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma
 from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverSteps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):
-    """DPM-Solver++(2M) in EDM's formulation, where x = x_0 + sigma eps.
+    """DPM-Solver++(2M) in the formulation of EDM, where x = x_0 + sigma eps.
 
-    The arguments are those of `EDMEulerScheduler` and of `DPMSolverMultistepScheduler`.
+    See `EDMEulerScheduler` and `DPMSolverMultistepScheduler` for the arguments.
     """
 
     @register_to_config
@@ -45,33 +47,33 @@ class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):
         self._check_edm()
         self._init_dpm_solver(("dpmsolver++", "sde-dpmsolver++"))
         self._history = solver_order
-        self._visit_ramp(num_train_timesteps, 0.0)
+        self._set_ramp(num_train_timesteps, 0.0)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many steps to take."""
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps."""
         n, config = check_num_steps(num_inference_steps), self.config
-        self._visit_ramp(n, config.sigma_min if config.final_sigmas_type == "sigma_min" else 0.0)
+        self._set_ramp(n, config.sigma_min if config.final_sigmas_type == "sigma_min" else 0.0)
         self.num_inference_steps = n
 
-    def _visit_ramp(self, n: int, last: float) -> None:
+    def _set_ramp(self, n: int, last: float) -> None:
         sigmas = self._sigmas_of(linspace(0, 1, n))
         self.timesteps = self.precondition_noise(sigmas)
-        self.sigmas = with_final(sigmas, last)
+        self.sigmas = append_final_sigma(sigmas, last)
         self._reset_solver()
 
-    def _alpha_sigma(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _alpha_sigma(self, sigma: np.ndarray | np.float32) -> tuple[Any, Any]:
         return np.ones_like(sigma), sigma
 
-    def _convert(self, output: paddle.Tensor, sample: paddle.Tensor) -> paddle.Tensor:
-        return self._limit(self.precondition_outputs(sample, output, float(self.sigmas[self._step_index])))
+    def _convert(self, output: paddle.Tensor, sample: paddle.Tensor, index: int) -> paddle.Tensor:
+        return self._threshold(self.precondition_outputs(sample, output, float(self.sigmas[index])))
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """To the next noise level; see `DPMSolverMultistepScheduler.step`."""
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Step to the next noise level; see `DPMSolverMultistepScheduler.step`."""
         return self._step(model_output, timestep, sample, generator, None, return_dict, model_output.dtype)

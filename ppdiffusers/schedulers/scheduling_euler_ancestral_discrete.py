@@ -1,9 +1,8 @@
-"""Ancestral sampling with Euler's method: go down below the next noise level, then add noise up to it."""
+"""Ancestral sampling with Euler's method: denoise below the next noise level, then add noise to reach it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -18,23 +17,22 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import ancestral_split, visited_sigmas, with_final
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
-from ppdiffusers.schedulers.common.stepping import VarianceExploding, refuse_integer
+from ppdiffusers.schedulers.common.sigmas import ancestral_split, append_final_sigma, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
+from ppdiffusers.schedulers.common.stepping import VarianceExploding, check_not_loop_index
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import euler_step
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 EulerAncestralDiscreteSchedulerOutput = SchedulerOutput
 
 
 class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin):
-    """Euler's method, ancestral (k-diffusion's `sample_euler_ancestral`).
+    """Ancestral Euler method (`sample_euler_ancestral` in k-diffusion).
 
-    The arguments are those of `DDPMScheduler`.
+    See `DDPMScheduler` for the arguments.
     """
-
-    exchangeable = True
 
     @register_to_config
     def __init__(
@@ -52,41 +50,40 @@ class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, Sch
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config, finite_sigmas=True)
-        self.sigmas = with_final(self.noise_schedule.sigmas[::-1])
+        self.sigmas = append_final_sigma(self.noise_schedule.sigmas[::-1])
         self.timesteps = np.arange(num_train_timesteps, dtype=np.float32)[::-1]
         self._reset_index()
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many timesteps to visit."""
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps."""
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
-        self.timesteps, sigmas = visited_sigmas({}, self.noise_schedule, steps.astype(np.float32))
-        self.sigmas = with_final(sigmas)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        self.timesteps, sigmas = timesteps_and_sigmas({}, self.noise_schedule, steps.astype(np.float32))
+        self.sigmas = append_final_sigma(sigmas)
         self.num_inference_steps = n
         self._reset_index()
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """To sigma_down by Euler's method, then to sigma_next by noise of standard deviation sigma_up.
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Step to sigma_down with Euler's method, then add noise of standard deviation sigma_up.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise; it is drawn at every step.
+            generator: source of the noise, which is drawn in every step.
         """
         self._require_timesteps()
-        refuse_integer(timestep)
+        check_not_loop_index(timestep)
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         sigma = float(self.sigmas[i])
         sigma_down, sigma_up = ancestral_split(sigma, float(self.sigmas[i + 1]))
         x = upcast(sample)
@@ -94,5 +91,5 @@ class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, Sch
         x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma)
         noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
         prev = euler_step(x, x0, sigma, sigma_down) + noise * sigma_up
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, model_output), x0)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.common.noise_schedule import per_image
+from ppdiffusers.schedulers.common.noise_schedule import per_sample
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, shift_sigmas, spread_by_rule
+from ppdiffusers.schedulers.common.sigmas import check_sigma_spacing, respaced_sigmas, shift_sigmas
 from ppdiffusers.schedulers.common.spacing import check_num_steps
-from ppdiffusers.schedulers.common.stepping import StepIndex, refuse_integer
+from ppdiffusers.schedulers.common.stepping import StepIndex, check_not_loop_index
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 FlowMatchEulerDiscreteSchedulerOutput = SchedulerOutput
 
 
 class Flow(StepIndex):
-    """Mixin: noise levels sigma in [0, 1] whose timesteps are sigma * num_train_timesteps."""
+    """Mixin for noise levels sigma in [0, 1] with timesteps sigma * num_train_timesteps."""
 
     def _init_flow(self, shift: float) -> None:
         sigmas = np.arange(self.config.num_train_timesteps, 0, -1, dtype=np.float32) / self.config.num_train_timesteps
@@ -34,16 +34,16 @@ class Flow(StepIndex):
 
 
 class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
-    """Euler's method on a learned velocity v = eps - x_0.
+    """Euler's method for a network that predicts the velocity v = eps - x_0.
 
     Args:
-        shift: moves the noise levels to where the noise is stronger, for larger pictures.
-        use_dynamic_shifting: take the shift from `mu` in `set_timesteps`, by `time_shift_type`.
-        base_shift, max_shift, base_image_seq_len, max_image_seq_len: from which pipelines compute `mu`.
-        invert_sigmas: run from the clean sample to the noise.
-        shift_terminal: stretch the levels so that the last is this.
+        shift: shift of the noise levels; larger values increase the noise, for larger images.
+        use_dynamic_shifting: compute the shift from `mu` in `set_timesteps` according to `time_shift_type`.
+        base_shift, max_shift, base_image_seq_len, max_image_seq_len: parameters from which pipelines compute `mu`.
+        invert_sigmas: run from the clean sample to noise.
+        shift_terminal: stretch the noise levels so that the last one has this value.
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
-        stochastic_sampling: go to x_0 and back with fresh noise in each step.
+        stochastic_sampling: predict x_0 and add new noise in each step.
     """
 
     @register_to_config
@@ -64,38 +64,47 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
         time_shift_type: str = "exponential",
         stochastic_sampling: bool = False,
     ):
-        check_sigma_rule(self.config)
+        check_sigma_spacing(self.config)
         check_choice("time_shift_type", time_shift_type, ("exponential", "linear"))
         self._shift = shift
         self._init_flow(1.0 if use_dynamic_shifting else shift)
 
     @property
     def shift(self) -> float:
+        """The shift of the noise levels."""
         return self._shift
 
     def set_shift(self, shift: float) -> None:
-        """Change `shift`; it acts from the next `set_timesteps` on."""
+        """Set `shift` for the following calls of `set_timesteps`."""
         self._shift = shift
 
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         sigmas: Sequence[float] | None = None,
         mu: float | None = None,
         timesteps: Sequence[float] | None = None,
     ) -> None:
-        """Choose how many steps to take, or which noise levels (before shifting) and timesteps."""
+        """Set the number of inference steps, or custom noise levels (before shifting) and timesteps.
+
+        Args:
+            num_inference_steps: n.
+            device: ignored.
+            sigmas: custom noise levels, [n].
+            mu: logarithm of the shift, with `use_dynamic_shifting`.
+            timesteps: custom timesteps, [n].
+        """
         config = self.config
         if config.use_dynamic_shifting and mu is None:
-            raise InputError("use_dynamic_shifting=True needs `mu`, the logarithm of the shift.", where="mu")
+            raise InputError("use_dynamic_shifting=True requires `mu`, the logarithm of the shift.", where="mu")
         lengths = {len(given) for given in (sigmas, timesteps) if given is not None}
         if num_inference_steps is not None:
             lengths.add(check_num_steps(num_inference_steps))
         if len(lengths) != 1:
             raise InputError(
-                "set_timesteps needs a number of steps, or lists that are all of that length.",
-                problems=[f"lengths given: {sorted(lengths) or 'none'}"],
+                "set_timesteps needs a number of steps, or lists of one common length.",
+                problems=[f"lengths: {sorted(lengths) or 'none'}"],
                 expected="num_inference_steps, sigmas or timesteps",
             )
         n = lengths.pop()
@@ -105,11 +114,14 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
             levels = np.asarray(timesteps, dtype=np.float32) / config.num_train_timesteps
         else:
             levels = np.linspace(self.sigma_max, self.sigma_min, n)
-        levels = self.time_shift(mu, 1.0, levels) if config.use_dynamic_shifting else shift_sigmas(levels, self.shift)
+        if config.use_dynamic_shifting and mu is not None:
+            levels = self.time_shift(mu, 1.0, levels)
+        else:
+            levels = shift_sigmas(levels, self.shift)
         if config.shift_terminal:
             levels = 1 - (1 - levels) * ((1 - config.shift_terminal) / (1 - levels[-1]))
-        by_rule = spread_by_rule(config, n, levels[0], levels[-1])
-        levels = (levels if by_rule is None else by_rule).astype(np.float32)
+        respaced = respaced_sigmas(config, n, levels[0], levels[-1])
+        levels = (levels if respaced is None else respaced).astype(np.float32)
         if config.invert_sigmas:
             levels = 1 - levels
         self.timesteps = levels * config.num_train_timesteps
@@ -120,43 +132,50 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
         self._reset_index()
 
     def time_shift(self, mu: float, sigma: float, t: np.ndarray) -> np.ndarray:
-        """Noise levels t in (0, 1], moved by mu: 1 / (1 + (1/t - 1)^sigma / m) with m = mu or e^mu."""
+        """Shift noise levels t in (0, 1] by mu: 1 / (1 + (1/t - 1)^sigma / m) with m = mu or e^mu."""
         m = math.exp(mu) if self.config.time_shift_type == "exponential" else mu
         return m / (m + (1 / t - 1) ** sigma)
 
     def scale_noise(self, sample: paddle.Tensor, timestep: object, noise: paddle.Tensor) -> paddle.Tensor:
-        """sigma eps + (1 - sigma) x_0, one timestep of the schedule for each image."""
-        sigma = per_image(self.sigmas[self._indices_for(timestep)], sample)
+        """Compute sigma eps + (1 - sigma) x_0.
+
+        Args:
+            sample: x_0, [B, ...].
+            timestep: one element of `self.timesteps` per sample, [B].
+            noise: eps, [B, ...].
+        """
+        sigma = per_sample(self.sigmas[self._indices_for(timestep)], sample)
         return sigma * noise + (1 - sigma) * sample
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         s_churn: float = 0.0,
         s_tmin: float = 0.0,
         s_tmax: float = float("inf"),
         s_noise: float = 1.0,
-        generator: Any = None,
+        generator: Generator = None,
         per_token_timesteps: paddle.Tensor | None = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """x + (sigma_next - sigma) v.
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Compute x + (sigma_next - sigma) v.
 
         Args:
             model_output: the velocity at `timestep`, [B, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, ...].
-            s_churn, s_tmin, s_tmax, s_noise: accepted for uniformity; they change nothing.
-            generator: of the noise of `stochastic_sampling`.
-            per_token_timesteps: [B, N], each token [B, N, C] stands at its own and goes to the next level below it.
+            s_churn, s_tmin, s_tmax, s_noise: ignored.
+            generator: source of the noise of `stochastic_sampling`.
+            per_token_timesteps: a timestep per token of a sample [B, N, C], [B, N]; each token goes to the next lower
+                noise level.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
         self._require_timesteps()
-        refuse_integer(timestep)
+        check_not_loop_index(timestep)
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x, velocity = upcast(sample), upcast(model_output)
         if per_token_timesteps is not None:
             here = per_token_timesteps.astype(x.dtype) / self.config.num_train_timesteps  # [B, N]
@@ -174,5 +193,5 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
             prev = x + velocity * dt
         else:
             prev = combine((1, x), (dt, velocity))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, prev if per_token_timesteps is not None else downcast(prev, model_output))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -19,25 +18,26 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, refuse_timesteps_with_rule, visited_sigmas
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_exclusive, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.sigmas import check_custom_timesteps, check_sigma_spacing, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_exclusive, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import HeunStages, derivative, interleave
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 HeunDiscreteSchedulerOutput = SchedulerOutput
 
 
 class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, SchedulerMixin):
-    """Heun's method: two network calls a step, but for the last.
+    """Heun's method: two network calls per step, one in the last.
 
     Args:
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
         clip_sample, clip_sample_range: limits of x_0.
-        The other arguments are those of `DDPMScheduler`.
+        See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     order = 2
 
     @register_to_config
@@ -57,32 +57,34 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
         timestep_spacing: str = "linspace",
         steps_offset: int = 0,
     ):
-        check_sigma_rule(self.config)
+        check_sigma_spacing(self.config)
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self._visit(visit_n(timestep_spacing, num_train_timesteps, num_train_timesteps, steps_offset))
+        self._set_schedule(spaced_timesteps(timestep_spacing, num_train_timesteps, num_train_timesteps, steps_offset))
 
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         num_train_timesteps: int | None = None,
         timesteps: Sequence[float] | None = None,
     ) -> None:
-        """Choose how many steps to take, or which timesteps to visit."""
+        """Set the number of inference steps, or custom timesteps."""
         check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
-        refuse_timesteps_with_rule(self.config, timesteps)
+        check_custom_timesteps(self.config, timesteps)
         config = self.config
         if timesteps is None:
             t_max = num_train_timesteps or config.num_train_timesteps
             n = check_num_steps(num_inference_steps, t_max)
-            timesteps = visit_n(config.timestep_spacing, t_max, n, config.steps_offset)
-        self._visit(timesteps)
-        self.num_inference_steps = len(timesteps)
+            steps = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
+        else:
+            steps = np.asarray(timesteps)
+        self._set_schedule(steps)
+        self.num_inference_steps = len(steps)
 
-    def _visit(self, timesteps: Sequence[float]) -> None:
-        steps, sigmas = visited_sigmas(self.config, self.noise_schedule, np.asarray(timesteps, dtype=np.float32))
+    def _set_schedule(self, timesteps: np.ndarray) -> None:
+        steps, sigmas = timesteps_and_sigmas(self.config, self.noise_schedule, timesteps.astype(np.float32))
         self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
         self.timesteps = interleave(steps, steps).astype(np.float32)
         self._reset_stages()
@@ -91,23 +93,22 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
-        """An Euler step to the next noise level, or, at the second call there, the step again by the trapezoid rule.
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Take an Euler step to the next noise level; the second call there repeats it with the trapezoidal rule.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         sigma, x = float(self.sigmas[i]), upcast(sample)
 
         x0 = limit_x0(self.config, to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma))
@@ -116,5 +117,5 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
             prev = self._predict(x, slope, float(self.sigmas[i + 1]) - sigma)
         else:
             prev = self._correct(slope)
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))

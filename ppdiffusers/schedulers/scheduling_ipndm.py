@@ -1,10 +1,9 @@
-"""Improved PNDM: Adams-Bashforth with lower orders at the beginning (crowsonkb's v-diffusion, `plms`)."""
+"""Improved PNDM: Adams-Bashforth with lower orders in the first steps (`plms` in v-diffusion of crowsonkb)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -14,17 +13,19 @@ from ppdiffusers.schedulers.common.noise_schedule import linspace
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.common.stepping import StepIndex
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import adams_bashforth
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class IPNDMScheduler(StepIndex, SchedulerMixin):
-    """Fourth-order improved pseudo linear multistep, for networks of audio that predict the velocity.
+    """Fourth-order improved pseudo linear multistep method, for audio networks that predict the velocity.
 
-    Here x = alphas x_0 + betas eps with alphas = cos, betas = sin of the same angle.
+    Here x = alphas x_0 + betas eps with alphas = cos(phi), betas = sin(phi).
 
     Args:
-        trained_betas: the betas [n + 1] in place of those computed.
+        trained_betas: the betas, [n + 1], in place of the computed ones.
     """
 
     init_noise_sigma = 1.0
@@ -32,14 +33,14 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
 
     @register_to_config
     def __init__(self, num_train_timesteps: int = 1000, trained_betas: np.ndarray | Sequence[float] | None = None):
-        self._visit(num_train_timesteps)
+        self._set_schedule(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many steps to take."""
-        self._visit(check_num_steps(num_inference_steps))
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps."""
+        self._set_schedule(check_num_steps(num_inference_steps))
         self.num_inference_steps = num_inference_steps
 
-    def _visit(self, n: int) -> None:
+    def _set_schedule(self, n: int) -> None:
         if self.config.trained_betas is not None:
             self.betas = np.asarray(self.config.trained_betas, dtype=np.float32)
         else:
@@ -52,23 +53,22 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
-        """DDIM's step with the noise extrapolated from up to four predictions.
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Take a DDIM step with the noise extrapolated from up to four predictions.
 
         Args:
             model_output: the velocity at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x = upcast(sample)
         alpha, sigma = float(self.alphas[i]), float(self.betas[i])
         alpha_next, sigma_next = float(self.alphas[i + 1]), float(self.betas[i + 1])
@@ -77,5 +77,5 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
         eps = adams_bashforth(self.ets)
         x0 = combine((1, x), (-sigma, eps)) * (1 / max(alpha, 1e-8))
         prev = combine((alpha_next, x0), (sigma_next, eps))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample))

@@ -1,9 +1,8 @@
-"""DPM-Solver-2 in the noise level, ancestral: down below the next level by midpoints, then noise up to it."""
+"""Ancestral DPM-Solver-2: denoise below the next noise level with midpoints, then add noise to reach it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -11,17 +10,19 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.prediction import downcast, upcast
 from ppdiffusers.schedulers.common.sigmas import ancestral_split
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_k_dpm_2_discrete import MidpointStages
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 KDPM2AncestralDiscreteSchedulerOutput = SchedulerOutput
 
 
 class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
-    """k-diffusion's `sample_dpm_2_ancestral`; the arguments are those of `KDPM2DiscreteScheduler`."""
+    """Ancestral DPM-Solver-2 (`sample_dpm_2_ancestral` in k-diffusion).
 
-    exchangeable = True
+    See `KDPM2DiscreteScheduler` for the arguments.
+    """
 
     @register_to_config
     def __init__(
@@ -43,24 +44,24 @@ class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
     def _set_ends(self, sigmas_next: np.ndarray) -> None:
         pairs = zip(self._start.tolist(), sigmas_next.tolist(), strict=True)
         down, up = zip(*(ancestral_split(start, end) for start, end in pairs), strict=True)
-        super()._set_ends(np.array(down))  # the midpoint of start and sigma_down is then the next level itself
+        super()._set_ends(np.array(down))  # the midpoint of start and sigma_down is the next noise level
         self._up = up
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """To the midpoint, or from the start to sigma_down and with noise up to the next level.
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Step to the midpoint, or from the start to sigma_down, and add noise to reach the next level.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: of the noise, which is drawn at every second call.
+            generator: source of the noise, which is drawn in every second call.
         """
         prev, x0, ended = self._midpoint_step(model_output, timestep, sample)
         if ended is not None:

@@ -1,9 +1,8 @@
-"""DPM-Solver-2 in the noise level, with geometric midpoints (Karras et al. 2022, after Lu et al. 2022)."""
+"""DPM-Solver-2 with geometric midpoints (Lu et al. 2022 in the form of Karras et al. 2022)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -19,20 +18,22 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, sigma_to_t, visited_sigmas
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.sigmas import check_sigma_spacing, sigma_to_t, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import derivative, euler_step, interleave
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 KDPM2DiscreteSchedulerOutput = SchedulerOutput
 
 
-class MidpointStages(VarianceExploding, VariancePreserving):
-    """Mixin: two calls of `step`, first to a midpoint, then all the way with the derivative found there.
+class MidpointStages(VarianceExploding, VariancePreserving, SchedulerMixin):
+    """Mixin for a step in two calls: to a midpoint, then to the end with the derivative at the midpoint.
 
-    For step k of n: it starts at `_start[k]`, its midpoint is `_middle[k]`, and it ends at `_end[k]`. `timesteps` and
-    `sigmas` have an entry for each call, 2n - 1 of them: the last step has no midpoint.
+    Step k of n starts at the noise level `_start[k]`, has the midpoint `_middle[k]` and ends at `_end[k]`. `timesteps`
+    and `sigmas` have an entry per call, 2n - 1 in all: the last step has no midpoint.
     """
 
     order = 2
@@ -40,24 +41,24 @@ class MidpointStages(VarianceExploding, VariancePreserving):
 
     def _init_midpoints(self) -> None:
         config = self.config
-        check_sigma_rule(config)
+        check_sigma_spacing(config)
         check_choice("prediction_type", config.prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", config.timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(config)
-        self._visit(config.num_train_timesteps, config.num_train_timesteps)
+        self._set_schedule(config.num_train_timesteps, config.num_train_timesteps)
 
     def set_timesteps(
-        self, num_inference_steps: int, device: Any = None, num_train_timesteps: int | None = None
+        self, num_inference_steps: int, device: object = None, num_train_timesteps: int | None = None
     ) -> None:
-        """Choose how many steps to take."""
+        """Set the number of inference steps."""
         t_max = num_train_timesteps or self.config.num_train_timesteps
-        self._visit(check_num_steps(num_inference_steps, t_max), t_max)
+        self._set_schedule(check_num_steps(num_inference_steps, t_max), t_max)
         self.num_inference_steps = num_inference_steps
 
-    def _visit(self, n: int, t_max: int) -> None:
+    def _set_schedule(self, n: int, t_max: int) -> None:
         config, schedule = self.config, self.noise_schedule
-        visited = visit_n(config.timestep_spacing, t_max, n, config.steps_offset).astype(np.float32)
-        steps, sigmas = visited_sigmas(config, schedule, visited)
+        spaced = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset).astype(np.float32)
+        steps, sigmas = timesteps_and_sigmas(config, schedule, spaced)
         if config.use_karras_sigmas:
             steps = steps.round()
         self._start = sigmas.astype(np.float32)
@@ -77,20 +78,19 @@ class MidpointStages(VarianceExploding, VariancePreserving):
         """Whether the next call of `step` goes to a midpoint."""
         return self.sample is None
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: float) -> paddle.Tensor:
-        """sample / sqrt(sigma^2 + 1), at the midpoint's sigma in the second call of a step."""
-        k = self._begin(timestep) // 2 if self.state_in_first_order else (self._step_index - 1) // 2
-        sigma = float((self._start if self.state_in_first_order else self._middle)[k])
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
+        """Return sample / sqrt(sigma^2 + 1), with the sigma of the midpoint in the second call of a step."""
+        i = self._current_index(timestep)
+        sigma = float(self._start[i // 2] if self.state_in_first_order else self._middle[(i - 1) // 2])
         return sample * (1 / (sigma**2 + 1) ** 0.5)
 
     def _midpoint_step(
-        self, model_output: paddle.Tensor, timestep: float, sample: paddle.Tensor
+        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor
     ) -> tuple[paddle.Tensor, paddle.Tensor, int | None]:
-        """(next sample, x_0, the step's number if it has come to its end)."""
+        """Return the next sample, x_0, and the number of the step if this call ends it."""
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         x, output, kind = upcast(sample), upcast(model_output), self.config.prediction_type
         first = self.state_in_first_order
         k = i // 2 if first else (i - 1) // 2
@@ -103,19 +103,17 @@ class MidpointStages(VarianceExploding, VariancePreserving):
             x0 = to_x0_exploding(kind, output, x, middle)
             prev = combine((1, self.sample), (float(self._end[k]) - start, derivative(x, x0, middle)))
             self.sample = None
-        self._step_index += 1
+        self._step_index = i + 1
         return prev, x0, None if first else k
 
 
 class KDPM2DiscreteScheduler(MidpointStages, SchedulerMixin):
-    """k-diffusion's `sample_dpm_2`: two network calls a step, but for the last.
+    """DPM-Solver-2 (`sample_dpm_2` in k-diffusion): two network calls per step, one in the last.
 
     Args:
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
-        The other arguments are those of `DDPMScheduler`.
+        See `DDPMScheduler` for the other arguments.
     """
-
-    exchangeable = True
 
     @register_to_config
     def __init__(
@@ -137,18 +135,18 @@ class KDPM2DiscreteScheduler(MidpointStages, SchedulerMixin):
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """To the midpoint by Euler's method, or from the start to the next noise level by the midpoint's derivative.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         prev, x0, _ = self._midpoint_step(model_output, timestep, sample)
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,22 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_training
+from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.updates import churn
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.dummy_inputs import normal
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
 @dataclass
 class KarrasVeOutput(BaseOutput):
-    """prev_sample: the next sample; derivative: dx/dsigma there; pred_original_sample: the predicted x_0."""
+    """Output of a step.
+
+    Args:
+        prev_sample: the input of the next step, [B, C, ...].
+        derivative: dx/dsigma, [B, C, ...].
+        pred_original_sample: the predicted clean sample x_0, [B, C, ...].
+    """
 
     prev_sample: paddle.Tensor
     derivative: paddle.Tensor
@@ -27,11 +35,13 @@ class KarrasVeOutput(BaseOutput):
 
 
 class KarrasVeScheduler(SchedulerMixin):
-    """The sampler of Karras et al. on variance-exploding models.
+    """The stochastic sampler of Karras et al. for variance-exploding models.
 
     Args:
-        sigma_min, sigma_max: the noise levels.
-        s_noise: factor of the added noise. s_churn: how much is added; s_min, s_max: at which levels.
+        sigma_min, sigma_max: the range of noise levels.
+        s_noise: scale of the added noise.
+        s_churn: amount of added noise.
+        s_min, s_max: the range of noise levels at which noise is added.
     """
 
     order = 2
@@ -50,22 +60,22 @@ class KarrasVeScheduler(SchedulerMixin):
         self.timesteps: np.ndarray | None = None
         self.schedule: np.ndarray | None = None
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many steps to take; `schedule[t]` is the squared-geometric noise level of timestep t."""
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps; `schedule[t]` is the (squared geometric) noise level of timestep t."""
         n, config = check_num_steps(num_inference_steps), self.config
-        self.timesteps = visit_training(n)
+        self.timesteps = training_timesteps(n)
         shares = self.timesteps.astype(np.float64) / max(n - 1, 1)
         ratio = config.sigma_min**2 / config.sigma_max**2
         self.schedule = (config.sigma_max**2 * ratio**shares).astype(np.float32)
         self.num_inference_steps = n
 
     def add_noise_to_input(
-        self, sample: paddle.Tensor, sigma: float, generator: Any = None
+        self, sample: paddle.Tensor, sigma: float, generator: Generator = None
     ) -> tuple[paddle.Tensor, float]:
-        """Raise the noise level from sigma to sigma_hat; returns the noisier sample and sigma_hat."""
+        """Add noise to raise the noise level from sigma to sigma_hat; return the sample, [B, C, ...], and sigma_hat."""
         self._require_timesteps()
-        config, sigma = self.config, float(sigma)
-        gamma = churn(config.s_churn, config.s_min, config.s_max, sigma, self.num_inference_steps)
+        config, sigma, n = self.config, float(sigma), check_num_steps(self.num_inference_steps)
+        gamma = churn(config.s_churn, config.s_min, config.s_max, sigma, n)
         noise = randn_tensor(sample.shape, generator=generator)
         sigma_hat = sigma + gamma * sigma
         std = config.s_noise * (sigma_hat**2 - sigma**2) ** 0.5
@@ -78,8 +88,16 @@ class KarrasVeScheduler(SchedulerMixin):
         sigma_prev: float,
         sample_hat: paddle.Tensor,
         return_dict: bool = True,
-    ) -> KarrasVeOutput | tuple:
-        """Euler's step from sigma_hat to sigma_prev; `model_output` is (x_0 - x) / sigma = -dx/dsigma, [B, C, ...]."""
+    ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
+        """Take an Euler step from sigma_hat to sigma_prev.
+
+        Args:
+            model_output: (x_0 - x) / sigma = -dx/dsigma at sigma_hat, [B, C, ...].
+            sigma_hat: the noise level of the sample.
+            sigma_prev: the noise level after the step.
+            sample_hat: the noised sample of `add_noise_to_input`, [B, C, ...].
+            return_dict: return a `KarrasVeOutput`, otherwise a tuple.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample_hat)
         x, sigma_hat, sigma_prev = upcast(sample_hat), float(sigma_hat), float(sigma_prev)
@@ -97,8 +115,16 @@ class KarrasVeScheduler(SchedulerMixin):
         sample_prev: paddle.Tensor,
         derivative: paddle.Tensor,
         return_dict: bool = True,
-    ) -> KarrasVeOutput | tuple:
-        """The same step with the mean of both ends' derivatives; `model_output` is that of `sample_prev`."""
+    ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
+        """Repeat the step with the mean of the derivatives at both ends.
+
+        Args:
+            model_output: (x_0 - x) / sigma at sigma_prev, [B, C, ...].
+            sigma_hat, sigma_prev: the noise levels before and after the step.
+            sample_hat, sample_prev: the samples before and after the step, [B, C, ...].
+            derivative: dx/dsigma at sigma_hat, [B, C, ...].
+            return_dict: return a `KarrasVeOutput`, otherwise a tuple.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample_prev)
         sigma_hat, sigma_prev = float(sigma_hat), float(sigma_prev)
@@ -111,6 +137,20 @@ class KarrasVeScheduler(SchedulerMixin):
     @staticmethod
     def _result(
         return_dict: bool, prev: paddle.Tensor, slope: paddle.Tensor, x0: paddle.Tensor, like: paddle.Tensor
-    ) -> KarrasVeOutput | tuple:
+    ) -> KarrasVeOutput | tuple[paddle.Tensor, ...]:
         prev, slope, x0 = downcast(prev, like), downcast(slope, like), downcast(x0, like)
         return KarrasVeOutput(prev, slope, x0) if return_dict else (prev, slope)
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        scheduler.set_timesteps(10)
+        sample, output, next_output = (tensor(normal(rng, 2, 3, 8, 8)) for _ in range(3))  # [B, C, H, W]
+        sigma, sigma_prev = scheduler.schedule[6], scheduler.schedule[5]
+        sample_hat, sigma_hat = scheduler.add_noise_to_input(sample, sigma, **noise)
+        step = scheduler.step(output, sigma_hat, sigma_prev, sample_hat)
+        corrected = scheduler.step_correct(
+            next_output, sigma_hat, sigma_prev, sample_hat, step.prev_sample, step.derivative
+        )
+        return {"schedule": scheduler.schedule, "stepped": step.prev_sample, "corrected": corrected.prev_sample}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import paddle
@@ -22,22 +21,28 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import visit_distilled, visit_training
+from ppdiffusers.schedulers.common.spacing import distilled_timesteps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import StepIndex, as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 
 @dataclass
 class LCMSchedulerOutput(BaseOutput):
-    """prev_sample: the next sample; denoised: the clean sample that the model sees now."""
+    """Output of a step.
+
+    Args:
+        prev_sample: x_{t-1}, the input of the next step, [B, C, ...].
+        denoised: the clean sample predicted at this step, [B, C, ...].
+    """
 
     prev_sample: paddle.Tensor
     denoised: paddle.Tensor | None = None
 
 
 class Distilled(StepIndex, VariancePreserving):
-    """Mixin: a discrete schedule, of which a model was distilled on few timesteps."""
+    """Mixin for a discrete schedule and a model that was distilled on few of its timesteps."""
 
     init_noise_sigma = 1.0
 
@@ -46,26 +51,26 @@ class Distilled(StepIndex, VariancePreserving):
         check_choice("prediction_type", config.prediction_type, PREDICTION_TYPES)
         self.noise_schedule = NoiseSchedule.from_config(config)
         self.final_alpha_cumprod = np.float32(1) if config.set_alpha_to_one else self.alphas_cumprod[0]
-        self.timesteps = visit_training(config.num_train_timesteps)
+        self.timesteps = training_timesteps(config.num_train_timesteps)
         self.custom_timesteps = False
         self._reset_index()
 
     def _origin(self, original_steps: int, strength: float) -> np.ndarray:
-        """Every (T / original_steps)-th training timestep, up to `strength` of them."""
+        """Return every (T / original_steps)-th training timestep up to `strength`, increasing."""
         stride = self.config.num_train_timesteps // original_steps
         return np.arange(1, int(original_steps * strength) + 1) * stride - 1
 
-    def _visit(
+    def _set_schedule(
         self, origin: np.ndarray, n: int | None, timesteps: Sequence[int] | None, strength: float, original: int
     ) -> None:
         t_max = self.config.num_train_timesteps
-        self.timesteps = visit_distilled(t_max, origin, n, timesteps, strength, original)
+        self.timesteps = distilled_timesteps(t_max, origin, n, timesteps, strength, original)
         self.custom_timesteps = timesteps is not None
-        self.num_inference_steps = len(timesteps) if self.custom_timesteps else n
+        self.num_inference_steps = n if timesteps is None else len(timesteps)
         self._reset_index()
 
-    def previous_timestep(self, timestep: int) -> int:
-        """The timestep after `timestep` on the way to the clean sample; -1 is the clean sample."""
+    def previous_timestep(self, timestep: Timestep) -> int:
+        """Return the timestep of the next step of the run; -1 stands for the clean sample."""
         after = self.index_for_timestep(timestep) + 1
         return int(self.timesteps[after]) if after < len(self.timesteps) else -1
 
@@ -74,9 +79,9 @@ class LCMScheduler(Distilled, SchedulerMixin):
     """Latent consistency models.
 
     Args:
-        original_inference_steps: how many steps the model was distilled on.
-        timestep_scaling: factor of t in the boundary condition c_skip, c_out.
-        The other arguments are those of `DDIMScheduler`.
+        original_inference_steps: number of steps that the model was distilled on.
+        timestep_scaling: scale of t in the boundary condition (c_skip, c_out).
+        See `DDIMScheduler` for the other arguments.
     """
 
     @register_to_config
@@ -105,40 +110,39 @@ class LCMScheduler(Distilled, SchedulerMixin):
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
-        device: Any = None,
+        device: object = None,
         original_inference_steps: int | None = None,
         timesteps: Sequence[int] | None = None,
         strength: float = 1.0,
     ) -> None:
-        """Choose how many of the steps of distillation to take, or which timesteps to visit."""
+        """Set the number of inference steps, selected from those of the distillation, or custom timesteps."""
         original = original_inference_steps or self.config.original_inference_steps
-        self._visit(self._origin(original, strength), num_inference_steps, timesteps, strength, original)
+        self._set_schedule(self._origin(original, strength), num_inference_steps, timesteps, strength, original)
 
-    def get_scalings_for_boundary_condition_discrete(self, timestep: float) -> tuple[float, float]:
-        """(c_skip, c_out) of Song et al. 2023, https://arxiv.org/abs/2303.01469, with sigma_data = 0.5."""
+    def get_scalings_for_boundary_condition_discrete(self, timestep: Timestep) -> tuple[float, float]:
+        """Return (c_skip, c_out) of Song et al. 2023, https://arxiv.org/abs/2303.01469, with sigma_data = 0.5."""
         t, sigma_data = timestep * self.config.timestep_scaling, 0.5
         return sigma_data**2 / (t**2 + sigma_data**2), t / (t**2 + sigma_data**2) ** 0.5
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        generator: Any = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> LCMSchedulerOutput | tuple:
-        """To the clean sample, then with fresh noise back to the next timestep (algorithm 3); the last adds none.
+    ) -> LCMSchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Predict the clean sample and add new noise to reach the next timestep (algorithm 3); none in the last step.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x_t, [B, C, ...].
-            generator: of the noise.
+            generator: source of the noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         t = as_scalar(timestep)
         prev_t = int(self.timesteps[i + 1]) if i + 1 < len(self.timesteps) else t
         a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, self.final_alpha_cumprod)
@@ -148,9 +152,9 @@ class LCMScheduler(Distilled, SchedulerMixin):
         c_skip, c_out = self.get_scalings_for_boundary_condition_discrete(t)
         denoised = combine((c_out, limit_x0(self.config, x0)), (c_skip, x))
         prev = denoised
-        if i != self.num_inference_steps - 1:
+        if i + 1 != self.num_inference_steps:
             noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=sample.dtype))
             prev = combine((a_prev**0.5, denoised), ((1 - a_prev) ** 0.5, noise))
-        self._step_index += 1
+        self._step_index = i + 1
         prev, denoised = downcast(prev, sample), downcast(denoised, sample)
         return LCMSchedulerOutput(prev, denoised) if return_dict else (prev, denoised)

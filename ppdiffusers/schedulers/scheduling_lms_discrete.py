@@ -1,9 +1,8 @@
-"""Linear multistep method in the noise level (Adams-Bashforth with uneven steps; k-diffusion's `sample_lms`)."""
+"""Linear multistep method (Adams-Bashforth with variable steps in sigma; `sample_lms` in k-diffusion)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -19,24 +18,24 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0_exploding,
     upcast,
 )
-from ppdiffusers.schedulers.common.sigmas import check_sigma_rule, visited_sigmas, with_final
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, check_sigma_spacing, timesteps_and_sigmas
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import derivative
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.torch_utils import Generator
 
 LMSDiscreteSchedulerOutput = SchedulerOutput
 
 
 class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin):
-    """Linear multistep.
+    """Linear multistep method.
 
     Args:
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas: see `sigmas`.
-        The other arguments are those of `DDPMScheduler`.
+        See `DDPMScheduler` for the other arguments.
     """
-
-    exchangeable = True
 
     @register_to_config
     def __init__(
@@ -53,27 +52,27 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         timestep_spacing: str = "linspace",
         steps_offset: int = 0,
     ):
-        check_sigma_rule(self.config)
+        check_sigma_spacing(self.config)
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self._visit(num_train_timesteps)
+        self._set_schedule(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many timesteps to visit."""
-        self._visit(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps."""
+        self._set_schedule(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
         self.num_inference_steps = len(self.timesteps)
 
-    def _visit(self, n: int) -> None:
+    def _set_schedule(self, n: int) -> None:
         config = self.config
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
-        steps, sigmas = visited_sigmas(config, self.noise_schedule, steps.astype(np.float32))
-        self.timesteps, self.sigmas = steps.astype(np.float32), with_final(sigmas)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        steps, sigmas = timesteps_and_sigmas(config, self.noise_schedule, steps.astype(np.float32))
+        self.timesteps, self.sigmas = steps.astype(np.float32), append_final_sigma(sigmas)
         self.derivatives: list[paddle.Tensor] = []  # oldest first
         self._reset_index()
 
     def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:
-        """Integral over the step of the Lagrange polynomial of the derivative `current_order` steps ago."""
+        """Integrate the Lagrange polynomial of the derivative `current_order` steps ago over step t."""
         levels = self.sigmas[t - np.arange(order)].astype(np.float64)  # sigma_t, sigma_{t-1}, ...
         start, end = float(self.sigmas[t]), float(self.sigmas[t + 1])
         nodes, weights = np.polynomial.legendre.leggauss(order)  # exact for polynomials of degree 2 * order - 1
@@ -85,25 +84,24 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: float,
+        timestep: Timestep,
         sample: paddle.Tensor,
         order: int = 4,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
-        """x + the integral of dx/dsigma over the step, extrapolated from up to `order` derivatives.
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Compute x + the integral of dx/dsigma over the step, extrapolated from up to `order` derivatives.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            order: how many derivatives are used at most.
-            generator: taken for uniformity; nothing is drawn.
+            order: the largest number of derivatives to use.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
-        i = self._begin(timestep)
-        self._check_index()
+        i = self._begin_step(timestep)
         sigma, x = float(self.sigmas[i]), upcast(sample)
 
         x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma)
@@ -111,5 +109,5 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
         order = min(i + 1, order)
         weights = [self.get_lms_coefficient(order, i, k) for k in range(order)]
         prev = combine((1, x), *zip(weights, reversed(self.derivatives), strict=False))
-        self._step_index += 1
+        self._step_index = i + 1
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))

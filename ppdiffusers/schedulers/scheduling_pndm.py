@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import paddle
@@ -20,24 +19,23 @@ from ppdiffusers.schedulers.common.prediction import (
     to_epsilon,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, visit_n
+from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import adams_bashforth
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-
-Tensor = paddle.Tensor
+from ppdiffusers.utils.torch_utils import Generator
 
 
 class PNDMScheduler(VariancePreserving, SchedulerMixin):
     """Pseudo Runge-Kutta for the first three steps (four network calls each), then pseudo linear multistep.
 
     Args:
-        skip_prk_steps: leave the Runge-Kutta steps out and build the history with lower orders (Stable Diffusion).
-        set_alpha_to_one: the last step ends at alpha_bar = 1, otherwise at that of timestep 0.
-        The other arguments are those of `DDPMScheduler`.
+        skip_prk_steps: skip the Runge-Kutta steps and start with lower orders (as Stable Diffusion does).
+        set_alpha_to_one: use alpha_bar = 1 at the end of the last step, otherwise that of timestep 0.
+        See `DDPMScheduler` for the other arguments.
     """
 
-    exchangeable = True
     init_noise_sigma = 1.0
     pndm_order = 4
 
@@ -64,19 +62,19 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
 
     def _reset(self) -> None:
         self.counter = 0  # network calls so far
-        self.ets: list[Tensor] = []  # predictions, oldest first
-        self.cur_model_output: Tensor | None = None
-        self.cur_sample: Tensor | None = None
+        self.ets: list[paddle.Tensor] = []  # predictions, oldest first
+        self.cur_model_output: paddle.Tensor | None = None
+        self.cur_sample: paddle.Tensor | None = None
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many timesteps to visit; some are visited more than once.
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps; some timesteps occur more than once.
 
         Raises:
-            InputError: fewer than four steps with Runge-Kutta steps, which take three of them.
+            InputError: there are fewer than four steps and `skip_prk_steps` is not set.
         """
         config = self.config
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
-        steps = visit_n(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
+        steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         steps = steps.round().astype(np.int64)
         if config.skip_prk_steps:
             self.prk_timesteps = steps[:0]
@@ -85,14 +83,14 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
             raise InputError(
                 f"PNDM's Runge-Kutta steps need at least {self.pndm_order} inference steps.",
                 where=f"num_inference_steps={num_inference_steps}",
-                remedy="take more steps, or make the scheduler with skip_prk_steps=True",
+                remedy="use more steps, or create the scheduler with skip_prk_steps=True",
             )
         else:
-            # each of the first three steps is visited at its start, twice at its middle, and at its end
+            # each of the first three steps is evaluated at its start, twice at its midpoint, and at its end
             half = config.num_train_timesteps // n // 2
             edges, middles = steps[:4], steps[1:4] + half
-            visits = [(edges[k], middles[k], middles[k], edges[k + 1]) for k in range(3)]
-            self.prk_timesteps = np.array(visits, dtype=np.int64).reshape(-1)
+            stages = [(edges[k], middles[k], middles[k], edges[k + 1]) for k in range(3)]
+            self.prk_timesteps = np.array(stages, dtype=np.int64).reshape(-1)
             self.plms_timesteps = steps[3:]
         self.timesteps = np.concatenate([self.prk_timesteps, self.plms_timesteps])
         self.num_inference_steps = n
@@ -100,19 +98,19 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
 
     def step(
         self,
-        model_output: Tensor,
-        timestep: int,
-        sample: Tensor,
+        model_output: paddle.Tensor,
+        timestep: Timestep,
+        sample: paddle.Tensor,
         return_dict: bool = True,
-        generator: Any = None,
-    ) -> SchedulerOutput | tuple:
-        """One network call's worth of a step: `step_prk` for the first three steps, then `step_plms`.
+        generator: Generator = None,
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Process one network call: `step_prk` for the first three steps, then `step_plms`.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...].
             timestep: an element of `timesteps`.
             sample: x at this timestep, [B, C, ...].
-            generator: taken for uniformity; nothing is drawn.
+            generator: ignored; this scheduler adds no noise.
         """
         self._require_timesteps()
         if self.counter < len(self.prk_timesteps):
@@ -120,9 +118,12 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         return self.step_plms(model_output, timestep, sample, return_dict)
 
     def step_prk(
-        self, model_output: Tensor, timestep: int, sample: Tensor, return_dict: bool = True
-    ) -> SchedulerOutput | tuple:
-        """Pseudo Runge-Kutta (eq. 13): the four predictions of a step, weighted 1/6, 1/3, 1/3, 1/6."""
+        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, return_dict: bool = True
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Take a stage of a pseudo Runge-Kutta step (eq. 13): four predictions, weighted 1/6, 1/3, 1/3, 1/6.
+
+        See `step` for the arguments.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample)
         stage = self.counter % 4
@@ -142,17 +143,20 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         return step_result(return_dict, downcast(prev, sample))
 
     def step_plms(
-        self, model_output: Tensor, timestep: int, sample: Tensor, return_dict: bool = True
-    ) -> SchedulerOutput | tuple:
-        """Pseudo linear multistep (eq. 12); without Runge-Kutta steps the first step is Heun's, in two calls."""
+        self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor, return_dict: bool = True
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Take a pseudo linear multistep (eq. 12); with `skip_prk_steps`, the first step is Heun's, in two calls.
+
+        See `step` for the arguments.
+        """
         self._require_timesteps()
         check_shapes(model_output, sample)
         if not self.config.skip_prk_steps and len(self.ets) < 3:
-            raise InputError("Linear multistep needs the three Runge-Kutta steps first.", remedy="call scheduler.step")
+            raise InputError("`step_plms` was called before the three Runge-Kutta steps.", remedy="call scheduler.step")
         x, output = upcast(sample), upcast(model_output)
         t = as_scalar(timestep)
         prev_t = t - self._stride
-        if self.counter == 1 and len(self.ets) == 1:  # again from the first sample, with the mean of both ends
+        if self.counter == 1 and len(self.ets) == 1:  # repeat the first step with the mean of both predictions
             t, prev_t = t + self._stride, t
             x, self.cur_sample = self.cur_sample, None
             output = combine((0.5, output), (0.5, self.ets[-1]))
@@ -167,10 +171,11 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
 
     @property
     def _stride(self) -> int:
-        return self.config.num_train_timesteps // self.num_inference_steps
+        """The number of training timesteps per step."""
+        return self.config.num_train_timesteps // check_num_steps(self.num_inference_steps)
 
-    def _transfer(self, sample: Tensor, t: int, prev_t: int, model_output: Tensor) -> Tensor:
-        """Eq. 11: DDIM's step from t to prev_t, in a form whose denominator stays away from zero."""
+    def _transfer(self, sample: paddle.Tensor, t: float, prev_t: float, model_output: paddle.Tensor) -> paddle.Tensor:
+        """Take a DDIM step from t to prev_t (eq. 11), in a form whose denominator is not near zero."""
         a = self.alpha_bar(t)
         a_prev = self.alpha_bar(prev_t, self.final_alpha_cumprod)
         b, b_prev = 1 - a, 1 - a_prev

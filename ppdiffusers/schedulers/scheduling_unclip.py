@@ -1,8 +1,6 @@
-"""UnCLIP's DDPM: few steps, each between its own two timesteps (Ramesh et al. 2022, arXiv 2204.06125)."""
+"""DDPM of unCLIP: few steps between given pairs of timesteps (Ramesh et al. 2022, arXiv 2204.06125)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import paddle
@@ -19,17 +17,21 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import check_num_steps, visit_n, visit_training
+from ppdiffusers.schedulers.common.spacing import check_num_steps, spaced_timesteps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
-from ppdiffusers.utils.torch_utils import randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 UnCLIPSchedulerOutput = SchedulerOutput
 
 
 class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
-    """The DDPM of unCLIP's prior, decoder and upscaler; the arguments are those of `DDPMScheduler`."""
+    """The DDPM of unCLIP's prior, decoder and upscaler.
+
+    See `DDPMScheduler` for the arguments.
+    """
 
     init_noise_sigma = 1.0
 
@@ -48,33 +50,33 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
         check_choice("variance_type", variance_type, ("fixed_small_log", "learned_range"))
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.variance_type = variance_type
-        self.timesteps = visit_training(num_train_timesteps)
+        self.timesteps = training_timesteps(num_train_timesteps)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Choose how many timesteps to visit, from the last to 0."""
+    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
+        """Set the number of inference steps, spaced evenly from the last timestep to 0."""
         n = check_num_steps(num_inference_steps, self.config.num_train_timesteps)
         ratio = (self.config.num_train_timesteps - 1) / (n - 1) if n > 1 else 0
-        steps = (np.arange(n) * ratio).round()[::-1] if n > 1 else visit_n("trailing", len(self), 1)
+        steps = (np.arange(n) * ratio).round()[::-1] if n > 1 else spaced_timesteps("trailing", len(self), 1)
         self.timesteps = steps.astype(np.int64)
         self.num_inference_steps = n
 
     def step(
         self,
         model_output: paddle.Tensor,
-        timestep: int,
+        timestep: Timestep,
         sample: paddle.Tensor,
-        prev_timestep: int | None = None,
-        generator: Any = None,
+        prev_timestep: Timestep | None = None,
+        generator: Generator = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple:
-        """x_t -> x at `prev_timestep`: DDPM's posterior between the two.
+    ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+        """Sample x at `prev_timestep` from the posterior of DDPM between the two timesteps.
 
         Args:
             model_output: the network's prediction at `timestep`, [B, C, ...], or [B, 2C, ...] with "learned_range".
             timestep: t.
             sample: x_t, [B, C, ...].
-            prev_timestep: the next of `timesteps`; t - 1 by default.
-            generator: of the noise.
+            prev_timestep: the next element of `timesteps`; t - 1 by default.
+            generator: source of the noise.
         """
         self._require_timesteps()
         t = as_scalar(timestep)
@@ -84,7 +86,7 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
             model_output, predicted = split_learned_variance(model_output, sample)
         check_shapes(model_output, sample)
         a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
-        beta = self.betas[t] if prev_t == t - 1 else 1 - a / a_prev
+        beta = self.betas[int(t)] if prev_t == t - 1 else 1 - a / a_prev
         x = upcast(sample)
 
         x0 = to_x0(self.config.prediction_type, upcast(model_output), x, a**0.5, (1 - a) ** 0.5)
@@ -97,7 +99,7 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
                 prev = prev + noise * max(smallest, 1e-20) ** 0.5
             elif predicted is None:
                 raise InputError(
-                    "variance_type='learned_range' needs a network that predicts the variance.",
+                    "variance_type='learned_range' requires a network that predicts the variance.",
                     expected="a model_output with twice the sample's channels",
                 )
             else:

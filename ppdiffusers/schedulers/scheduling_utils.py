@@ -1,12 +1,14 @@
-"""What all schedulers are: configurable, loadable, exchangeable for one another."""
+"""The base class of schedulers and the output of a step."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import paddle
 
 from ppdiffusers import registry
@@ -14,16 +16,20 @@ from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
-from ppdiffusers.io.resolve import take_source_options
+from ppdiffusers.io.resolve import pop_hub_options
+from ppdiffusers.schedulers.common.types import Timestep
+from ppdiffusers.utils.dummy_inputs import normal
+
+SchedulerT = TypeVar("SchedulerT", bound="SchedulerMixin")
 
 
 @dataclass
 class SchedulerOutput(BaseOutput):
-    """Result of a step.
+    """Output of a step.
 
     Args:
-        prev_sample: [B, C, ...], x_{t-1}: the sample to hand to the next step.
-        pred_original_sample: [B, C, ...], the clean sample x_0 as it is predicted now, from samplers that compute it.
+        prev_sample: x_{t-1}, the input of the next step, [B, C, ...].
+        pred_original_sample: the clean sample x_0 predicted at this step, [B, C, ...]; None if it is not computed.
     """
 
     prev_sample: paddle.Tensor
@@ -31,80 +37,113 @@ class SchedulerOutput(BaseOutput):
 
 
 class SchedulerMixin(ConfigMixin):
-    """Base of all schedulers: configuration, files, exchange. Each scheduler has its own `step`.
+    """Base class of schedulers: configuration, loading and saving. Each scheduler defines its own `step`.
 
     Class attributes:
-        order: how many network calls one inference step takes.
-        accepts_eta: whether `step` takes `eta`, the share of fresh noise.
-        exchangeable: whether it can be created from the configurations of the exchangeable schedulers (`registry`).
+        order: number of network calls per inference step.
+        accepts_eta: whether `step` takes `eta`, the amount of added noise.
+        accepts_exchangeable: whether it is created from the configurations of the exchangeable schedulers (`registry`)
+            without being one of them.
     """
 
     config_name = "scheduler_config.json"
     ignored_config_keys = ("tensor_format", "timestep_values")
     order: int = 1
     accepts_eta: ClassVar[bool] = False
-    exchangeable: ClassVar[bool] = False
+    accepts_exchangeable: ClassVar[bool] = False
     num_inference_steps: int | None = None
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any
-    ) -> Any:
-        """Make a scheduler from the `scheduler_config.json` of a folder or of a model on a hub.
+        cls: type[SchedulerT],
+        pretrained_model_name_or_path: str | os.PathLike,
+        subfolder: str | None = None,
+        **kwargs: Any,
+    ) -> SchedulerT:
+        """Load a scheduler from the `scheduler_config.json` of a folder or of a hub repository.
 
         Args:
-            pretrained_model_name_or_path: a folder or a model's name; of a whole pipeline together with `subfolder`.
-            subfolder: usually "scheduler".
-            kwargs: values that replace those of the file; `return_unused_kwargs=True` returns the rest of them too.
-                `source`, `revision`, `local_files_only`, ... say where to look for a name.
+            pretrained_model_name_or_path: a folder or the name of a repository.
+            subfolder: subfolder of the file; usually "scheduler" in a pipeline.
+            kwargs: values that override those of the file, and options of the hub such as `source`, `revision` and
+                `local_files_only`. With `return_unused_kwargs=True` the result is a tuple of the scheduler and the
+                values that it does not use.
         """
-        options = take_source_options(kwargs)
+        options = pop_hub_options(kwargs)
         config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder, options)
         return cls.from_config(config, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
-        """Write `scheduler_config.json` into a folder; diffusers reads it too."""
+        """Save `scheduler_config.json` to a folder, in the format of diffusers."""
         self.save_config(save_directory)
 
     @classmethod
-    def split_config(cls, config: Any, overrides: Any = None) -> tuple[dict, dict, dict]:
-        """Understands the oldest files too, which say `timesteps`, and `predict_epsilon` for the prediction type."""
-        config = dict(config)
-        timesteps = config.pop("timesteps", None)
+    def split_config(
+        cls, config: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Sort a configuration as `ConfigMixin` does, after renaming the legacy keys `timesteps`, `predict_epsilon`."""
+        renamed = dict(config)
+        timesteps = renamed.pop("timesteps", None)
         if timesteps is not None:
-            config.setdefault("num_train_timesteps", timesteps)
-        predict_epsilon = config.pop("predict_epsilon", None)
+            renamed.setdefault("num_train_timesteps", timesteps)
+        predict_epsilon = renamed.pop("predict_epsilon", None)
         if predict_epsilon is not None and "prediction_type" in cls.init_parameters():
-            config.setdefault("prediction_type", "epsilon" if predict_epsilon else "sample")
-        return super().split_config(config, overrides)
+            renamed.setdefault("prediction_type", "epsilon" if predict_epsilon else "sample")
+        return super().split_config(renamed, overrides)
 
     @property
     def compatibles(self) -> list[type]:
-        """Classes that can be made from this scheduler's configuration."""
-        return [type(self), *(c for c in _exchangeable_classes() if c is not type(self))] if self.exchangeable else []
+        """Classes that can be created from this scheduler's configuration."""
+        classes = _exchangeable_classes()
+        if not self.accepts_exchangeable and not isinstance(self, tuple(classes)):
+            return []
+        return [type(self), *(c for c in classes if c is not type(self))]
 
     @classmethod
     def compatible_config_keys(cls) -> set[str]:
-        """Keys of every scheduler: `X.from_config(pipe.scheduler.config)` works whatever that scheduler is."""
+        """Return the keys of all schedulers, so that `X.from_config(pipe.scheduler.config)` accepts any of them."""
         return {key for other in _all_classes() for key in other.init_parameters()}
 
-    def scale_model_input(self, sample: paddle.Tensor, timestep: Any = None) -> paddle.Tensor:
-        """The network's input for a sample; here the sample itself."""
+    def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
+        """Return the network input of a sample; here the sample itself."""
         return sample
 
     def _require_timesteps(self) -> None:
-        """Raises:
-        InputError: `set_timesteps` has not been called.
+        """Check that `set_timesteps` was called.
+
+        Raises:
+            InputError: it was not.
         """
         if self.num_inference_steps is None:
             raise InputError(
-                "The scheduler does not know its steps yet.",
+                "`set_timesteps` must be called before `step`.",
                 where=type(self).__name__,
                 remedy="call scheduler.set_timesteps(num_inference_steps) before scheduler.step(...)",
             )
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
+
+    @staticmethod
+    def reference_outputs(
+        scheduler: Any, rng: np.random.Generator, tensor: Callable[[np.ndarray], Any], noise: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Run a scheduler of either framework on random inputs; returns tensors by name.
+
+        Args:
+            scheduler: ours or diffusers'.
+            rng: source of the inputs.
+            tensor: turns an array into a tensor of the scheduler's framework.
+            noise: keyword arguments that fix the scheduler's own random numbers, such as `generator`.
+        """
+        scheduler.set_timesteps(10)
+        learned = str(scheduler.config.get("variance_type")).startswith("learned")  # the network predicts variance too
+        sample, prediction = (tensor(normal(rng, 2, channels, 8, 8)) for channels in (4, 8 if learned else 4))
+        # diffusers' flow matching schedulers have no scale_model_input: the network reads the sample itself
+        scale = getattr(scheduler, "scale_model_input", lambda sample, timestep: sample)
+        scaled = scale(sample, scheduler.timesteps[0])
+        step = scheduler.step(prediction, scheduler.timesteps[0], sample, **noise)
+        return {"timesteps": scheduler.timesteps, "scaled": scaled, "prev_sample": step.prev_sample}
 
 
 def _exchangeable_classes() -> list[type[SchedulerMixin]]:
@@ -117,8 +156,8 @@ def _all_classes() -> list[type[SchedulerMixin]]:
 
 def step_result(
     return_dict: bool, prev_sample: paddle.Tensor, pred_original_sample: paddle.Tensor | None = None
-) -> SchedulerOutput | tuple:
-    """The result of a step as an output object or as a tuple."""
+) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
+    """Return the result of a step as an output object or as a tuple."""
     if return_dict:
         return SchedulerOutput(prev_sample, pred_original_sample)
     return (prev_sample,) if pred_original_sample is None else (prev_sample, pred_original_sample)

@@ -1,4 +1,4 @@
-"""Text and image encoders, tokenizers and image processors, with the names of the original library."""
+"""Text and image encoders, tokenizers and image processors, with the names of transformers."""
 
 from __future__ import annotations
 

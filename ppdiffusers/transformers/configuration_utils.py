@@ -1,4 +1,4 @@
-"""Configurations of encoders: attributes set from keyword arguments, kept as the config.json of the originals."""
+"""Base class of the encoders' configurations, saved as transformers' config.json."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.required_files import NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class PretrainedConfig:
-    """Base of the configurations.
+    """Base class of the configurations: keyword arguments become attributes.
 
-    `defaults` lists what a model reads; published files carry many keys more, which are kept as they are and
-    written back.
+    `defaults` contains the keys that a model reads. Further keys of a config.json are kept and saved unchanged.
     """
 
     model_type: ClassVar[str] = ""
     defaults: ClassVar[Mapping[str, Any]] = {}
     config_name: ClassVar[str] = "config.json"
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any: ...  # the keys of `defaults` and of the configuration's file
 
     def __init__(self, **kwargs: Any):
         for key, value in {**copy.deepcopy(dict(self.defaults)), **kwargs}.items():
@@ -32,21 +38,21 @@ class PretrainedConfig:
                 setattr(self, key, value)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> PretrainedConfig:
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         return cls(**{**config, **overrides})
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **overrides: Any):
-        """Read config.json from a folder or a hub's model."""
-        options = take_source_options(overrides)
-        folder = resolve_folder(name_or_path, subfolder, NeedFiles((cls.config_name,)), options)
+    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **overrides: Any) -> Self:
+        """Load config.json from a folder or a hub repository; `overrides` replace its values."""
+        options = pop_hub_options(overrides)
+        folder = resolve_folder(name_or_path, subfolder, NamedFiles((cls.config_name,)), options)
         return cls.from_dict(read_json(Path(folder) / cls.config_name), **overrides)
 
     def get(self, key: str, default: Any = None) -> Any:
         return getattr(self, key, default)
 
     def to_dict(self) -> dict[str, Any]:
-        """All keys, those of parts nested, in plain JSON types."""
+        """Return all keys as JSON types; nested configurations are dictionaries."""
         plain = {k: v.to_dict() if isinstance(v, PretrainedConfig) else v for k, v in vars(self).items()}
         return {"model_type": self.model_type, **plain}
 

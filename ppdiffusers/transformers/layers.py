@@ -1,4 +1,4 @@
-"""What the encoders share: activations by their configuration names, and attention of many heads."""
+"""Activations and multi-head attention, shared by the encoders."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import paddle
 import paddle.nn.functional as F
 
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
     "quick_gelu": lambda x: x * F.sigmoid(1.702 * x),
     "gelu": F.gelu,
     "gelu_new": lambda x: F.gelu(x, approximate=True),
@@ -22,58 +23,71 @@ _ACTIVATIONS = {
 
 
 def get_activation(name: str) -> Callable[[paddle.Tensor], paddle.Tensor]:
-    """The function that a configuration's `hidden_act` names.
+    """Return the activation function for a configuration's `hidden_act`.
 
     Raises:
-        ConfigError: no such activation; the known names are listed.
+        ConfigError: the name is unknown; the message lists the known names.
     """
     if name not in _ACTIVATIONS:
         raise ConfigError(f"Unknown hidden_act {name!r}.", expected=", ".join(_ACTIVATIONS))
     return _ACTIVATIONS[name]
 
 
-def check_heads(width: int, heads: int) -> None:
-    """The width divides into the heads.
+def check_heads(hidden_size: int, num_heads: int) -> None:
+    """Check that the hidden size is a multiple of the number of attention heads.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it is not.
     """
-    if width % heads:
-        raise ConfigError(f"hidden_size {width} is not a multiple of num_attention_heads {heads}.")
+    if hidden_size % num_heads:
+        raise ConfigError(f"hidden_size {hidden_size} is not a multiple of num_attention_heads {num_heads}.")
 
 
-def attend(
+def multi_head_attention(
     query: paddle.Tensor,
     key: paddle.Tensor,
     value: paddle.Tensor,
     heads: int,
     bias: paddle.Tensor | None = None,
     dropout: float = 0.0,
-) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """`softmax(q k^T / sqrt(D / heads) + bias) v` for each head.
+    output_attentions: bool = False,
+) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+    """Compute `softmax(q k^T / sqrt(D / heads) + bias) v` for each head.
 
     Args:
-        query: [B, Q, D]; key, value: [B, K, D].
-        bias: added to the scores, broadcastable to [B, heads, Q, K].
-        dropout: share of the weights that is left out; 0 unless training.
+        query: [B, Q, D].
+        key: [B, K, D].
+        value: [B, K, D].
+        heads: number of attention heads.
+        bias: added to the scores; broadcastable to [B, heads, Q, K].
+        dropout: probability of dropping an attention weight; 0 in evaluation.
+        output_attentions: return the attention weights too. They are computed without the fused kernel.
 
     Returns:
-        The mixed values [B, Q, D] and the weights [B, heads, Q, K].
+        The result [B, Q, D], and the attention weights [B, heads, Q, K] or None.
     """
     batch, _, width = query.shape
-
-    def split(x: paddle.Tensor) -> paddle.Tensor:  # [B, S, D] -> [B, heads, S, D / heads]
-        return x.reshape([batch, -1, heads, width // heads]).transpose([0, 2, 1, 3])
-
-    scores = paddle.matmul(split(query), split(key), transpose_y=True) * (width // heads) ** -0.5
-    if bias is not None:
-        scores = scores + bias
-    weights = F.softmax(scores.astype("float32"), axis=-1).astype(query.dtype)
-    mixed = paddle.matmul(F.dropout(weights, dropout) if dropout else weights, split(value))
+    query, key, value = (  # [B, heads, S, D / heads]
+        x.reshape([batch, -1, heads, width // heads]).transpose([0, 2, 1, 3]) for x in (query, key, value)
+    )
+    if output_attentions:
+        weights = attention_weights(query, key, bias)  # [B, heads, Q, K]
+        mixed = paddle.matmul(F.dropout(weights, dropout) if dropout else weights, value)  # [B, heads, Q, D / heads]
+    else:
+        weights = None
+        mixed = scaled_dot_product_attention(query, key, value, bias, dropout=dropout, upcast=True)
     return mixed.transpose([0, 2, 1, 3]).reshape([batch, -1, width]), weights
 
 
-def mask_bias(allowed: paddle.Tensor, dtype: paddle.dtype) -> paddle.Tensor:
-    """0 where a token may look, the dtype's lowest number elsewhere; of the shape of `allowed` (boolean)."""
+def attention_weights(query: paddle.Tensor, key: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
+    """Compute attention weights [B, H, Q, K] of query [B, H, Q, D] and key [B, H, K, D]; softmax is in float32."""
+    scores = paddle.matmul(query, key, transpose_y=True) * query.shape[-1] ** -0.5  # [B, H, Q, K]
+    if bias is not None:
+        scores = scores + bias
+    return F.softmax(scores.astype("float32"), axis=-1).astype(query.dtype)
+
+
+def mask_to_bias(mask: paddle.Tensor, dtype: paddle.dtype) -> paddle.Tensor:
+    """Convert a boolean mask (True: attend) to a bias: 0, or the lowest finite number of `dtype`."""
     lowest = paddle.full([1], float(paddle.finfo(dtype).min), dtype=dtype)
-    return paddle.where(allowed, paddle.zeros([1], dtype=dtype), lowest)
+    return paddle.where(mask, paddle.zeros([1], dtype=dtype), lowest)

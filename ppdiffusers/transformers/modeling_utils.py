@@ -1,4 +1,4 @@
-"""What all encoders share: a configuration object, loading and saving, the outputs' types."""
+"""Base class of the encoders: configuration, loading, saving, outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import paddle
 from paddle import nn
@@ -16,9 +16,14 @@ from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Output = TypeVar("Output", bound=BaseOutput)
+
 
 class PretrainedModel(PretrainedMixin, nn.Layer):
-    """Base of the encoders: a Paddle layer made from `config`, an object of `config_class`."""
+    """Base class of the encoders: a Paddle layer that is created from `config`, an instance of `config_class`."""
 
     config_class: type[PretrainedConfig] = PretrainedConfig
     config_name = "config.json"
@@ -29,8 +34,12 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         self.config = config
 
     @classmethod
-    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Make the encoder, without weights, from config.json: (encoder, overrides that no configuration has)."""
+    def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+        """Create the encoder from config.json, without loading weights.
+
+        Returns:
+            The encoder, and the overrides that are not keys of the configuration.
+        """
         config = cls.config_class.from_dict(load_config_from(folder, cls.config_name))
         unused = {key: value for key, value in overrides.items() if key != "config" and not hasattr(config, key)}
         for key, value in overrides.items():
@@ -39,34 +48,47 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         return cls(overrides.get("config", config)), unused
 
     @classmethod
-    def from_config(cls, config: PretrainedConfig | Mapping[str, Any]) -> Any:
-        """Make the encoder with its initial weights."""
+    def from_config(cls, config: PretrainedConfig | Mapping[str, Any]) -> Self:
+        """Create the encoder with initial weights."""
         return cls(config if isinstance(config, PretrainedConfig) else cls.config_class.from_dict(config))
 
     def save_config(self, save_directory: str | os.PathLike) -> None:
-        """Write config.json; it names the class, as the original library's does."""
+        """Write config.json with the name of the class, as transformers does."""
         self.config.architectures = [type(self).__name__]
         self.config.save_pretrained(save_directory)
 
-    def _output(self, output: BaseOutput, attentions: Any, states: Any, return_dict: bool | None) -> Any:
-        """Leave out what was not asked for, by the call or by the configuration."""
-        if not _asked(states, self.config, "output_hidden_states"):
+    def _requests(self, argument: bool | None, key: str) -> bool:
+        """Return whether an optional output is requested by the call's argument or, if None, by the configuration."""
+        return bool(self.config.get(key)) if argument is None else argument
+
+    def _output(
+        self,
+        output: Output,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+        return_dict: bool | None,
+    ) -> Output | tuple:
+        """Remove the outputs that are not requested; convert to a tuple with `return_dict=False`."""
+        if not self._requests(output_hidden_states, "output_hidden_states"):
             output = dataclasses.replace(output, hidden_states=None)
-        if not _asked(attentions, self.config, "output_attentions"):
+        if not self._requests(output_attentions, "output_attentions"):
             output = dataclasses.replace(output, attentions=None)
         as_tuple = return_dict is False or (return_dict is None and self.config.get("use_return_dict") is False)
         return output.to_tuple() if as_tuple else output
 
 
-def _asked(argument: bool | None, config: Any, key: str) -> bool:
-    return bool(config.get(key)) if argument is None else argument
-
-
 @dataclass
 class BaseModelOutputWithPooling(BaseOutput):
-    """`last_hidden_state` [B, S, D]; `pooler_output` [B, D]; `hidden_states`: layers + 1 of [B, S, D]."""
+    """Outputs of an encoder with a pooled state.
 
-    last_hidden_state: paddle.Tensor = None
-    pooler_output: paddle.Tensor = None
+    Attributes:
+        last_hidden_state: [B, S, D].
+        pooler_output: [B, D].
+        hidden_states: input of the first layer and output of each layer, each [B, S, D].
+        attentions: attention weights of each layer, each [B, heads, S, S].
+    """
+
+    last_hidden_state: paddle.Tensor | None = None
+    pooler_output: paddle.Tensor | None = None
     hidden_states: tuple[paddle.Tensor, ...] | None = None
     attentions: tuple[paddle.Tensor, ...] | None = None

@@ -1,13 +1,13 @@
-"""What all tokenizers share: files, special and added tokens, padding and cutting, decoding."""
+"""Base classes of the tokenizers: files, special and added tokens, padding, truncation, decoding."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 
 import numpy as np
 from tokenizers import AddedToken
@@ -15,19 +15,28 @@ from tokenizers import AddedToken
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NeedFiles
-from ppdiffusers.io.resolve import resolve_folder, take_source_options
+from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NamedFiles
+from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    import paddle
+    from tokenizers import Tokenizer
+    from tokenizers.processors import PostProcessor
+    from typing_extensions import Self
 
 logger = get_logger(__name__)
 
-_UNLIMITED = 10**20  # a model_max_length above it stands for "none"
+# A token as configurations and callers specify it: its text, an object of the `tokenizers` library, or its dictionary.
+TokenLike: TypeAlias = str | AddedToken | Mapping[str, Any]
+
+_UNLIMITED = 10**20  # larger values of model_max_length mean that there is no limit
 _PADDING = {False: None, "do_not_pad": None, True: "longest", "longest": "longest", "max_length": "max_length"}
 _TRUNCATION = {None: False, False: False, "do_not_truncate": False, True: True, "longest_first": True}
 
 
 class BatchEncoding(dict):
-    """What a tokenizer returns: `input_ids` and `attention_mask`, as items and as attributes."""
+    """Output of a tokenizer or image processor, with its values as items and as attributes."""
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -40,32 +49,40 @@ def _id_of(name: str) -> property:
 
 
 class PretrainedTokenizer:
-    """Base of the tokenizers: texts to ids and back, with the names and the files of the original library.
+    """Base class of the tokenizers, with the names and files of transformers.
 
-    A subclass reads its vocabulary, hands it to `__init__`, and says how a text without added tokens becomes ids
-    (`_ids_of_plain`) and how tokens become a text (`convert_tokens_to_string`).
+    A subclass reads its vocabulary, passes it to `__init__`, and implements `_encode_segment` (text without added
+    tokens to ids) and `convert_tokens_to_string`.
 
     Args:
-        vocabulary: token -> id, without those that are added.
-        specials: name -> token of the class's `special_names`: texts, `AddedToken`s or their dictionaries.
-        model_max_length: texts are padded and cut to it.
-        additional_special_tokens: further tokens that `skip_special_tokens` leaves out.
-        added_tokens_decoder: id -> token that is found whole in texts, before anything else.
+        vocabulary: token -> id, without added tokens.
+        specials: name -> token, for each of `special_names`.
+        model_max_length: maximum number of tokens, used for padding and truncation.
+        additional_special_tokens: further tokens that `skip_special_tokens` removes.
+        added_tokens_decoder: id -> token that is matched in a text before it is tokenized.
+        clean_up_tokenization_spaces: remove spaces in front of punctuation when decoding.
         padding_side, truncation_side: "right" or "left".
 
     Class attributes:
-        special_names: the special tokens that this kind of tokenizer has.
-        first_token, last_token: names of those that stand around each text.
-        vocabulary_files: alternatives, the best first, each {argument of `__init__`: file name}.
+        special_names: names of the special tokens.
+        first_token, last_token: names of the special tokens around each text; None for no token.
+        vocabulary_files: alternative sets of files {argument of `__init__`: file name}, in order of preference.
     """
 
     config_file = "tokenizer_config.json"
     model_input_names = ("input_ids", "attention_mask")
     special_names: ClassVar[tuple[str, ...]] = ("bos_token", "eos_token", "unk_token", "pad_token")
-    first_token: ClassVar[str] = "bos_token"
-    last_token: ClassVar[str] = "eos_token"
+    first_token: ClassVar[str | None] = "bos_token"
+    last_token: ClassVar[str | None] = "eos_token"
     vocabulary_files: ClassVar[tuple[Mapping[str, str], ...]] = ()
 
+    bos_token: str
+    eos_token: str
+    unk_token: str
+    pad_token: str
+    cls_token: str
+    sep_token: str
+    mask_token: str
     bos_token_id, eos_token_id = _id_of("bos_token"), _id_of("eos_token")
     unk_token_id, pad_token_id = _id_of("unk_token"), _id_of("pad_token")
     cls_token_id, sep_token_id, mask_token_id = _id_of("cls_token"), _id_of("sep_token"), _id_of("mask_token")
@@ -73,10 +90,10 @@ class PretrainedTokenizer:
     def __init__(
         self,
         vocabulary: Mapping[str, int],
-        specials: Mapping[str, Any],
+        specials: Mapping[str, TokenLike],
         model_max_length: int | None = None,
-        additional_special_tokens: Iterable[Any] | None = None,
-        added_tokens_decoder: Mapping[int, Any] | None = None,
+        additional_special_tokens: Iterable[TokenLike] | None = None,
+        added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = False,
         padding_side: str = "right",
         truncation_side: str = "right",
@@ -87,62 +104,64 @@ class PretrainedTokenizer:
         self.padding_side, self.truncation_side = padding_side, truncation_side
         for side in (padding_side, truncation_side):
             if side not in ("right", "left"):
-                raise ConfigError(f"A tokenizer cannot pad or cut on the side {side!r}.", expected='"right" or "left"')
-        self.added_tokens_decoder = {int(i): as_added(t) for i, t in (added_tokens_decoder or {}).items()}
+                raise ConfigError(f"Unknown padding or truncation side {side!r}.", expected='"right" or "left"')
+        self.added_tokens_decoder = {int(i): to_added_token(t) for i, t in (added_tokens_decoder or {}).items()}
         self._vocabulary = {**self.encoder, **self.added_tokens_encoder}
         for name in self.special_names:
-            self._mark(self._special(name, specials[name]))
-            setattr(self, name, content(specials[name]))
-        self.additional_special_tokens = [content(token) for token in additional_special_tokens or ()]
+            self._register_token(self._special_token(name, specials[name]))
+            setattr(self, name, token_content(specials[name]))
+        self.additional_special_tokens = [token_content(token) for token in additional_special_tokens or ()]
         for token in additional_special_tokens or ():
-            self._mark(as_added(token, normalized=False, special=True))
-        self._look_up()
+            self._register_token(to_added_token(token, normalized=False, special=True))
+        self._update_lookup()
 
-    def _special(self, name: str, token: Any) -> AddedToken:
-        """The special token `name` with its flags."""
-        return as_added(token, normalized=False, special=True)
+    def _special_token(self, name: str, token: TokenLike) -> AddedToken:
+        """Return the special token `name` with its flags."""
+        return to_added_token(token, normalized=False, special=True)
 
     # -- files ----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Any:
-        """Load from a folder, or a hub's model, that holds one of the class's `vocabulary_files`.
+    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any) -> Self:
+        """Load from a folder or a hub repository that contains one of the class's `vocabulary_files`.
 
         Args:
-            kwargs: settings that replace those of the folder, such as `model_max_length=77`; `source`, `revision`, ...
-                say where to look for a name.
+            name_or_path: a folder, or the name of a repository.
+            subfolder: folder of the tokenizer in it.
+            kwargs: settings that override those of the folder, such as `model_max_length=77`, and hub options such as
+                `source` and `revision`.
 
         Raises:
-            ConfigError: none of the files is there, or one is damaged.
+            ConfigError: the files are missing or damaged.
         """
-        options = take_source_options(kwargs)
-        folder = resolve_folder(name_or_path, subfolder, NeedFiles(TOKENIZER_FILES, VOCABULARIES), options)
-        there = [names for names in cls.vocabulary_files if all((folder / n).is_file() for n in names.values())]
-        if not there:
+        options = pop_hub_options(kwargs)
+        folder = resolve_folder(name_or_path, subfolder, NamedFiles(TOKENIZER_FILES, VOCABULARIES), options)
+        present = [names for names in cls.vocabulary_files if all((folder / n).is_file() for n in names.values())]
+        if not present:
             raise ConfigError(
-                f"The folder holds no {cls.__name__}.",
+                f"The folder does not contain a {cls.__name__}.",
                 where=folder,
                 expected=", or ".join(" and ".join(names.values()) for names in cls.vocabulary_files),
                 remedy="check the path and `subfolder`.",
             )
         settings = _read_settings(folder, cls.config_file, cls.special_names)
         settings.setdefault("model_max_length", settings.pop("max_len", None))
-        taken = cls._settings()
-        chosen = {key: value for key, value in {**settings, **kwargs}.items() if key in taken and value is not None}
-        return cls(**{argument: folder / name for argument, name in there[0].items()}, **chosen)
+        keys = cls._config_keys()
+        settings = {key: value for key, value in {**settings, **kwargs}.items() if key in keys and value is not None}
+        return cls(**{argument: folder / name for argument, name in present[0].items()}, **settings)
 
     @classmethod
-    def _settings(cls) -> set[str]:
-        """What is read from the folder's configuration."""
-        taken = {*cls.special_names, "model_max_length", "clean_up_tokenization_spaces", "additional_special_tokens"}
-        return taken | {"added_tokens_decoder", "padding_side", "truncation_side"}
+    def _config_keys(cls) -> set[str]:
+        """Return the keys of tokenizer_config.json that are passed to `__init__`."""
+        keys = {*cls.special_names, "model_max_length", "clean_up_tokenization_spaces", "additional_special_tokens"}
+        return keys | {"added_tokens_decoder", "padding_side", "truncation_side"}
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Write the vocabulary, tokenizer_config.json, special_tokens_map.json (and added_tokens.json)."""
+        """Write the vocabulary, tokenizer_config.json, special_tokens_map.json and, if needed, added_tokens.json."""
         folder = Path(save_directory)
-        states = {index: _state(token) for index, token in sorted(self.added_tokens_decoder.items())}
+        states = {index: _token_state(token) for index, token in sorted(self.added_tokens_decoder.items())}
         by_content = {state["content"]: state for state in states.values()}
-        specials: dict[str, Any] = {name: getattr(self, name) for name in self.special_names}
+        specials: dict[str, str] = {name: getattr(self, name) for name in self.special_names}
         extra = {"additional_special_tokens": self.additional_special_tokens} if self.additional_special_tokens else {}
         config = {
             "added_tokens_decoder": {str(index): state for index, state in states.items()},
@@ -153,9 +172,9 @@ class PretrainedTokenizer:
             "padding_side": self.padding_side,
             "truncation_side": self.truncation_side,
             "tokenizer_class": type(self).__name__.removesuffix("Fast"),
-            **self._more_config(),
+            **self._extra_config(),
         }
-        for stale in ("added_tokens.json", "tokenizer.json"):  # of another tokenizer that lay here before
+        for stale in ("added_tokens.json", "tokenizer.json"):  # of a tokenizer that was saved to the folder before
             (folder / stale).unlink(missing_ok=True)
         self._save_vocabulary(folder)
         write_json(folder / self.config_file, config)
@@ -165,24 +184,24 @@ class PretrainedTokenizer:
         if outside:
             write_json(folder / "added_tokens.json", outside)
 
-    def _more_config(self) -> dict[str, Any]:
-        """Keys of tokenizer_config.json that only this kind of tokenizer has."""
+    def _extra_config(self) -> dict[str, Any]:
+        """Return the entries of tokenizer_config.json that are specific to this class."""
         return {}
 
     def _save_vocabulary(self, folder: Path) -> None:
-        """Write the vocabulary's files."""
-        raise TypeError(f"{type(self).__name__} has no files of its own: use a subclass")
+        """Write the files of the vocabulary."""
+        raise TypeError(f"{type(self).__name__} cannot save a vocabulary: use a subclass")
 
     # -- vocabulary -----------------------------------------------------------------------------------------------
 
     @property
     def added_tokens_encoder(self) -> dict[str, int]:
-        """Tokens that are found whole in a text -> ids: the special ones and those that were added."""
+        """Token -> id of all special and added tokens, which are matched in a text before it is tokenized."""
         return {token.content: index for index, token in sorted(self.added_tokens_decoder.items())}
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the vocabulary, without those that were added."""
+        """Number of tokens without added tokens."""
         return len(self.encoder)
 
     def __len__(self) -> int:
@@ -191,39 +210,60 @@ class PretrainedTokenizer:
     def get_vocab(self) -> dict[str, int]:
         return dict(self._vocabulary)
 
-    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
-        """Add tokens (texts or `AddedToken`s), new ones at the end of the vocabulary; returns how many were new."""
+    def add_tokens(self, new_tokens: TokenLike | Iterable[TokenLike], special_tokens: bool = False) -> int:
+        """Add tokens; those that are not in the vocabulary get the next ids.
+
+        Returns:
+            The number of tokens that were not in the vocabulary.
+        """
         before = len(self)
         for token in [new_tokens] if isinstance(new_tokens, (str, AddedToken)) else list(new_tokens):
-            added = as_added(token, normalized=not special_tokens, special=special_tokens)
-            self._mark(added)
+            added = to_added_token(token, normalized=not special_tokens, special=special_tokens)
+            self._register_token(added)
             if added.special and added.content not in self.all_special_tokens:
                 self.additional_special_tokens.append(added.content)
-        self._look_up()
+        self._update_lookup()
         return len(self) - before
 
-    def _mark(self, token: AddedToken) -> None:
-        """Have a token found whole in texts, under the id it has or the next free one."""
+    def _register_token(self, token: AddedToken) -> None:
+        """Match a token in texts before they are tokenized; its id is that of the vocabulary, or the next free one."""
         if token.content and token.content not in self.added_tokens_encoder:
             index = self._vocabulary.setdefault(token.content, len(self._vocabulary))
             self.added_tokens_decoder[index] = token
 
-    def _look_up(self) -> None:
-        """What is derived from the vocabulary: its inverse, and how added tokens are found."""
+    def _update_lookup(self) -> None:
+        """Update everything that is derived from the vocabulary: its inverse and the pattern of added tokens."""
         self._decoder = {index: token for token, index in self._vocabulary.items()}
         longest_first = sorted(self.added_tokens_encoder, key=len, reverse=True)
         self._added_pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
 
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int: ...
+
+    @overload
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int]: ...
+
     def convert_tokens_to_ids(self, tokens: str | list[str]) -> int | list[int]:
+        """Convert one token, or a list of tokens, to ids; unknown tokens get the id of `unk_token`."""
         if isinstance(tokens, str):
             return self._vocabulary.get(tokens, self._vocabulary[self.unk_token])
         return [self.convert_tokens_to_ids(token) for token in tokens]
 
-    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
-        """Tokens of an id or of several.
+    @overload
+    def convert_ids_to_tokens(self, ids: int | np.integer, skip_special_tokens: bool = False) -> str: ...
+
+    @overload
+    def convert_ids_to_tokens(
+        self, ids: Sequence[int] | np.ndarray, skip_special_tokens: bool = False
+    ) -> list[str]: ...
+
+    def convert_ids_to_tokens(
+        self, ids: int | np.integer | Sequence[int] | np.ndarray, skip_special_tokens: bool = False
+    ) -> str | list[str]:
+        """Convert one id, or a sequence of ids, to tokens.
 
         Raises:
-            InputError: an id that the vocabulary does not have.
+            InputError: an id is not in the vocabulary.
         """
         if np.ndim(ids) == 0:
             if int(ids) not in self._decoder:
@@ -243,44 +283,48 @@ class PretrainedTokenizer:
 
     # -- text to ids ----------------------------------------------------------------------------------------------
 
-    def _ids(self, text: str) -> list[int]:
-        """Ids of a text without the special tokens around it."""
+    def _encode_text(self, text: str) -> list[int]:
+        """Tokenize a text to ids, without adding special tokens."""
         ids: list[int] = []
         added = self.added_tokens_encoder
-        for piece in self._pieces(text, added):
-            ids += [added[piece]] if piece in added else self._ids_of_plain(piece)
+        for segment in self._split_on_added_tokens(text, added):
+            ids += [added[segment]] if segment in added else self._encode_segment(segment)
         return ids
 
-    def _ids_of_plain(self, text: str) -> list[int]:
-        """Ids of a text in which no added token stands."""
-        raise TypeError(f"{type(self).__name__} cannot read texts: use a subclass")
+    def _encode_segment(self, text: str) -> list[int]:
+        """Tokenize a text that contains no added token to ids."""
+        raise TypeError(f"{type(self).__name__} cannot encode: use a subclass")
 
-    def _pieces(self, text: str, added: dict[str, int]) -> list[str]:
-        """The text cut at added tokens; those take their neighbours' spaces, or join them, if they are made so."""
-        pieces = [piece for piece in self._added_pattern.split(text) if piece]
-        for n, piece in enumerate(pieces):
-            if piece not in added:
+    def _split_on_added_tokens(self, text: str, added: dict[str, int]) -> list[str]:
+        """Split a text at added tokens.
+
+        The flags of a token apply: `lstrip` and `rstrip` remove adjacent spaces; a `single_word` token inside a word
+        stays part of the word.
+        """
+        segments = [segment for segment in self._added_pattern.split(text) if segment]
+        for n, segment in enumerate(segments):
+            if segment not in added:
                 continue
-            token = self.added_tokens_decoder[added[piece]]
-            left = pieces[n - 1] if n > 0 else ""
-            right = pieces[n + 1] if n + 1 < len(pieces) else ""
+            token = self.added_tokens_decoder[added[segment]]
+            left = segments[n - 1] if n > 0 else ""
+            right = segments[n + 1] if n + 1 < len(segments) else ""
             if token.rstrip and right:
-                pieces[n + 1] = right.lstrip()
+                segments[n + 1] = right.lstrip()
             if token.lstrip and left:
-                pieces[n - 1] = left.rstrip()
+                segments[n - 1] = left.rstrip()
             if token.single_word and left and not left.endswith(" "):
-                pieces[n - 1] += piece
-                pieces[n] = ""
+                segments[n - 1] += segment
+                segments[n] = ""
             elif token.single_word and right and not right.startswith(" "):
-                pieces[n + 1] = piece + pieces[n + 1]
-                pieces[n] = ""
-        return [piece for piece in pieces if piece]
+                segments[n + 1] = segment + segments[n + 1]
+                segments[n] = ""
+        return [segment for segment in segments if segment]
 
     def tokenize(self, text: str, **kwargs: Any) -> list[str]:
-        return self.convert_ids_to_tokens(self._ids(text))
+        return self.convert_ids_to_tokens(self._encode_text(text))
 
     def encode(self, text: str, add_special_tokens: bool = True, **kwargs: Any) -> list[int]:
-        """Ids of one text."""
+        """Tokenize one text to ids."""
         return self(text, add_special_tokens=add_special_tokens, **kwargs)["input_ids"]
 
     def __call__(
@@ -296,40 +340,44 @@ class PretrainedTokenizer:
         return_length: bool = False,
         **kwargs: Any,
     ) -> BatchEncoding:
-        """Encode a text or a list of texts.
+        """Tokenize a text or a list of texts.
 
         Args:
+            text: one text, or a list of texts.
+            add_special_tokens: add the special tokens in front of and after each text.
             padding: "max_length", True or "longest", or False.
-            truncation: True cuts to `max_length`; `max_length` alone, without padding, cuts too.
-            max_length: for padding and truncation; `model_max_length` unless given.
+            truncation: True truncates to `max_length`; `max_length` without padding truncates too.
+            max_length: length for padding and truncation; `model_max_length` by default.
             return_tensors: "pd" for Paddle tensors [B, S], "np" for arrays, None for lists.
-            return_length: `length`, the number of tokens of each text, is returned too.
-            kwargs: the original's other switches, which can only be off.
+            return_attention_mask: False removes `attention_mask` from the result.
+            return_length: return `length`, the number of tokens of each text, too.
+            kwargs: other arguments of transformers; only false values are supported.
 
         Raises:
-            InputError: something that is no text, another framework's tensors, or an unknown argument.
+            InputError: an argument is unsupported, or an element of `text` is not a string.
         """
-        switched_on = [f"{key}={value!r}" for key, value in kwargs.items() if value and key != "verbose"]
-        if switched_on:
-            raise InputError(f"{type(self).__name__} does not know these arguments.", problems=switched_on)
+        unsupported = [f"{key}={value!r}" for key, value in kwargs.items() if value and key != "verbose"]
+        if unsupported:
+            raise InputError(f"{type(self).__name__} does not support these arguments.", problems=unsupported)
         if return_tensors not in (None, "pd", "np"):
             raise InputError(
-                f"return_tensors={return_tensors!r} is not possible here.",
+                f"return_tensors={return_tensors!r} is not supported.",
                 expected='"pd" (Paddle), "np" (numpy) or None (lists)',
             )
         single = isinstance(text, str)
         texts = [text] if single else list(text)
         wrong = [f"text {n} is {type(t).__name__}" for n, t in enumerate(texts) if not isinstance(t, str)]
         if wrong:
-            raise InputError("The tokenizer takes a text or a list of texts.", problems=wrong)
-        pad_to, cut_to = self._limits(padding, truncation, max_length, specials=2 if add_special_tokens else 0)
-        rows = [self._with_specials(self._ids(t), add_special_tokens, cut_to) for t in texts]
+            raise InputError("A tokenizer expects a text or a list of texts.", problems=wrong)
+        prefix, suffix = self._special_ids() if add_special_tokens else ([], [])
+        pad_to, truncate_to = self._lengths(padding, truncation, max_length, specials=len(prefix + suffix))
+        rows = [[*prefix, *self._truncate(self._encode_text(t), truncate_to, prefix + suffix), *suffix] for t in texts]
         encoded = {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
         lengths = [len(row) for row in rows]
         if pad_to is not None:
             width = max(lengths, default=0) if pad_to == "longest" else pad_to
-            encoded["input_ids"] = [self._filled(row, width, self.pad_token_id) for row in rows]
-            encoded["attention_mask"] = [self._filled(mask, width, 0) for mask in encoded["attention_mask"]]
+            encoded["input_ids"] = [self._pad_row(row, width, self.pad_token_id) for row in rows]
+            encoded["attention_mask"] = [self._pad_row(mask, width, 0) for mask in encoded["attention_mask"]]
         if return_attention_mask is False:
             del encoded["attention_mask"]
         if return_length:
@@ -338,61 +386,67 @@ class PretrainedTokenizer:
             return BatchEncoding({key: value[0] if single else value for key, value in encoded.items()})
         return BatchEncoding({key: _as_tensor(value, return_tensors) for key, value in encoded.items()})
 
-    def _limits(
-        self, padding: Any, truncation: Any, max_length: int | None, specials: int
+    def _lengths(
+        self, padding: bool | str, truncation: bool | str | None, max_length: int | None, specials: int
     ) -> tuple[int | str | None, int | None]:
-        """(number of tokens to fill to, or "longest", or None; number to cut to, or None)."""
+        """Return the length to pad to (a number, "longest" or None) and the length to truncate to (or None)."""
         wrong = [f"padding={padding!r}"] if padding not in _PADDING else []
         wrong += [f"truncation={truncation!r}"] if truncation not in _TRUNCATION else []
         if wrong:
             raise InputError(
-                "The tokenizer does not know how to pad or cut so.",
+                "Unknown padding or truncation strategy.",
                 problems=wrong,
                 expected=f"padding: {', '.join(map(repr, _PADDING))}; truncation: {', '.join(map(repr, _TRUNCATION))}",
             )
-        pad, cut = _PADDING[padding], _TRUNCATION[truncation]
+        pad, truncate = _PADDING[padding], _TRUNCATION[truncation]
         if max_length is not None and padding is False and truncation is None:
-            cut = True
+            truncate = True
         limit = self.model_max_length if max_length is None else max_length
-        if limit > _UNLIMITED and (cut or pad == "max_length"):
-            logger.warning("The tokenizer has no model_max_length and no max_length is given: texts keep their length.")
+        if limit > _UNLIMITED and (truncate or pad == "max_length"):
+            logger.warning(
+                "Texts are not padded to a maximum length or truncated: neither model_max_length of the tokenizer nor "
+                "max_length is set."
+            )
             return (None if pad == "max_length" else pad), None
-        if cut and limit < specials:
-            raise InputError(f"max_length={limit} leaves no room for the {specials} special tokens of a text.")
-        return (limit if pad == "max_length" else pad), (limit if cut else None)
+        if truncate and limit < specials:
+            raise InputError(
+                f"max_length={limit} is less than the number of special tokens.", expected=f"at least {specials}"
+            )
+        return (limit if pad == "max_length" else pad), (limit if truncate else None)
 
-    @property
-    def _first(self) -> list[int]:
-        return [self.convert_tokens_to_ids(getattr(self, self.first_token))]
+    def _special_ids(self) -> tuple[list[int], list[int]]:
+        """Return the ids of the special tokens in front of and after each text."""
+        prefix, suffix = (
+            [] if name is None else [self.convert_tokens_to_ids(getattr(self, name))]
+            for name in (self.first_token, self.last_token)
+        )
+        return prefix, suffix
 
-    @property
-    def _last(self) -> list[int]:
-        return [self.convert_tokens_to_ids(getattr(self, self.last_token))]
+    def _truncate(self, ids: list[int], limit: int | None, specials: list[int]) -> list[int]:
+        """Truncate the ids of a text so that they and the special tokens together have at most `limit` ids."""
+        if limit is None:
+            return ids
+        count = limit - len(specials)
+        return ids[:count] if self.truncation_side == "right" else ids[max(0, len(ids) - count) :]
 
-    def _with_specials(self, ids: list[int], add: bool, limit: int | None) -> list[int]:
-        if limit is not None:
-            room = limit - 2 * add
-            ids = ids[:room] if self.truncation_side == "right" else ids[max(0, len(ids) - room) :]
-        return [*self._first, *ids, *self._last] if add else ids
-
-    def _filled(self, row: list[int], width: int, value: int) -> list[int]:
-        filling = [value] * (width - len(row))
-        return row + filling if self.padding_side == "right" else filling + row
+    def _pad_row(self, row: list[int], width: int, value: int) -> list[int]:
+        padding = [value] * (width - len(row))
+        return row + padding if self.padding_side == "right" else padding + row
 
     def pad(
         self,
-        encoded_inputs: dict,
+        encoded_inputs: Mapping[str, Any],
         padding: bool | str = True,
         max_length: int | None = None,
         return_tensors: str | None = None,
     ) -> BatchEncoding:
-        """Pad lists of ids: to the longest, or to `max_length`."""
+        """Pad lists of ids to the longest of them or to `max_length`."""
         rows = [list(map(int, row)) for row in encoded_inputs["input_ids"]]
-        pad_to, _ = self._limits(padding, False, max_length, specials=0)
+        pad_to, _ = self._lengths(padding, False, max_length, specials=0)
         width = max(map(len, rows), default=0) if pad_to in ("longest", None) else pad_to
         result = {
-            "input_ids": [self._filled(row, width, self.pad_token_id) for row in rows],
-            "attention_mask": [self._filled([1] * len(row), width, 0) for row in rows],
+            "input_ids": [self._pad_row(row, width, self.pad_token_id) for row in rows],
+            "attention_mask": [self._pad_row([1] * len(row), width, 0) for row in rows],
         }
         if return_tensors is not None:
             result = {key: _as_tensor(value, return_tensors) for key, value in result.items()}
@@ -401,22 +455,25 @@ class PretrainedTokenizer:
     # -- ids to text ----------------------------------------------------------------------------------------------
 
     def decode(
-        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+        self,
+        token_ids: int | Sequence[int] | np.ndarray | paddle.Tensor,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
     ) -> str:
-        """The text that ids stand for."""
+        """Convert ids to text."""
         text = self._decode(np.asarray(token_ids).reshape(-1).tolist(), skip_special_tokens)
         clean = clean_up_tokenization_spaces
         clean = self.clean_up_tokenization_spaces if clean is None else clean
         return _clean_up(text) if clean else text
 
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
-        """Added tokens stand alone between spaces, except the special ones that the vocabulary knows."""
-        alone = {*self.added_tokens_encoder} - {getattr(self, name) for name in self.special_names}
-        alone -= {token for token in self.additional_special_tokens if token in self.encoder}
+        """Convert ids to text; added tokens that are not in the model's vocabulary are surrounded by spaces."""
+        separate = {*self.added_tokens_encoder} - {getattr(self, name) for name in self.special_names}
+        separate -= {token for token in self.additional_special_tokens if token in self.encoder}
         parts: list[str] = []
         pending: list[str] = []
         for token in self.convert_ids_to_tokens(ids, skip_special_tokens):
-            if token in alone:
+            if token in separate:
                 before = self.convert_tokens_to_string(pending)
                 parts += [before, token] if before else [token]
                 pending = []
@@ -425,22 +482,28 @@ class PretrainedTokenizer:
         return " ".join([*parts, self.convert_tokens_to_string(pending)] if pending else parts)
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text of tokens that are all in the vocabulary."""
-        raise TypeError(f"{type(self).__name__} cannot write texts: use a subclass")
+        """Join tokens of the model's vocabulary into a text."""
+        raise TypeError(f"{type(self).__name__} cannot decode: use a subclass")
 
-    def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
+    def batch_decode(self, sequences: Iterable[Sequence[int]] | np.ndarray | paddle.Tensor, **kwargs: Any) -> list[str]:
         return [self.decode(sequence, **kwargs) for sequence in sequences]
 
 
 class FastTokenizer(PretrainedTokenizer):
-    """Base of the tokenizers that leave all work to the `tokenizers` library, as the original's fast ones do.
+    """Base class of the tokenizers that use the `tokenizers` library for all steps, like transformers' fast ones.
 
-    A subclass has `_make_backend`, which gives a `tokenizers.Tokenizer` of the vocabulary, and `_post_processor`,
-    which puts the special tokens around a text.
+    A subclass implements `_make_backend`, which creates the `tokenizers.Tokenizer`, and `_post_processor`, which adds
+    special tokens.
     """
 
-    def _look_up(self) -> None:
-        super()._look_up()
+    if TYPE_CHECKING:  # not defined at run time, because a subclass may inherit them from another base
+
+        def _make_backend(self) -> Tokenizer: ...
+
+        def _post_processor(self) -> PostProcessor: ...
+
+    def _update_lookup(self) -> None:
+        super()._update_lookup()
         self.backend = self._make_backend()
         self.backend.add_tokens([token for _, token in sorted(self.added_tokens_decoder.items())])
         moved = [
@@ -449,16 +512,18 @@ class FastTokenizer(PretrainedTokenizer):
             if self.backend.token_to_id(token.content) != index
         ]
         if moved:
-            raise ConfigError("Added tokens do not follow the vocabulary without gaps.", problems=moved)
+            raise ConfigError(
+                "The ids of added tokens are not those that follow the vocabulary without gaps.", problems=moved
+            )
 
-    def _ids(self, text: str) -> list[int]:
+    def _encode_text(self, text: str) -> list[int]:
         return self.backend.encode(text, add_special_tokens=False).ids
 
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
         return self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Write the files that the slow tokenizer writes, and tokenizer.json."""
+        """Write the files of the slow tokenizer, and tokenizer.json."""
         super().save_pretrained(save_directory)
         self.backend.post_processor = self._post_processor()
         write_text(Path(save_directory) / "tokenizer.json", self.backend.to_str(pretty=True))
@@ -468,48 +533,48 @@ class FastTokenizer(PretrainedTokenizer):
 
 
 def _read_settings(folder: Path, config_file: str, special_names: Iterable[str]) -> dict[str, Any]:
-    """What the folder says about the tokenizer, `added_tokens_decoder` included, whoever wrote it and when."""
-    settings = _read_if_there(folder / config_file)
+    """Read the settings of a tokenizer's folder in the current or the legacy format, with `added_tokens_decoder`."""
+    settings = _read_json_if_exists(folder / config_file)
     if "added_tokens_decoder" in settings:
-        decoder = {int(index): as_added(token) for index, token in settings["added_tokens_decoder"].items()}
-    else:  # older: other files say more
-        settings.update(_read_if_there(folder / "special_tokens_map.json"))
-        named = {content(settings.get(name)) for name in special_names}
-        named |= {content(token) for token in settings.get("additional_special_tokens") or ()}
+        decoder = {int(index): to_added_token(token) for index, token in settings["added_tokens_decoder"].items()}
+    else:  # legacy format: special and added tokens are in other files
+        settings.update(_read_json_if_exists(folder / "special_tokens_map.json"))
+        named = {token_content(settings.get(name)) for name in special_names}
+        named |= {token_content(token) for token in settings.get("additional_special_tokens") or ()}
         decoder = {
             int(index): AddedToken(token, normalized=token not in named, special=token in named)
-            for token, index in _read_if_there(folder / "added_tokens.json").items()
+            for token, index in _read_json_if_exists(folder / "added_tokens.json").items()
         }
-        for token in _read_if_there(folder / "tokenizer.json").get("added_tokens", ()):
-            decoder[int(token["id"])] = as_added({key: value for key, value in token.items() if key != "id"})
+        for token in _read_json_if_exists(folder / "tokenizer.json").get("added_tokens", ()):
+            decoder[int(token["id"])] = to_added_token({key: value for key, value in token.items() if key != "id"})
     return {**settings, "added_tokens_decoder": decoder}
 
 
-def as_added(token: Any, normalized: bool = True, special: bool = False) -> AddedToken:
-    """Tokens are given as texts, as dictionaries of files, or whole; the flags are for texts."""
+def to_added_token(token: TokenLike, normalized: bool = True, special: bool = False) -> AddedToken:
+    """Convert a token to an `AddedToken`; `normalized` applies to plain texts."""
     if isinstance(token, Mapping):
         flags = {key: value for key, value in token.items() if key != "__type"}
         return AddedToken(**{**flags, "special": flags.get("special", False) or special})
     if isinstance(token, AddedToken):
-        return AddedToken(**{**_state(token), "special": token.special or special})
+        return AddedToken(**{**_token_state(token), "special": token.special or special})
     return AddedToken(str(token), normalized=normalized, special=special)
 
 
-def _state(token: AddedToken) -> dict[str, Any]:
+def _token_state(token: AddedToken) -> dict[str, Any]:
     names = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
     return {name: getattr(token, name) for name in names}
 
 
-def _read_if_there(path: Path) -> dict[str, Any]:
+def _read_json_if_exists(path: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def content(token: Any) -> Any:
-    """The text of a token that is given as a text, a dictionary or whole."""
+def token_content(token: TokenLike | None) -> str | None:
+    """Return the text of a token."""
     return token["content"] if isinstance(token, Mapping) else getattr(token, "content", token)
 
 
-def write_json(path: Path, value: dict) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -518,10 +583,10 @@ def write_text(path: Path, text: str) -> None:
         staging.write_text(text, encoding="utf-8")
 
 
-def _as_tensor(rows: list, kind: str) -> Any:
+def _as_tensor(rows: list[list[int]] | list[int], kind: str) -> np.ndarray | paddle.Tensor:
     if rows and isinstance(rows[0], list) and len({len(row) for row in rows}) > 1:
         raise InputError(
-            "The texts have different lengths, so they make no tensor.", remedy='ask for padding="max_length" or True.'
+            "The texts have different lengths and cannot be one tensor.", remedy='use padding=True or "max_length".'
         )
     array = np.asarray(rows, dtype=np.int64)
     if kind == "np":

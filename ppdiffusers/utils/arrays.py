@@ -15,4 +15,4 @@ def array_view(tensor: paddle.Tensor) -> np.ndarray:
         return np.empty(tensor.shape, dtype)
     size = tensor.size * tensor.element_size()
     raw = (ctypes.c_byte * size).from_address(tensor.data_ptr())
-    return np.frombuffer(raw, np.uint8).view(dtype).reshape(tensor.shape)
+    return np.frombuffer(memoryview(raw), np.uint8).view(dtype).reshape(tensor.shape)

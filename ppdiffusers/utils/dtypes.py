@@ -1,13 +1,18 @@
-"""Names of dtypes, whichever library's object says them."""
+"""Names of dtypes, from the dtype objects of every library."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import paddle
+from paddle import nn
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.core.tensors import NUMPY_CARRIER
+from ppdiffusers.core.tensors import STORAGE_DTYPES
+
+if TYPE_CHECKING:
+    import paddle
 
 _SHORT = {
     "half": "float16",
@@ -22,40 +27,47 @@ _SHORT = {
 }
 
 
-def as_dtype_name(dtype: Any) -> str:
-    """ "float32", "bfloat16", ... for a name, a Paddle dtype, a torch dtype or a numpy dtype or scalar type.
+def as_dtype_name(dtype: object) -> str:
+    """Return "float32", "bfloat16", ... for a name, a Paddle, torch or numpy dtype, or a scalar type.
 
     Raises:
-        InputError: it is none of those.
+        InputError: the dtype is unknown.
     """
     if isinstance(dtype, (np.dtype, type)):
         name = _numpy_name(dtype)
     else:
-        # "paddle.float32", "torch.float32", "DataType.FLOAT32", "VarType.FP32": the last part says it
+        # "paddle.float32", "torch.float32", "DataType.FLOAT32", "VarType.FP32": the last part is the name
         name = str(dtype).rpartition(".")[2].strip("'>").lower()
     name = _SHORT.get(name, name)
-    if name not in NUMPY_CARRIER:
-        raise InputError(f"{dtype!r} is not a dtype that we know.", expected=f"one of {', '.join(NUMPY_CARRIER)}")
+    if name not in STORAGE_DTYPES:
+        raise InputError(
+            f"{dtype!r} is not a dtype, or it is not supported.", expected=f"one of {', '.join(STORAGE_DTYPES)}"
+        )
     return name
 
 
-def _numpy_name(dtype: Any) -> str:
+def _numpy_name(dtype: np.dtype | type) -> str:
     try:
         return np.dtype(dtype).name
     except TypeError:
         return str(dtype)
 
 
-def check_computable(tensor: Any, owner: str) -> None:
-    """Half precision is for GPUs: Paddle has no CPU kernels for it, not even for an addition.
+def check_computable(tensor: paddle.Tensor, owner: str) -> None:
+    """Check that a tensor is not in half precision on the CPU: Paddle has no CPU kernels for it, not even addition.
 
     Raises:
-        InputError: `tensor` (an input or a weight of `owner`) is float16 or bfloat16 and lies on the CPU.
+        InputError: `tensor` (an input or a weight of `owner`) is float16 or bfloat16 on the CPU.
     """
     name = as_dtype_name(tensor.dtype)
     if name in ("float16", "bfloat16") and tensor.place.is_cpu_place():
         raise InputError(
-            f"{owner} is to compute in {name} on the CPU, and Paddle has no CPU kernels for it.",
+            f"{owner} cannot compute in {name} on the CPU: Paddle has no CPU kernels for it.",
             expected="float32 on a CPU, or a GPU",
             remedy='call .to(dtype="float32") (the weights keep their values) or move it to a GPU.',
         )
+
+
+def dtype_of(layer: nn.Layer) -> paddle.dtype:
+    """dtype of the first floating point parameter (models of paddlenlp have no `.dtype`)."""
+    return next(parameter.dtype for parameter in layer.parameters() if parameter.is_floating_point())

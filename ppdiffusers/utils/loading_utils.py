@@ -50,7 +50,7 @@ def load_image(
     return upright.convert("RGB") if convert_method is None else convert_method(upright)
 
 
-def _decoded(source: object, name: object) -> Image.Image:
+def _decoded(source: str | os.PathLike | io.BytesIO, name: object) -> Image.Image:
     try:
         with Image.open(source) as image:
             image.load()

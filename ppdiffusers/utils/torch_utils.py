@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import paddle
+from paddle.base.core import Generator as PaddleGenerator  # the class that `paddle.Generator()` returns
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import FLOATING
@@ -14,11 +15,14 @@ from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
 from ppdiffusers.utils.dtypes import as_dtype_name
 
-PaddleGenerator = paddle.framework.core.Generator  # the type of `paddle.Generator()`
+# What a pipeline accepts as `generator`; integers are seeds.
+SingleGenerator: TypeAlias = "int | np.integer | TorchGenerator | RecordedNoise | PaddleGenerator | None"
+Generator: TypeAlias = "SingleGenerator | list[SingleGenerator] | tuple[SingleGenerator, ...]"
+_Prepared: TypeAlias = "TorchGenerator | RecordedNoise | PaddleGenerator | None"
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
 
 
-def as_generator(generator: Any) -> Any:
+def as_generator(generator: Generator) -> _Prepared | list[_Prepared]:
     """Replace integer seeds in `generator` with a `TorchGenerator` on the CPU.
 
     A pipeline calls this once, before it draws random numbers: with an integer, every draw would restart the stream.
@@ -27,7 +31,11 @@ def as_generator(generator: Any) -> Any:
         InputError: `generator`, or one of its elements, is not a generator.
     """
     if isinstance(generator, list | tuple):
-        return [as_generator(one) for one in generator]
+        return [_as_one_generator(one) for one in generator]
+    return _as_one_generator(generator)
+
+
+def _as_one_generator(generator: SingleGenerator) -> _Prepared:
     if isinstance(generator, int | np.integer) and not isinstance(generator, bool):
         return TorchGenerator(int(generator))
     if generator is None or isinstance(generator, TorchGenerator | RecordedNoise | PaddleGenerator):
@@ -41,7 +49,12 @@ def as_generator(generator: Any) -> Any:
 
 
 def randn_tensor(
-    shape: Sequence[int], generator: Any = None, dtype: Any = None, *, device: Any = None, layout: Any = None
+    shape: Sequence[int],
+    generator: Generator = None,
+    dtype: object = None,
+    *,
+    device: object = None,
+    layout: object = None,
 ) -> paddle.Tensor:
     """Draw standard normal noise, [*shape], on Paddle's current device.
 
@@ -60,38 +73,38 @@ def randn_tensor(
     return _draw("randn", shape, generator, dtype)
 
 
-def rand_tensor(shape: Sequence[int], generator: Any = None, dtype: Any = None) -> paddle.Tensor:
+def rand_tensor(shape: Sequence[int], generator: Generator = None, dtype: object = None) -> paddle.Tensor:
     """Draw uniform noise in [0, 1), [*shape]; the arguments are those of `randn_tensor`."""
     return _draw("rand", shape, generator, dtype)
 
 
-def _floating(dtype: Any) -> str:
+def _floating(dtype: object) -> str:
     name = as_dtype_name(dtype)
     if name not in FLOATING:
         raise InputError("The dtype of noise must be floating.", where=f"{dtype=}", expected=", ".join(FLOATING))
     return name
 
 
-def _draw(kind: str, shape: Sequence[int], generator: Any, dtype: Any) -> paddle.Tensor:
+def _draw(kind: str, shape: Sequence[int], generator: Generator, dtype: object) -> paddle.Tensor:
     shape = as_shape(shape)
     dtype = "float32" if dtype is None else _floating(dtype)
-    generator = as_generator(generator)
-    if not isinstance(generator, list):
-        return _draw_one(kind, shape, generator, dtype)
-    if len(generator) == 1:
-        return _draw_one(kind, shape, generator[0], dtype)
-    if not shape or len(generator) != shape[0]:
+    prepared = as_generator(generator)
+    if not isinstance(prepared, list):
+        return _draw_one(kind, shape, prepared, dtype)
+    if len(prepared) == 1:
+        return _draw_one(kind, shape, prepared[0], dtype)
+    if not shape or len(prepared) != shape[0]:
         raise InputError(
-            f"{len(generator)} generators were passed for noise of shape {shape}.",
+            f"{len(prepared)} generators were passed for noise of shape {shape}.",
             where="generator",
             expected=f"one generator for each of the {shape[0] if shape else 0} images, or a single one for all",
         )
-    return paddle.concat([_draw_one(kind, (1, *shape[1:]), one, dtype) for one in generator])
+    return paddle.concat([_draw_one(kind, (1, *shape[1:]), one, dtype) for one in prepared])
 
 
-def _draw_one(kind: str, shape: tuple[int, ...], generator: Any, dtype: str) -> paddle.Tensor:
+def _draw_one(kind: str, shape: tuple[int, ...], generator: _Prepared, dtype: str) -> paddle.Tensor:
     if isinstance(generator, TorchGenerator | RecordedNoise):
-        return paddle.to_tensor(getattr(generator, kind)(shape, dtype), dtype=dtype)
+        return paddle.to_tensor(getattr(generator, kind)(shape, dtype), dtype=getattr(paddle, dtype))
     if generator is None:
         return _paddle_draw(kind, shape, dtype)
     return _with_paddle_generator(generator, lambda: _paddle_draw(kind, shape, dtype))
@@ -103,7 +116,7 @@ def _paddle_draw(kind: str, shape: tuple[int, ...], dtype: str) -> paddle.Tensor
     return drawn.astype(dtype)
 
 
-def _with_paddle_generator(generator: PaddleGenerator, draw: Any) -> paddle.Tensor:
+def _with_paddle_generator(generator: PaddleGenerator, draw: Callable[[], paddle.Tensor]) -> paddle.Tensor:
     """Run `draw` on the stream of `generator`, which advances; the default stream does not change.
 
     Paddle's random kernels use the default generator only, so that the two exchange their states for the call.

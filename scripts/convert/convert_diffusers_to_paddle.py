@@ -1,4 +1,4 @@
-"""Convert a diffusers checkpoint (PyTorch weights) to Paddle. PyTorch is required for `--verify` only."""
+"""Convert a diffusers folder (PyTorch weights) to Paddle. PyTorch is only needed for `--verify`."""
 
 import sys
 

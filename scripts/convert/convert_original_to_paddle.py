@@ -1,8 +1,8 @@
-"""Convert a checkpoint file of an original repository to a pipeline. PyTorch is required for `--verify` only."""
+"""Convert the checkpoint of an original repository to a pipeline folder. PyTorch is only needed for `--verify`."""
 
 import sys
 
 from ppdiffusers.cli.convert import run_script
 
 if __name__ == "__main__":
-    sys.exit(run_script(to="paddle", description=__doc__, of_original=True))
+    sys.exit(run_script(to="paddle", description=__doc__, is_original=True))

@@ -1,4 +1,4 @@
-"""Convert a Paddle checkpoint to diffusers and transformers. PyTorch is required for `--verify` only."""
+"""Convert a Paddle folder for diffusers and transformers. PyTorch is only needed for `--verify`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line: scripts and `ppdiffusers convert`, their exit codes, and what they print where."""
+"""The conversion scripts and `ppdiffusers convert`: exit codes and output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _run(*command: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_the_scripts_there_and_back(tmp_path):
+def test_scripts_there_and_back(tmp_path):
     source = tiny_ddpm(tmp_path)
     there = _run(*SCRIPTS["paddle"], *_arguments(source, tmp_path / "paddle"))
     assert there.returncode == 0, there.stderr
@@ -42,7 +42,7 @@ def test_the_scripts_there_and_back(tmp_path):
     assert (tmp_path / "torch/unet" / name).read_bytes() != b""
 
 
-def test_a_script_without_torch(tmp_path):
+def test_conversion_without_torch(tmp_path):
     """Converting imports neither torch nor diffusers nor transformers nor paddlenlp."""
     source = tiny_ddpm(tmp_path)
     code = (
@@ -56,7 +56,7 @@ def test_a_script_without_torch(tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-def test_the_direction_is_detected_and_said(tmp_path, capsys):
+def test_direction_is_detected_and_printed(tmp_path, capsys):
     source = tiny_ddpm(tmp_path)
     assert main(["convert", *_arguments(source, tmp_path / "paddle")]) == 0
     assert "converting to paddle" in capsys.readouterr().out
@@ -66,7 +66,7 @@ def test_the_direction_is_detected_and_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["scheduler", "unet"])
-def test_the_direction_of_a_single_component(tmp_path, capsys, name):
+def test_direction_of_a_single_component(tmp_path, capsys, name):
     source = tiny_ddpm(tmp_path)
     assert main(["convert", *_arguments(source / name, tmp_path / "paddle")]) == 0
     assert "converting to paddle" in capsys.readouterr().out
@@ -83,7 +83,7 @@ def test_options_reach_the_conversion(tmp_path):
     assert b'"F32"' not in header
 
 
-def test_an_error_is_one_message_on_stderr(tmp_path):
+def test_error_is_one_message_on_stderr(tmp_path):
     source = tiny_ddpm(tmp_path)
     path = source / "unet" / "diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
@@ -100,11 +100,11 @@ def test_an_error_is_one_message_on_stderr(tmp_path):
         assert not (tmp_path / "paddle").exists()
 
 
-def test_verify_without_torch_says_what_to_install(tmp_path):
+def test_verify_without_torch_prints_the_install_command(tmp_path):
     source = tiny_ddpm(tmp_path)
     code = (
         "import sys\n"
-        "sys.modules['diffusers'] = None\n"  # what an import that finds nothing looks like
+        "sys.modules['diffusers'] = None\n"  # importing it raises ModuleNotFoundError
         "from ppdiffusers.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -131,13 +131,13 @@ def test_ctrl_c(tmp_path, capsys, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ppdiffusers.conversion.folder.write_pdparams", interrupted)
+    monkeypatch.setattr("ppdiffusers.conversion.write.write_pdparams", interrupted)
     assert main(["convert", *_arguments(source, tmp_path / "paddle", "--quiet")]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "Interrupted" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
-def test_help_does_not_wait_for_paddle():
+def test_help_does_not_import_paddle():
     code = "import sys\nfrom ppdiffusers.cli.main import main\ntry: main(['convert', '--help'])\nfinally: print('paddle' in sys.modules)"  # noqa: E501
     ran = _run(sys.executable, "-c", code)
     assert ran.stdout.strip().endswith("False")

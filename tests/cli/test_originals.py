@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 
 import ppdiffusers
 from ppdiffusers.cli.main import main
-from ppdiffusers.cli.original import FAMILIES
-from ppdiffusers.conversion import original
+from ppdiffusers.convert.checkpoints.families import FAMILIES
 from tests.cli.test_convert import ROOT, _arguments, _run
 from tests.conversion.test_originals import GUIDED, guided_unet
 from tests.support import originals
@@ -22,7 +21,7 @@ from tests.support import originals
 
 @pytest.fixture
 def guided(tmp_path) -> tuple[Path, Path]:
-    """A checkpoint of guided-diffusion and its flags, but for `attention_resolutions`."""
+    """A checkpoint of guided-diffusion and its flags, without `attention_resolutions`."""
     unet = guided_unet(
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
@@ -32,12 +31,16 @@ def guided(tmp_path) -> tuple[Path, Path]:
     return tmp_path / "ema.pt", tmp_path / "flags.json"
 
 
-def test_the_families_are_those_there_are():
-    assert tuple(FAMILIES) == original.FAMILIES
-    assert all(original.load_original(name).read for name in FAMILIES)
+def test_help_lists_every_family(capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for name, family in FAMILIES.items():
+        assert f"{name}: {family.help}" in printed
+        assert callable(family.reader().read) and callable(family.reader().layouts)
 
 
-def test_a_checkpoint_from_the_command_line(tmp_path, guided, capsys):
+def test_checkpoint_from_the_command_line(tmp_path, guided, capsys):
     file, config = guided
     more = ["--from", "guided_diffusion", "--config", str(config), "--set", "attention_resolutions=4"]
     more += ["--format", "safetensors", "--dtype", "float16"]
@@ -62,7 +65,7 @@ def test_there_and_back_from_the_command_line(tmp_path, guided, capsys):
     assert "--verify" in capsys.readouterr().err
 
 
-def test_the_script_needs_no_torch(tmp_path, guided):
+def test_script_needs_no_torch(tmp_path, guided):
     file, config = guided
     script = str(ROOT / "scripts/convert/convert_original_to_paddle.py")
     code = (
@@ -81,19 +84,19 @@ def test_the_script_needs_no_torch(tmp_path, guided):
     assert (tmp_path / "paddle/model_index.json").is_file()
 
 
-def test_arguments_of_the_other_kind_of_source(tmp_path, guided, capsys):
+def test_arguments_for_another_kind_of_source(tmp_path, guided, capsys):
     file, config = guided
     assert main(["convert", *_arguments(file, tmp_path / "out", "--config", str(config), "--no_ema")]) == 1
-    said = capsys.readouterr().err
-    assert "--config" in said
-    assert "--no_ema" in said
-    assert "--from" in said
+    message = capsys.readouterr().err
+    assert "--config" in message
+    assert "--no_ema" in message
+    assert "--from" in message
     assert main(["convert", *_arguments(file, tmp_path / "out", "--from", "ddpm", "--variant", "fp16")]) == 1
     assert "--variant" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_family(tmp_path, guided):
+def test_unknown_family(tmp_path, guided):
     ran = subprocess.run(
         [sys.executable, "-m", "ppdiffusers.cli", "convert", *_arguments(guided[0], tmp_path / "out", "--from", "gan")],
         capture_output=True,

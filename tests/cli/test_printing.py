@@ -1,4 +1,4 @@
-"""What commands print: language, sizes, columns."""
+"""Output of commands: language, sizes, columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from ppdiffusers.cli.printing import columns, human_size, say
+from ppdiffusers.cli.printing import columns, human_size, localized
 
 VARIABLES = ("PPDIFFUSERS_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 
@@ -28,24 +28,24 @@ def test_the_language_follows_the_locale(environment, expected, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert say("hello", "你好") == expected
+    assert localized("hello", "你好") == expected
 
 
 @pytest.mark.parametrize(
     "system, expected", [("zh_CN", "你好"), ("Chinese (Simplified)_China", "你好"), (None, "hello")]
 )
-def test_without_variables_the_system_decides(system, expected, monkeypatch):
+def test_without_variables_the_language_follows_the_system(system, expected, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("locale.getlocale", lambda: (system, "UTF-8"))
-    assert say("hello", "你好") == expected
+    assert localized("hello", "你好") == expected
 
 
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", "你好"), ("gbk", "你好"), ("ascii", "hello")])
-def test_no_chinese_where_the_output_cannot_hold_it(encoding, expected, monkeypatch):
+def test_no_chinese_if_the_output_cannot_encode_it(encoding, expected, monkeypatch):
     monkeypatch.setenv("PPDIFFUSERS_LANG", "zh")
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
-    assert say("hello", "你好") == expected
+    assert localized("hello", "你好") == expected
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,6 @@ def test_sizes(count, text):
     assert human_size(count) == text
 
 
-def test_columns_line_up_with_wide_characters():
+def test_columns_are_aligned_with_wide_characters():
     text = columns([("名称", "大小"), ("unet", "7 B"), ("编码器", "12 KB")], right=(1,))
     assert text.splitlines() == ["名称     大小", "unet      7 B", "编码器  12 KB"]

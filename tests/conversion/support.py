@@ -1,4 +1,4 @@
-"""Reading converted folders without our own readers: torch, safetensors and paddle themselves."""
+"""Read converted folders with torch, safetensors and paddle instead of our own readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 
 def torch_bits(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """name -> (dtype, shape, bytes) of the PyTorch weights in a component's folder, shards together."""
+    """Return name -> (dtype, shape, bytes) of the PyTorch weights in a component's folder, shards merged."""
     tensors: dict[str, torch.Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors.update(load_file(path))
@@ -22,17 +22,17 @@ def torch_bits(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def bits(tensor: torch.Tensor) -> bytes:
-    """The tensor's memory."""
+    """Return the memory of the tensor."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def paddle_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """name -> array of `model_state.pdparams`, as Paddle itself reads it (bfloat16 as uint16 bits)."""
+    """Return name -> array of `model_state.pdparams`, as Paddle reads it (bfloat16 as uint16 bits)."""
     return {name: tensor.numpy() for name, tensor in paddle.load(str(folder / "model_state.pdparams")).items()}
 
 
 def configs(folder: Path) -> dict[str, dict]:
-    """Relative path -> content of every JSON file in a folder."""
+    """Return relative path -> content of every JSON file in a folder."""
     return {
         path.relative_to(folder).as_posix(): json.loads(path.read_text("utf-8"))
         for path in sorted(folder.rglob("*.json"))
@@ -40,6 +40,6 @@ def configs(folder: Path) -> dict[str, dict]:
 
 
 def components(folder: Path) -> list[str]:
-    """Folders that hold weights."""
+    """Return the names of the folders that contain weights."""
     suffixes = (".safetensors", ".bin", ".pdparams")
     return sorted({path.parent.name for path in folder.rglob("*") if path.suffix in suffixes})

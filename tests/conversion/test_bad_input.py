@@ -1,4 +1,4 @@
-"""Bad sources and interruptions: one error that lists everything, nothing at the output."""
+"""Bad sources and interruptions: one error that lists all problems, and no output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ppdiffusers import convert_diffusers_to_paddle
-from ppdiffusers.conversion import folder as driver
+from ppdiffusers.conversion import write
 from ppdiffusers.core.errors import ConfigError, ConversionError, SourceError, UnsafeFileError
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
 
@@ -31,7 +31,7 @@ def stable_diffusion(tmp_path) -> Path:
 
 
 def _refused(source: Path, tmp_path: Path, kind: type = ConversionError, **options) -> str:
-    """Convert, expect an error, see that nothing was left; the message."""
+    """Convert, expect an error, check that no file was left, and return the message."""
     before = set(tmp_path.iterdir())
     with pytest.raises(kind) as caught:
         convert_diffusers_to_paddle(source, tmp_path / "output", progress=False, **options)
@@ -39,7 +39,7 @@ def _refused(source: Path, tmp_path: Path, kind: type = ConversionError, **optio
     return str(caught.value)
 
 
-def test_everything_wrong_is_in_one_message(stable_diffusion, tmp_path):
+def test_one_message_lists_all_problems(stable_diffusion, tmp_path):
     unet = stable_diffusion / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(unet)
     lost = tensors.pop("conv_in.bias")
@@ -60,7 +60,7 @@ def test_everything_wrong_is_in_one_message(stable_diffusion, tmp_path):
     assert "what to do" in message
 
 
-def test_every_weights_file_damaged_in_the_middle(stable_diffusion, tmp_path):
+def test_damaged_headers_of_all_weights_files(stable_diffusion, tmp_path):
     for path in stable_diffusion.rglob("*.safetensors"):
         path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
     message = _refused(stable_diffusion, tmp_path)
@@ -83,7 +83,7 @@ class _Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_runs_code_does_not(tmp_path, zipped):
+def test_code_in_a_pickle_is_not_run(tmp_path, zipped):
     source = tiny_ddpm(tmp_path, safe_serialization=False)
     path, target = source / "unet" / "diffusion_pytorch_model.bin", tmp_path / "owned"
     if zipped:
@@ -104,18 +104,18 @@ def test_a_pickle_that_runs_code_does_not(tmp_path, zipped):
         ({"/etc": ["diffusers", "UNet2DModel"]}, UnsafeFileError),
     ],
 )
-def test_an_index_with_strange_names(tmp_path, entries, kind):
+def test_index_with_unknown_or_unsafe_names(tmp_path, entries, kind):
     source = tiny_ddpm(tmp_path)
     index = json.loads((source / "model_index.json").read_text())
     (source / "model_index.json").write_text(json.dumps({**index, **entries}))
     message = _refused(source, tmp_path, kind)
-    strange = {"unet": "evil"} if kind is UnsafeFileError and "unet" in entries else {}
+    unsafe = {"unet": "evil"} if kind is UnsafeFileError and "unet" in entries else {}
     for name in entries:
         assert name in message
-        assert strange.get(name, "") in message
+        assert unsafe.get(name, "") in message
 
 
-def test_unknown_configuration_keys_are_refused(tmp_path):
+def test_unknown_configuration_keys(tmp_path):
     source = tiny_ddpm(tmp_path)
     for file in (source / "unet" / "config.json", source / "scheduler" / "scheduler_config.json"):
         file.write_text(json.dumps({**json.loads(file.read_text()), "brand_new_option": 3}))
@@ -124,7 +124,7 @@ def test_unknown_configuration_keys_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("values", [{"block_out_channels": "abc"}, {"layers_per_block": None}, {"in_channels": -3}])
-def test_configurations_that_make_no_network(tmp_path, values):
+def test_configurations_that_describe_no_network(tmp_path, values):
     source = tiny_ddpm(tmp_path)
     file = source / "unet" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
@@ -132,20 +132,20 @@ def test_configurations_that_make_no_network(tmp_path, values):
 
 
 @pytest.mark.parametrize("name", ["NoSuchModel", {"a": 1}, None])
-def test_a_lone_component_of_an_unknown_class(tmp_path, name):
+def test_single_component_of_an_unknown_class(tmp_path, name):
     source = tiny_ddpm(tmp_path) / "unet"
     file = source / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "_class_name": name}))
     assert "UNet2DModel" in _refused(source, tmp_path, ConfigError)
 
 
-def test_source_missing_or_no_model_folder(tmp_path):
+def test_source_is_missing_or_not_a_model(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no-such-folder" in _refused(tmp_path / "no-such-folder", tmp_path, SourceError)
     assert "model_index.json" in _refused(tmp_path / "empty", tmp_path, SourceError)
 
 
-def test_output_and_source_in_one_another(tmp_path):
+def test_source_and_output_overlap(tmp_path):
     source = tiny_ddpm(tmp_path)
     listed = sorted(source.rglob("*"))
     for output in (source, source / "inside", source / "unet" / "inside", tmp_path):
@@ -168,7 +168,7 @@ def test_missing_shard(tmp_path):
     assert shard.name in _refused(source, tmp_path)
 
 
-def test_announced_lack_of_room(tmp_path, monkeypatch):
+def test_insufficient_disk_space(tmp_path, monkeypatch):
     source = tiny_ddpm(tmp_path)
     usage = shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
@@ -176,21 +176,21 @@ def test_announced_lack_of_room(tmp_path, monkeypatch):
     assert "free: 1,000 bytes" in message
 
 
-def test_a_disk_that_fills_while_writing(tmp_path, monkeypatch):
+def test_disk_full_while_writing(tmp_path, monkeypatch):
     source = tiny_ddpm(tmp_path)
 
     def full(path, tensors):
         path.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(driver, "write_pdparams", full)
+    monkeypatch.setattr(write, "write_pdparams", full)
     message = _refused(source, tmp_path)
     assert "disk is full" in message
     assert "free some space" in message
 
 
-def test_a_write_that_the_system_stops(tmp_path):
-    """A real write error in the middle of the weights: the process may not make files above 1 MB."""
+def test_write_error_of_the_system(tmp_path):
+    """A real write error in the middle of the weights: the process may not write files larger than 1 MB."""
     source = tiny_ddpm(tmp_path)
     code = (
         "import resource, sys\n"
@@ -208,7 +208,7 @@ def test_a_write_that_the_system_stops(tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
-def test_a_failed_overwrite_leaves_what_was_there(tmp_path):
+def test_failed_overwrite_keeps_the_output(tmp_path):
     source = tiny_ddpm(tmp_path)
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "mine.txt").write_text("mine")
@@ -218,27 +218,27 @@ def test_a_failed_overwrite_leaves_what_was_there(tmp_path):
     assert (tmp_path / "output" / "mine.txt").read_text() == "mine"
 
 
-def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+def test_interruption_leaves_no_output(tmp_path, monkeypatch):
     source = tiny_ddpm(tmp_path)
 
     def interrupted(path, tensors):
         path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(driver, "write_pdparams", interrupted)
+    monkeypatch.setattr(write, "write_pdparams", interrupted)
     _refused(source, tmp_path, KeyboardInterrupt)
 
 
-def test_killed_in_the_middle(tmp_path):
-    """SIGKILL allows no cleaning up: still there is nothing under the output's name."""
+def test_kill_leaves_no_output(tmp_path):
+    """SIGKILL prevents any cleanup, and still there is no output folder."""
     source = tiny_ddpm(tmp_path)
     code = (
         "import sys, time\n"
-        "from ppdiffusers.conversion import folder\n"
-        "write = folder.write_pdparams\n"
+        "from ppdiffusers.conversion import folder, write\n"
+        "write_pdparams = write.write_pdparams\n"
         "def slow(path, tensors):\n"
-        "    write(path, tensors); print('written', flush=True); time.sleep(60)\n"
-        "folder.write_pdparams = slow\n"
+        "    write_pdparams(path, tensors); print('written', flush=True); time.sleep(60)\n"
+        "write.write_pdparams = slow\n"
         "folder.convert_diffusers_to_paddle(sys.argv[1], sys.argv[2], progress=False)\n"
     )
     command = [sys.executable, "-c", code, str(source), str(tmp_path / "output")]
@@ -247,11 +247,11 @@ def test_killed_in_the_middle(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "output").exists()
-    convert_diffusers_to_paddle(source, tmp_path / "output", progress=False)  # and it can be done again
+    convert_diffusers_to_paddle(source, tmp_path / "output", progress=False)  # converting again succeeds
     assert (tmp_path / "output" / "model_index.json").is_file()
 
 
-def test_old_pickles_without_a_zip_are_read(tmp_path):
+def test_legacy_pickles_without_a_zip(tmp_path):
     source = tiny_ddpm(tmp_path, safe_serialization=False)
     path = source / "unet" / "diffusion_pytorch_model.bin"
     state = torch.load(path, weights_only=True)

@@ -1,4 +1,4 @@
-"""Whole folders, there and back: bits, configurations, and what the frameworks themselves make of the results."""
+"""Whole folders converted there and back: bits, configurations, and outputs of the frameworks themselves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _assert_same_weights(one, other):
 @pytest.mark.parametrize("format", ["pdparams", "safetensors"])
 @pytest.mark.parametrize(("dtype", "safe"), [("float32", True), ("float16", False), ("bfloat16", True)])
 @pytest.mark.parametrize("variant", ["sd1", "sd2"])
-def test_stable_diffusion_comes_back_bit_for_bit(tmp_path, variant, dtype, safe, format):
+def test_stable_diffusion_round_trip_is_bit_exact(tmp_path, variant, dtype, safe, format):
     source = tiny_stable_diffusion(tmp_path, variant=variant, dtype=dtype, safe_serialization=safe)
     there, back = _there_and_back(source, tmp_path, format=format)
     assert len(list(there.rglob(f"model_state.{format}"))) == 4
@@ -49,7 +49,7 @@ def test_stable_diffusion_comes_back_bit_for_bit(tmp_path, variant, dtype, safe,
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_ddpm_comes_back_bit_for_bit(tmp_path, dtype):
+def test_ddpm_round_trip_is_bit_exact(tmp_path, dtype):
     source = tiny_ddpm(tmp_path, dtype=dtype)
     _, back = _there_and_back(source, tmp_path)
     _assert_same_weights(source, back)
@@ -57,7 +57,7 @@ def test_ddpm_comes_back_bit_for_bit(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_paddle_to_pytorch_to_paddle_is_equal_bits(tmp_path, dtype):
+def test_paddle_round_trip_is_bit_exact(tmp_path, dtype):
     source = tiny_stable_diffusion(tmp_path, dtype=dtype)
     first, torch_folder, second = tmp_path / "first", tmp_path / "torch", tmp_path / "second"
     convert_diffusers_to_paddle(source, first, progress=False)
@@ -73,7 +73,7 @@ def test_paddle_to_pytorch_to_paddle_is_equal_bits(tmp_path, dtype):
     assert configs(first) == configs(second)
 
 
-def test_linear_weights_are_transposed_and_nothing_else(tmp_path):
+def test_only_linear_weights_are_transposed(tmp_path):
     source = tiny_stable_diffusion(tmp_path)
     convert_diffusers_to_paddle(source, tmp_path / "paddle", progress=False)
     theirs = torch.nn.Module.state_dict(diffusers.UNet2DConditionModel.from_pretrained(source / "unet"))
@@ -85,7 +85,7 @@ def test_linear_weights_are_transposed_and_nothing_else(tmp_path):
 
 
 def test_size_one_and_integer_tensors(tmp_path):
-    """One output channel; and the `position_ids` that older transformers saved, which no network needs."""
+    """One output channel; and the `position_ids` that older transformers versions saved and no network reads."""
     unet = diffusers.UNet2DModel(
         sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8, 8, 8), norm_num_groups=4
     )
@@ -111,7 +111,7 @@ def test_sharded_source(tmp_path):
     assert not list(there.rglob("*.index.json"))
 
 
-def test_the_report_says_what_was_written(tmp_path):
+def test_report(tmp_path):
     source = tiny_stable_diffusion(tmp_path)
     report = convert_diffusers_to_paddle(source, tmp_path / "paddle", progress=False)
     by_name = {component.name: component for component in report.components}
@@ -132,7 +132,7 @@ def test_the_report_says_what_was_written(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_dtype_casts_as_torch_does(tmp_path, dtype):
+def test_dtype_casts_like_torch(tmp_path, dtype):
     source = tiny_stable_diffusion(tmp_path)
     convert_diffusers_to_paddle(source, tmp_path / "paddle", dtype=dtype, progress=False)
     convert_paddle_to_diffusers(tmp_path / "paddle", tmp_path / "torch", progress=False)
@@ -142,21 +142,21 @@ def test_dtype_casts_as_torch_does(tmp_path, dtype):
     assert json.loads((tmp_path / "torch/text_encoder/config.json").read_text())["torch_dtype"] == dtype
 
 
-def test_diffusers_paints_the_same_bits_from_what_came_back(tmp_path):
+def test_diffusers_generates_the_same_bits_after_a_round_trip(tmp_path):
     source = tiny_stable_diffusion(tmp_path)
     _, back = _there_and_back(source, tmp_path)
-    pictures = []
+    images = []
     for folder in (source, back):
         pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder)
         assert isinstance(pipeline.tokenizer, transformers.CLIPTokenizer)
         call = {"num_inference_steps": 3, "output_type": "np", "height": 32, "width": 32}
-        pictures.append(pipeline("一个红色的圆形", generator=torch.Generator().manual_seed(0), **call).images)
-    assert pictures[0].std() > 0.01
-    np.testing.assert_array_equal(*pictures)
+        images.append(pipeline("一个红色的圆形", generator=torch.Generator().manual_seed(0), **call).images)
+    assert images[0].std() > 0.01
+    np.testing.assert_array_equal(*images)
 
 
-def test_a_pipeline_saved_by_us_goes_to_diffusers(tmp_path):
-    """Made in Paddle, never converted before: no diffusers version in its files."""
+def test_pipeline_saved_by_ppdiffusers(tmp_path):
+    """A pipeline that was created in Paddle: its files contain no diffusers version."""
     source = tiny_stable_diffusion(tmp_path)
     ours = ppdiffusers.StableDiffusionPipeline.from_pretrained(source)
     ours.save_pretrained(tmp_path / "ours")
@@ -171,7 +171,7 @@ def test_a_pipeline_saved_by_us_goes_to_diffusers(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["unet", "vae", "text_encoder", "safety_checker", "scheduler", "tokenizer"])
-def test_a_single_component(tmp_path, name):
+def test_single_component(tmp_path, name):
     source = tiny_stable_diffusion(tmp_path) / name
     there, back = _there_and_back(source, tmp_path)
     assert torch_bits(back) == torch_bits(source)
@@ -179,7 +179,7 @@ def test_a_single_component(tmp_path, name):
     assert {path.name for path in back.iterdir()} == {path.name for path in source.iterdir()}
 
 
-def test_other_files_are_copied_or_named(tmp_path):
+def test_other_files_are_copied_or_reported(tmp_path):
     source = tiny_stable_diffusion(tmp_path)
     (source / "README.md").write_text("a card")
     (source / "LICENSE").write_text("a licence")
@@ -198,7 +198,7 @@ def test_other_files_are_copied_or_named(tmp_path):
         assert name in str(report)
 
 
-def test_variant_must_be_asked_for(tmp_path):
+def test_variant_must_be_passed(tmp_path):
     source = tiny_stable_diffusion(tmp_path, file_variant="fp16", dtype="float16")
     with pytest.raises(ConversionError, match="fp16") as caught:
         convert_diffusers_to_paddle(source, tmp_path / "paddle", progress=False)
@@ -209,7 +209,7 @@ def test_variant_must_be_asked_for(tmp_path):
     _assert_same_weights(source, back)
 
 
-def test_a_sharded_variant(tmp_path):
+def test_sharded_variant(tmp_path):
     source = tiny_stable_diffusion(tmp_path, file_variant="fp16", dtype="float16", max_shard_size="200KB")
     assert list((source / "unet").glob("*.index.fp16.json"))
     there, back = _there_and_back(source, tmp_path, variant="fp16")
@@ -217,7 +217,7 @@ def test_a_sharded_variant(tmp_path):
     _assert_same_weights(source, back)
 
 
-def test_variant_beside_the_plain_weights(tmp_path):
+def test_variant_next_to_the_weights_without_one(tmp_path):
     source = tiny_stable_diffusion(tmp_path, dtype="float16", file_variant="fp16")
     other = tiny_stable_diffusion(tmp_path / "full")
     for name in components(other):
@@ -229,7 +229,7 @@ def test_variant_beside_the_plain_weights(tmp_path):
     assert paddle_arrays(tmp_path / "half" / "vae")["encoder.conv_in.weight"].dtype == np.float16
 
 
-def test_unconverted_and_converted_folders_load_alike(tmp_path):
+def test_source_and_converted_folder_load_equal_weights(tmp_path):
     source = tiny_stable_diffusion(tmp_path)
     convert_diffusers_to_paddle(source, tmp_path / "paddle", progress=False)
     unconverted = ppdiffusers.UNet2DConditionModel.from_pretrained(source, subfolder="unet").state_dict()
@@ -261,7 +261,7 @@ def test_overwrite(tmp_path):
     source = tiny_ddpm(tmp_path)
     output = tmp_path / "paddle"
     output.mkdir()
-    convert_diffusers_to_paddle(source, output, progress=False)  # an empty folder is no obstacle
+    convert_diffusers_to_paddle(source, output, progress=False)  # an empty folder may be replaced
     (output / "mine.txt").write_text("mine")
     with pytest.raises(ConversionError, match="overwrite"):
         convert_diffusers_to_paddle(source, output, progress=False)
@@ -274,14 +274,14 @@ def test_overwrite(tmp_path):
 @pytest.mark.parametrize(
     "options", [{"dtype": "int8"}, {"format": "bin"}, {"layout": "other"}, {"dtype": "float8", "format": "x"}]
 )
-def test_bad_options_are_all_named(tmp_path, options):
+def test_all_bad_options_are_listed(tmp_path, options):
     source = tiny_ddpm(tmp_path)
     with pytest.raises(PPDiffusersError) as caught:
         convert_diffusers_to_paddle(source, tmp_path / "paddle", progress=False, **options)
     assert all(key in str(caught.value) for key in options)
 
 
-def test_wrong_direction_says_so(tmp_path):
+def test_wrong_direction(tmp_path):
     source = tiny_ddpm(tmp_path)
     with pytest.raises(ConversionError, match="other direction"):
         convert_paddle_to_diffusers(source, tmp_path / "torch", progress=False)

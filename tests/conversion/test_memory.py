@@ -1,11 +1,11 @@
-"""The memory benchmark at a sixteenth of its size: a whole checkpoint in memory would show."""
+"""The memory benchmark at a sixteenth of its size: loading a whole checkpoint into memory would fail it."""
 
 from __future__ import annotations
 
 from benchmarks.convert_memory import measure
 
 
-def test_a_component_is_converted_piece_by_piece(tmp_path):
+def test_component_is_converted_tensor_by_tensor(tmp_path):
     above = measure(tmp_path, width=80)
     size = (tmp_path / "source" / "diffusion_pytorch_model.safetensors").stat().st_size
     assert size > 200e6

@@ -1,4 +1,4 @@
-"""Checkpoints in the layouts of the original repositories: what diffusers computes with the same weights."""
+"""Checkpoints in the layouts of the original repositories, compared with diffusers on the same weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.parity import assert_close, noise, randomize
 
 
 def outputs(model, shape, time, labels=None):
-    """What both frameworks' networks make of the same noise."""
+    """Run a network of either framework on the same noise."""
     sample, times = noise(shape), np.full(shape[0], time)
     if isinstance(model, torch.nn.Module):
         with torch.no_grad():
@@ -30,7 +30,7 @@ def outputs(model, shape, time, labels=None):
 
 
 def converted(checkpoint, tmp_path: Path, family: str, **how) -> tuple[Path, Path]:
-    """Save a checkpoint and convert it for both frameworks: (Paddle's folder, verified; diffusers')."""
+    """Save a checkpoint, convert it for both frameworks and verify it; returns the folders for Paddle and diffusers."""
     file = tmp_path / "original.ckpt"
     torch.save(checkpoint, file)
     report = convert_original(file, tmp_path / "paddle", family, verify=True, progress=False, **how)
@@ -40,7 +40,7 @@ def converted(checkpoint, tmp_path: Path, family: str, **how) -> tuple[Path, Pat
 
 
 def assert_same_weights(folder: Path, reference: torch.nn.Module) -> None:
-    """diffusers loads the folder, and has exactly the weights that the original had."""
+    """Check that diffusers loads exactly the weights of the original from the folder."""
     loaded = type(reference).from_pretrained(folder).state_dict()
     assert loaded.keys() == reference.state_dict().keys()
     for name, tensor in reference.state_dict().items():
@@ -82,11 +82,11 @@ def test_guided_diffusion_with_learned_variance(tmp_path):
     pipeline = ppdiffusers.DDPMPipeline.from_pretrained(folder)
     assert_close(outputs(pipeline.unet, (2, 3, 16, 16), 321), outputs(unet, (2, 3, 16, 16), 321))
     assert pipeline.scheduler.config.variance_type == "learned_range"
-    picture = pipeline(batch_size=1, num_inference_steps=2, output_type="np", generator=0).images
-    assert picture.shape == (1, 16, 16, 3)
+    image = pipeline(batch_size=1, num_inference_steps=2, output_type="np", generator=0).images
+    assert image.shape == (1, 16, 16, 3)
 
 
-def test_guided_diffusion_with_labels_and_the_new_order(tmp_path):
+def test_guided_diffusion_with_class_labels_and_new_attention_order(tmp_path):
     unet = guided_unet(
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
@@ -107,8 +107,8 @@ def test_guided_diffusion_with_labels_and_the_new_order(tmp_path):
     )
 
 
-def test_improved_diffusion_counts_heads(tmp_path):
-    """Pictures of 32 pixels have usual multipliers there; four heads of 16 channels at every level."""
+def test_improved_diffusion_with_a_number_of_heads(tmp_path):
+    """Images of 32 pixels have default multipliers there; four heads of 16 channels at every level."""
     unet = guided_unet(
         sample_size=32,
         block_out_channels=(32, 64, 64, 64),
@@ -141,7 +141,7 @@ def test_improved_diffusion_counts_heads(tmp_path):
         ),
     ],
 )
-def test_the_noise_schedule_of_guided_diffusion(tmp_path, flags, betas, variance, prediction):
+def test_guided_diffusion_noise_schedule(tmp_path, flags, betas, variance, prediction):
     unet = guided_unet(down_block_types=("DownBlock2D",) * 3, up_block_types=("UpBlock2D",) * 3)
     torch.save(originals.guided_diffusion(unet), tmp_path / "a.pt")
     config = {**GUIDED, "attention_resolutions": "1", **flags}
@@ -152,8 +152,8 @@ def test_the_noise_schedule_of_guided_diffusion(tmp_path, flags, betas, variance
 
 
 @pytest.mark.parametrize("heads_first", [True, False])
-def test_the_order_of_queries_keys_and_values(heads_first):
-    """The original's attention, written out, against diffusers' with the weights that this test's names stand for."""
+def test_order_of_queries_keys_and_values(heads_first):
+    """The attention of the original, written out, against diffusers' attention with the same weights."""
     unet = guided_unet(down_block_types=("AttnDownBlock2D",) * 3, up_block_types=("AttnUpBlock2D",) * 3)
     attention = unet.mid_block.attentions[0]
     tensors = originals.under("middle_block.1.", originals.guided_diffusion(unet, heads_first))
@@ -192,7 +192,7 @@ def ddpm_unet(seed: int = 0) -> diffusers.UNet2DModel:
     return randomize(unet, seed)
 
 
-def test_ddpm_as_pytorch_diffusion_keeps_it(tmp_path):
+def test_ddpm_from_pytorch_diffusion(tmp_path):
     unet = ddpm_unet()
     how = {"settings": ["resolution=16", "model_var_type=fixedlarge"]}
     folder, for_torch = converted(originals.ddpm(unet), tmp_path, "ddpm", **how)
@@ -203,7 +203,7 @@ def test_ddpm_as_pytorch_diffusion_keeps_it(tmp_path):
 
 
 @pytest.mark.parametrize("ema", [True, False])
-def test_ddpm_as_ddim_keeps_it(tmp_path, ema):
+def test_ddpm_from_ddim(tmp_path, ema):
     trained, averaged = ddpm_unet(1), ddpm_unet(2)
     config = tmp_path / "cifar10.yml"
     config.write_text(
@@ -306,7 +306,7 @@ def ldm_vq() -> diffusers.VQModel:
 
 
 def ldm_checkpoint(trained, averaged, vq) -> dict:
-    """As Lightning and LitEma keep it; the average's names have lost their dots."""
+    """A checkpoint of Lightning and LitEma; names of averaged weights have no dots."""
     ema = {
         f"model_ema.diffusion_model{name.replace('.', '')}": tensor
         for name, tensor in originals.guided_diffusion(averaged).items()
@@ -336,10 +336,10 @@ def test_latent_diffusion(tmp_path, ema):
     assert_same_weights(for_torch / "vqvae", vq)
     pipeline = ppdiffusers.LDMPipeline.from_pretrained(folder)
     assert_close(outputs(pipeline.unet, (2, 3, 8, 8), 99), outputs(unet, (2, 3, 8, 8), 99))
-    picture = noise((2, 3, 16, 16))
+    image = noise((2, 3, 16, 16))
     with torch.no_grad():
-        theirs = vq.encode(torch.from_numpy(picture)).latents
-    assert_close(pipeline.vqvae.encode(paddle.to_tensor(picture)).latents, theirs)
+        theirs = vq.encode(torch.from_numpy(image)).latents
+    assert_close(pipeline.vqvae.encode(paddle.to_tensor(image)).latents, theirs)
     assert pipeline.vqvae.config.scaling_factor == 0.75
     result = pipeline(batch_size=2, num_inference_steps=3, output_type="np", generator=0).images
     assert result.shape == (2, 16, 16, 3)
@@ -394,7 +394,7 @@ def ncsnpp_checkpoint(trained, averaged, **naming) -> dict:
 )
 def test_ncsnpp(tmp_path, ema, naming):
     trained, averaged = ncsnpp_unet(1), ncsnpp_unet(2)
-    averaged.time_proj.weight.data = trained.time_proj.weight.data  # drawn once, and not trained
+    averaged.time_proj.weight.data = trained.time_proj.weight.data  # random and not trained
     checkpoint = ncsnpp_checkpoint(trained, averaged, **naming)
     folder, for_torch = converted(checkpoint, tmp_path, "ncsnpp", config=NCSNPP, ema=ema)
     unet = averaged if ema else trained
@@ -408,7 +408,7 @@ def test_ncsnpp(tmp_path, ema, naming):
 # -- Dance Diffusion ----------------------------------------------------------------------------------------------
 
 
-def sound_unet(seed: int) -> diffusers.UNet1DModel:
+def audio_unet(seed: int) -> diffusers.UNet1DModel:
     unet = diffusers.UNet1DModel(
         sample_size=96,
         sample_rate=100,
@@ -422,7 +422,7 @@ def sound_unet(seed: int) -> diffusers.UNet1DModel:
 
 @pytest.mark.parametrize("ema", [True, False])
 def test_dance_diffusion(tmp_path, ema):
-    trained, averaged = sound_unet(1), sound_unet(2)
+    trained, averaged = audio_unet(1), audio_unet(2)
     state = originals.wrapped("diffusion.", originals.dance_diffusion(trained))
     state |= originals.wrapped("diffusion_ema.", originals.dance_diffusion(averaged))
     how = {"settings": ["sample_rate=100", "sample_size=96"], "ema": ema}

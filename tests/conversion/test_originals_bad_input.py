@@ -1,4 +1,4 @@
-"""Original checkpoints and configurations that cannot be converted: one message, and nothing written."""
+"""Original checkpoints and configurations that cannot be converted: one error, and no output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import yaml
 
 import ppdiffusers
 from ppdiffusers.conversion import original
-from ppdiffusers.conversion.original import FAMILIES, convert_original
+from ppdiffusers.conversion.original import convert_original
+from ppdiffusers.convert.checkpoints.families import FAMILIES
 from ppdiffusers.core.errors import (
     ConfigError,
     ConversionError,
@@ -24,6 +25,7 @@ from tests.conversion.test_originals import (
     GUIDED,
     LDM_YAML,
     NCSNPP,
+    audio_unet,
     ddpm_unet,
     guided_unet,
     ldm_checkpoint,
@@ -31,7 +33,6 @@ from tests.conversion.test_originals import (
     ldm_vq,
     ncsnpp_checkpoint,
     ncsnpp_unet,
-    sound_unet,
 )
 from tests.support import originals
 
@@ -39,7 +40,7 @@ FLAGS = {**GUIDED, "attention_resolutions": "4"}
 
 
 def refused(kind, checkpoint, tmp_path, family, **how) -> list[str]:
-    """The problems that the conversion names."""
+    """Convert, expect an error, and return the problems that it lists."""
     file = tmp_path / "original.ckpt"
     if checkpoint is not None:
         torch.save(checkpoint, file)
@@ -65,46 +66,46 @@ def test_missing_unexpected_and_misshapen_tensors(tmp_path, guided):
     assert sorted(refused(WeightsError, guided, tmp_path, "guided_diffusion", config=FLAGS)) == [
         "unet: missing: input_blocks.1.0.in_layers.0.bias (32,)",
         "unet: missing: middle_block.1.qkv.weight (288, 96, 1)",
-        "unet: out.2.weight: shape (3, 32, 1, 1), (3, 32, 3, 3) was expected",
+        "unet: out.2.weight: shape (3, 32, 1, 1), expected (3, 32, 3, 3)",
         "unet: unexpected: extra.weight (4,)",
     ]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"num_res_blocks": 2}, "missing: input_blocks.2.0.in_layers.0.weight"),
         ({"attention_resolutions": "8,4"}, "missing: input_blocks.3.1.norm.weight"),
         ({"resblock_updown": True}, "unexpected: input_blocks.2.0.op.weight"),
-        ({"learn_sigma": True}, "out.2.weight: shape (3, 32, 3, 3), (6, 32, 3, 3) was expected"),
-        ({"use_scale_shift_norm": False}, "emb_layers.1.weight: shape (64, 128), (32, 128) was expected"),
+        ({"learn_sigma": True}, "out.2.weight: shape (3, 32, 3, 3), expected (6, 32, 3, 3)"),
+        ({"use_scale_shift_norm": False}, "emb_layers.1.weight: shape (64, 128), expected (32, 128)"),
     ],
 )
-def test_a_configuration_of_another_network(tmp_path, guided, changes, said):
+def test_configuration_of_another_network(tmp_path, guided, changes, message):
     problems = refused(WeightsError, guided, tmp_path, "guided_diffusion", config={**FLAGS, **changes})
-    assert any(said in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
-        ({"large_size": 256, "small_size": 64}, "large_size is not known"),
+        ({"large_size": 256, "small_size": 64}, "large_size is unknown"),
         ({"noise_schedule": "sqrt"}, "noise_schedule is 'sqrt'"),
         ({"diffusion_steps": 4000, "rescale_timesteps": True}, "rescale_timesteps"),
         ({"num_head_channels": -1, "num_heads": 2, "attention_resolutions": "8,4"}, "num_heads is 2"),
         ({"num_head_channels": -1, "num_heads_upsample": 2}, "num_heads_upsample 2"),
         ({"channel_mult": ""}, "channel_mult is missing"),
-        ({"channel_mult": "2,2"}, "the first level is 64 wide"),
+        ({"channel_mult": "2,2"}, "the first level has 64 channels"),
     ],
 )
-def test_flags_that_our_network_cannot_follow(tmp_path, guided, changes, said):
+def test_unsupported_flags(tmp_path, guided, changes, message):
     config = {**FLAGS, "image_size": 17, **changes} if "channel_mult" in changes else {**FLAGS, **changes}
     problems = refused(ConfigError, guided, tmp_path, "guided_diffusion", config=config)
-    assert any(said in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_checkpoint_of_something_else(tmp_path, family):
+def test_checkpoint_of_another_family(tmp_path, family):
     config = {
         "guided_diffusion": FLAGS,
         "ddpm": {"resolution": 16},
@@ -117,7 +118,7 @@ def test_a_checkpoint_of_something_else(tmp_path, family):
     assert any("layers" in problem or "state_dict" in problem for problem in problems)
 
 
-def test_files_that_are_damaged_or_missing(tmp_path, guided):
+def test_damaged_and_missing_files(tmp_path, guided):
     file = tmp_path / "original.ckpt"
     refused(SourceError, None, tmp_path, "guided_diffusion", config=FLAGS)
     torch.save(guided, file)
@@ -125,19 +126,19 @@ def test_files_that_are_damaged_or_missing(tmp_path, guided):
     for length in (0, 100, len(whole) // 2, len(whole) - 10):
         file.write_bytes(whole[:length])
         refused(WeightsError, None, tmp_path, "guided_diffusion", config=FLAGS)
-    # a byte of a tensor: the checksum tells while the output is written, and nothing of it stays
+    # a changed byte of a tensor: the checksum fails while the output is written, and no output remains
     at = whole.index(guided["out.2.weight"].numpy().tobytes())
     file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     refused(WeightsError, None, tmp_path, "guided_diffusion", config=FLAGS)
 
 
-class Evil:
+class Payload:
     def __reduce__(self):
         return eval, ("1",)
 
 
-def test_a_pickle_that_wants_to_run_code(tmp_path, guided):
-    problems = refused(UnsafeFileError, {**guided, "note": Evil()}, tmp_path, "guided_diffusion", config=FLAGS)
+def test_code_in_a_pickle(tmp_path, guided):
+    problems = refused(UnsafeFileError, {**guided, "note": Payload()}, tmp_path, "guided_diffusion", config=FLAGS)
     assert any("eval" in problem for problem in problems)
 
 
@@ -147,7 +148,7 @@ def test_unknown_family_and_options(tmp_path):
         convert_original("x", tmp_path / "out", "ddpm", to="diffusers", format="pdparams")
 
 
-def test_an_output_that_exists_is_replaced_only_when_asked(tmp_path, guided):
+def test_existing_output_needs_overwrite(tmp_path, guided):
     file = tmp_path / "original.ckpt"
     torch.save(guided, file)
     (tmp_path / "out").mkdir()
@@ -172,19 +173,19 @@ def test_dtype_and_format(tmp_path, guided):
     np.testing.assert_array_equal(unet.conv_out.weight.numpy(), rounded)
 
 
-def test_networks_that_are_not_the_original_are_found_out(tmp_path, guided, monkeypatch):
-    """What `verify` is for: a folder for the other framework that computes something else."""
+def test_verification_finds_a_wrong_network(tmp_path, guided, monkeypatch):
+    """The folder for the other framework computes something else."""
     file = tmp_path / "original.ckpt"
     torch.save(guided, file)
     plan = original.make_original_plan
 
-    def spoiled(*arguments):
+    def wrong_plan(*arguments):
         made = plan(*arguments)
         if arguments[-1].to == "diffusers":
             made.components[0].config["config.json"]["flip_sin_to_cos"] = False
         return made
 
-    monkeypatch.setattr(original, "make_original_plan", spoiled)
+    monkeypatch.setattr(original, "make_original_plan", wrong_plan)
     with pytest.raises(ConversionError, match="disagree"):
         convert_original(file, tmp_path / "out", "guided_diffusion", config=FLAGS, verify=True, progress=False)
     assert not (tmp_path / "out").exists()
@@ -193,20 +194,20 @@ def test_networks_that_are_not_the_original_are_found_out(tmp_path, guided, monk
 # -- the other families -------------------------------------------------------------------------------------------
 
 
-def test_ddpm_without_its_resolution(tmp_path):
+def test_ddpm_without_resolution(tmp_path):
     problems = refused(ConfigError, originals.ddpm(ddpm_unet()), tmp_path, "ddpm", settings=["beta_schedule=jsd"])
     assert any("resolution is missing" in problem for problem in problems)
     assert any("beta_schedule is 'jsd'" in problem for problem in problems)
 
 
-def test_ddpm_that_lacks_a_level(tmp_path):
+def test_ddpm_without_a_level(tmp_path):
     tensors = {name: t for name, t in originals.ddpm(ddpm_unet()).items() if not name.startswith("up.2")}
     problems = refused(WeightsError, tensors, tmp_path, "ddpm", settings=["resolution=16"])
     assert "unet: missing: up.2.block.0.norm1.weight (192,)" in problems
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("ldm.models.autoencoder.VQModelInterface", "ldm.models.autoencoder.AutoencoderKL", "AutoencoderKL"),
         ("__is_unconditional__", "{target: ldm.modules.encoders.modules.ClassEmbedder}", "cond_stage_config"),
@@ -214,24 +215,24 @@ def test_ddpm_that_lacks_a_level(tmp_path):
         ("    image_size: 8\n    channels", "    channels", "model.params.image_size is missing"),
         ("double_z: false", "double_z: true", "double_z is True"),
         ("    timesteps: 1000", "    timesteps: 1000\n    parameterization: v", "parameterization is 'v'"),
-        ("        channel_mult:", "        more: 3\n        channel_mult:", "unet_config.params.more is not known"),
+        ("        channel_mult:", "        more: 3\n        channel_mult:", "unet_config.params.more is unknown"),
     ],
 )
-def test_latent_diffusion_of_another_kind(tmp_path, old, new, said):
+def test_unsupported_latent_diffusion(tmp_path, old, new, message):
     assert old in LDM_YAML
     checkpoint = ldm_checkpoint(ldm_unet(1), ldm_unet(2), ldm_vq())
     config = yaml.safe_load(LDM_YAML.replace(old, new, 1))
     problems = refused(ConfigError, checkpoint, tmp_path, "compvis_ldm", config=config)
-    assert any(said in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
-def test_latent_diffusion_with_holes(tmp_path):
+def test_incomplete_latent_diffusion(tmp_path):
     config = yaml.safe_load(LDM_YAML)
     checkpoint = ldm_checkpoint(ldm_unet(1), ldm_unet(2), ldm_vq())
     state = checkpoint["state_dict"]
     del state["model_ema.diffusion_modelout2bias"]
     problems = refused(WeightsError, checkpoint, tmp_path, "compvis_ldm", config=config)
-    assert problems == ["no average of out.2.bias (diffusion_modelout2bias)"]
+    assert problems == ["missing: average of out.2.bias (diffusion_modelout2bias)"]
     del state["first_stage_model.decoder.up.1.upsample.conv.weight"], state["model.diffusion_model.out.2.bias"]
     problems = refused(WeightsError, checkpoint, tmp_path, "compvis_ldm", config=config, ema=False)
     assert problems == [
@@ -241,7 +242,7 @@ def test_latent_diffusion_with_holes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("section", "changes", "said"),
+    ("section", "changes", "message"),
     [
         ("model", {"progressive": "none", "progressive_input": "residual"}, "model.progressive_input is 'residual'"),
         ("model", {"embedding_type": "positional"}, "model.embedding_type is 'positional'"),
@@ -251,26 +252,26 @@ def test_latent_diffusion_with_holes(tmp_path):
         ("data", {"num_channels": 1}, "data.num_channels is 1"),
     ],
 )
-def test_score_networks_of_another_kind(tmp_path, section, changes, said):
+def test_unsupported_score_networks(tmp_path, section, changes, message):
     checkpoint = ncsnpp_checkpoint(ncsnpp_unet(1), ncsnpp_unet(2))
     config = {**NCSNPP, section: {**NCSNPP[section], **changes}}
     problems = refused(ConfigError, checkpoint, tmp_path, "ncsnpp", config=config)
-    assert any(said in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
-def test_sounds_whose_attention_lies_elsewhere(tmp_path):
-    tensors = originals.dance_diffusion(sound_unet(1))
+def test_audio_with_attention_at_other_levels(tmp_path):
+    tensors = originals.dance_diffusion(audio_unet(1))
     widening = {f"net.3.main.7.main.{n}.qkv_proj.weight": torch.zeros(192, 64, 1) for n in (2, 4, 6)}
     how = {"settings": ["sample_rate=100", "sample_size=96"]}
     problems = refused(ConfigError, {**tensors, **widening}, tmp_path, "dance_diffusion", **how)
-    assert problems == ["levels [2] have attention and another width than the one around them"]
+    assert problems == ["levels [2] have attention and a different width than the level around them"]
     without = {name: tensor for name, tensor in tensors.items() if "qkv" not in name}
     problems = refused(ConfigError, without, tmp_path, "dance_diffusion")
     assert any("innermost" in problem for problem in problems)
     assert any("sample_rate is missing" in problem for problem in problems)
 
 
-def test_averages_that_do_not_fit(tmp_path):
+def test_averages_that_do_not_match(tmp_path):
     checkpoint = ncsnpp_checkpoint(ncsnpp_unet(1), ncsnpp_unet(2))
     checkpoint["ema"]["shadow_params"].pop(3)
     refused(WeightsError, checkpoint, tmp_path, "ncsnpp", config=NCSNPP)

@@ -1,4 +1,4 @@
-"""Folders of pipelines under the names of the original repositories: the very tensors that came from there."""
+"""Pipeline folders converted to original checkpoints: exactly the tensors that came from there."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.conversion.test_originals import (
     GUIDED,
     LDM_YAML,
     NCSNPP,
+    audio_unet,
     ddpm_unet,
     guided_unet,
     ldm_unet,
     ldm_vq,
     ncsnpp_unet,
-    sound_unet,
 )
 from tests.support import originals
 from tests.support.parity import randomize
@@ -52,7 +52,7 @@ CASES = {
     "compvis_ldm": (ldm, yaml.safe_load(LDM_YAML), []),
     "ncsnpp": (lambda: originals.ncsnpp(ncsnpp_unet(1)), NCSNPP, []),
     "dance_diffusion": (
-        lambda: originals.dance_diffusion(sound_unet(1)),
+        lambda: originals.dance_diffusion(audio_unet(1)),
         {"sample_size": 96, "sample_rate": 100},
         [],
     ),
@@ -61,7 +61,7 @@ CASES = {
 
 @pytest.mark.parametrize("to", ["paddle", "diffusers"])
 @pytest.mark.parametrize("case", CASES)
-def test_there_and_back_bit_for_bit(tmp_path, case, to):
+def test_round_trip_is_bit_exact(tmp_path, case, to):
     make, config, settings = CASES[case]
     family, tensors = case.partition(",")[0], make()
     torch.save(tensors, tmp_path / "original.pt")
@@ -73,42 +73,42 @@ def test_there_and_back_bit_for_bit(tmp_path, case, to):
     for name, tensor in tensors.items():
         assert torch.equal(back[name], tensor), name
     assert report.components[0].tensors == len(tensors)
-    # and the file is a source again
+    # the file can be converted again
     again = tmp_path / "back/model.safetensors"
     convert_original(again, tmp_path / "again", family, config=config, to=to, progress=False)
 
 
-def test_a_network_of_another_family(tmp_path):
+def test_network_of_another_family(tmp_path):
     unet = randomize(diffusers.UNet2DModel(**{**ddpm_unet().config, "freq_shift": 0, "norm_eps": 1e-5}))
     unet.save_pretrained(tmp_path / "folder/unet")
     with pytest.raises(ConversionError) as error:
         convert_to_original(tmp_path / "folder", tmp_path / "out", "ddpm", progress=False)
-    assert "freq_shift is 0, such networks have 1" in str(error.value)
-    assert "norm_eps is 1e-05, such networks have 1e-06" in str(error.value)
+    assert "freq_shift is 0, expected 1" in str(error.value)
+    assert "norm_eps is 1e-05, expected 1e-06" in str(error.value)
     ncsnpp_unet(1).save_pretrained(tmp_path / "skip/unet")
     with pytest.raises(ConversionError, match="time_embedding_type is 'fourier'"):
         convert_to_original(tmp_path / "skip", tmp_path / "out", "guided_diffusion", progress=False)
     assert not (tmp_path / "out").exists()
 
 
-def test_attention_on_one_side_only(tmp_path):
+def test_attention_in_down_blocks_only(tmp_path):
     config = {**ddpm_unet().config, "up_block_types": ("UpBlock2D",) * 3}
     randomize(diffusers.UNet2DModel(**config)).save_pretrained(tmp_path / "folder/unet")
-    with pytest.raises(ConversionError, match="going up is not where it is going down"):
+    with pytest.raises(ConversionError, match="up blocks do not have attention"):
         convert_to_original(tmp_path / "folder", tmp_path / "out", "ddpm", progress=False)
 
 
-def test_what_is_missing_and_what_is_not_known(tmp_path):
+def test_missing_networks_and_unknown_settings(tmp_path):
     ddpm_unet().save_pretrained(tmp_path / "folder/unet")
     with pytest.raises(ConversionError, match="vqvae"):
         convert_to_original(tmp_path / "folder", tmp_path / "out", "compvis_ldm", progress=False)
-    with pytest.raises(ConfigError, match="heads is not known"):
+    with pytest.raises(ConfigError, match="heads is unknown"):
         convert_to_original(tmp_path / "folder", tmp_path / "out", "ddpm", settings=["heads=3"], progress=False)
     with pytest.raises(InputError, match="gan"):
         convert_to_original(tmp_path / "folder", tmp_path / "out", "gan", progress=False)
 
 
-def test_a_cast(tmp_path):
+def test_cast(tmp_path):
     unet = ddpm_unet()
     unet.save_pretrained(tmp_path / "folder/unet")
     convert_to_original(tmp_path / "folder", tmp_path / "out", "ddpm", dtype="float16", progress=False)

@@ -1,4 +1,4 @@
-"""`--verify`: both frameworks run, the distance is reported, and a disagreement stops the conversion."""
+"""`--verify` runs both frameworks, reports their distance, and fails the conversion if they disagree."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 
 from ppdiffusers import convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.cli.main import main
-from ppdiffusers.conversion import folder as driver
-from ppdiffusers.conversion.verify import MODEL_TOLERANCE, distances, judge, relative_distance
+from ppdiffusers.conversion import write
+from ppdiffusers.conversion.verify import MODEL_TOLERANCE, distances, largest_distance, relative_distance
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
@@ -33,18 +33,18 @@ def test_every_component_of_stable_diffusion_agrees(tmp_path, variant):
     for report in (there, back):
         assert len(report.components) == 7
         assert all(0 <= component.distance <= MODEL_TOLERANCE for component in report.components)
-        assert any(component.distance > 0 for component in report.components)  # two frameworks never agree to the bit
+        assert any(component.distance > 0 for component in report.components)  # two frameworks never agree bit for bit
         assert "distance" in str(report)
 
 
 @pytest.mark.parametrize("options", [{"dtype": "float16"}, {"dtype": "bfloat16"}, {"layout": "paddlenlp"}])
-def test_a_cast_or_renamed_conversion_agrees_too(tmp_path, options):
+def test_cast_or_renamed_weights_agree(tmp_path, options):
     source = tiny_stable_diffusion(tmp_path)
     report = convert_diffusers_to_paddle(source, tmp_path / "paddle", verify=True, progress=False, **options)
     assert all(component.distance <= MODEL_TOLERANCE for component in report.components)
 
 
-def test_a_variant_is_verified_against_itself(tmp_path):
+def test_variant_is_verified_against_the_same_variant(tmp_path):
     source = tiny_stable_diffusion(tmp_path, dtype="float16", file_variant="fp16", safety_checker=False)
     report = convert_diffusers_to_paddle(source, tmp_path / "paddle", verify=True, variant="fp16", progress=False)
     assert all(component.distance <= MODEL_TOLERANCE for component in report.components)
@@ -57,18 +57,18 @@ def test_every_scheduler_agrees(tmp_path, scheduler):
     assert report.components[0].distance <= 1e-5
 
 
-def test_a_disagreement_names_the_component_and_leaves_nothing(tmp_path, monkeypatch, capsys):
-    """A square matrix written without its transpose: no shape tells, the outputs do."""
+def test_disagreement_names_the_component_and_leaves_no_output(tmp_path, monkeypatch, capsys):
+    """A square matrix that is written without transposing: shapes match, outputs differ."""
     source = tiny_stable_diffusion(tmp_path)
-    write = driver.write_pdparams
+    write_pdparams = write.write_pdparams
 
     def wrong(path, tensors):
         for name, tensor in tensors.items():
             if name.endswith("attn2.to_k.weight") and tensor.shape[0] == tensor.shape[1]:
                 tensors[name] = LazyTensor.of(np.ascontiguousarray(tensor.read().T))
-        write(path, tensors)
+        write_pdparams(path, tensors)
 
-    monkeypatch.setattr(driver, "write_pdparams", wrong)
+    monkeypatch.setattr(write, "write_pdparams", wrong)
     arguments = ["--pretrained_model_name_or_path", str(source), "--output_path", str(tmp_path / "paddle")]
     assert main(["convert", *arguments, "--verify", "--quiet"]) == 1
     message = capsys.readouterr().err
@@ -92,11 +92,11 @@ def test_relative_distance():
     assert relative_distance(np.array([np.nan]), np.array([1.0])) == np.inf
 
 
-def test_judge_lists_every_output_that_differs():
+def test_all_outputs_that_differ_are_listed():
     ours = {"a": np.array([1.0]), "b": np.array([1.0]), "c": np.array([1.0])}
     theirs = {"a": np.array([1.0]), "b": np.array([2.0]), "c": np.array([3.0])}
     with pytest.raises(ConversionError) as caught:
-        judge("it", distances(ours, theirs, 1e-4))
+        largest_distance("it", distances(ours, theirs, 1e-4))
     assert "b: " in str(caught.value)
     assert "c: " in str(caught.value)
     assert "a: " not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Transpose or not, for every kind of owner a key can have."""
+"""Transposed and other keys, for every kind of layer."""
 
 import numpy as np
 import paddle
@@ -28,7 +28,7 @@ class Everything(nn.Layer):
         self.register_buffer("table", paddle.ones([3, 3]))
 
 
-def test_linear_weights_only_tied_and_shared_ones_too():
+def test_linear_weights_including_tied_and_shared_ones():
     assert linear_weight_keys(Everything()) == {
         "linear.weight",
         "subclass.weight",
@@ -52,7 +52,7 @@ def test_there_and_back():
         assert back[key].read().tobytes() == tensor.read().tobytes()
 
 
-def test_what_is_no_matrix_is_left_for_the_comparison_of_shapes():
+def test_tensors_that_are_not_matrices_are_kept():
     odd = {"linear.weight": LazyTensor.of(np.zeros((3, 3, 1, 1))), "else": LazyTensor.of(np.zeros((2, 3)))}
     result = to_paddle_layout(odd, Everything())
     assert {key: tensor.shape for key, tensor in result.items()} == {"linear.weight": (3, 3, 1, 1), "else": (2, 3)}

@@ -1,10 +1,10 @@
-"""Rules: patterns on whole segments, each of the findings, and random tables against a plain dictionary."""
+"""Rules: patterns on whole segments, every error, and random tables against plain dictionaries."""
 
 import numpy as np
 import pytest
 
 from ppdiffusers.convert.apply import apply_rules
-from ppdiffusers.convert.rules import Drop, Family, Merge, Rename, Split, fill, inverse, match
+from ppdiffusers.convert.rules import Drop, KeyMapping, Merge, Rename, Split, fill, inverse, match
 from ppdiffusers.core.errors import ConversionError
 from ppdiffusers.core.tensors import LazyTensor
 
@@ -74,12 +74,12 @@ def test_drop():
         ([Rename("a", "b"), Rename("x", "y")], tensors(a=[1]), "matches nothing"),
         ([Rename("a.*", "b.*"), Rename("*.c", "*.d")], tensors(a__c=[1], a__b=[1], e__c=[1]), "a.c: matched by"),
         ([Rename("a", "b")], tensors(a=[1], b=[2]), "b: two tensors"),
-        ([Rename("a", "b", transpose=True)], tensors(a=[1]), "a matrix was expected"),
+        ([Rename("a", "b", transpose=True)], tensors(a=[1]), "expected a matrix, found"),
         ([Merge(("a", "b"), "c")], tensors(a=[1]), "without b"),
-        ([Merge(("a", "b"), "c")], tensors(a=[1], b=[[1, 2]]), "cannot be joined"),
-        ([Merge(("a", "b"), "c")], tensors(a=[1], b=[1.5]), "cannot be joined"),
-        ([Split("a", ("b", "c"))], tensors(a=[1, 2, 3]), "cannot be cut"),
-        ([Split("a", ("b", "c"), axis=1)], tensors(a=[1, 2]), "cannot be cut"),
+        ([Merge(("a", "b"), "c")], tensors(a=[1], b=[[1, 2]]), "cannot be merged"),
+        ([Merge(("a", "b"), "c")], tensors(a=[1], b=[1.5]), "cannot be merged"),
+        ([Split("a", ("b", "c"))], tensors(a=[1, 2, 3]), "cannot be split"),
+        ([Split("a", ("b", "c"), axis=1)], tensors(a=[1, 2]), "cannot be split"),
         ([Rename("a.*", "b")], tensors(a__c=[1]), "different wildcards"),
         ([Rename("*.a.**", "**.b.*")], tensors(a__a__c=[1]), "different wildcards"),
     ],
@@ -97,7 +97,7 @@ def test_all_findings_at_once():
     assert len(caught.value.problems) == 3
 
 
-def test_nothing_is_read_by_applying():
+def test_applying_rules_reads_nothing():
     def never():
         raise AssertionError("read")
 
@@ -111,16 +111,16 @@ def test_nothing_is_read_by_applying():
     }
 
 
-def test_family_fits():
-    family = Family("f", present=("a.*", "b"), absent=("c.**",), rules=())
-    assert family.fits(["a.x", "b", "z"])
-    assert not family.fits(["a.x"])
-    assert not family.fits(["a.x", "b", "c.d.e"])
+def test_key_mapping_matches():
+    mapping = KeyMapping("f", present=("a.*", "b"), absent=("c.**",), rules=())
+    assert mapping.matches(["a.x", "b", "z"])
+    assert not mapping.matches(["a.x"])
+    assert not mapping.matches(["a.x", "b", "c.d.e"])
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_random_tables(seed):
-    """A random table of renames, splits and merges, and the way back, against a dictionary made along with it."""
+    """Apply a random table of renames, splits and merges, and its inverse; compare with dictionaries."""
     rng = np.random.default_rng(seed)
     rules, source, expected = [], {}, {}
     for block in range(rng.integers(1, 6)):
@@ -185,7 +185,7 @@ def test_a_transposed_matrix_with_ones_comes_back():
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_heads_that_keep_their_queries_keys_and_values_together(axis):
+def test_heads_that_store_queries_keys_and_values_together(axis):
     # two heads, three parts, width two: [head, part, width]
     whole = np.arange(12 * 5).reshape((12, 5) if axis == 0 else (5, 12))
     rules = [Split("qkv", ("q", "k", "v"), axis=axis, groups=2)]
@@ -197,19 +197,19 @@ def test_heads_that_keep_their_queries_keys_and_values_together(axis):
 
 
 @pytest.mark.parametrize(
-    ("rule", "shape", "said"),
+    ("rule", "shape", "message"),
     [
-        (Rename("x", "y", ones=2), (3, 2, 3, 3), "2 axes of length one"),
-        (Rename("x", "y", transpose=True, ones=1), (3, 1), "a matrix with 1 axes"),
-        (Split("x", ("y", "z"), ones=1), (4, 2), "cannot be cut into 2"),
-        (Split("x", ("y", "z"), groups=2), (6, 2), "cannot be cut into 2 times 2"),
+        (Rename("x", "y", ones=2), (3, 2, 3, 3), "2 trailing axes of length one"),
+        (Rename("x", "y", transpose=True, ones=1), (3, 1), "a matrix with 1 trailing axes"),
+        (Split("x", ("y", "z"), ones=1), (4, 2), "cannot be split into 2"),
+        (Split("x", ("y", "z"), groups=2), (6, 2), "cannot be split into 2 times 2"),
     ],
 )
-def test_shapes_that_do_not_fit_the_rule(rule, shape, said):
-    with pytest.raises(ConversionError, match=said):
+def test_shapes_that_do_not_fit_the_rule(rule, shape, message):
+    with pytest.raises(ConversionError, match=message):
         apply_rules([rule], tensors(x=np.zeros(shape)))
 
 
-def test_groups_that_cannot_be_joined():
-    with pytest.raises(ConversionError, match="cannot be joined"):
+def test_groups_that_cannot_be_merged():
+    with pytest.raises(ConversionError, match="cannot be merged"):
         apply_rules([Merge(("x", "y"), "z", groups=2)], tensors(x=np.zeros(4), y=np.zeros(3)))

@@ -60,19 +60,19 @@ def test_json_round_trip(tmp_path):
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["sampler_config.json"]
 
 
-def test_defaults_of_the_source_class_are_not_imposed():
+def test_defaults_of_another_class_are_not_applied():
     assert OtherSampler.from_config(Sampler().config).config.num_train_timesteps == 50
     assert OtherSampler.from_config(Sampler(1000).config).config.num_train_timesteps == 1000
 
 
-def test_unknown_keys_that_matter_are_all_listed():
+def test_all_unknown_keys_are_listed():
     with pytest.raises(ConfigError) as error:
         Sampler.from_config({"rescale": True, "off": False, "none": None, "power": 2.0, "tensor_format": "pt"})
     assert "rescale = True" in str(error.value) and "power = 2.0" in str(error.value)
     assert "off" not in error.value.problems[0] and len(error.value.problems) == 2
 
 
-def test_unknown_keys_that_are_off_are_kept():
+def test_disabled_unknown_keys_are_kept():
     assert Sampler.from_config({"off": False, "tensor_format": "pt"}).config.tensor_format == "pt"
 
 
@@ -82,7 +82,7 @@ def test_overrides_renamed_and_unused():
     assert Sampler.from_config({}, train_steps=6).config.num_train_timesteps == 6
 
 
-def test_from_config_wants_a_mapping():
+def test_from_config_requires_a_mapping():
     with pytest.raises(ConfigError, match="from_pretrained"):
         Sampler.from_config("a/path")
 

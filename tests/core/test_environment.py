@@ -1,4 +1,4 @@
-"""Switches and numbers from the environment: what is taken, and what is refused by name."""
+"""Switches and numbers in environment variables: valid values, and errors that name the variable."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 
 from ppdiffusers.core.environment import is_on, read_number
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.io import download, web
+from ppdiffusers.io import download, http_client
 from ppdiffusers.runtime import cache
 
 NAME = "PPDIFFUSERS_TEST_NUMBER"
-# variable -> (who reads it, a good text, what that is there)
+# variable -> (its reader, a valid text, the value)
 READERS = {
-    "PPDIFFUSERS_TIMEOUT": (web.timeout, "2.5", 2.5),
+    "PPDIFFUSERS_TIMEOUT": (http_client.timeout, "2.5", 2.5),
     "PPDIFFUSERS_DOWNLOAD_WORKERS": (download._workers, "3", 3),
     "PPDIFFUSERS_PROGRAM_CACHE_GB": (cache.size_limit, "0.5", 2**29),
 }
@@ -31,7 +31,7 @@ def test_switches(text, value, monkeypatch):
     assert is_on(NAME) is value
 
 
-def test_a_switch_that_is_unset_is_off(monkeypatch):
+def test_an_unset_switch_is_off(monkeypatch):
     monkeypatch.delenv(NAME, raising=False)
     assert is_on(NAME) is False
 
@@ -51,13 +51,13 @@ def test_numbers_up_to_both_limits(text, value, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["much", "1,5", "0x10", "-3", "0", "65", "inf", "-inf", "nan", "1e999", "9" * 400])
-def test_what_is_no_number_between_them_is_refused(text, monkeypatch):
+def test_invalid_numbers_are_errors(text, monkeypatch):
     monkeypatch.setenv(NAME, text)
     with pytest.raises(InputError, match=rf"(?s){NAME} is '{re.escape(text)}'.*a number of apples from 1 to 64.*unset"):
         read()
 
 
-def test_a_fraction_of_what_is_whole_is_refused(monkeypatch):
+def test_a_fraction_is_an_error_where_an_integer_is_required(monkeypatch):
     monkeypatch.setenv(NAME, "8")
     assert read(whole=True) == 8
     monkeypatch.setenv(NAME, "2.5")
@@ -66,8 +66,8 @@ def test_a_fraction_of_what_is_whole_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_those_who_read_numbers(name, monkeypatch):
-    """They take what is good, fall back to one default, and refuse the rest by name."""
+def test_readers_of_numbers(name, monkeypatch):
+    """They return valid values, use one default, and raise errors that name the variable."""
     reader, text, value = READERS[name]
     monkeypatch.setenv(name, text)
     assert reader() == value

@@ -1,4 +1,4 @@
-"""An interrupted write leaves what was there before, and nothing else."""
+"""An interrupted write leaves the previous content and no temporary files."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from ppdiffusers.core.files import replace_file, replace_folder
 
 
-def test_file_is_replaced_whole(tmp_path):
+def test_file_is_replaced(tmp_path):
     path = tmp_path / "deep" / "weights"
     for content in ("one", "two"):
         with replace_file(path) as staging:
@@ -25,7 +25,7 @@ def test_interrupted_file_leaves_the_old_one(tmp_path):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["weights"]
 
 
-def test_folder_is_replaced_whole(tmp_path):
+def test_folder_is_replaced(tmp_path):
     path = tmp_path / "model"
     for content in ("one", "two"):
         with replace_folder(path) as staging:
@@ -44,7 +44,7 @@ def test_interrupted_folder_leaves_the_old_one(tmp_path):
     assert os.listdir(path) == ["old"] and os.listdir(tmp_path) == ["model"]
 
 
-def test_modes_are_those_of_ordinary_files(tmp_path):
+def test_modes_follow_the_umask(tmp_path):
     old = os.umask(0o022)
     try:
         with replace_file(tmp_path / "file") as staging:

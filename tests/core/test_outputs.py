@@ -1,4 +1,4 @@
-"""Outputs are dataclasses, tuples and dictionaries at once."""
+"""Outputs are dataclasses, tuples and dictionaries."""
 
 import copy
 import pickle
@@ -16,14 +16,14 @@ class Output(BaseOutput):
     extra: Any = None
 
 
-def test_three_ways_to_the_same_value():
+def test_attributes_keys_and_positions():
     output = Output(sample=[1, 2], extra="e")
     assert output.sample == output["sample"] == output[0] == [1, 2]
     assert output[1:] == ("e",) and list(output) == ["sample", "extra"]
     assert output.to_tuple() == ([1, 2], "e")
 
 
-def test_none_is_an_attribute_only():
+def test_none_is_only_an_attribute():
     output = Output(sample=1)
     assert output.extra is None and "extra" not in output and output.to_tuple() == (1,)
 
@@ -36,7 +36,7 @@ def test_changing_a_field_changes_all_views():
 
 
 def test_fields_cannot_be_deleted():
-    with pytest.raises(TypeError, match="keeps its fields"):
+    with pytest.raises(TypeError, match="cannot be deleted"):
         Output(sample=1).pop("sample")
 
 

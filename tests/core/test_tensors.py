@@ -1,4 +1,4 @@
-"""Casting bits: bfloat16 against torch, float16, laziness and transposing."""
+"""Casts of bfloat16 and float16 against torch, lazy reads, transposing."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_float16_casts_equal_torch():
     assert np.array_equal(cast_floating(values, "float32", "float16"), theirs, equal_nan=True)
 
 
-def test_lazy_tensor_reads_only_when_asked():
+def test_lazy_tensor_reads_on_request():
     reads = []
 
     def read():

@@ -1,4 +1,4 @@
-"""torch's streams: the CPU against torch live; CUDA against vectors and values that others have published."""
+"""torch's random streams: the CPU stream against torch live, the CUDA stream against published vectors and values."""
 
 import numpy as np
 import paddle
@@ -13,15 +13,16 @@ from ppdiffusers.core.torch_random.philox import philox4x32
 
 SIZES = [*range(1, 41), 63, 64, 65, 1000, 16384, 2**20]
 SEEDS = [0, 1, 42, 2**31, 2**32 + 5, 2**63]
-# One step of each 16-bit dtype at the largest normals: a last bit of float32 that differs may move the rounding.
-STEP = {"float32": 1e-6, "float64": 0.0, "float16": 2.0**-8, "bfloat16": 2.0**-5}
+# float64 is exact. A float32 normal that differs in the last bit may round to the next 16-bit number: the tolerance of
+# the 16-bit dtypes is their resolution at the largest normals.
+TOLERANCE = {"float32": 1e-6, "float64": 0.0, "float16": 2.0**-8, "bfloat16": 2.0**-5}
 
 
 def torch_generator(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def wide(array, dtype):
+def to_float64(array, dtype):
     return (bfloat16_to_float32(array) if dtype == "bfloat16" else array).astype(np.float64)
 
 
@@ -33,11 +34,11 @@ def wide(array, dtype):
 def test_randn_of_every_size(seed, dtype):
     for size in SIZES:
         theirs = torch.randn(size, generator=torch_generator(seed), dtype=getattr(torch, dtype)).double().numpy()
-        ours = wide(TorchGenerator(seed).randn(size, dtype), dtype)
+        ours = to_float64(TorchGenerator(seed).randn(size, dtype), dtype)
         assert ours.shape == theirs.shape
         distance = np.abs(ours - theirs)
-        assert distance.max() <= STEP[dtype], (size, distance.max())
-        if dtype in ("float16", "bfloat16"):  # rounding hides the last bit of float32 nearly everywhere
+        assert distance.max() <= TOLERANCE[dtype], (size, distance.max())
+        if dtype in ("float16", "bfloat16"):  # rounding hides most differences in the last bit
             assert (distance > 0).mean() <= 1e-4 or (distance > 0).sum() <= 1, (size, (distance > 0).mean())
 
 
@@ -46,11 +47,11 @@ def test_randn_of_every_size(seed, dtype):
 def test_rand_and_exponential_of_every_size(seed, dtype):
     for size in SIZES:
         theirs = torch.rand(size, generator=torch_generator(seed), dtype=getattr(torch, dtype)).double().numpy()
-        np.testing.assert_array_equal(wide(TorchGenerator(seed).rand(size, dtype), dtype), theirs)
+        np.testing.assert_array_equal(to_float64(TorchGenerator(seed).rand(size, dtype), dtype), theirs)
     for size in (1, 7, 16, 1000):
         empty = torch.empty(size, dtype=getattr(torch, dtype))
         theirs = empty.exponential_(generator=torch_generator(seed)).double().numpy()
-        ours = wide(TorchGenerator(seed).exponential(size, dtype), dtype)
+        ours = to_float64(TorchGenerator(seed).exponential(size, dtype), dtype)
         np.testing.assert_allclose(ours, theirs, rtol={"bfloat16": 2.0**-7, "float16": 2.0**-10}.get(dtype, 1e-6))
 
 
@@ -80,7 +81,7 @@ def test_multinomial(dtype, replacement, count):
 
 
 def mixed_draws(steps, seed=0):
-    """Pairs (draw of ours, the same draw of torch) of all kinds, odd sizes often: pairs of normals are left waiting."""
+    """Yield pairs (our draw, the same draw of torch) of all kinds; odd sizes leave a cached normal behind."""
     rng = np.random.default_rng(seed)
     for _ in range(steps):
         size = int(rng.choice([1, 2, 3, 5, 9, 15, 16, 17, 20, 33, 700]))
@@ -88,7 +89,7 @@ def mixed_draws(steps, seed=0):
         kind = str(rng.choice(["randn", "rand", "randint", "randperm", "exponential"]))
         if kind in ("randn", "rand"):
             yield (
-                lambda g, kind=kind, size=size, dtype=dtype: wide(getattr(g, kind)(size, dtype), dtype),
+                lambda g, kind=kind, size=size, dtype=dtype: to_float64(getattr(g, kind)(size, dtype), dtype),
                 lambda g, kind=kind, size=size, dtype=dtype: getattr(torch, kind)(
                     size, generator=g, dtype=getattr(torch, dtype)
                 ),
@@ -133,7 +134,7 @@ def test_shapes():
 
 
 @pytest.mark.parametrize("seed", [*SEEDS, -1, -(2**63), 2**64 - 1, np.int64(3), True])
-def test_seeds_are_torchs(seed):
+def test_seeds_equal_torch(seed):
     theirs = torch.Generator().manual_seed(int(seed))
     ours = TorchGenerator()
     assert ours.manual_seed(seed) is ours
@@ -141,13 +142,13 @@ def test_seeds_are_torchs(seed):
     np.testing.assert_array_equal(ours.rand(5), torch.rand(5, generator=theirs).numpy())
 
 
-def test_a_generator_that_was_never_seeded():
+def test_default_seed():
     theirs = torch.Generator()
     assert TorchGenerator().initial_seed() == theirs.initial_seed()
     np.testing.assert_array_equal(TorchGenerator().rand(5), torch.rand(5, generator=theirs).numpy())
 
 
-def test_seed_starts_streams_nobody_foretells():
+def test_seed_is_unpredictable():
     generator = TorchGenerator(0)
     seeds = {generator.seed() for _ in range(5)}
     assert len(seeds) == 5
@@ -156,16 +157,16 @@ def test_seed_starts_streams_nobody_foretells():
 
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
-def test_seeds_torch_refuses(seed):
+def test_seeds_of_more_than_64_bits_raise(seed):
     with pytest.raises(InputError, match="64 bits"):
         TorchGenerator(seed)
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 3, 16, 311, 623, 624, 625, 1300])
-def test_states_travel_to_torch_and_back(drawn):
+def test_states_are_exchanged_with_torch(drawn):
     ours = TorchGenerator(9)
     for _ in range(drawn):
-        ours.randn(1)  # an odd number of normals leaves one waiting
+        ours.randn(1)  # an odd number of normals leaves one cached
     theirs = torch.Generator()
     theirs.set_state(torch.from_numpy(ours.get_state()))
     assert theirs.initial_seed() == 9
@@ -189,7 +190,7 @@ def test_states_round_trip(device):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_states_that_are_none(device):
+def test_invalid_states_raise(device):
     with pytest.raises(InputError, match="state"):
         TorchGenerator(0, device).set_state(np.zeros(10, dtype=np.uint8))
     with pytest.raises(InputError):
@@ -213,13 +214,13 @@ def test_philox_known_answers(counter, key, expected):
 
 
 def corners(matrix):
-    """Its first and last three rows and columns: what torch prints of a large one."""
+    """The first and last three rows and columns, which torch prints of a large matrix."""
     ends = [0, 1, 2, -3, -2, -1]
     return matrix[np.ix_(ends, ends)]
 
 
-def test_cuda_values_printed_by_others():
-    """Values of real GPUs, from the public documents named, as printed: to 4 digits."""
+def test_cuda_values_of_public_documents():
+    """Values that real GPUs gave, printed with 4 digits in the documents named below."""
     # "Fused Kernels" notes on a LoRA talk (torch.manual_seed(0); torch.randn(8, 8, device="cuda")), first two rows
     row = [-0.9247, -0.4253, -2.6438, 0.1452, -0.1209, -0.5797, -0.6229, -0.3284]
     row += [-1.0745, -0.3631, -1.6711, 2.2655, 0.3117, -0.1842, 1.2866, 1.1820]
@@ -235,8 +236,8 @@ def test_cuda_values_printed_by_others():
     np.testing.assert_allclose(generator.rand((3, 3)).reshape(-1), row, atol=6e-5)
 
 
-def test_the_grid_of_an_a100():
-    """Triton's matrix multiplication tutorial, printed on an A100: 512 * 512 elements are more than its threads."""
+def test_draws_of_more_elements_than_threads_on_an_a100():
+    """Triton's matrix multiplication tutorial, printed on an A100, which has fewer threads than 512 * 512."""
     printed = np.array(
         [
             [-10.9531, -4.7109, 15.6953, -28.4062, 4.3320, -26.4219],
@@ -253,30 +254,30 @@ def test_the_grid_of_an_a100():
         a, b = (generator.randn((512, 512), "float16").astype(np.float32) for _ in range(2))
         return corners(a @ b)
 
-    np.testing.assert_allclose(product(), printed, atol=0.02)  # float16 of numbers up to 41: steps of 1/32
-    assert np.abs(product(multiprocessors=132) - printed).max() > 1  # an H100 would have drawn others
+    np.testing.assert_allclose(product(), printed, atol=0.02)  # the resolution of float16 at 41 is 1/32
+    assert np.abs(product(multiprocessors=132) - printed).max() > 1  # an H100 draws other numbers
 
 
 @pytest.mark.parametrize(
     "gpu, last",
     [
-        ({}, [0.6724, 1.2141, 0.9733]),  # Triton's own page: all elements have a thread of their own
+        ({}, [0.6724, 1.2141, 0.9733]),  # Triton's page: one thread per element
         ({"multiprocessors": 68, "max_threads_per_multiprocessor": 1024}, [1.1495, 0.9265, 1.1323]),
         ({"multiprocessors": 28, "max_threads_per_multiprocessor": 1536}, [1.3374, 1.4960, 0.9115]),
     ],
-    ids=["large", "of an RTX 2080 Ti's size", "of an RTX 3060's size"],
+    ids=["large", "RTX 2080 Ti", "RTX 3060"],
 )
-def test_uniform_numbers_on_gpus_of_other_sizes(gpu, last):
-    """Triton's vector addition tutorial as three people printed it: x = rand(98432), y = rand(98432), x + y.
+def test_uniform_numbers_on_smaller_gpus(gpu, last):
+    """Three published printouts of Triton's vector addition tutorial: x = rand(98432), y = rand(98432), x + y.
 
-    The last two printouts do not name their GPU: these are the sizes, among those that are sold, that give them.
+    The last two do not name their GPU; among GPUs on the market, these sizes reproduce them.
     """
     generator = TorchGenerator(0, "cuda", **gpu)
     total = generator.rand(98432) + generator.rand(98432)
     np.testing.assert_allclose(total[[0, 1, 2, -3, -2, -1]], [1.3713, 1.3076, 0.4940, *last], atol=6e-5)
 
 
-def test_cuda_sixteen_bits_are_rounded_float32():
+def test_cuda_16_bit_numbers_are_rounded_float32():
     single = TorchGenerator(7, "cuda").randn(3000)
     np.testing.assert_array_equal(TorchGenerator(7, "cuda").randn(3000, "float16"), single.astype(np.float16))
     half = TorchGenerator(7, "cuda").rand(3000).astype(np.float16)
@@ -297,7 +298,7 @@ def test_cuda_float64_is_normal():
 def test_cuda_state_is_seed_and_offset():
     generator = TorchGenerator(42, "cuda:0")
     generator.randn(5)
-    generator.randn(512 * 512)  # one element in four of a thread's call at most: still one call
+    generator.randn(512 * 512)  # at most four elements per thread: one call
     assert generator.get_state().view(np.int64).tolist() == [42, 8]
     generator.rand(221184 * 4 + 1)
     assert generator.get_state().view(np.int64).tolist() == [42, 16]
@@ -314,10 +315,10 @@ def test_devices():
         TorchGenerator(0, "cuda", multiprocessors=0)
 
 
-# -- mistakes ----------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------
 
 
-def test_mistakes_are_named():
+def test_invalid_arguments_raise():
     with pytest.raises(InputError, match="float32"):
         TorchGenerator(0).randn(3, "int32")
     with pytest.raises(InputError, match="low < high"):
@@ -330,7 +331,7 @@ def test_mistakes_are_named():
 # -- recorded noise ----------------------------------------------------------------------------------------------
 
 
-def test_recorded_noise_plays_back_in_order():
+def test_recorded_noise_is_replayed_in_order():
     first, second = torch.randn(2, 3), np.arange(4.0)
     noise = RecordedNoise([first, second, [[1, 2]]])
     np.testing.assert_array_equal(noise.randn((2, 3)), first.numpy())
@@ -343,22 +344,22 @@ def test_recorded_noise_plays_back_in_order():
 
 def test_recorded_noise_in_bfloat16():
     drawn = torch.randn(5, dtype=torch.bfloat16)
-    wide_noise = drawn.float().numpy()
+    float32_noise = drawn.float().numpy()
     bits = TorchGenerator(0).randn(5, "bfloat16")
-    noise = RecordedNoise([drawn, paddle.to_tensor(wide_noise).astype("bfloat16"), bits, bits])
-    np.testing.assert_array_equal(noise.randn(5), wide_noise)
-    np.testing.assert_array_equal(wide(noise.randn(5, "bfloat16"), "bfloat16"), wide_noise)
+    noise = RecordedNoise([drawn, paddle.to_tensor(float32_noise).astype("bfloat16"), bits, bits])
+    np.testing.assert_array_equal(noise.randn(5), float32_noise)
+    np.testing.assert_array_equal(to_float64(noise.randn(5, "bfloat16"), "bfloat16"), float32_noise)
     np.testing.assert_array_equal(noise.randn(5, "bfloat16"), bits)
     np.testing.assert_array_equal(noise.randn(5), bfloat16_to_float32(bits))
 
 
-def test_recorded_noise_names_the_draw_that_does_not_fit():
+def test_recorded_noise_names_the_draw_that_does_not_match():
     noise = RecordedNoise([np.zeros((1, 4)), np.zeros((2, 4))])
     noise.randn((1, 4))
     with pytest.raises(InputError) as caught:
         noise.randn((1, 4))
     assert "draw 1" in str(caught.value) and "(1, 4)" in str(caught.value) and "(2, 4)" in str(caught.value)
-    assert noise.remaining == 1  # a draw that failed took nothing
+    assert noise.remaining == 1  # a failed draw consumes nothing
     noise.randn((2, 4))
     with pytest.raises(InputError, match="more noise than was recorded"):
         noise.randn((2, 4))

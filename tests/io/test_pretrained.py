@@ -1,4 +1,4 @@
-"""from_pretrained and save_pretrained on a small layer: files and their order, dtypes, errors, LazyGuard."""
+"""from_pretrained and save_pretrained of a small network: files and their order, dtypes, errors, LazyGuard."""
 
 import copy
 import json
@@ -26,7 +26,7 @@ def files(folder) -> set[str]:
 
 
 def save_torch(folder, layer, name="diffusion_pytorch_model.safetensors") -> None:
-    """What diffusers would write for this layer."""
+    """Write the file that diffusers would write for this network."""
     folder.mkdir(parents=True, exist_ok=True)
     layer.save_config(folder)
     state = torch_state(layer)
@@ -36,7 +36,7 @@ def save_torch(folder, layer, name="diffusion_pytorch_model.safetensors") -> Non
         torch.save(state, folder / name)
 
 
-# -- there and back -------------------------------------------------------------------------------------------
+# -- save and load --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{}, {"safe_serialization": False}, {"to_diffusers": True}])
@@ -62,7 +62,7 @@ def test_pytorch_files_load_without_a_flag(tmp_path, name):
     assert_same_state(Toy.from_pretrained(tmp_path), model)
 
 
-def test_what_we_write_for_diffusers_is_pytorchs_layout(tmp_path):
+def test_to_diffusers_writes_the_layout_of_pytorch(tmp_path):
     model = toy()
     model.save_pretrained(tmp_path, to_diffusers=True)
     assert files(tmp_path) == {"diffusion_pytorch_model.safetensors"}
@@ -73,7 +73,7 @@ def test_what_we_write_for_diffusers_is_pytorchs_layout(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_bits_survive_a_trip_through_pytorchs_layout(tmp_path, dtype):
+def test_conversion_to_the_layout_of_pytorch_keeps_all_bits(tmp_path, dtype):
     model = toy().to(dtype=dtype)
     model.save_pretrained(tmp_path / "pd")
     Toy.from_pretrained(tmp_path / "pd", paddle_dtype="auto").save_pretrained(tmp_path / "pt", to_diffusers=True)
@@ -96,7 +96,7 @@ def test_paddle_load_reads_our_pdparams(tmp_path, options):
     assert_same_state(other, model)
 
 
-def test_what_paddle_saves_loads(tmp_path):
+def test_files_of_paddle_save_load(tmp_path):
     model = toy()
     model.save_config(tmp_path)
     paddle.save(model.state_dict(), str(tmp_path / "model_state.pdparams"))
@@ -106,7 +106,7 @@ def test_what_paddle_saves_loads(tmp_path):
 # -- dtypes ---------------------------------------------------------------------------------------------------
 
 
-def test_float32_unless_told_otherwise(tmp_path):
+def test_float32_is_the_default(tmp_path):
     model = toy().to(dtype="bfloat16")
     model.save_pretrained(tmp_path)
     loaded = Toy.from_pretrained(tmp_path)
@@ -118,7 +118,7 @@ def test_float32_unless_told_otherwise(tmp_path):
 
 @pytest.mark.parametrize("argument", ["paddle_dtype", "torch_dtype", "dtype"])
 @pytest.mark.parametrize("dtype", ["float16", paddle.bfloat16, torch.bfloat16, np.float16])
-def test_asked_dtype(tmp_path, argument, dtype):
+def test_requested_dtype(tmp_path, argument, dtype):
     model = toy()
     model.save_pretrained(tmp_path)
     loaded = Toy.from_pretrained(tmp_path, **{argument: dtype})
@@ -127,7 +127,7 @@ def test_asked_dtype(tmp_path, argument, dtype):
     assert np.array_equal(loaded.oblong.weight.numpy(), model.oblong.weight.astype(expected).numpy())
 
 
-def test_an_integer_dtype_is_refused(tmp_path):
+def test_an_integer_dtype_is_an_error(tmp_path):
     toy().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="int64"):
         Toy.from_pretrained(tmp_path, paddle_dtype="int64")
@@ -159,7 +159,7 @@ def test_order_of_files(tmp_path):
     assert float(Toy.from_pretrained(tmp_path, use_safetensors=False).scale) == 1
 
 
-def test_a_variant_is_never_replaced_by_another(tmp_path):
+def test_other_variants_are_not_loaded(tmp_path):
     toy().save_pretrained(tmp_path, variant="ema")
     for variant in (None, "fp16"):
         with pytest.raises(SourceError) as caught:
@@ -178,7 +178,7 @@ def test_use_safetensors_is_respected(tmp_path, use_safetensors):
     "index",
     ["diffusion_pytorch_model.safetensors.index.fp16.json", "diffusion_pytorch_model.fp16.safetensors.index.json"],
 )
-def test_both_spellings_of_a_variants_index(tmp_path, index):
+def test_both_names_of_the_index_of_a_variant(tmp_path, index):
     model = toy()
     save_torch(tmp_path, model, "shard.safetensors")
     weight_map = dict.fromkeys(model.state_dict(), "shard.safetensors")
@@ -186,12 +186,12 @@ def test_both_spellings_of_a_variants_index(tmp_path, index):
     assert_same_state(Toy.from_pretrained(tmp_path, variant="fp16"), model)
 
 
-def test_folders_that_are_not_there(tmp_path):
+def test_missing_folders(tmp_path):
     toy().save_pretrained(tmp_path / "unet")
     assert_same_state(Toy.from_pretrained(tmp_path, subfolder="unet"), toy())
     with pytest.raises(SourceError, match="unet"):
         Toy.from_pretrained(tmp_path, subfolder="vae")
-    with pytest.raises(SourceError, match="no such model folder"):
+    with pytest.raises(SourceError, match="model folder does not exist"):
         Toy.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(SourceError, match="a file"):
         Toy.from_pretrained(tmp_path / "unet" / "config.json")
@@ -214,7 +214,7 @@ def test_config_overrides_and_legacy_arguments(tmp_path):
         Toy.from_pretrained(tmp_path, out=9, widht=4)
 
 
-def test_old_name_of_the_configuration(tmp_path):
+def test_legacy_name_of_the_configuration(tmp_path):
     toy(out=9).save_pretrained(tmp_path)
     (tmp_path / "config.json").rename(tmp_path / "model_config.json")
     assert Toy.from_pretrained(tmp_path).config.out == 9
@@ -223,7 +223,7 @@ def test_old_name_of_the_configuration(tmp_path):
         load_config_from(tmp_path, "config.json")
 
 
-# -- what does not fit ----------------------------------------------------------------------------------------
+# -- weights that do not fit---------------------------------------------------------------------------------------
 
 
 def change_weights(folder, change) -> None:
@@ -232,12 +232,12 @@ def change_weights(folder, change) -> None:
     safetensors.torch.save_file(tensors, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
 
 
-def test_everything_that_does_not_fit_is_in_one_error(tmp_path):
+def test_one_error_lists_all_problems(tmp_path):
     save_torch(tmp_path, toy())
 
     def change(tensors):
         del tensors["norm.bias"], tensors["convolution.weight"]
-        tensors["nobody"] = torch.zeros(1)
+        tensors["unknown"] = torch.zeros(1)
         tensors["oblong.weight"] = torch.zeros(7, 4)
         tensors["scale"] = torch.zeros(())
         tensors["ids"] = torch.zeros(4)
@@ -248,7 +248,7 @@ def test_everything_that_does_not_fit_is_in_one_error(tmp_path):
     assert caught.value.problems == [
         "missing: convolution.weight (2, 3, 3, 3)",
         "missing: norm.bias (4,)",
-        "unexpected: nobody (1,)",
+        "unexpected: unknown (1,)",
         "shape: oblong.weight is (4, 7), expected (4, 6)",
         "shape: scale is (), expected (1,)",
         "dtype: ids is float32, expected int64",
@@ -258,7 +258,7 @@ def test_everything_that_does_not_fit_is_in_one_error(tmp_path):
     assert "diffusion_pytorch_model.safetensors" in message
 
 
-def test_a_tied_weight_may_be_stored_once(tmp_path):
+def test_a_tied_weight_can_be_stored_once(tmp_path):
     for lost in ("tied.weight", "square.weight"):
         model = toy()
         save_torch(tmp_path, model)
@@ -280,7 +280,7 @@ def test_ignored_keys(tmp_path):
 
     change_weights(tmp_path, change)
     loaded = Lenient.from_pretrained(tmp_path)
-    assert loaded.norm.weight.tolist() == [1.0] * 4  # what nn.GroupNorm itself begins with
+    assert loaded.norm.weight.tolist() == [1.0] * 4  # the initial value of nn.GroupNorm
     assert loaded.norm.bias.tolist() == [0.0] * 4
     with pytest.raises(WeightsError, match="norm.bias"):
         Toy.from_pretrained(tmp_path)
@@ -307,7 +307,7 @@ def loaded_and_built(folder) -> tuple[Toy, Toy]:
     return Toy.from_pretrained(folder), built
 
 
-def test_loaded_is_like_built(tmp_path):
+def test_a_loaded_network_equals_a_built_one(tmp_path):
     loaded, built = loaded_and_built(tmp_path)
     assert_same_state(loaded, built)
     assert not loaded.training
@@ -319,7 +319,7 @@ def test_loaded_is_like_built(tmp_path):
     assert np.array_equal(loaded(x).numpy(), built(x).numpy())
 
 
-def test_no_parameter_is_initialised_at_random(tmp_path):
+def test_loading_draws_no_random_numbers(tmp_path):
     toy().save_pretrained(tmp_path)
     paddle.seed(7)
     before = paddle.get_rng_state()[0].current_seed(), paddle.rand([1]).item()
@@ -338,7 +338,7 @@ def test_casting_copying_and_pickling(tmp_path):
         assert_same_state(loaded.to(dtype=dtype), built.to(dtype=dtype))
 
 
-def test_a_training_step_changes_both_alike(tmp_path):
+def test_training_a_loaded_network(tmp_path):
     loaded, built = loaded_and_built(tmp_path)
     x = paddle.to_tensor(np.random.default_rng(0).standard_normal((5, 4)).astype("float32"))
     for model in (loaded, built):
@@ -352,7 +352,7 @@ def test_a_training_step_changes_both_alike(tmp_path):
     assert not np.array_equal(loaded.square.weight.numpy(), toy().square.weight.numpy())
 
 
-def test_layers_that_set_their_own_values(tmp_path):
+def test_layers_with_initializers(tmp_path):
     class Setting(Toy):
         @register_to_config
         def __init__(self, width: int = 4):
@@ -373,8 +373,8 @@ def test_layers_that_set_their_own_values(tmp_path):
 # -- saving ---------------------------------------------------------------------------------------------------
 
 
-def test_a_new_save_is_what_loads_afterwards(tmp_path):
-    """Whatever was saved before, in whatever form: after saving, loading gives the new values."""
+def test_the_last_save_is_loaded(tmp_path):
+    """After saves in every combination of formats, loading returns the values of the last one."""
     forms = [
         {"max_shard_size": 100},
         {},
@@ -458,7 +458,7 @@ def test_sizes(text, expected):
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "1TBB", "1e3"])
-def test_what_is_no_size(text):
+def test_invalid_sizes(text):
     with pytest.raises(InputError):
         parse_size(text)
 
@@ -486,7 +486,7 @@ def test_properties():
 
 
 def test_old_attention_names(tmp_path):
-    """The names of a published SD 1.x VAE's attention, at both places where they occur."""
+    """The names of the attention in an SD 1.x VAE."""
 
     class Attention(nn.Layer):
         def __init__(self):
@@ -497,7 +497,7 @@ def test_old_attention_names(tmp_path):
 
     class Vae(PretrainedMixin, ConfigMixin, nn.Layer):
         config_name = "config.json"
-        load_families = ("old_attention",)
+        key_mappings = ("old_attention",)
 
         @register_to_config
         def __init__(self, width: int = 4):
@@ -518,7 +518,7 @@ def test_old_attention_names(tmp_path):
     assert "mid_block.attentions.0.proj_attn.weight" in state
     safetensors.torch.save_file(state, tmp_path / "diffusion_pytorch_model.safetensors")
     assert_same_state(Vae.from_pretrained(tmp_path), model)
-    # A 1x1 convolution in the place of a matrix is another network's: no axis is dropped silently.
+    # A 1x1 convolution instead of a matrix is an error: its axes are not dropped.
     name = "mid_block.attentions.0.query.weight"
     state[name] = state[name][:, :, None, None].contiguous()
     safetensors.torch.save_file(state, tmp_path / "diffusion_pytorch_model.safetensors")
@@ -526,7 +526,7 @@ def test_old_attention_names(tmp_path):
         Vae.from_pretrained(tmp_path)
 
 
-def test_paddle_layout_is_not_transposed_twice(tmp_path):
+def test_the_layout_of_paddle_is_not_transposed(tmp_path):
     model = toy()
     model.save_config(tmp_path)
     write_safetensors(

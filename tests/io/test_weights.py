@@ -1,8 +1,10 @@
-"""Every kind of file, written live by the library it belongs to, gives the same names, shapes, dtypes and bits."""
+"""Files of every format, written by their libraries, have the same names, shapes, dtypes and bits."""
 
 import json
+import os
 import pickle
 import sys
+import time
 import types
 import typing
 from collections import OrderedDict, defaultdict
@@ -15,8 +17,8 @@ import torch
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.core.tensors import NUMPY_CARRIER, LazyTensor
-from ppdiffusers.io import safetensors_file
+from ppdiffusers.core.tensors import STORAGE_DTYPES, LazyTensor
+from ppdiffusers.io.checked_file import CheckedFile
 from ppdiffusers.io.weights import open_weights, write_pdparams, write_safetensors
 
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
@@ -29,13 +31,13 @@ def bits(tensor: torch.Tensor) -> np.ndarray:
 
 
 def random_array(dtype: str, shape: tuple, seed: int = 0) -> np.ndarray:
-    """Any bit pattern that the dtype has, NaNs included."""
-    carrier = NUMPY_CARRIER[dtype]
+    """Return random bit patterns, including NaNs."""
+    storage = STORAGE_DTYPES[dtype]
     rng = np.random.default_rng(seed)
     if dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)
     count = int(np.prod(shape, dtype=int))
-    return np.frombuffer(rng.bytes(count * carrier.itemsize), carrier).reshape(shape)
+    return np.frombuffer(rng.bytes(count * storage.itemsize), storage).reshape(shape)
 
 
 def one_of_each() -> dict[str, LazyTensor]:
@@ -133,7 +135,7 @@ def test_all_tensors_of_a_training_checkpoint(tmp_path, zipped):
     assert list(open_weights(tmp_path / "list.ckpt", nested=True)) == ["0.module.a.weight", "0.module.b", "1.0", "1.1"]
 
 
-def test_lists_that_hold_themselves_are_entered_once(tmp_path):
+def test_nested_lists_are_entered_once(tmp_path):
     loop = [torch.ones(1)]
     loop.append(loop)
     doubled = [torch.zeros(1)]
@@ -143,8 +145,8 @@ def test_lists_that_hold_themselves_are_entered_once(tmp_path):
     assert len(open_weights(tmp_path / "a.pt", nested=True)) == 2
 
 
-def test_what_lightning_writes_beside_the_weights(tmp_path, monkeypatch):
-    """Neither Lightning nor omegaconf is installed here: classes of these names are made for the file alone."""
+def test_settings_in_checkpoints_of_lightning(tmp_path, monkeypatch):
+    """Lightning and omegaconf are not installed: the test defines classes of these names."""
     named = {"pytorch_lightning.callbacks.model_checkpoint": "ModelCheckpoint", "omegaconf.dictconfig": "DictConfig"}
     made = {}
     for module_name, name in named.items():
@@ -177,7 +179,7 @@ def test_zip_with_big_endian_data(tmp_path):
     assert np.array_equal(open_weights(tmp_path / "big.bin")["w"].read(), np.arange(6.0).reshape(2, 3))
 
 
-def test_zip_whose_entries_are_compressed(tmp_path):
+def test_zip_with_compressed_entries(tmp_path):
     import zipfile
 
     torch.save({"w": torch.arange(600).float(), "v": torch.zeros(3)}, tmp_path / "a.bin")
@@ -190,7 +192,7 @@ def test_zip_whose_entries_are_compressed(tmp_path):
     assert np.array_equal(open_weights(tmp_path / "b.bin")["w"].read(), np.arange(600.0))
 
 
-def test_checksum_of_a_zip_entry_is_compared(tmp_path):
+def test_checksum_of_a_zip_entry(tmp_path):
     torch.save({"w": torch.full((1000,), 1.5)}, tmp_path / "a.bin")
     raw = bytearray((tmp_path / "a.bin").read_bytes())
     at = raw.index(np.full(10, 1.5, "float32").tobytes())
@@ -200,7 +202,7 @@ def test_checksum_of_a_zip_entry_is_compared(tmp_path):
         open_weights(tmp_path / "a.bin")["w"].read()
 
 
-def test_safetensors_that_torch_wrote(tmp_path):
+def test_safetensors_of_torch(tmp_path):
     tensors = {k: v.detach().contiguous().clone() for k, v in torch_tensors().items()}
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors", metadata={"format": "pt"})
     checkpoint = open_weights(tmp_path / "a.safetensors")
@@ -208,7 +210,7 @@ def test_safetensors_that_torch_wrote(tmp_path):
     assert_equals_torch(checkpoint, tensors)
 
 
-def test_safetensors_that_we_wrote(tmp_path):
+def test_our_safetensors(tmp_path):
     tensors = one_of_each()
     write_safetensors(tmp_path / "a.safetensors", tensors, {"format": "pt", "note": "é中"})
     loaded = safetensors.torch.load_file(tmp_path / "a.safetensors")
@@ -221,7 +223,7 @@ def test_safetensors_that_we_wrote(tmp_path):
         assert file.metadata() == {"format": "pt", "note": "é中"}
 
 
-def test_pdparams_that_we_wrote(tmp_path):
+def test_our_pdparams(tmp_path):
     tensors = one_of_each()
     write_pdparams(tmp_path / "a.pdparams", tensors)
     loaded = paddle.load(str(tmp_path / "a.pdparams"))
@@ -234,7 +236,7 @@ def test_pdparams_that_we_wrote(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 @pytest.mark.parametrize("return_numpy", [True, False])
-def test_pdparams_that_paddle_wrote(tmp_path, protocol, return_numpy):
+def test_pdparams_of_paddle(tmp_path, protocol, return_numpy):
     tensors = {name: paddle.to_tensor(t.read()) for name, t in one_of_each().items()}
     saved = {name: t.numpy() for name, t in tensors.items()} if return_numpy else tensors
     paddle.save(saved, str(tmp_path / "a.pdparams"), protocol=protocol)
@@ -258,8 +260,8 @@ def test_pdparams_of_a_layer_with_its_name_table(tmp_path, protocol):
         assert np.array_equal(checkpoint[name].read(), tensor.numpy())
 
 
-def test_pdparams_of_arrays_kept_in_parts(tmp_path):
-    # What Paddle does above 1 GB with protocol 2, at a small size; paddle.load joins it too.
+def test_pdparams_with_arrays_in_parts(tmp_path):
+    # The format of Paddle for arrays above 1 GB with protocol 2, at a small size; paddle.load reads it too.
     whole = np.arange(12, dtype="float32").reshape(3, 4)
     parts = {"w@@.0": whole.ravel()[:7], "w@@.1": whole.ravel()[7:]}
     table = {"UnpackBigParamInfor@@": {"w": {"OriginShape": (3, 4), "slices": ["w@@.0", "w@@.1"]}}}
@@ -279,7 +281,7 @@ def test_pdparams_of_fortran_order_and_big_endian(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_there_and_back_gives_the_same_bits(tmp_path, dtype):
+def test_conversion_between_formats_keeps_all_bits(tmp_path, dtype):
     first = {str(n): LazyTensor.of(random_array(dtype, shape, n), dtype) for n, shape in enumerate(SHAPES)}
     write_pdparams(tmp_path / "a.pdparams", first)
     write_safetensors(tmp_path / "b.safetensors", open_weights(tmp_path / "a.pdparams"), {"format": "pt"})
@@ -329,7 +331,7 @@ def test_sharded(tmp_path, suffix):
     }
 
 
-def test_shards_may_be_links(tmp_path):
+def test_shards_can_be_symbolic_links(tmp_path):
     write_safetensors(tmp_path / "blob", {"a": LazyTensor.of(np.zeros(1))})
     (tmp_path / "link.safetensors").symlink_to(tmp_path / "blob")
     index = tmp_path / "x.safetensors.index.json"
@@ -342,11 +344,10 @@ def test_opening_reads_no_tensor(tmp_path, monkeypatch):
     write_safetensors(tmp_path / "a.safetensors", tensors)
     write_pdparams(tmp_path / "a.pdparams", tensors)
     reads = []
-    real = safetensors_file.read_exactly
-    for module in ("safetensors_file", "pdparams"):
-        monkeypatch.setattr(
-            f"ppdiffusers.io.{module}.read_exactly", lambda p, o, a: (reads.append(a.nbytes), real(p, o, a))[1]
-        )
+    real = CheckedFile.read_into
+    monkeypatch.setattr(
+        CheckedFile, "read_into", lambda file, at, array: (reads.append(array.nbytes), real(file, at, array))[1]
+    )
     for name in ("a.safetensors", "a.pdparams"):
         checkpoint = open_weights(tmp_path / name)
         assert reads == []
@@ -372,7 +373,7 @@ def test_writing_holds_one_tensor_at_a_time(tmp_path, write):
 
 
 @pytest.mark.parametrize("write", [write_safetensors, write_pdparams])
-def test_full_disk_leaves_the_old_file_alone(tmp_path, write):
+def test_a_full_disk_leaves_the_old_file(tmp_path, write):
     target = tmp_path / "w"
     target.write_bytes(b"old")
 
@@ -386,8 +387,8 @@ def test_full_disk_leaves_the_old_file_alone(tmp_path, write):
     assert [entry.name for entry in tmp_path.iterdir()] == ["w"]
 
 
-def test_a_device_that_is_full_is_an_oserror(tmp_path):
-    # /dev/full answers every write as a full disk does
+def test_a_full_device_is_an_oserror(tmp_path):
+    # every write to /dev/full fails as on a full disk
     with pytest.raises(OSError, match="No space left"), replace_file(tmp_path / "w") as staging:
         staging.unlink()
         staging.symlink_to("/dev/full")
@@ -397,8 +398,45 @@ def test_a_device_that_is_full_is_an_oserror(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_safetensors, write_pdparams])
-def test_a_tensor_that_lies_about_itself_is_not_written(tmp_path, write):
+def test_a_tensor_with_a_wrong_shape_is_not_written(tmp_path, write):
     wrong = {"a": LazyTensor("float32", (3,), lambda: np.zeros(2, "float32"))}
-    with pytest.raises(WeightsError, match="not what it announced"):
+    with pytest.raises(WeightsError, match="do not match its declared"):
         write(tmp_path / "w", wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+# -- files that change after they were opened -------------------------------------------------------------------
+
+
+def write_one_of(kind, path, values) -> None:
+    """Write the tensors "a" and "b" in one of the formats."""
+    if kind == "safetensors":
+        write_safetensors(path, {name: LazyTensor.of(values) for name in "ab"}, {"format": "pt"})
+    elif kind == "pdparams":
+        write_pdparams(path, {name: LazyTensor.of(values) for name in "ab"})
+    else:
+        tensors = {name: torch.from_numpy(values.copy()) for name in "ab"}
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip.bin")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pdparams", "zip.bin", "plain.bin"])
+@pytest.mark.parametrize("change", ["truncate", "replace", "overwrite", "remove"])
+def test_a_file_that_changed_after_it_was_opened(tmp_path, kind, change):
+    path = tmp_path / f"w.{kind}"
+    write_one_of(kind, path, np.zeros(5000, "float32"))
+    opened = open_weights(path)
+    assert opened["a"].read().sum() == 0
+    if change == "truncate":
+        os.truncate(path, 100)
+    elif change == "replace":  # the same size, another file
+        write_one_of(kind, tmp_path / "new", np.ones(5000, "float32"))
+        os.replace(tmp_path / "new", path)
+    elif change == "overwrite":  # the same file, in place
+        content = path.read_bytes()
+        time.sleep(0.02)  # longer than the clock of a file system ticks
+        path.write_bytes(content)
+    else:
+        path.unlink()
+    with pytest.raises(WeightsError, match="changed after it was opened") as caught:
+        opened["b"].read()
+    assert str(path) in str(caught.value)

@@ -1,4 +1,4 @@
-"""A small layer with one of everything, and writing the same values the way each framework does."""
+"""A small network with layers of every kind, and its state dicts in both frameworks."""
 
 import numpy as np
 import paddle
@@ -9,7 +9,7 @@ from ppdiffusers.io.pretrained import PretrainedMixin
 
 
 class Toy(PretrainedMixin, ConfigMixin, nn.Layer):
-    """Square and oblong Linear, a tied one, an embedding, a convolution, a norm, a bare parameter, a buffer."""
+    """Linear layers (square, rectangular, tied), an embedding, a convolution, a norm, a bare parameter, a buffer."""
 
     config_name = "config.json"
     ignore_unexpected = (r"\.position_ids$",)
@@ -33,7 +33,7 @@ class Toy(PretrainedMixin, ConfigMixin, nn.Layer):
 
 
 def toy(seed: int = 0, **config) -> Toy:
-    """A Toy with random values, eval mode."""
+    """Return a Toy with random values, in eval mode."""
     made, rng = Toy(**config), np.random.default_rng(seed)
     for parameter in made.parameters():
         parameter.set_value(rng.standard_normal(parameter.shape).astype("float32"))
@@ -41,7 +41,7 @@ def toy(seed: int = 0, **config) -> Toy:
 
 
 def assert_same_state(one: nn.Layer, other: nn.Layer) -> None:
-    """Equal keys, bits, dtypes and trainability."""
+    """Compare keys, bits, dtypes and `stop_gradient`."""
     ours, theirs = one.state_dict(), other.state_dict()
     assert list(ours) == list(theirs)
     for key in ours:
@@ -53,7 +53,7 @@ def assert_same_state(one: nn.Layer, other: nn.Layer) -> None:
 
 
 def torch_state(layer: nn.Layer) -> dict:
-    """The layer's state as a PyTorch module of the same structure would hold it."""
+    """Return the state dict of a PyTorch module of the same structure."""
     import torch
 
     linear = {"square.weight", "oblong.weight", "tied.weight"}

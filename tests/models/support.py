@@ -1,9 +1,10 @@
-"""A PyTorch network and ours with the same weights, through the files that diffusers writes."""
+"""Pairs of a PyTorch network and ours with the same weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import paddle
 import torch
 
@@ -12,20 +13,20 @@ from tests.support.parity import randomize
 
 
 def twins(tmp_path: Path, reference: torch.nn.Module, **kwargs: object) -> tuple:
-    """(ours, reference): the reference gets random weights, is saved by diffusers and loaded by us."""
+    """Return (ours, reference): diffusers saves the reference with random weights, and ppdiffusers loads it."""
     randomize(reference)
     reference.save_pretrained(tmp_path)
     ours = getattr(ppdiffusers, type(reference).__name__).from_pretrained(tmp_path, **kwargs)
     return ours, reference
 
 
-def both(array) -> tuple[paddle.Tensor, torch.Tensor]:
-    """One numpy array as a tensor of each framework."""
+def both(array: np.ndarray) -> tuple[paddle.Tensor, torch.Tensor]:
+    """Convert a numpy array to a tensor of each framework."""
     return paddle.to_tensor(array), torch.from_numpy(array)
 
 
 def assert_same_keys(our_class: type, their_class: type, config: dict) -> None:
-    """State dicts have the same keys and shapes; both networks are built without memory."""
+    """Assert that state dicts have the same keys and shapes; both networks are built without allocating weights."""
     with paddle.LazyGuard():
         ours = our_class.from_config(config)
     with torch.device("meta"):

@@ -11,6 +11,7 @@ from diffusers.models import attention_processor as reference
 
 from ppdiffusers import AutoencoderKL, Transformer2DModel, UNet2DConditionModel
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.adapters import create_lora, inject, set_adapters
 from ppdiffusers.models.attention.attention import Attention
 from ppdiffusers.models.attention.processors import (
     AttnAddedKVProcessor,
@@ -20,8 +21,10 @@ from ppdiffusers.models.attention.processors import (
     SlicedAttnAddedKVProcessor,
     SlicedAttnProcessor,
 )
+from ppdiffusers.runtime.compiling import CompiledMethod, compile
 from tests.models.support import both, twins
 from tests.models.test_unet_2d_condition import SD1, K
+from tests.runtime.support import program_cache, tiny_unet, unet_inputs  # noqa: F401  a fixture
 from tests.support.parity import assert_close, noise, randomize
 
 SIMPLE_CROSS_ATTENTION = {
@@ -300,6 +303,20 @@ def test_function_as_processor():
     assert_close(layer(x, factor=3.0), -3 * x.numpy())
 
 
+def test_custom_processors_run_in_eager_mode(program_cache, monkeypatch):  # noqa: F811
+    """A program would record attention maps once, while it is traced."""
+    network = compile(tiny_unet(), backend="onednn")
+    with paddle.no_grad():
+        expected = network(*unet_inputs()).sample
+        maps = {}
+        network.set_attn_processor({name: RecordingProcessor(maps, name) for name in network.attn_processors})
+        assert_close(network(*unet_inputs()).sample, expected)
+        assert maps and all(isinstance(found, paddle.Tensor) for found in maps.values())
+        network.set_default_attn_processor()
+        monkeypatch.setattr(CompiledMethod, "eager", None)
+        assert_close(network(*unet_inputs()).sample, expected)
+
+
 # -- cross_attention_kwargs -------------------------------------------------------------------------------------
 
 
@@ -371,6 +388,22 @@ def test_scale_inside_a_network_is_ignored_with_the_same_warnings(tmp_path, mess
     warnings, their_warnings = messages
     assert warnings == {message for message in their_warnings if "cross_attention_kwargs" in message}
     assert len(warnings) == 2
+
+
+def test_scale_of_adapters():
+    network, inputs = tiny_unet(), unet_inputs()
+    deltas = create_lora(network, ["to_q", "to_v", "proj_in"], rank=2)
+    for name, delta in deltas.items():
+        delta.up.set_value(noise(tuple(delta.up.shape), name))
+    plain = network(*inputs).sample
+    inject(network, "style", deltas)
+    full = network(*inputs).sample
+    assert np.abs((full - plain).numpy()).max() > 1e-2
+    assert_close(network(*inputs, cross_attention_kwargs={"scale": 0.0}).sample, plain, 1e-6)
+    assert_close(network(*inputs, cross_attention_kwargs={"scale": 1.0}).sample, full, 1e-6)
+    halved = network(*inputs, cross_attention_kwargs={"scale": 0.5}).sample
+    set_adapters(network, "style", 0.5)
+    assert_close(network(*inputs).sample, halved, 1e-6)
 
 
 def test_gligen_needs_a_network_with_its_layers():

@@ -46,16 +46,16 @@ def test_encode_and_decode(tmp_path, name, size):
     assert_close(mine.kl(), theirs.kl(), what="kl")
     assert_close(mine.nll(mine.mean + 1), theirs.nll(theirs.mean + 1), what="nll")
     assert_close(ours.decode(z).sample, reference.decode(tz).sample)
-    assert_close(ours(x, return_dict=False)[0], reference(tx).sample, what="there and back")
+    assert_close(ours(x, return_dict=False)[0], reference(tx).sample, what="forward")
 
 
 def test_sampling(tmp_path):
     ours, reference = twins(tmp_path, diffusers.AutoencoderKL(**SMALL))
     x, tx = both(noise((2, 3, 16, 16)))
-    draw = noise((2, 4, 8, 8), "draw")
+    recorded = noise((2, 4, 8, 8), "recorded")
     theirs = reference.encode(tx).latent_dist
-    expected = theirs.mean + theirs.std * torch.from_numpy(draw)
-    assert_close(ours.encode(x).latent_dist.sample(generator=RecordedNoise([draw])), expected)
+    expected = theirs.mean + theirs.std * torch.from_numpy(recorded)
+    assert_close(ours.encode(x).latent_dist.sample(generator=RecordedNoise([recorded])), expected)
     generator = torch.Generator().manual_seed(5)
     assert_close(ours.encode(x).latent_dist.sample(generator=5), theirs.sample(generator=generator))
 
@@ -77,15 +77,15 @@ def test_tiling_and_slicing(tmp_path, size):
     assert np.array_equal(ours.decode(z).sample.numpy(), whole)
 
 
-def test_old_attention_names(tmp_path):
-    """Published SD 1.x autoencoders say query, key, value and proj_attn."""
+def test_legacy_attention_names(tmp_path):
+    """Released SD 1.x autoencoders have the keys query, key, value and proj_attn."""
     from safetensors.torch import load_file, save_file
 
     ours, _ = twins(tmp_path, diffusers.AutoencoderKL(**SMALL))
-    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    legacy_names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
-    for new, name in old.items():
+    for new, name in legacy_names.items():
         tensors = {key.replace(f"attentions.0.{new}.", f"attentions.0.{name}."): v for key, v in tensors.items()}
     save_file(tensors, path, metadata={"format": "pt"})
     assert any(".query." in key for key in tensors)
@@ -116,7 +116,7 @@ def test_bad_configuration_and_inputs():
         network.decode(paddle.zeros([1, 3, 8, 8]))
 
 
-def test_keys_and_shapes_of_the_published_network():
+def test_keys_and_shapes_of_the_released_network():
     config = {
         "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "sample_size": 512,
         "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,

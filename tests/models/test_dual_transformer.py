@@ -1,4 +1,4 @@
-"""The UNet with two conditions against diffusers' modules, whose own call fails (see `leave_out_mask_argument`)."""
+"""UNet with two conditions against diffusers (patched: see `leave_out_mask_argument`)."""
 
 import diffusers
 import numpy as np
@@ -30,8 +30,8 @@ def test_forward(tmp_path, ratio, lengths):
         assert_close(result, reference(tx, 321, tc).sample)
 
 
-def test_a_mask_over_both_conditions(tmp_path):
-    """What is masked has no effect, in either condition."""
+def test_mask_over_both_conditions(tmp_path):
+    """Masked tokens have no effect, in either condition."""
     ours, _ = twins(tmp_path, tiny_image_unet(dual_cross_attention=True))
     x, mixing = paddle.to_tensor(noise((2, 4, 8, 8))), {"condition_lengths": (5, 6)}
     conditions, mask = noise((2, 11, WIDTH), "conditions"), np.ones((2, 11), dtype=np.int64)
@@ -47,5 +47,5 @@ def test_a_mask_over_both_conditions(tmp_path):
     assert np.abs(run(conditions) - run(others)).max() > 1e-3
 
 
-def test_keys_are_the_originals():
+def test_state_dict_keys():
     assert_same_keys(UNet2DConditionModel, diffusers.UNet2DConditionModel, DUAL)

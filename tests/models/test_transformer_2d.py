@@ -1,4 +1,4 @@
-"""Transformer2DModel against diffusers: over codes (VQ-Diffusion) and over pixels (Latent Diffusion)."""
+"""Transformer2DModel against diffusers: over codes (VQ-Diffusion) and over feature maps (Latent Diffusion)."""
 
 import diffusers
 import numpy as np
@@ -31,8 +31,8 @@ PIXELS = {
     "cross_attention_dim": 20,
 }
 CONFIGS_OVER_CODES = {
-    "as published": CODES,
-    # what the files of 2022 say: the norms follow from the number of timesteps
+    "VQ-Diffusion": CODES,
+    # files of 2022: the norms follow from the number of timesteps
     "without a norm type": {key: value for key, value in CODES.items() if key != "norm_type"},
     "plain norms": {key: value for key, value in CODES.items() if key not in ("norm_type", "num_embeds_ada_norm")},
     "one head, wide text, gelu": {
@@ -50,7 +50,7 @@ CONFIGS_OVER_PIXELS = {
     "only cross attention": {**PIXELS, "only_cross_attention": True},
 }
 # microsoft/vq-diffusion-ithq
-PUBLISHED = {
+VQ_DIFFUSION = {
     **CODES,
     "num_attention_heads": 16,
     "attention_head_dim": 64,
@@ -62,7 +62,7 @@ PUBLISHED = {
 
 
 def codes_and_text(config, seed=0):
-    """(ours, theirs) of: codes [2, 25] with the mask among them, text [2, 7, D]."""
+    """Return (ours, theirs) of codes [2, 25], some of them masks, and of prompts [2, 7, D]."""
     codes = np.random.default_rng(seed).integers(0, config["num_vector_embeds"], (2, 25))
     codes[0, :5] = config["num_vector_embeds"] - 1
     return both(codes), both(noise((2, 7, config["cross_attention_dim"]), "text"))
@@ -82,14 +82,14 @@ def test_over_codes(tmp_path, name):
     assert ours.num_latent_pixels == reference.num_latent_pixels
 
 
-def test_a_timestep_for_each_of_the_batch(tmp_path):
+def test_timestep_per_batch_entry(tmp_path):
     ours, _ = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
     (codes, _), (text, _) = codes_and_text(CODES)
     together = ours(codes, text, both(np.array([3, 90]))[0]).sample
     for row, timestep in enumerate((3, 90)):
         alone = ours(codes[row : row + 1], text[row : row + 1], timestep, return_dict=False)[0]
         assert_close(together[row : row + 1], alone, 1e-5)
-    assert np.abs(together.numpy() - ours(codes, text, 3).sample.numpy())[1].max() > 1e-3  # the timestep matters
+    assert np.abs(together.numpy() - ours(codes, text, 3).sample.numpy())[1].max() > 1e-3  # the timestep has an effect
 
 
 @pytest.mark.parametrize("size", [(6, 10), (5, 7)])
@@ -107,10 +107,10 @@ def test_over_pixels(tmp_path, name, size):
         assert_close(ours(x, **mine).sample, reference(tx, **theirs).sample)
 
 
-@pytest.mark.parametrize("form", ["mask", "bias"])
+@pytest.mark.parametrize("kind", ["mask", "bias"])
 @pytest.mark.parametrize("name", ["codes", "pixels"])
-def test_masks(tmp_path, name, form):
-    """Of tokens and of the text: 1 and 0, or what is added to the scores."""
+def test_masks(tmp_path, name, kind):
+    """Masks of tokens and prompts, as 1 and 0 or as a bias."""
     ours, reference = twins(tmp_path, diffusers.Transformer2DModel(**{"codes": CODES, "pixels": PIXELS}[name]))
     if name == "codes":
         (x, tx), (text, ttext) = codes_and_text(CODES)
@@ -118,7 +118,7 @@ def test_masks(tmp_path, name, form):
         (x, tx), (text, ttext) = both(noise((2, 24, 5, 5))), both(noise((2, 7, 20), "text"))
     kept = [np.ones((2, 25), dtype=np.float32), np.ones((2, 7), dtype=np.float32)]
     kept[0][0, 9:], kept[1][1, 3:] = 0, 0
-    if form == "bias":
+    if kind == "bias":
         kept = [(1 - mask[:, None]) * -10000 for mask in kept]
     (mask, tmask), (text_mask, ttext_mask) = map(both, kept)
     plain = ours(x, text, 5).sample.numpy()
@@ -129,13 +129,13 @@ def test_masks(tmp_path, name, form):
     assert np.abs(mine.numpy() - plain).max() > 1e-3
 
 
-@pytest.mark.parametrize("config", [CODES, PIXELS, PUBLISHED], ids=["codes", "pixels", "published"])
-def test_keys_are_the_published_ones(config):
-    config = {"norm_type": "layer_norm", **config}  # the original looks for it
+@pytest.mark.parametrize("config", [CODES, PIXELS, VQ_DIFFUSION], ids=["codes", "pixels", "VQ-Diffusion"])
+def test_state_dict_keys(config):
+    config = {"norm_type": "layer_norm", **config}  # diffusers requires it
     assert_same_keys(Transformer2DModel, diffusers.Transformer2DModel, config)
 
 
-def test_configurations_that_cannot_be_built_say_everything():
+def test_wrong_configuration_lists_everything():
     with pytest.raises(ConfigError) as caught:
         Transformer2DModel(num_vector_embeds=14, in_channels=8, norm_type="ada_norm", patch_size=2)
     for word in ("patch_size = 2", "in_channels", "sample_size", "num_embeds_ada_norm"):
@@ -144,7 +144,7 @@ def test_configurations_that_cannot_be_built_say_everything():
         Transformer2DModel()
 
 
-def test_inputs_that_do_not_fit(tmp_path):
+def test_wrong_inputs(tmp_path):
     ours, _ = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
     (codes, _), (text, _) = codes_and_text(CODES)
     with pytest.raises(InputError) as caught:

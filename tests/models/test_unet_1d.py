@@ -1,4 +1,4 @@
-"""UNet1DModel against diffusers: every block of Dance Diffusion, odd batches and lengths, both ways of its width."""
+"""UNet1DModel against diffusers: every block of Dance Diffusion, odd lengths, widths of the time features."""
 
 import json
 
@@ -31,8 +31,8 @@ CONFIGS = {
         "up_block_types": ("UpBlock1D", "UpBlock1D", "UpBlock1D", "UpBlock1DNoSkip"),
     },
 }
-# harmonai/maestro-150k and its kin: 13 levels, 512 channels
-PUBLISHED = {
+# harmonai/maestro-150k and similar checkpoints: 13 levels, 512 channels
+MAESTRO = {
     "sample_size": 65536,
     "sample_rate": 16000,
     "extra_in_channels": 16,
@@ -49,13 +49,13 @@ def test_forward(tmp_path, name, length):
     ours, reference = twins(tmp_path, diffusers.UNet1DModel(**CONFIGS[name]))
     x, tx = both(noise((2, ours.config.in_channels, length)))
     times, ttimes = both(np.array([0.03, 0.81], dtype=np.float32))
-    assert_close(ours(x, times).sample, reference(tx, ttimes).sample, what="a time each")
+    assert_close(ours(x, times).sample, reference(tx, ttimes).sample, what="time per entry")
     mine, theirs = ours(x, 0.4, return_dict=False)[0], reference(tx, torch.tensor(0.4)).sample
     assert_close(mine, theirs, what="one time")
 
 
-def test_published_configuration_has_the_same_keys():
-    assert_same_keys(UNet1DModel, diffusers.UNet1DModel, PUBLISHED)
+def test_state_dict_keys():
+    assert_same_keys(UNet1DModel, diffusers.UNet1DModel, MAESTRO)
 
 
 def test_gradients_equal(tmp_path):
@@ -65,13 +65,13 @@ def test_gradients_equal(tmp_path):
     (ours(x, 0.3).sample ** 2).mean().backward()
     (reference(tx, torch.tensor(0.3)).sample ** 2).mean().backward()
     for name in ("down_blocks.0.resnets.0.conv_1.weight", "mid_block.attentions.2.query.weight"):
-        gradient, expected = (dict(side.named_parameters())[name].grad for side in (ours, reference))
+        gradient, expected = (dict(network.named_parameters())[name].grad for network in (ours, reference))
         assert_close(gradient.t() if "query" in name else gradient, expected, 1e-3, name)
 
 
 @pytest.mark.parametrize("width", [None, 24])
-def test_width_of_the_time_features_as_new_diffusers_writes_it(tmp_path, width):
-    """From 0.36 on a configuration may say `time_embedding_dim`; without it, the first block tells the width."""
+def test_width_of_time_features(tmp_path, width):
+    """Configurations of diffusers 0.36 may contain `time_embedding_dim`; otherwise the first block has the width."""
     _, reference = twins(tmp_path, diffusers.UNet1DModel(**SMALL))
     state = reference.state_dict()
     state["time_proj.weight"] = torch.linspace(-2, 2, 12)
@@ -90,7 +90,7 @@ def test_width_of_the_time_features_as_new_diffusers_writes_it(tmp_path, width):
     assert_close(ours(x, 0.7).sample, theirs(tx, torch.tensor(0.7)).sample)
 
 
-def test_converted_both_ways(tmp_path):
+def test_conversion_in_both_directions(tmp_path):
     _, reference = twins(tmp_path / "torch", diffusers.UNet1DModel(**SMALL))
     convert_diffusers_to_paddle(tmp_path / "torch", tmp_path / "paddle", verify=True)
     convert_paddle_to_diffusers(tmp_path / "paddle", tmp_path / "back", verify=True)
@@ -114,7 +114,7 @@ def test_wrong_configuration_lists_everything():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 48), (1, 2, 50), (1, 2, 16), (2, 48)])
-def test_wrong_input_says_what_was_expected(shape):
+def test_wrong_input(shape):
     network = UNet1DModel(**SMALL)
     with pytest.raises(InputError, match="a multiple of 8 that is at least 24"):
         network(paddle.zeros(shape), 0.5)

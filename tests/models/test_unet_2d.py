@@ -43,8 +43,8 @@ NCSNPP_VARIANTS = {
     "heads": {"attention_head_dim": 16, "act_fn": "gelu"},
     "no attention": {"down_block_types": ("SkipDownBlock2D",) * 3, "up_block_types": ("SkipUpBlock2D",) * 3},
     "wide and mixed": {
-        "block_out_channels": (128, 160, 256),  # groups of 32 at most
-        "norm_num_groups": 16,  # of the last
+        "block_out_channels": (128, 160, 256),  # at most 32 groups
+        "norm_num_groups": 16,  # of the last norm
         "layers_per_block": 1,
         "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "AttnSkipUpBlock2D", "SkipUpBlock2D"),
@@ -85,13 +85,13 @@ def test_forward(tmp_path, name):
 
 
 @pytest.mark.parametrize("changes", NCSNPP_VARIANTS.values(), ids=NCSNPP_VARIANTS)
-@pytest.mark.parametrize("size", [(16, 24), (12, 20)])  # the second: 3 x 5 pixels in the middle
+@pytest.mark.parametrize("size", [(16, 24), (12, 20)])  # the second size has 3 x 5 pixels in the middle block
 def test_score_sde(tmp_path, changes, size):
-    """NCSN++: Fourier features, FIR resampling, a small picture beside the features."""
+    """NCSN++: Fourier features, FIR resampling, a low-resolution image next to the features."""
     ours, reference = twins(tmp_path, diffusers.UNet2DModel(**{**NCSNPP, **changes}))
     x, tx = both(noise((2, 3, *size)))
     sigma, tsigma = both(np.array([0.3, 17.5], dtype=np.float32))
-    assert_close(ours(x, sigma).sample, reference(tx, tsigma).sample, what="a noise level each")
+    assert_close(ours(x, sigma).sample, reference(tx, tsigma).sample, what="noise level per image")
     assert_close(ours(x, 2.5).sample, reference(tx, torch.tensor(2.5)).sample, what="one noise level")
 
 
@@ -124,8 +124,8 @@ def test_gradients_equal(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_kept_and_refused_on_a_cpu(tmp_path, dtype):
-    """Paddle has no CPU kernels for it: the network loads and converts, running it says what to do."""
+def test_half_precision_loads_but_does_not_run_on_a_cpu(tmp_path, dtype):
+    """Paddle has no CPU kernels for it: the network loads and converts; the error of a call says what to do."""
     ours, reference = twins(tmp_path, diffusers.UNet2DModel(**SMALL), paddle_dtype=dtype)
     assert ours.dtype == getattr(paddle, dtype)
     x, tx = both(noise((1, 3, 16, 16)))
@@ -136,7 +136,7 @@ def test_half_precision_is_kept_and_refused_on_a_cpu(tmp_path, dtype):
     assert_close(ours(x, 5).sample, reference(tx, 5).sample)
 
 
-def test_attention_slicing_changes_nothing(tmp_path):
+def test_attention_slicing_gives_the_same_result(tmp_path):
     ours, reference = twins(tmp_path, diffusers.UNet2DModel(**{**SMALL, "attention_head_dim": 4}))
     x, tx = both(noise((2, 3, 16, 16)))
     expected = reference(tx, 5).sample
@@ -147,8 +147,8 @@ def test_attention_slicing_changes_nothing(tmp_path):
         ours.set_attention_slice(99)
 
 
-def test_a_moving_average_from_diffusers_training_loads(tmp_path):
-    """Its configuration tells how the average was made, which changes nothing."""
+def test_moving_average_of_diffusers_training_loads(tmp_path):
+    """Its configuration contains the settings of the average, which have no effect."""
     reference = diffusers.UNet2DModel(**SMALL)
     average = EMAModel(
         reference.parameters(), use_ema_warmup=True, model_cls=type(reference), model_config=reference.config
@@ -174,7 +174,7 @@ def test_wrong_configuration_lists_everything():
         assert part in text
 
 
-def test_wrong_input_says_what_was_expected():
+def test_wrong_inputs():
     network = UNet2DModel(**SMALL)
     with pytest.raises(InputError, match=r"\[batch, 3, height, width\]"):
         network(paddle.zeros([1, 4, 8, 8]), 0)
@@ -209,5 +209,5 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_keys_and_shapes_of_published_networks(name):
-    """Built without memory on both sides."""
+    """Both networks are built without allocating weights."""
     assert_same_keys(UNet2DModel, diffusers.UNet2DModel, PUBLISHED[name])

@@ -24,7 +24,7 @@ SD1 = {
 CLASSES = {"class_labels": np.array([1, 6])}
 EMBEDDED = {"class_labels": noise((2, 10), "class")}
 MASK = {"encoder_attention_mask": np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 0]])}
-# unet/config.json of stabilityai/sd-x2-latent-upscaler, narrower
+# unet/config.json of stabilityai/sd-x2-latent-upscaler, with fewer channels
 K = {
     "sample_size": 16, "in_channels": 4, "out_channels": 5, "act_fn": "gelu", "attention_head_dim": 16,
     "block_out_channels": (32, 32, 64, 64), "layers_per_block": 2, "cross_attention_dim": 24, "norm_num_groups": None,
@@ -88,7 +88,7 @@ def as_tensors(extras: dict) -> tuple[dict, dict]:
     return {k: v[0] for k, v in pairs.items()}, {k: v[1] for k, v in pairs.items()}
 
 
-def text_for(config: dict) -> np.ndarray:
+def prompt_for(config: dict) -> np.ndarray:
     width = config["cross_attention_dim"]
     return noise((2, 5, width if isinstance(width, int) else width[0]), "text")
 
@@ -96,11 +96,11 @@ def text_for(config: dict) -> np.ndarray:
 @pytest.mark.parametrize("name", CASES)
 def test_forward(tmp_path, name):
     config, extras = CASES[name]
-    # Fourier features turn fast: float32 holds them for small times, such as the latent upscaler's, only
+    # Fourier features have high frequencies: float32 is precise for small times only, as in the latent upscaler
     times = (0.3, -0.7) if config.get("time_embedding_type") == "fourier" else (1, 977)
     size = (16, 24) if "k-diffusion" in name else (12, 20)
     ours, reference = twins(tmp_path, diffusers.UNet2DConditionModel(**config))
-    (x, tx), (text, ttext) = both(noise((2, 4, *size))), both(text_for(config))
+    (x, tx), (text, ttext) = both(noise((2, 4, *size))), both(prompt_for(config))
     mine, theirs = as_tensors(extras)
     for t in times:
         assert_close(ours(x, t, text, **mine).sample, reference(tx, t, ttext, **theirs).sample, what=f"timestep {t}")
@@ -116,7 +116,7 @@ def test_odd_sizes(tmp_path, size):
     assert_close(ours(x, t, text).sample, reference(tx, tt, ttext).sample)
 
 
-def test_text_and_time_of_xl(tmp_path):
+def test_sdxl_conditions(tmp_path):
     config = {**SD1, "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
               "projection_class_embeddings_input_dim": 64}  # fmt: skip
     ours, reference = twins(tmp_path, diffusers.UNet2DConditionModel(**config))
@@ -131,7 +131,7 @@ def test_text_and_time_of_xl(tmp_path):
     assert len(error.value.problems) == 2
 
 
-def test_residuals_of_controlnets_and_adapters(tmp_path):
+def test_residuals_of_controlnet_and_t2i_adapter(tmp_path):
     ours, reference = twins(tmp_path, diffusers.UNet2DConditionModel(**SD1))
     (x, tx), (text, ttext) = both(noise((2, 4, 8, 8))), both(noise((2, 5, 24), "text"))
     shapes = [(2, 16, 8, 8), (2, 16, 8, 8), (2, 16, 4, 4), (2, 32, 4, 4)]
@@ -148,7 +148,7 @@ def test_residuals_of_controlnets_and_adapters(tmp_path):
     assert_close(mine, theirs, what="T2I adapter")
 
 
-def test_attention_slicing_changes_nothing(tmp_path):
+def test_attention_slicing_gives_the_same_result(tmp_path):
     ours, reference = twins(tmp_path, diffusers.UNet2DConditionModel(**SD1))
     (x, tx), (text, ttext) = both(noise((2, 4, 8, 8))), both(noise((2, 5, 24), "text"))
     expected = reference(tx, 5, ttext).sample
@@ -168,7 +168,7 @@ def test_gradients_equal(tmp_path):
     for name, parameter in ours.named_parameters():
         gradient = parameter.grad.t() if name in linear else parameter.grad
         scale = float(theirs[name].grad.abs().max())
-        if scale > 1e-6:  # a bias before a norm has a gradient of rounding errors only
+        if scale > 1e-6:  # the gradient of a bias before a norm is rounding error
             assert_close(gradient, theirs[name].grad, 1e-3, name)
 
 
@@ -210,7 +210,7 @@ def test_wrong_inputs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"block_out_channels": (32, 32, 48, 64)}, "widths 64 and 48, and 64 of the time embedding, must be the same"),
         ({"time_embedding_dim": 32}, "widths 64 and 64, and 32 of the time embedding, must be the same"),
@@ -218,13 +218,13 @@ def test_wrong_inputs(tmp_path):
         ({"block_out_channels": (16, 32, 32, 32), "time_embedding_dim": 32}, "have at least 32"),
     ],
 )
-def test_widths_that_k_diffusions_blocks_cannot_have(settings, says):
-    with pytest.raises(ConfigError, match=says):
+def test_widths_that_k_diffusion_blocks_do_not_support(settings, message):
+    with pytest.raises(ConfigError, match=message):
         UNet2DConditionModel(**{**K, **settings})
 
 
 @pytest.mark.parametrize("size", [(20, 16), (16, 25), (16, 8)])
-def test_sizes_that_cannot_be_halved(size):
+def test_sizes_that_are_not_divisible(size):
     with pytest.raises(InputError, match="not multiples of 8"):
         UNet2DConditionModel(**K)(paddle.zeros([1, 4, *size]), 0.1, paddle.zeros([1, 5, 24]))
 

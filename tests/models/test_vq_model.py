@@ -24,15 +24,15 @@ SMALL = {
 CONFIGS = {
     "latent diffusion": SMALL,
     "vq diffusion": {**SMALL, "latent_channels": 8, "vq_embed_dim": 8, "num_vq_embeddings": 64, "layers_per_block": 2},
-    "other width in the codebook": {**SMALL, "vq_embed_dim": 5},
+    "codebook dimension unlike latent_channels": {**SMALL, "vq_embed_dim": 5},
     "attention in blocks": {
         **SMALL,
         "down_block_types": ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
         "up_block_types": ("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
     },
-    "no middle attention": {**SMALL, "mid_block_add_attention": False},
+    "no attention in the mid block": {**SMALL, "mid_block_add_attention": False},
 }
-PUBLISHED = {
+RELEASED = {
     # CompVis/ldm-celebahq-256
     "f4": {
         "block_out_channels": (128, 256, 512),
@@ -61,18 +61,18 @@ def test_encode_and_decode(tmp_path, name, size):
     ours, reference = twins(tmp_path, diffusers.VQModel(**CONFIGS[name]))
     x, tx = both(noise((2, 3, *size)))
     assert_close(ours.encode(x).latents, reference.encode(tx).latents, what="latents")
-    z, tz = both(noise((2, ours.latent_width, 5, 7), "latents"))
+    z, tz = both(noise((2, ours.latent_channels, 5, 7), "latents"))
     mine, theirs = ours.decode(z), reference.decode(tz)
     assert_close(mine.sample, theirs.sample, what="quantized")
     assert_close(mine.commit_loss, theirs.commit_loss, 1e-5, "loss")
     mine, theirs = (
-        side.decode(h, force_not_quantize=True, return_dict=False) for side, h in ((ours, z), (reference, tz))
+        model.decode(h, force_not_quantize=True, return_dict=False) for model, h in ((ours, z), (reference, tz))
     )
     assert_close(mine[0], theirs[0], what="not quantized")
     assert mine[1].shape == list(theirs[1].shape)
 
 
-def test_there_and_back(tmp_path):
+def test_forward(tmp_path):
     ours, reference = twins(tmp_path, diffusers.VQModel(**SMALL))
     x, tx = both(noise((2, 3, 16, 24)))
     assert_close(ours(x).sample, reference(tx).sample)
@@ -90,7 +90,7 @@ def test_nearest_entries(tmp_path):
     assert len(np.unique(indices.numpy())) > 5
 
 
-def test_an_entry_is_nearest_to_itself(tmp_path):
+def test_quantized_entries_are_unchanged(tmp_path):
     ours, _ = twins(tmp_path, diffusers.VQModel(**SMALL))
     codes = paddle.arange(36).reshape([-1])
     entries = ours.quantize.get_codebook_entry(codes, (1, 4, 9, 3))
@@ -107,7 +107,7 @@ def test_decode_from_codes(tmp_path):
         ours.decode(codes, force_not_quantize=True)
 
 
-def test_gradients_go_straight_through(tmp_path):
+def test_straight_through_gradients(tmp_path):
     ours, reference = twins(tmp_path, diffusers.VQModel(**SMALL))
     x, tx = both(noise((1, 3, 8, 8)))
     mine, theirs = ours(x), reference(tx)
@@ -119,21 +119,21 @@ def test_gradients_go_straight_through(tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_configurations_have_the_same_keys(name):
-    assert_same_keys(VQModel, diffusers.VQModel, PUBLISHED[name])
+@pytest.mark.parametrize("name", RELEASED)
+def test_keys_of_released_configurations(name):
+    assert_same_keys(VQModel, diffusers.VQModel, RELEASED[name])
 
 
-def test_converted_both_ways(tmp_path):
+def test_conversion_round_trip(tmp_path):
     _, reference = twins(tmp_path / "torch", diffusers.VQModel(**SMALL))
     convert_diffusers_to_paddle(tmp_path / "torch", tmp_path / "paddle", verify=True)
     convert_paddle_to_diffusers(tmp_path / "paddle", tmp_path / "back", verify=True)
-    again = diffusers.VQModel.from_pretrained(tmp_path / "back")
+    restored = diffusers.VQModel.from_pretrained(tmp_path / "back")
     for key, value in reference.state_dict().items():
-        assert torch.equal(again.state_dict()[key], value), key
+        assert torch.equal(restored.state_dict()[key], value), key
 
 
-def test_wrong_configuration_and_input():
+def test_bad_configuration_and_inputs():
     with pytest.raises(ConfigError) as raised:
         VQModel(down_block_types=("NoBlock",), block_out_channels=(32, 64), norm_type="spatial")
     for part in ("'NoBlock'", "down_block_types has 1", "'spatial'"):

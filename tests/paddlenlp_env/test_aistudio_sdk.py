@@ -9,8 +9,8 @@ from pathlib import Path
 import aistudio_sdk
 import pytest
 
-from ppdiffusers.io.hubs.base import SourceOptions
-from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
 from tests.io.hub.conftest import NEEDED, files_under, folder, hub_of, no_sockets, only_loopback
 
@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[2]
 DESCRIBES = aistudio_sdk.__version__.startswith("0.2.")
 PROGRAM = """
 import json, logging, os
-from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
-from ppdiffusers.io.hubs.base import SourceOptions
+from ppdiffusers.io.hubs.base import HubOptions
 import aistudio_sdk
 aistudio_sdk.hub.config.STUDIO_GIT_HOST_DEFAULT = os.environ["HOST_OF_SDK"]
-found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="aistudio", progress=False))
+found = resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="aistudio", progress=False))
 print(json.dumps([str(found), "AISTUDIO_ACCESS_TOKEN" in os.environ, len(logging.getLogger().handlers)]))
 """
 
@@ -71,12 +71,12 @@ def test_a_bad_network(hub, folder):
     hub.behave.busy = {"unet/config.json": [503, 429]}
     hub.behave.cut = {"unet/diffusion_pytorch_model.safetensors": [None]}
     hub.behave.corrupt = {"text_encoder/model.safetensors": [True]}
-    assert files_under(resolve_folder("acme/tiny", needs=NeedPipeline())) == published(folder)
+    assert files_under(resolve_folder("acme/tiny", required=PipelineFiles())) == published(folder)
     assert any(asked_by_sdk(hub)) == DESCRIBES
 
 
 def test_offline_opens_no_socket(hub, folder, no_sockets):
-    found = resolve_folder("acme/tiny", needs=NeedPipeline())
+    found = resolve_folder("acme/tiny", required=PipelineFiles())
     no_sockets()
-    offline = SourceOptions(local_files_only=True)
-    assert resolve_folder("acme/tiny", needs=NeedPipeline(), options=offline) == found
+    offline = HubOptions(local_files_only=True)
+    assert resolve_folder("acme/tiny", required=PipelineFiles(), options=offline) == found

@@ -1,4 +1,4 @@
-"""What the pipeline tests share: the same call on both sides, and the tolerances of docs/design.md."""
+"""Helpers of the pipeline tests: the same call of both libraries, and the tolerances of docs/design.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import ppdiffusers
 from ppdiffusers import TorchGenerator
 from tests.support.round_trip import saved_both_ways, there_and_back
 
-# name -> settings of the published SD folders that this scheduler reads and PNDM's configuration lacks
+# name -> settings of Stable Diffusion checkpoints that this scheduler reads and the configuration of PNDM lacks
 SCHEDULERS = {
     "DDPMScheduler": {"clip_sample": False},
     "DDIMScheduler": {"clip_sample": False},
@@ -29,42 +29,42 @@ SCHEDULERS = {
 PROMPTS = ["一个红色的圆形，白色背景", "an oil painting of two cats"]
 
 
-def picture(width: int, height: int, seed: int = 0) -> PIL.Image.Image:
-    """A picture of soft colour patches."""
+def make_image(width: int, height: int, seed: int = 0) -> PIL.Image.Image:
+    """An image of smooth colour patches."""
     patches = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     return PIL.Image.fromarray(patches).resize((width, height), PIL.Image.Resampling.BICUBIC)
 
 
 def box_mask(width: int, height: int, box: tuple[int, int, int, int]) -> PIL.Image.Image:
-    """White inside the box (x1, y1, x2, y2), black around it."""
+    """White inside of the box (x1, y1, x2, y2), black outside."""
     mask = PIL.Image.new("L", (width, height), 0)
     mask.paste(255, box)
     return mask
 
 
 def load_both(folder: Path, **kwargs: Any) -> tuple[Any, Any]:
-    """(ours, diffusers') pipeline from one folder, without progress bars."""
+    """(ours, diffusers') pipelines loaded from one folder, without progress bars."""
     return load_classes(folder, ppdiffusers.DiffusionPipeline, diffusers.DiffusionPipeline, **kwargs)
 
 
 def load_classes(folder: Path, mine: type, reference: type, **kwargs: Any) -> tuple[Any, Any]:
-    """The same with classes that the folder need not name."""
+    """The same with given classes, whatever the folder names."""
     ours, theirs = mine.from_pretrained(folder, **kwargs), reference.from_pretrained(folder, **kwargs)
     for pipeline in (ours, theirs):
         pipeline.set_progress_bar_config(disable=True)
-        pipeline.published = getattr(pipeline, "scheduler", None)
+        pipeline.original_scheduler = getattr(pipeline, "scheduler", None)
     return ours, theirs
 
 
 def set_schedulers(ours: Any, theirs: Any, name: str, **settings: Any) -> None:
-    """Give both pipelines the scheduler `name`, made from the folder's configuration whatever tests set before."""
+    """Set the scheduler `name` in both pipelines, created from the configuration in their folder."""
     settings = {**SCHEDULERS[name], **settings}
-    ours.scheduler = getattr(ppdiffusers, name).from_config(ours.published.config, **settings)
-    theirs.scheduler = getattr(diffusers, name).from_config(theirs.published.config, **settings)
+    ours.scheduler = getattr(ppdiffusers, name).from_config(ours.original_scheduler.config, **settings)
+    theirs.scheduler = getattr(diffusers, name).from_config(theirs.original_scheduler.config, **settings)
 
 
 def generators(seed: int = 3, count: int | None = None) -> tuple[Any, Any]:
-    """The same torch stream for both sides: one generator, or `count` of them."""
+    """The same torch stream for both libraries: one generator, or `count` of them."""
     if count is None:
         return TorchGenerator(seed), torch.Generator().manual_seed(seed)
     pairs = [generators(seed + n) for n in range(count)]
@@ -72,7 +72,7 @@ def generators(seed: int = 3, count: int | None = None) -> tuple[Any, Any]:
 
 
 def call_both(ours: Any, theirs: Any, seed: int | None = None, **kwargs: Any) -> tuple[Any, Any]:
-    """Call both pipelines with the same arguments: arrays become tensors of each side, a seed its generators."""
+    """Call both pipelines with the same arguments; arrays become tensors, and a seed becomes a generator."""
     mine = {k: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
     reference = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
     if seed is not None:
@@ -80,16 +80,14 @@ def call_both(ours: Any, theirs: Any, seed: int | None = None, **kwargs: Any) ->
     return ours(**mine), theirs(**reference)
 
 
-def assert_pictures_agree(
-    ours: np.ndarray, theirs: np.ndarray, tolerance: float = 2e-3, different: float = 1e-3
-) -> None:
-    """Arrays in [0, 1] within the tolerance; as 8-bit pictures no level off by more than 1, 99.9 % equal.
+def assert_images_agree(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 2e-3, different: float = 1e-3) -> None:
+    """Arrays in [0, 1] agree within the tolerance; as 8-bit images no level differs by more than 1, 99.9 % are equal.
 
-    The share of levels that differ is the one to be expected from the distances: how many of a few thousand levels lie
-    next to the edge where rounding turns is a matter of luck, and of the machine.
+    The fraction of different levels is the one expected from the distances, not the one found: how many of a few
+    thousand levels are close enough to a rounding boundary to differ is random, and depends on the machine.
     """
     assert ours.shape == theirs.shape
-    assert theirs.std() > 0.05, "the reference is nearly one colour and shows nothing"
+    assert theirs.std() > 0.05, "the reference image is almost constant"
     assert np.isfinite(theirs).all()
     distance = np.abs(ours - theirs)
     assert distance.max() <= tolerance
@@ -98,21 +96,21 @@ def assert_pictures_agree(
 
 
 def assert_levels_agree(ours: np.ndarray, theirs: np.ndarray, different: float = 1e-3) -> None:
-    """8-bit levels: none off by more than 1, 99.9 % equal; in a small picture ten may lie next to rounding's edge."""
+    """No 8-bit level differs by more than 1, and 99.9 % are equal; ten may differ in a small image, by rounding."""
     difference = np.abs(ours.astype(np.int32) - theirs.astype(np.int32))
     assert difference.max() <= 1
     assert (difference != 0).sum() <= max(different * difference.size, 10)
 
 
-def share_of_other_levels(one: np.ndarray, other: np.ndarray) -> float:
-    """How many of the 8-bit levels of two arrays in [0, 1] differ."""
+def fraction_of_different_levels(one: np.ndarray, other: np.ndarray) -> float:
+    """Fraction of the 8-bit levels of two arrays in [0, 1] that differ."""
     return float(((one * 255).round() != (other * 255).round()).mean())
 
 
-def assert_same_there_and_back(folder: Path, tmp_path: Path, **call: Any) -> None:
-    """Convert diffusers' folder to Paddle and back, and save it both ways: `call` gives the same picture everywhere.
+def assert_round_trip(folder: Path, tmp_path: Path, **call: Any) -> None:
+    """Convert diffusers' folder to Paddle and back, and save it in both formats: `call` gives the same image with all.
 
-    diffusers loads what goes back as the class that the folder names.
+    diffusers loads the folders written for it as the class that they name.
     """
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     ours = ppdiffusers.DiffusionPipeline.from_pretrained(paddle_folder)
@@ -125,4 +123,4 @@ def assert_same_there_and_back(folder: Path, tmp_path: Path, **call: Any) -> Non
         for pipeline in (mine, theirs):
             pipeline.set_progress_bar_config(disable=True)
         results = call_both(mine, theirs, seed=3, output_type="np", **call)
-        assert_pictures_agree(results[0].images, results[1].images)
+        assert_images_agree(results[0].images, results[1].images)

@@ -1,4 +1,4 @@
-"""The classes that AutoPipeline chooses, against diffusers' choice where it has one, and what they share."""
+"""Classes that AutoPipeline selects, compared with diffusers where it has them, and shared components."""
 
 import diffusers
 import pytest
@@ -14,7 +14,7 @@ from ppdiffusers import (
 )
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-from tests.pipelines.support import assert_pictures_agree, box_mask, call_both, picture
+from tests.pipelines.support import assert_images_agree, box_mask, call_both, make_image
 from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
 
 TASKS = (registry.TEXT_TO_IMAGE, registry.IMAGE_TO_IMAGE, registry.INPAINTING)
@@ -27,8 +27,8 @@ FAMILIES = [
 AUTO = (AutoPipelineForText2Image, AutoPipelineForImage2Image, AutoPipelineForInpainting)
 CALLS = {
     "AutoPipelineForText2Image": {},
-    "AutoPipelineForImage2Image": {"image": picture(32, 32)},
-    "AutoPipelineForInpainting": {"image": picture(32, 32), "mask_image": box_mask(32, 32, (4, 6, 20, 30))},
+    "AutoPipelineForImage2Image": {"image": make_image(32, 32)},
+    "AutoPipelineForInpainting": {"image": make_image(32, 32), "mask_image": box_mask(32, 32, (4, 6, 20, 30))},
 }
 
 
@@ -42,26 +42,26 @@ def pipe(folder):
     return StableDiffusionPipeline.from_pretrained(folder)
 
 
-def bare(pipeline):
+def silent(pipeline):
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 @pytest.mark.parametrize("auto", AUTO, ids=lambda cls: cls.__name__)
-def test_loading_chooses_what_diffusers_chooses(folder, auto):
-    mine = bare(auto.from_pretrained(folder))
-    reference = bare(getattr(diffusers, auto.__name__).from_pretrained(folder))
+def test_from_pretrained_selects_the_class_of_diffusers(folder, auto):
+    mine = silent(auto.from_pretrained(folder))
+    reference = silent(getattr(diffusers, auto.__name__).from_pretrained(folder))
     assert type(mine).__name__ == type(reference).__name__
     results = call_both(
         mine, reference, seed=3, prompt="a", num_inference_steps=3, output_type="np", **CALLS[auto.__name__]
     )
-    assert_pictures_agree(results[0].images, results[1].images)
+    assert_images_agree(results[0].images, results[1].images)
 
 
 @pytest.mark.parametrize("auto", AUTO, ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("start", STABLE_DIFFUSION)
-def test_from_pipe_shares_every_component(pipe, auto, start):
-    """The objects are the same: no second copy of any weight."""
+def test_from_pipe_shares_components(pipe, auto, start):
+    """The components are the same objects: no weight is copied."""
     source = getattr(ppdiffusers, start)(**pipe.components, requires_safety_checker=False)
     made = auto.from_pipe(source)
     assert type(made).__name__ == STABLE_DIFFUSION[AUTO.index(auto)]
@@ -69,20 +69,20 @@ def test_from_pipe_shares_every_component(pipe, auto, start):
     assert all(made.components[name] is component for name, component in source.components.items())
     mine = {id(p) for layer in (made.unet, made.vae, made.text_encoder) for p in layer.parameters()}
     assert mine == {id(p) for layer in (pipe.unet, pipe.vae, pipe.text_encoder) for p in layer.parameters()}
-    assert made.config.requires_safety_checker is False, "settings come along"
+    assert made.config.requires_safety_checker is False, "settings are passed on"
 
 
-def test_from_pipe_and_back_gives_the_same_image(pipe):
+def test_from_pipe_round_trip(pipe):
     settings = {"num_inference_steps": 3, "generator": 0, "output_type": "np"}
-    bare(pipe)
+    silent(pipe)
     before = pipe("a", **settings).images
-    inpainting = bare(AutoPipelineForInpainting.from_pipe(pipe))
-    inpainting("a", picture(32, 32), box_mask(32, 32, (0, 0, 9, 9)), num_inference_steps=2, generator=1)
-    again = bare(AutoPipelineForText2Image.from_pipe(AutoPipelineForImage2Image.from_pipe(inpainting)))
+    inpainting = silent(AutoPipelineForInpainting.from_pipe(pipe))
+    inpainting("a", make_image(32, 32), box_mask(32, 32, (0, 0, 9, 9)), num_inference_steps=2, generator=1)
+    again = silent(AutoPipelineForText2Image.from_pipe(AutoPipelineForImage2Image.from_pipe(inpainting)))
     assert (again("a", **settings).images == before).all()
 
 
-def test_components_of_the_caller(pipe, folder):
+def test_given_components(pipe, folder):
     scheduler = DDIMScheduler(steps_offset=1, clip_sample=False)
     for made in (
         AutoPipelineForImage2Image.from_pipe(pipe, scheduler=scheduler, safety_checker=None),
@@ -92,11 +92,11 @@ def test_components_of_the_caller(pipe, folder):
     assert pipe.scheduler is not scheduler and pipe.safety_checker is not None
 
 
-def test_a_class_of_the_users(pipe):
-    class Mine(StableDiffusionPipeline):
+def test_user_defined_subclass(pipe):
+    class Subclass(StableDiffusionPipeline):
         pass
 
-    made = AutoPipelineForImage2Image.from_pipe(Mine(**pipe.components))
+    made = AutoPipelineForImage2Image.from_pipe(Subclass(**pipe.components))
     assert type(made) is ppdiffusers.StableDiffusionImg2ImgPipeline and made.unet is pipe.unet
 
 
@@ -106,7 +106,7 @@ def test_all_classes_exist():
             assert name is None or issubclass(getattr(ppdiffusers, name), DiffusionPipeline), name
 
 
-def test_the_families_are_those_of_diffusers_where_it_has_them():
+def test_families_agree_with_diffusers():
     tables = diffusers.pipelines.auto_pipeline
     theirs = (
         tables.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
@@ -122,7 +122,7 @@ def test_the_families_are_those_of_diffusers_where_it_has_them():
     assert compared
 
 
-def test_a_checkpoint_that_is_not_for_the_task(tmp_path):
+def test_checkpoint_without_the_task(tmp_path):
     folder = tiny_ddpm(tmp_path)
     with pytest.raises(InputError, match=r"(?s)no inpainting pipeline.*DDPMPipeline.*StableDiffusionInpaintPipeline"):
         AutoPipelineForInpainting.from_pretrained(folder)
@@ -130,7 +130,7 @@ def test_a_checkpoint_that_is_not_for_the_task(tmp_path):
         AutoPipelineForText2Image.from_pipe(ppdiffusers.DDPMPipeline.from_pretrained(folder))
 
 
-def test_bad_arguments(folder, tmp_path, pipe):
+def test_invalid_arguments(folder, tmp_path, pipe):
     with pytest.raises(SourceError):
         AutoPipelineForText2Image.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(InputError, match="schedular"):

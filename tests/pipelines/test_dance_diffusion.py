@@ -100,7 +100,7 @@ def test_everything_wrong_is_listed(both):
         assert f"`{argument}`" in str(raised.value)
     with pytest.raises(InputError, match="not a generator"):
         both[0](batch_size=2, generator=[1, "two"])
-    with pytest.raises(InputError, match="3 generators for 2 picture"):
+    with pytest.raises(InputError, match="3 generators for 2 image"):
         both[0](batch_size=2, generator=[1, 2, 3])
     for seconds in (0.23, -1, float("nan")):
         with pytest.raises(InputError, match="`audio_length_in_s`"):

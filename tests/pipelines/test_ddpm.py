@@ -8,8 +8,8 @@ import pytest
 from ppdiffusers import DDPMPipeline, DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
+    assert_images_agree,
     assert_levels_agree,
-    assert_pictures_agree,
     call_both,
     generators,
     load_both,
@@ -35,7 +35,7 @@ def both(folder):
 def test_the_same_seed_paints_the_same_picture(both):
     ours, theirs = both
     mine, reference = call_both(ours, theirs, seed=7, batch_size=2, num_inference_steps=25, output_type="np")
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     assert isinstance(ours, DDPMPipeline) and isinstance(mine, ImagePipelineOutput)
 
 
@@ -52,7 +52,7 @@ def test_a_whole_number_is_a_torch_seed(both):
     ours, theirs = both
     mine = ours(generator=11, num_inference_steps=3, output_type="np").images
     reference = theirs(generator=generators(11)[1], num_inference_steps=3, output_type="np").images
-    assert_pictures_agree(mine, reference)
+    assert_images_agree(mine, reference)
 
 
 def test_a_generator_for_each_picture(both):
@@ -60,7 +60,7 @@ def test_a_generator_for_each_picture(both):
     mine, reference = generators(5, count=2)
     ours_out = ours(batch_size=2, generator=mine, num_inference_steps=4, output_type="np").images
     theirs_out = theirs(batch_size=2, generator=reference, num_inference_steps=4, output_type="np").images
-    assert_pictures_agree(ours_out, theirs_out)
+    assert_images_agree(ours_out, theirs_out)
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
@@ -68,7 +68,7 @@ def test_another_scheduler(both, name):
     ours, theirs = both
     set_schedulers(ours, theirs, name)
     mine, reference = call_both(ours, theirs, seed=7, num_inference_steps=20, output_type="np")
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_output_types(both):
@@ -91,21 +91,21 @@ def test_variances(variance, tmp_path):
     ours, theirs = load_both(tiny_unconditional("DDPMPipeline", tmp_path, **learned))
     set_schedulers(ours, theirs, "DDPMScheduler", variance_type=variance)
     mine, reference = call_both(ours, theirs, seed=4, num_inference_steps=8, output_type="np")
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_pictures_that_are_not_square(tmp_path):
     ours, theirs = load_both(tiny_unconditional("DDPMPipeline", tmp_path, sample_size=(12, 20)))
     mine, reference = call_both(ours, theirs, seed=4, **SHORT)
     assert mine.images.shape == (1, 12, 20, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_converted_both_ways(folder, tmp_path):
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     theirs = diffusers.DiffusionPipeline.from_pretrained(torch_folder)
     mine, reference = call_both(DiffusionPipeline.from_pretrained(paddle_folder), theirs, seed=2, **SHORT)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_saved_and_loaded_again(both, tmp_path):
@@ -114,7 +114,7 @@ def test_saved_and_loaded_again(both, tmp_path):
     theirs = diffusers.DiffusionPipeline.from_pretrained(for_torch)
     mine, reference = call_both(DiffusionPipeline.from_pretrained(saved), theirs, seed=2, **SHORT)
     np.testing.assert_array_equal(mine.images, ours(generator=2, **SHORT).images)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_everything_wrong_is_listed(both):
@@ -122,7 +122,7 @@ def test_everything_wrong_is_listed(both):
         both[0](batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")
     for name in ("batch_size", "num_inference_steps", "output_type", "generator"):
         assert f"`{name}`" in str(raised.value)
-    with pytest.raises(InputError, match="3 generators for 2 picture"):
+    with pytest.raises(InputError, match="3 generators for 2 image"):
         both[0](batch_size=2, generator=[1, 2, 3], num_inference_steps=2)
 
 

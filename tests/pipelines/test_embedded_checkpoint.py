@@ -8,11 +8,11 @@ import torch
 
 from tests.pipelines.support import (
     SCHEDULERS,
-    assert_pictures_agree,
+    assert_images_agree,
     call_both,
+    fraction_of_different_levels,
     load_both,
     set_schedulers,
-    share_of_other_levels,
 )
 from tests.support.parity import noise
 
@@ -31,7 +31,7 @@ def both():
 def test_schedulers(both, scheduler):
     set_schedulers(*both, scheduler)
     mine, reference = call_both(*both, seed=1, prompt=PROMPTS, num_inference_steps=20, output_type="np")
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 @pytest.mark.parametrize("scheduler", ROUNDING_GROWS)
@@ -58,6 +58,6 @@ def test_schedulers_with_which_rounding_grows(both, scheduler):
     in_double = {name: torch.from_numpy(arguments[name]).double() for name in tensors}
     exact = double(**{**arguments, **in_double}).images
 
-    theirs_off = max(share_of_other_levels(reference.images, exact), 1e-3)
-    assert share_of_other_levels(mine.images, exact) <= 2 * theirs_off
-    assert_pictures_agree(mine.images, reference.images, different=3 * theirs_off)
+    theirs_off = max(fraction_of_different_levels(reference.images, exact), 1e-3)
+    assert fraction_of_different_levels(mine.images, exact) <= 2 * theirs_off
+    assert_images_agree(mine.images, reference.images, different=3 * theirs_off)

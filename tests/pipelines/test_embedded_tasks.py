@@ -10,7 +10,7 @@ import pytest
 
 import ppdiffusers
 from examples.training import shapes
-from tests.pipelines.support import assert_pictures_agree, box_mask, call_both, load_classes
+from tests.pipelines.support import assert_images_agree, box_mask, call_both, load_classes
 
 FOLDER = Path(__file__).parents[2] / "examples" / "assets" / "shapes-bilingual"
 SOURCE = PIL.Image.fromarray(shapes.draw(shapes.Scene("red", "circle", "white"), random.Random(3)))
@@ -44,6 +44,6 @@ def test_the_picture_is_diffusers_and_shows_what_is_asked_for(task):
     for pipeline, library in zip(pair, (ppdiffusers, diffusers), strict=True):
         pipeline.scheduler = library.DDIMScheduler.from_config(pipeline.scheduler.config)
     mine, reference = call_both(*pair, seed=1, image=SOURCE, num_inference_steps=30, output_type="np", **call)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     painted = shapes.classify((mine.images[0] * 255).round().astype(np.uint8))
     assert painted == {"color": "blue", "shape": "square", "background": "white"}

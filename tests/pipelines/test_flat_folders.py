@@ -1,4 +1,4 @@
-"""Models of 2022 (google/ddpm-cifar10-32, google/ncsnpp-celebahq-256): all lies beside `model_index.json`."""
+"""Checkpoints of 2022 (google/ddpm-cifar10-32, google/ncsnpp-celebahq-256): all files are next to model_index.json."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 import ppdiffusers
 from ppdiffusers import DiffusionPipeline, convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import ConfigError
-from tests.pipelines.support import assert_pictures_agree, call_both, generators, load_both
+from tests.pipelines.support import assert_images_agree, call_both, generators, load_both
 from tests.support.checkpoints import tiny_stable_diffusion
 from tests.support.unconditional import tiny_unconditional
 
@@ -18,7 +18,7 @@ SHORT = {"num_inference_steps": 4, "output_type": "np"}
 
 
 def flat(name, folder):
-    """A folder as it was published then: no folders inside, no safetensors."""
+    """A folder in the format of that time: no subfolders, no safetensors."""
     made = tiny_unconditional(name, folder / "made")
     target = folder / "flat"
     target.mkdir()
@@ -30,19 +30,19 @@ def flat(name, folder):
 
 
 @pytest.mark.parametrize("name", ["DDPMPipeline", "ScoreSdeVePipeline"])
-def test_loads_like_any_other(tmp_path, name):
+def test_loading(tmp_path, name):
     folder = flat(name, tmp_path)
     assert not any(path.is_dir() for path in folder.iterdir())
     ours, theirs = load_both(folder)
     mine, reference = call_both(ours, theirs, seed=2, **SHORT)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     ours.save_pretrained(tmp_path / "saved")
     again = getattr(ppdiffusers, name).from_pretrained(tmp_path / "saved")
     np.testing.assert_array_equal(again(generator=2, **SHORT).images, mine.images)
 
 
-def test_a_unet_that_is_called_model(tmp_path):
-    """So the index of google/ncsnpp-* says, which diffusers cannot load any more."""
+def test_unet_named_model(tmp_path):
+    """The name in the index of google/ncsnpp-*, which diffusers no longer loads."""
     folder = flat("ScoreSdeVePipeline", tmp_path)
     theirs = diffusers.ScoreSdeVePipeline.from_pretrained(folder)
     index = {
@@ -52,13 +52,13 @@ def test_a_unet_that_is_called_model(tmp_path):
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     convert_diffusers_to_paddle(folder, tmp_path / "paddle", progress=False)
-    for place in (folder, tmp_path / "paddle"):
-        mine, reference = call_both(DiffusionPipeline.from_pretrained(place), theirs, seed=2, **SHORT)
-        assert_pictures_agree(mine.images, reference.images)
+    for path in (folder, tmp_path / "paddle"):
+        mine, reference = call_both(DiffusionPipeline.from_pretrained(path), theirs, seed=2, **SHORT)
+        assert_images_agree(mine.images, reference.images)
 
 
-def test_converted_both_ways(tmp_path):
-    """The output has a folder for each component, as today's models do."""
+def test_conversion_in_both_directions(tmp_path):
+    """The output has a folder for each component, as current checkpoints have."""
     folder = flat("DDPMPipeline", tmp_path)
     report = convert_diffusers_to_paddle(folder, tmp_path / "paddle", verify=True, progress=False)
     assert [component.name for component in report.components] == ["scheduler", "unet"]
@@ -73,12 +73,12 @@ def test_converted_both_ways(tmp_path):
     )
     back = diffusers.DDPMPipeline.from_pretrained(tmp_path / "back")
     mine, reference = call_both(ours, theirs, seed=2, **SHORT)
-    assert_pictures_agree(mine.images, reference.images)
-    assert_pictures_agree(mine.images, back(generator=generators(2)[1], **SHORT).images)
+    assert_images_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, back(generator=generators(2)[1], **SHORT).images)
 
 
-def test_a_missing_folder_is_still_missed(tmp_path):
-    """A configuration beside the index stands for no component that always had a folder."""
+def test_missing_component_folder(tmp_path):
+    """A configuration next to the index does not replace the folder of a component that always had one."""
     folder = tiny_stable_diffusion(tmp_path, safety_checker=False)
     (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
     shutil.rmtree(folder / "vae")

@@ -13,8 +13,8 @@ from ppdiffusers import DiffusionPipeline, LDMSuperResolutionPipeline, LDMTextTo
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertConfig, LDMBertModel
 from tests.pipelines.support import (
+    assert_images_agree,
     assert_levels_agree,
-    assert_pictures_agree,
     call_both,
     generators,
     load_both,
@@ -102,7 +102,7 @@ def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
     ours, theirs = both
     settings = {"num_inference_steps": 22, "guidance_scale": guidance_scale, "height": 64, "width": 48}
     mine, reference = call_both(ours, theirs, seed=7, prompt=PROMPTS, output_type="np", **settings)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     assert isinstance(ours, LDMTextToImagePipeline)
 
 
@@ -121,7 +121,7 @@ def test_fresh_noise_in_each_step(both):
     settings = {"prompt": PROMPTS, "num_inference_steps": 5, "eta": 0.7, "output_type": "np"}
     torch.manual_seed(5)
     reference = theirs(latents=torch.from_numpy(latents), **settings).images
-    assert_pictures_agree(ours(latents=latents, generator=5, **settings).images, reference)
+    assert_images_agree(ours(latents=latents, generator=5, **settings).images, reference)
 
 
 @pytest.mark.parametrize("name", ["PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler"])
@@ -135,14 +135,14 @@ def test_other_schedulers(both, name):
     theirs.scheduler.set_timesteps(20)
     scaled = torch.from_numpy(latents) * theirs.scheduler.init_noise_sigma
     reference = theirs(latents=scaled, **settings)
-    assert_pictures_agree(ours(latents=latents, **settings).images, reference.images)
+    assert_images_agree(ours(latents=latents, **settings).images, reference.images)
 
 
 def test_a_long_prompt_is_cut_and_said(both, caplog):
     ours, theirs = both
     settings = {"prompt": "red " * 90 + "blue circle", "num_inference_steps": 2, "output_type": "np"}
     mine, reference = call_both(ours, theirs, seed=1, **settings)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     assert "77 tokens" in caplog.text and "blue circle" in caplog.text
 
 
@@ -150,7 +150,7 @@ def test_a_generator_for_each_picture(both):
     ours, theirs = both
     mine, reference = generators(5, count=2)
     settings = {"prompt": PROMPTS, "num_inference_steps": 3, "output_type": "np"}
-    assert_pictures_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
+    assert_images_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
 
 
 def test_bad_calls_list_every_problem(both):
@@ -165,14 +165,14 @@ def test_bad_calls_list_every_problem(both):
         ours(PROMPTS, generator=[1, 2, 3])
 
 
-def test_converted_there_and_back(folder, tmp_path):
+def test_converted_round_trip(folder, tmp_path):
     settings = {"prompt": PROMPTS[0], "num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "np"}
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     ours = DiffusionPipeline.from_pretrained(paddle_folder)
     for saved in (torch_folder, saved_both_ways(ours, tmp_path)[1]):
         theirs = diffusers.LDMTextToImagePipeline.from_pretrained(saved)
         reference = theirs(generator=generators(2)[1], **settings).images
-        assert_pictures_agree(ours(generator=2, **settings).images, reference)
+        assert_images_agree(ours(generator=2, **settings).images, reference)
     again = DiffusionPipeline.from_pretrained(tmp_path / "saved")
     np.testing.assert_array_equal(again(generator=2, **settings).images, ours(generator=2, **settings).images)
 
@@ -209,7 +209,7 @@ def test_super_resolution(both_large):
     # the same latents give the same picture
     with torch.no_grad():
         again = theirs.vqvae.decode(torch.from_numpy(seen[0].numpy())).sample
-    assert_pictures_agree(mine.images, (again.clip(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy())
+    assert_images_agree(mine.images, (again.clip(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy())
     assert isinstance(ours, LDMSuperResolutionPipeline)
 
 
@@ -246,7 +246,7 @@ def test_super_resolution_bad_calls(both_large):
     ours, _ = both_large
     with pytest.raises(InputError) as caught:
         ours(None, num_inference_steps=-1, output_type="x")
-    for word in ("`image` is needed", "num_inference_steps", "output_type"):
+    for word in ("`image` is required", "num_inference_steps", "output_type"):
         assert word in str(caught.value)
     with pytest.raises(InputError, match="at least 32 x 32"):
         ours(PIL.Image.new("RGB", (31, 64)))
@@ -256,7 +256,7 @@ def test_super_resolution_bad_calls(both_large):
         ours(noise((1, 3, 7, 10)))
 
 
-def test_super_resolution_converted_there_and_back(large_folder, tmp_path):
+def test_super_resolution_converted_round_trip(large_folder, tmp_path):
     settings = {"num_inference_steps": 2, "output_type": "np"}
     image = noise((1, 3, 8, 8)).clip(-1, 1)
     paddle_folder, torch_folder = there_and_back(large_folder, tmp_path)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ppdiffusers import DDPMPipeline, DiffusionPipeline, ScoreSdeVpPipeline, ScoreSdeVpScheduler
-from tests.pipelines.support import box_mask, picture
+from tests.pipelines.support import box_mask, make_image
 from tests.support.unconditional import tiny_unconditional
 
-KEPT = {"image": picture(32, 32), "mask_image": box_mask(32, 32, (0, 0, 32, 20))}
+KEPT = {"image": make_image(32, 32), "mask_image": box_mask(32, 32, (0, 0, 32, 20))}
 # pipeline -> what its call needs besides the number of steps
 CALLS = {
     "DDPMPipeline": {},

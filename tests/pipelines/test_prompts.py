@@ -1,4 +1,4 @@
-"""Long prompts and the web UI's weights, against the rule written out once more, and against diffusers' encoder."""
+"""Long prompts and the weights of the web UI, against diffusers' text encoder and an independent implementation."""
 
 import numpy as np
 import paddle
@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.pipelines.stages.weighting import parse_weights
-from tests.pipelines.support import PROMPTS, generators, load_both
+from ppdiffusers.pipelines.stages.prompt_weights import parse_weights
+from tests.pipelines.support import PROMPTS, assert_images_agree, call_both, generators, load_both
 from tests.support.checkpoints import tiny_stable_diffusion
 from tests.support.parity import assert_close
 
 LONG = "a red circle, a small blue square and " * 9 + "two cats"
-LENGTH, ROOM = 77, 75
+LENGTH, CAPACITY = 77, 75
 
 
 @pytest.fixture(scope="module", params=["sd1", "sd2"])
@@ -21,7 +21,7 @@ def pair(request, tmp_path_factory):
 
 
 def reference(theirs, chunks: list[list[tuple[int, float]]]) -> np.ndarray:
-    """[1, 77 * chunks, D]: each chunk through the PyTorch encoder for itself, weighted as the web UI does."""
+    """Encode each chunk separately with the PyTorch encoder, weighted as in the web UI: [1, 77 * chunks, D]."""
     tokenizer, joined = theirs.tokenizer, []
     for chunk in chunks:
         ids = [tokenizer.bos_token_id, *(token for token, _ in chunk), tokenizer.eos_token_id]
@@ -34,8 +34,8 @@ def reference(theirs, chunks: list[list[tuple[int, float]]]) -> np.ndarray:
     return torch.cat(joined, dim=1).numpy()
 
 
-def tokens(theirs, text: str, weight: float = 1.0) -> list[tuple[int, float]]:
-    return [(token, weight) for token in theirs.tokenizer(text, add_special_tokens=False).input_ids]
+def tokens(theirs, string: str, weight: float = 1.0) -> list[tuple[int, float]]:
+    return [(token, weight) for token in theirs.tokenizer(string, add_special_tokens=False).input_ids]
 
 
 def encode(ours, prompt, **settings):
@@ -45,73 +45,102 @@ def encode(ours, prompt, **settings):
 # -- long prompts -------------------------------------------------------------------------------------------------
 
 
-def test_a_prompt_that_fits_is_that_of_diffusers(pair):
+def test_prompt_that_fits_is_encoded_as_in_diffusers(pair):
     ours, theirs = pair
-    words = "c " * ROOM  # one token each: the longest that fits
+    words = "c " * CAPACITY  # one token each: the longest prompt that fits
     assert len(theirs.tokenizer(words).input_ids) == LENGTH
     for prompt in (words, PROMPTS[0], ""):
         with torch.no_grad():
             expected, _ = theirs.encode_prompt(prompt, "cpu", 1, False)
-        for settings in ({}, {"prompt_syntax": "webui"}, {"long_prompts": "truncate"}):
+        for settings in ({}, {"prompt_syntax": "webui"}, {"long_prompts": "truncate"}, {"long_prompts": "split"}):
             mine, _ = encode(ours, prompt, **settings)
             assert_close(mine, expected)
 
 
-def test_a_long_prompt_is_split(pair):
+def test_long_prompts_are_truncated_by_default(pair, caplog):
+    """A call gives the array of diffusers, and the warning names the alternative."""
+    ours, theirs = pair
+    prompt = "c " * 100
+    assert len(theirs.tokenizer(prompt).input_ids) > 100
+    mine, _ = encode(ours, prompt)
+    with torch.no_grad():
+        expected, _ = theirs.encode_prompt(prompt, "cpu", 1, False)
+    assert mine.shape == [1, LENGTH, 32]
+    assert_close(mine, expected)
+    assert "truncated: " in caplog.text and '`long_prompts="split"`' in caplog.text
+    results = call_both(ours, theirs, seed=3, prompt=prompt, num_inference_steps=3, output_type="np")
+    assert_images_agree(results[0].images, results[1].images)
+
+
+def test_no_warning_for_prompts_that_fit_or_are_split(pair, caplog):
+    encode(pair[0], PROMPTS)
+    encode(pair[0], LONG, long_prompts="split")
+    assert "truncated" not in caplog.text
+
+
+def test_webui_syntax_splits_by_default(pair):
+    ours, theirs = pair
+    ids = tokens(theirs, "c " * 100)
+    mine, negative = encode(ours, "c " * 100, prompt_syntax="webui")
+    assert mine.shape == negative.shape == [1, 2 * LENGTH, 32]
+    assert_close(mine, reference(theirs, [ids[:CAPACITY], ids[CAPACITY:]]))
+
+
+def test_long_prompts_can_be_split(pair):
     ours, theirs = pair
     ids = tokens(theirs, LONG)
-    assert len(ids) > 2 * ROOM, "three chunks are wanted"
-    chunks = [ids[:ROOM], ids[ROOM : 2 * ROOM], ids[2 * ROOM :]]
-    mine, avoided = encode(ours, LONG)
-    assert mine.shape == avoided.shape == [1, 3 * LENGTH, 32]
+    assert len(ids) > 2 * CAPACITY, "the test requires three chunks"
+    chunks = [ids[:CAPACITY], ids[CAPACITY : 2 * CAPACITY], ids[2 * CAPACITY :]]
+    mine, negative = encode(ours, LONG, long_prompts="split")
+    assert mine.shape == negative.shape == [1, 3 * LENGTH, 32]
     assert_close(mine, reference(theirs, chunks))
-    assert_close(avoided, reference(theirs, [[], [], []]))
+    assert_close(negative, reference(theirs, [[], [], []]))
 
 
-def test_every_prompt_gets_as_many_chunks_as_the_longest(pair):
+def test_all_prompts_of_a_call_get_the_same_number_of_chunks(pair):
     ours, theirs = pair
     ids = tokens(theirs, "two cats " * 60)
-    mine, avoided = encode(ours, PROMPTS, negative_prompt=["two cats " * 60, "x"])
-    assert mine.shape == avoided.shape == [2, (-(-len(ids) // ROOM)) * LENGTH, 32]
-    chunks = [ids[n : n + ROOM] for n in range(0, len(ids), ROOM)]
-    assert_close(avoided[:1], reference(theirs, chunks))
+    mine, negative = encode(ours, PROMPTS, negative_prompt=["two cats " * 60, "x"], long_prompts="split")
+    assert mine.shape == negative.shape == [2, (-(-len(ids) // CAPACITY)) * LENGTH, 32]
+    chunks = [ids[n : n + CAPACITY] for n in range(0, len(ids), CAPACITY)]
+    assert_close(negative[:1], reference(theirs, chunks))
     assert_close(mine[1:], reference(theirs, [tokens(theirs, PROMPTS[1])] + [[]] * (len(chunks) - 1)))
 
 
-def test_a_text_beside_long_embeddings(pair):
+def test_negative_prompt_with_long_embeddings(pair):
     ours, theirs = pair
     embeds = paddle.ones([2, 3 * LENGTH, 32])
-    mine, avoided = encode(ours, None, prompt_embeds=embeds, negative_prompt=["blurry", "two cats " * 30])
-    assert mine.shape == avoided.shape == [2, 3 * LENGTH, 32]
-    assert_close(avoided[:1], reference(theirs, [tokens(theirs, "blurry"), [], []]))
+    settings = {"negative_prompt": ["blurry", "two cats " * 30], "long_prompts": "split"}
+    mine, negative = encode(ours, None, prompt_embeds=embeds, **settings)
+    assert mine.shape == negative.shape == [2, 3 * LENGTH, 32]
+    assert_close(negative[:1], reference(theirs, [tokens(theirs, "blurry"), [], []]))
     with pytest.raises(InputError, match="does not fit embeddings of 77"):
-        encode(ours, None, prompt_embeds=embeds[:1, :LENGTH], negative_prompt=LONG)
+        encode(ours, None, prompt_embeds=embeds[:1, :LENGTH], negative_prompt=LONG, long_prompts="split")
 
 
 def test_clip_skip_of_a_long_prompt(pair):
     ours, theirs = pair
-    mine, _ = encode(ours, "two cats " * 60, clip_skip=1)
+    mine, _ = encode(ours, "two cats " * 60, clip_skip=1, long_prompts="split")
     with torch.no_grad():
         expected, _ = theirs.encode_prompt("two cats " * 60, "cpu", 1, False, clip_skip=1)  # the first 77 tokens
-    ids = tokens(theirs, "two cats " * 60)[:ROOM]
-    assert_close(mine[:, : len(ids) + 1], expected[:, : len(ids) + 1])  # attention looks back only
+    ids = tokens(theirs, "two cats " * 60)[:CAPACITY]
+    assert_close(mine[:, : len(ids) + 1], expected[:, : len(ids) + 1])  # attention is causal
 
 
-def test_a_picture_of_a_long_prompt(pair):
+def test_image_of_a_long_prompt(pair):
     ours, theirs = pair
     mine, other = generators(3)
     with torch.no_grad():
-        embeds = torch.from_numpy(encode(ours, LONG)[0].numpy())
-        avoided = torch.from_numpy(encode(ours, LONG)[1].numpy())
+        embeds, negative = (torch.from_numpy(x.numpy()) for x in encode(ours, LONG, long_prompts="split"))
     settings = {"num_inference_steps": 3, "output_type": "np"}
-    picture = ours(LONG, generator=mine, **settings).images
-    expected = theirs(prompt_embeds=embeds, negative_prompt_embeds=avoided, generator=other, **settings).images
-    np.testing.assert_allclose(picture, expected, atol=2e-3)
-    cut = ours(LONG, generator=3, long_prompts="truncate", **settings).images
-    assert np.abs(picture - cut).max() > 1e-3
+    image = ours(LONG, generator=mine, long_prompts="split", **settings).images
+    expected = theirs(prompt_embeds=embeds, negative_prompt_embeds=negative, generator=other, **settings).images
+    np.testing.assert_allclose(image, expected, atol=2e-3)
+    truncated = ours(LONG, generator=3, **settings).images
+    assert np.abs(image - truncated).max() > 1e-3
 
 
-# -- the web UI's syntax ------------------------------------------------------------------------------------------
+# -- syntax of the web UI ------------------------------------------------------------------------------------------
 
 UP = 1.1
 PARSED = {
@@ -147,7 +176,7 @@ def test_parse_weights(prompt):
 
 def test_weights(pair):
     ours, theirs = pair
-    mine, avoided = encode(
+    mine, negative = encode(
         ours,
         "a (red circle:1.4) on [white] background",
         negative_prompt="((ugly))",
@@ -161,12 +190,12 @@ def test_weights(pair):
         *tokens(theirs, " background"),
     ]
     assert_close(mine, reference(theirs, [chunk]))
-    assert_close(avoided, reference(theirs, [tokens(theirs, "ugly", 1.1 * 1.1)]))
+    assert_close(negative, reference(theirs, [tokens(theirs, "ugly", 1.1 * 1.1)]))
     plain, _ = encode(ours, "a red circle on white background")
     assert np.abs((mine - plain).numpy()).max() > 0.05
 
 
-def test_the_weights_of_one_prompt_leave_the_others_of_the_batch_alone(pair):
+def test_weights_are_independent_of_the_batch(pair):
     ours, _ = pair
     together, _ = encode(ours, ["a (cat:1.5)", "a [dog]"], prompt_syntax="webui")
     for n, prompt in enumerate(("a (cat:1.5)", "a [dog]")):
@@ -180,28 +209,28 @@ def test_break(pair):
     assert_close(mine, reference(theirs, [tokens(theirs, "a red circle"), tokens(theirs, "two cats", 1.2)]))
 
 
-@pytest.mark.parametrize("behind", [19, 20])
-def test_a_full_chunk_ends_at_a_comma_that_is_near(pair, behind):
-    """Within the last twenty tokens of the chunk, the comma's own place counted."""
+@pytest.mark.parametrize("after", [19, 20])
+def test_full_chunk_ends_at_a_nearby_comma(pair, after):
+    """A comma is near if it is one of the last twenty tokens of the chunk."""
     ours, theirs = pair
-    text = "c " * (ROOM - behind - 1) + ", " + "r " * (behind + 5)
+    text = "c " * (CAPACITY - after - 1) + ", " + "r " * (after + 5)
     ids = tokens(theirs, text)
-    assert len(ids) == ROOM + 5, "one token each"
-    end = ROOM - behind if behind == 19 else ROOM
+    assert len(ids) == CAPACITY + 5, "one token each"
+    end = CAPACITY - after if after == 19 else CAPACITY
     mine, _ = encode(ours, text, prompt_syntax="webui")
     assert_close(mine, reference(theirs, [ids[:end], ids[end:]]))
-    plain, _ = encode(ours, text)
-    assert_close(plain, reference(theirs, [ids[:ROOM], ids[ROOM:]]))
+    plain, _ = encode(ours, text, long_prompts="split")
+    assert_close(plain, reference(theirs, [ids[:CAPACITY], ids[CAPACITY:]]))
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"prompt_syntax": "compel"}, "'plain' or 'webui', not 'compel'"),
-        ({"long_prompts": "cut"}, "'split' or 'truncate', not 'cut'"),
-        ({"prompt_syntax": "webui", "long_prompts": "truncate"}, "the web UI splits them"),
+        ({"long_prompts": "cut"}, "'truncate' or 'split', not 'cut'"),
+        ({"prompt_syntax": "webui", "long_prompts": "truncate"}, "the web UI splits prompts"),
     ],
 )
-def test_unknown_ways(pair, settings, says):
-    with pytest.raises(InputError, match=says):
+def test_invalid_settings(pair, settings, message):
+    with pytest.raises(InputError, match=message):
         pair[0]("a", num_inference_steps=1, **settings)

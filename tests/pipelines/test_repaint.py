@@ -9,20 +9,20 @@ import torch
 from ppdiffusers import DiffusionPipeline, RePaintPipeline, RePaintScheduler
 from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
+    assert_images_agree,
     assert_levels_agree,
-    assert_pictures_agree,
     box_mask,
     call_both,
     generators,
     load_both,
-    picture,
+    make_image,
 )
 from tests.support.parity import assert_close, noise
 from tests.support.round_trip import saved_both_ways, there_and_back
 from tests.support.unconditional import every_sample, tiny_unconditional
 
 # white is kept: the lower right is painted
-PICTURES = {"image": picture(32, 32), "mask_image": box_mask(32, 32, (0, 0, 32, 20))}
+PICTURES = {"image": make_image(32, 32), "mask_image": box_mask(32, 32, (0, 0, 32, 20))}
 # 24 calls of the network and 2 jumps of 100 draws and more
 STEPS = {"num_inference_steps": 20, "jump_length": 4, "jump_n_sample": 2, "output_type": "np"}
 SHORT = {**PICTURES, "num_inference_steps": 4, "jump_length": 2, "jump_n_sample": 2, "output_type": "np"}
@@ -42,7 +42,7 @@ def test_the_same_seed_paints_the_same_picture(both):
     ours, theirs = both
     assert type(ours) is RePaintPipeline
     mine, reference = call_both(ours, theirs, seed=7, **PICTURES, **STEPS)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 @pytest.mark.parametrize(
@@ -67,22 +67,22 @@ def test_every_step_and_jump_agrees(both, jumps):
 def test_sides_that_do_not_divide_are_cut(both):
     """Pictures to multiples of 8 pixels, masks to multiples of 32; not square."""
     ours, theirs = both
-    pictures = {"image": picture(71, 39, 1), "mask_image": box_mask(95, 34, (30, 0, 95, 20))}
+    pictures = {"image": make_image(71, 39, 1), "mask_image": box_mask(95, 34, (30, 0, 95, 20))}
     mine, reference = call_both(ours, theirs, seed=5, **{**SHORT, **pictures})
     assert mine.images.shape == (1, 32, 64, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_two_pictures_and_their_masks(both):
     """A list of pictures; of several PIL masks diffusers makes channels, so it is given tensors."""
     ours, theirs = both
     masks = [box_mask(32, 32, (0, 0, 32, 20)), box_mask(32, 32, (9, 5, 20, 32))]
-    images = [picture(32, 32, 1), picture(32, 32, 2)]
+    images = [make_image(32, 32, 1), make_image(32, 32, 2)]
     stacked = torch.from_numpy(np.stack([np.asarray(mask, dtype=np.float32) / 255 for mask in masks])[:, None])
     mine, reference = generators(5)
     painted = ours(**{**SHORT, "image": images, "mask_image": masks}, generator=mine).images
     expected = theirs(**{**SHORT, "image": images, "mask_image": stacked}, generator=reference).images
-    assert_pictures_agree(painted, expected)
+    assert_images_agree(painted, expected)
 
 
 def test_tensors_are_used_as_they_are(both):
@@ -94,15 +94,15 @@ def test_tensors_are_used_as_they_are(both):
     }
     mine, reference = call_both(ours, theirs, seed=5, **{**SHORT, **pictures})
     assert mine.images.shape == (2, 12, 20, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_a_generator_for_each_picture(both):
     """Each draws the first noise of its picture, the first one all others."""
     ours, theirs = both
     mine, reference = generators(5, count=2)
-    settings = {**SHORT, "image": [picture(32, 32, 1), picture(32, 32, 2)]}
-    assert_pictures_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
+    settings = {**SHORT, "image": [make_image(32, 32, 1), make_image(32, 32, 2)]}
+    assert_images_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
 
 
 def test_what_the_mask_keeps_is_kept(both):
@@ -129,7 +129,7 @@ def test_converted_both_ways(folder, tmp_path):
     paddle_again = DiffusionPipeline.from_pretrained(paddle_folder)
     torch_again = diffusers.DiffusionPipeline.from_pretrained(torch_folder)
     mine, reference = call_both(paddle_again, torch_again, seed=2, **SHORT)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_saved_and_loaded_again(both, tmp_path):
@@ -140,7 +140,7 @@ def test_saved_and_loaded_again(both, tmp_path):
     )
     mine, reference = call_both(again, torch_again, seed=2, **SHORT)
     np.testing.assert_array_equal(mine.images, both[0](generator=2, **SHORT).images)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_a_published_ddpm_inpaints(tmp_path):
@@ -151,7 +151,7 @@ def test_a_published_ddpm_inpaints(tmp_path):
         folder, scheduler=diffusers.RePaintScheduler.from_pretrained(folder / "scheduler")
     )
     mine, expected = call_both(pipeline, reference, seed=2, **SHORT)
-    assert_pictures_agree(mine.images, expected.images)
+    assert_images_agree(mine.images, expected.images)
 
 
 def test_everything_wrong_is_listed(both):
@@ -166,10 +166,10 @@ def test_everything_wrong_is_listed(both):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mask_image": box_mask(64, 32, (0, 0, 64, 9))}, "`mask_image` is .* use multiples of 32"),
+        ({"mask_image": box_mask(64, 32, (0, 0, 64, 9))}, "`mask_image` has shape .* use multiples of 32"),
         ({"image": paddle.zeros([1, 4, 32, 32])}, "`image` has 4 channels, the network takes 3"),
-        ({"mask_image": paddle.zeros([1, 2, 32, 32])}, "`mask_image` is"),
-        ({"generator": [1, 2]}, "2 generators for 1 picture"),
+        ({"mask_image": paddle.zeros([1, 2, 32, 32])}, "`mask_image` has shape"),
+        ({"generator": [1, 2]}, "2 generators for 1 image"),
     ],
 )
 def test_what_does_not_fit_is_refused(both, changes, message):

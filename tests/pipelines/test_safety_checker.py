@@ -1,4 +1,4 @@
-"""The safety checker against diffusers', alone and in the pipeline."""
+"""The safety checker against that of diffusers, alone and in a pipeline."""
 
 import numpy as np
 import paddle
@@ -7,14 +7,14 @@ import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker as Original
 
 from ppdiffusers import StableDiffusionSafetyChecker
-from tests.pipelines.support import PROMPTS, assert_levels_agree, assert_pictures_agree, call_both, load_both
+from tests.pipelines.support import PROMPTS, assert_images_agree, assert_levels_agree, call_both, load_both
 from tests.support.checkpoints import tiny_safety_checker, tiny_stable_diffusion
 from tests.support.parity import noise, rng_for
 
 
 @pytest.fixture(scope="module")
 def checkers(tmp_path_factory):
-    """Random thresholds small enough that some pictures are flagged, some need special care, some neither."""
+    """Random thresholds with which some images are flagged, some match special care concepts, some neither."""
     theirs = tiny_safety_checker("random", 3)
     with torch.no_grad():
         theirs.concept_embeds_weights.copy_(torch.from_numpy(rng_for("t").uniform(0.2, 0.45, 17)))
@@ -24,39 +24,39 @@ def checkers(tmp_path_factory):
     return StableDiffusionSafetyChecker.from_pretrained(folder), theirs
 
 
-def test_keys_are_the_published_ones(checkers):
+def test_keys(checkers):
     ours, theirs = checkers
     assert set(ours.state_dict()) == set(theirs.state_dict())
 
 
-def test_flags_and_black_pictures(checkers):
+def test_flags_and_black_images(checkers):
     ours, theirs = checkers
-    pixels, pictures = noise((24, 3, 32, 32), "pixels"), rng_for("pictures").random((24, 3, 8, 8)).astype(np.float32)
-    mine, flags = ours(paddle.to_tensor(pixels), paddle.to_tensor(pictures))
-    reference, expected = theirs(torch.from_numpy(pixels), torch.from_numpy(pictures.copy()))
+    pixels, images = noise((24, 3, 32, 32), "pixels"), rng_for("images").random((24, 3, 8, 8)).astype(np.float32)
+    mine, flags = ours(paddle.to_tensor(pixels), paddle.to_tensor(images))
+    reference, expected = theirs(torch.from_numpy(pixels), torch.from_numpy(images.copy()))
     assert flags == expected
-    assert 0 < sum(flags) < 24, "the thresholds should divide the pictures"
+    assert 0 < sum(flags) < 24, "the thresholds should flag some of the images"
     np.testing.assert_array_equal(mine.numpy(), reference.numpy())
-    arrays, flags = ours(paddle.to_tensor(pixels), pictures)
+    arrays, flags = ours(paddle.to_tensor(pixels), images)
     np.testing.assert_array_equal(arrays, reference.numpy())
-    listed, flags = ours(paddle.to_tensor(pixels), list(pictures))
+    listed, flags = ours(paddle.to_tensor(pixels), list(images))
     np.testing.assert_array_equal(np.stack(listed), reference.numpy())
 
 
-def test_cosines(checkers):
+def test_cosine_similarities(checkers):
     ours, theirs = checkers
     pixels = noise((5, 3, 32, 32), "pixels")
     with torch.no_grad():
         embeds = theirs.visual_projection(theirs.vision_model(torch.from_numpy(pixels))[1]).numpy()
-    special, concepts = ours.cosines(paddle.to_tensor(pixels))
+    special, concepts = ours.cosine_similarities(paddle.to_tensor(pixels))
     for found, vectors in ((special, theirs.special_care_embeds), (concepts, theirs.concept_embeds)):
         vectors = vectors.detach().numpy()
-        wanted = embeds @ vectors.T / np.linalg.norm(embeds, axis=1)[:, None] / np.linalg.norm(vectors, axis=1)
-        np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
+        expected = embeds @ vectors.T / np.linalg.norm(embeds, axis=1)[:, None] / np.linalg.norm(vectors, axis=1)
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
-def test_special_care_makes_all_thresholds_stricter(tmp_path):
-    """A picture just below a concept's threshold is flagged once a special concept is hit."""
+def test_special_care_lowers_all_thresholds(tmp_path):
+    """An image just below the threshold of a concept is flagged if it matches a special care concept."""
     theirs = tiny_safety_checker("nothing", 3)
     pixels = noise((1, 3, 32, 32), "pixels")
     with torch.no_grad():
@@ -94,18 +94,18 @@ def test_in_the_pipeline(tmp_path, flags, caplog):
     assert len(mine.nsfw_content_detected) == 4
     if flags == "everything":
         assert all(mine.nsfw_content_detected) and not mine.images.any() and not reference.images.any()
-        assert "4 of 4 pictures" in caplog.text
+        assert "4 of 4 images" in caplog.text
     else:
-        assert_pictures_agree(mine.images, reference.images)
+        assert_images_agree(mine.images, reference.images)
     mine, reference = call_both(*pair, **arguments)
-    for picture, expected in zip(mine.images, reference.images, strict=True):
-        assert_levels_agree(np.asarray(picture), np.asarray(expected))
+    for image, expected in zip(mine.images, reference.images, strict=True):
+        assert_levels_agree(np.asarray(image), np.asarray(expected))
     images, flagged = pair[0](**{k: v for k, v in arguments.items() if k != "seed"}, generator=5, return_dict=False)
     assert len(images) == len(flagged) == 4
 
 
-def test_some_pictures_of_a_batch(tmp_path):
-    """The threshold of one concept lies between the cosines of the two pictures."""
+def test_one_flagged_image_of_a_batch(tmp_path):
+    """The threshold of one concept is between the similarities of the two images."""
     ours, theirs = load_both(tiny_stable_diffusion(tmp_path))
     arguments = {"seed": 5, "prompt": PROMPTS, "num_inference_steps": 3}
     clean, reference = call_both(ours, theirs, **arguments)
@@ -127,10 +127,10 @@ def test_some_pictures_of_a_batch(tmp_path):
         assert_levels_agree(np.asarray(mine.images[n]), np.asarray(reference.images[n]))
 
 
-def test_arrays_can_be_judged(tmp_path):
+def test_arrays(tmp_path):
     ours, theirs = load_both(tiny_stable_diffusion(tmp_path, safety_checker="everything"))
-    pictures = rng_for("pictures").random((2, 32, 32, 3)).astype(np.float32)
-    mine, flags = ours.run_safety_checker(pictures, ours.device, paddle.float32)
-    reference, expected = theirs.run_safety_checker(pictures.copy(), theirs.device, torch.float32)
+    images = rng_for("images").random((2, 32, 32, 3)).astype(np.float32)
+    mine, flags = ours.run_safety_checker(images, ours.device, paddle.float32)
+    reference, expected = theirs.run_safety_checker(images.copy(), theirs.device, torch.float32)
     assert flags == expected == [True, True]
     np.testing.assert_array_equal(mine, reference)

@@ -9,7 +9,7 @@ from diffusers.schedulers.deprecated import ScoreSdeVpScheduler as ScoreSdeVpSch
 
 from ppdiffusers import DDPMPipeline, DiffusionPipeline, ScoreSdeVpPipeline, ScoreSdeVpScheduler
 from ppdiffusers.core.errors import InputError
-from tests.pipelines.support import assert_levels_agree, assert_pictures_agree, generators
+from tests.pipelines.support import assert_images_agree, assert_levels_agree, generators
 from tests.support.parity import assert_close
 from tests.support.round_trip import there_and_back
 from tests.support.unconditional import every_sample, tiny_unconditional
@@ -67,7 +67,7 @@ def reference_pictures(network, batch, steps, generator):
 def test_the_same_seed_paints_the_same_picture(ours, network):
     mine, reference = generators(7)
     pictures = ours(batch_size=2, generator=mine, num_inference_steps=20, output_type="np").images
-    assert_pictures_agree(pictures, reference_pictures(network, 2, 20, reference))
+    assert_images_agree(pictures, reference_pictures(network, 2, 20, reference))
 
 
 def test_every_step_agrees(ours, network):
@@ -82,7 +82,7 @@ def test_every_step_agrees(ours, network):
 def test_a_generator_for_each_picture(ours, network):
     mine, reference = generators(5, count=2)
     pictures = ours(batch_size=2, generator=mine, **SHORT).images
-    assert_pictures_agree(pictures, reference_pictures(network, 2, 4, reference))
+    assert_images_agree(pictures, reference_pictures(network, 2, 4, reference))
 
 
 def test_output_types(ours, network):
@@ -111,7 +111,7 @@ def test_converted_both_ways(ours, tmp_path):
     scheduler = ScoreSdeVpSchedulerOfDiffusers.from_pretrained(torch_folder / "scheduler")
     assert scheduler.config.beta_max == NOISE["beta_max"]
     pictures = DiffusionPipeline.from_pretrained(paddle_folder)(generator=2, **SHORT).images
-    assert_pictures_agree(pictures, reference_pictures(again, 1, 4, generators(2)[1]))
+    assert_images_agree(pictures, reference_pictures(again, 1, 4, generators(2)[1]))
 
 
 def test_everything_wrong_is_listed(ours):
@@ -119,7 +119,7 @@ def test_everything_wrong_is_listed(ours):
         ours(batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")
     for argument in ("batch_size", "num_inference_steps", "output_type", "generator"):
         assert f"`{argument}`" in str(raised.value)
-    with pytest.raises(InputError, match="3 generators for 2 picture"):
+    with pytest.raises(InputError, match="3 generators for 2 image"):
         ours(batch_size=2, generator=[1, 2, 3], num_inference_steps=2)
 
 

@@ -11,8 +11,8 @@ from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
     PROMPTS,
     SCHEDULERS,
+    assert_images_agree,
     assert_levels_agree,
-    assert_pictures_agree,
     call_both,
     generators,
     load_both,
@@ -50,16 +50,16 @@ def test_schedulers(variant, scheduler, eta):
         *variant, seed=4, prompt=PROMPTS[0], num_inference_steps=22, eta=eta, latents=noise((1, 4, 16, 16)),
         output_type="np",
     )  # fmt: skip
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     assert mine.nsfw_content_detected is None
 
 
 CALLS = {
-    "noise drawn from the seed": {"seed": 3},
+    "noise from a seed": {"seed": 3},
     "two prompts": {"prompt": PROMPTS, "seed": 3},
     "two prompts, two negative prompts": {"prompt": PROMPTS, "negative_prompt": ["blurry", "丑陋"], "seed": 3},
     "a negative prompt": {"negative_prompt": "low quality, 模糊", "seed": 3},
-    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2, "seed": 3},
+    "two images for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2, "seed": 3},
     "without guidance": {"guidance_scale": 1.0, "seed": 3},
     "without guidance, below one": {"guidance_scale": 0.0, "negative_prompt": "unused", "seed": 3},
     "strong guidance": {"guidance_scale": 15, "seed": 3},
@@ -76,7 +76,7 @@ CALLS = {
         "num_images_per_prompt": 2,
         "seed": 3,
     },
-    "embeddings, negative text": {
+    "embeddings, negative prompt": {
         "prompt": None,
         "prompt_embeds": noise((1, 77, 32), "prompt"),
         "negative_prompt": ["blurry"],
@@ -91,32 +91,32 @@ CALLS = {
 def test_calls(sd1, case):
     arguments = {"prompt": PROMPTS[1], "num_inference_steps": 5, "output_type": "np", **CALLS[case]}
     mine, reference = call_both(*sd1, **arguments)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_a_generator_for_each_picture(sd1):
+def test_one_generator_for_each_image(sd1):
     ours, theirs = sd1
     mine, reference = generators(20, count=4)
     settings = {"prompt": PROMPTS, "num_images_per_prompt": 2, "num_inference_steps": 4, "output_type": "np"}
     set_schedulers(ours, theirs, "EulerAncestralDiscreteScheduler")
-    assert_pictures_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
+    assert_images_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
 
 
-def test_latents_of_another_size_decide_the_size(sd1):
+def test_size_of_given_latents(sd1):
     mine, reference = call_both(
         *sd1, prompt=PROMPTS[0], latents=noise((1, 4, 8, 20)), num_inference_steps=3, output_type="np"
     )
     assert mine.images.shape == (1, 16, 40, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_output_types(sd1):
     ours, theirs = sd1
     settings = {"prompt": PROMPTS, "num_inference_steps": 3}
     mine, reference = call_both(ours, theirs, seed=6, **settings)
-    for picture, expected in zip(mine.images, reference.images, strict=True):
-        assert picture.size == expected.size == (32, 32)
-        assert_levels_agree(np.asarray(picture), np.asarray(expected))
+    for image, expected in zip(mine.images, reference.images, strict=True):
+        assert image.size == expected.size == (32, 32)
+        assert_levels_agree(np.asarray(image), np.asarray(expected))
     mine, _ = call_both(ours, theirs, seed=6, **settings, output_type="latent")
     _, reference = call_both(ours, theirs, seed=6, **settings, output_type="latent")
     assert_close(mine.images, reference.images, 1e-4)
@@ -138,18 +138,18 @@ def test_output_types(sd1):
         ("DDIMScheduler", {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True}, {"guidance_rescale": 0.7}),
     ],
 )
-def test_chosen_steps(sd1, scheduler, settings, arguments):
+def test_explicit_steps(sd1, scheduler, settings, arguments):
     prediction = "v_prediction" if "rescale_betas_zero_snr" in settings else "epsilon"
     set_schedulers(*sd1, scheduler, **settings, prediction_type=prediction)
     mine, reference = call_both(*sd1, seed=8, prompt=PROMPTS[0], num_inference_steps=6, output_type="np", **arguments)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     assert sd1[0].num_timesteps == sd1[1].num_timesteps
 
 
 # -- callbacks ----------------------------------------------------------------------------------------------------
 
 
-def test_a_callback_that_changes_latents_and_embeddings(sd1):
+def test_callback_replaces_latents_and_embeddings(sd1):
     def change(pipeline, index, timestep, tensors):
         assert set(tensors) == {"latents", "prompt_embeds", "negative_prompt_embeds"}
         tensors["latents"] = tensors["latents"] * 0.97 + 0.01 * index
@@ -161,11 +161,11 @@ def test_a_callback_that_changes_latents_and_embeddings(sd1):
         *sd1, seed=3, prompt=PROMPTS[0], num_inference_steps=5, output_type="np", callback_on_step_end=change,
         callback_on_step_end_tensor_inputs=["latents", "prompt_embeds", "negative_prompt_embeds"],
     )  # fmt: skip
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_a_callback_that_changes_the_guidance(sd1):
-    """Weaker in the middle of the run, and none at its end, where one network call a step is enough."""
+def test_callback_changes_guidance(sd1):
+    """Weaker guidance in the middle of the call, and none at the end, where each step predicts once."""
 
     def change(pipeline, index, timestep, tensors):
         if index == 1:
@@ -179,17 +179,17 @@ def test_a_callback_that_changes_the_guidance(sd1):
         *sd1, seed=3, prompt=PROMPTS, num_inference_steps=6, output_type="np",
         callback_on_step_end=change, callback_on_step_end_tensor_inputs=["prompt_embeds"],
     )  # fmt: skip
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_what_callbacks_see(sd1):
+def test_callback_arguments(sd1):
     seen = {"ours": [], "theirs": []}
 
     def listener(side):
         def listen(pipeline, index, timestep, tensors):
             seen[side].append((index, int(timestep), tensors["latents"].numpy()))
             assert pipeline.guidance_scale == 6 and pipeline.do_classifier_free_guidance
-            assert pipeline.num_timesteps == 5 + 1  # PNDM takes one of the first steps twice
+            assert pipeline.num_timesteps == 5 + 1  # PNDM repeats one of the first steps
             return {} if side == "theirs" else None
 
         return listen
@@ -205,7 +205,7 @@ def test_what_callbacks_see(sd1):
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_the_older_callback(sd1, every):
+def test_legacy_callback(sd1, every):
     calls = {"ours": [], "theirs": []}
     ours, theirs = sd1
     mine, reference = generators(3)
@@ -237,7 +237,7 @@ def test_interrupt(sd1):
     assert not ours(prompt="a", num_inference_steps=1, output_type="latent", generator=0).images.isnan().any()
 
 
-def test_a_callback_that_returns_an_unknown_tensor(sd1):
+def test_callback_returns_unknown_tensor(sd1):
     with pytest.raises(InputError, match="'sample'"):
         sd1[0]("a", num_inference_steps=2, generator=0, callback_on_step_end=lambda *_: {"sample": 1})
 
@@ -246,7 +246,7 @@ def test_a_callback_that_returns_an_unknown_tensor(sd1):
 
 
 def with_unet(pair, tmp_path, **settings):
-    """Both pipelines with another random UNet of these settings."""
+    """Both pipelines with another random UNet, with these settings."""
     config = {k: v for k, v in tiny_unet().config.items() if not k.startswith("_")}
     unet = randomize(diffusers.UNet2DConditionModel(**{**config, **settings}), 9)
     unet.save_pretrained(tmp_path / "unet")
@@ -260,13 +260,13 @@ def with_unet(pair, tmp_path, **settings):
     return mine, reference
 
 
-def test_a_distilled_unet_takes_the_guidance_scale_as_an_input(sd1, tmp_path):
+def test_distilled_unet_with_guidance_scale_input(sd1, tmp_path):
     pair = with_unet(sd1, tmp_path, time_cond_proj_dim=33)
     mine, reference = call_both(
         *pair, seed=3, prompt=PROMPTS, num_inference_steps=4, guidance_scale=8.0, output_type="np"
     )
     assert not pair[0].do_classifier_free_guidance
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     w = noise((3,), "w")
     assert_close(
         pair[0].get_guidance_scale_embedding(paddle.to_tensor(w), 33),
@@ -274,14 +274,14 @@ def test_a_distilled_unet_takes_the_guidance_scale_as_an_input(sd1, tmp_path):
     )
 
 
-def test_a_unet_that_is_not_square(sd1, tmp_path):
+def test_non_square_sample_size(sd1, tmp_path):
     pair = with_unet(sd1, tmp_path, sample_size=(8, 12))
     mine, reference = call_both(*pair, seed=3, prompt="a", num_inference_steps=3, output_type="np")
     assert mine.images.shape == (1, 16, 24, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_a_text_encoder_that_uses_the_attention_mask(sd1):
+def test_text_encoder_with_attention_mask(sd1):
     ours, theirs = sd1
     ours.text_encoder.config.use_attention_mask = theirs.text_encoder.config.use_attention_mask = True
     try:
@@ -290,12 +290,12 @@ def test_a_text_encoder_that_uses_the_attention_mask(sd1):
         )
     finally:
         ours.text_encoder.config.use_attention_mask = theirs.text_encoder.config.use_attention_mask = False
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     plain = ours(PROMPTS, negative_prompt=["a", "b"], generator=3, num_inference_steps=3, output_type="np").images
     assert np.abs(plain - mine.images).max() > 1e-3
 
 
-def test_memory_savers_change_nothing(sd1):
+def test_slicing_does_not_change_the_result(sd1):
     ours, _ = sd1
     settings = {"prompt": PROMPTS, "generator": 1, "num_inference_steps": 2, "output_type": "np"}
     expected = ours(**settings).images
@@ -307,7 +307,7 @@ def test_memory_savers_change_nothing(sd1):
     np.testing.assert_allclose(sliced, expected, atol=1e-5)
 
 
-# -- the steps one by one -----------------------------------------------------------------------------------------
+# -- public methods -----------------------------------------------------------------------------------------------
 
 
 def test_encode_prompt(sd1):
@@ -327,21 +327,27 @@ def test_decode_latents(sd1):
     assert_close(ours.decode_latents(paddle.to_tensor(z)), reference)
 
 
-def test_a_cut_prompt(sd1, caplog):
+@pytest.mark.parametrize("settings", [{}, {"long_prompts": "truncate"}])
+def test_long_prompts_are_truncated(sd1, caplog, settings):
     ours, theirs = sd1
     mine, reference = generators(3)
-    settings = {"num_inference_steps": 3, "output_type": "np"}
-    prompt, avoided = "horse " * 100 + "zebra", "a cow of many colours and " * 40
-    picture = ours(prompt, negative_prompt=avoided, generator=mine, long_prompts="truncate", **settings).images
-    assert_pictures_agree(picture, theirs(prompt, negative_prompt=avoided, generator=reference, **settings).images)
-    assert "cut off" in caplog.text and "zebra" in caplog.text
+    call = {
+        "prompt": "horse " * 100 + "zebra",
+        "negative_prompt": "a cow of many colours and " * 40,
+        "num_inference_steps": 3,
+        "output_type": "np",
+    }
+    images = ours(generator=mine, **call, **settings).images
+    assert_images_agree(images, theirs(generator=reference, **call).images)
+    assert "truncated" in caplog.text and "zebra" in caplog.text
+    assert '`long_prompts="split"`' in caplog.text
 
 
-# -- settings of old folders --------------------------------------------------------------------------------------
+# -- legacy checkpoints -------------------------------------------------------------------------------------------
 
 
-def test_old_settings_are_mended(sd1, tmp_path):
-    """Folders of 2022: steps_offset 0, clip_sample not set, sample_size 32 of a UNet older than 0.9."""
+def test_legacy_settings_are_corrected(sd1, tmp_path):
+    """Checkpoints of 2022: steps_offset 0, clip_sample not set, sample_size 32 of a UNet saved before 0.9."""
     ours, theirs = sd1
     unet_folder = tmp_path / "unet"
     theirs.unet.save_pretrained(unet_folder)
@@ -349,7 +355,7 @@ def test_old_settings_are_mended(sd1, tmp_path):
     (unet_folder / "config.json").write_text(text, "utf-8")
     from ppdiffusers import DDIMScheduler, UNet2DConditionModel
 
-    with pytest.warns(FutureWarning) as told:
+    with pytest.warns(FutureWarning) as warned:
         mine = StableDiffusionPipeline(
             **{
                 **ours.components,
@@ -358,7 +364,7 @@ def test_old_settings_are_mended(sd1, tmp_path):
             },
             requires_safety_checker=False,
         )
-    assert {key for key in ("steps_offset", "clip_sample", "sample_size") if any(key in str(w.message) for w in told)}
+    assert {key for key in ("steps_offset", "clip_sample", "sample_size") if any(key in str(w.message) for w in warned)}
     with pytest.warns(FutureWarning):
         reference = diffusers.StableDiffusionPipeline(
             **{
@@ -373,16 +379,16 @@ def test_old_settings_are_mended(sd1, tmp_path):
     for pipeline in (mine, reference):
         pipeline.set_progress_bar_config(disable=True)
     arguments = {"prompt": PROMPTS[0], "height": 32, "width": 32, "num_inference_steps": 20, "output_type": "np"}
-    pictures = call_both(mine, reference, seed=2, **arguments)
-    assert_pictures_agree(pictures[0].images, pictures[1].images)
-    mine.save_pretrained(tmp_path / "mended")
-    assert StableDiffusionPipeline.from_pretrained(tmp_path / "mended").unet.config.sample_size == 64
+    images = call_both(mine, reference, seed=2, **arguments)
+    assert_images_agree(images[0].images, images[1].images)
+    mine.save_pretrained(tmp_path / "corrected")
+    assert StableDiffusionPipeline.from_pretrained(tmp_path / "corrected").unet.config.sample_size == 64
 
 
-# -- bad input ----------------------------------------------------------------------------------------------------
+# -- invalid arguments --------------------------------------------------------------------------------------------
 
 
-def test_everything_wrong_is_listed(sd1):
+def test_all_problems_are_listed(sd1):
     with pytest.raises(InputError) as raised:
         sd1[0](
             prompt=[],
@@ -398,28 +404,28 @@ def test_everything_wrong_is_listed(sd1):
             latents=paddle.full([1, 3, 4, 4], float("nan")),
             ip_adapter_image=object(),
         )
-    said = str(raised.value)
+    listed = str(raised.value)
     for part in (
         "`prompt` is an empty list", "`height`", "`width`", "`num_inference_steps`", "`guidance_scale`",
         "`num_images_per_prompt`", "`output_type`", "`callback_on_step_end`", "'noise'", "`callback_steps`",
-        "`latents` must be of shape", "`latents` has NaN", "IP-Adapter",
+        "`latents` must be of shape", "`latents` contains NaN", "IP-Adapter",
     ):  # fmt: skip
-        assert part in said, part
+        assert part in listed, part
 
 
 EMBEDS = paddle.zeros([1, 77, 32])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({}, "neither `prompt` nor `prompt_embeds`"),
-        ({"prompt": 3}, "must be a text or a list of texts, not int"),
-        ({"prompt": ["a", None]}, r"`prompt\[1\]` must be a text"),
+        ({"prompt": 3}, "must be a string or a list of strings, not int"),
+        ({"prompt": ["a", None]}, r"`prompt\[1\]` must be a string"),
         ({"prompt": "a", "prompt_embeds": EMBEDS}, "both given"),
         ({"prompt": "a", "negative_prompt": "b", "negative_prompt_embeds": EMBEDS}, "both given"),
-        ({"prompt": ["a", "b"], "negative_prompt": ["c"]}, "has 1 texts for 2"),
-        ({"prompt": ["a", "b"], "negative_prompt_embeds": EMBEDS}, "is for 1 of 2"),
+        ({"prompt": ["a", "b"], "negative_prompt": ["c"]}, "has 1 entries for 2"),
+        ({"prompt": ["a", "b"], "negative_prompt_embeds": EMBEDS}, "has batch size 1, not 2"),
         ({"prompt_embeds": EMBEDS, "negative_prompt_embeds": paddle.zeros([1, 76, 32])}, "same shape"),
         ({"prompt_embeds": paddle.zeros([77, 32])}, r"not of shape \(77, 32\)"),
         ({"prompt_embeds": paddle.full([1, 77, 32], float("inf"))}, "NaN or infinite"),
@@ -427,21 +433,21 @@ EMBEDS = paddle.zeros([1, 77, 32])
         ({"prompt": "a", "latents": paddle.zeros([2, 4, 16, 16])}, r"shape \(1, 4, 16, 16\), not \(2, 4, 16, 16\)"),
         ({"prompt": "a", "latents": [1.0]}, "tensor or numpy array, not list"),
         ({"prompt": "a", "generator": [1, 2]}, "2 generators for 1"),
-        ({"prompt": "a", "timesteps": [9, 3]}, "cannot be chosen with PNDMScheduler"),
+        ({"prompt": "a", "timesteps": [9, 3]}, "is not supported by PNDMScheduler"),
         ({"prompt": "a", "timesteps": [9], "sigmas": [1.0]}, "both given"),
         ({"prompt": "a", "eta": float("nan")}, "`eta` must be a finite number"),
         ({"prompt": "a", "clip_skip": 9}, "clip_skip=9"),
     ],
 )
-def test_bad_arguments(sd1, arguments, says):
-    with pytest.raises(InputError, match=says):
+def test_invalid_arguments(sd1, arguments, message):
+    with pytest.raises(InputError, match=message):
         sd1[0](**{"num_inference_steps": 2, **arguments})
 
 
 # -- NaN ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_stage_of_the_first_nan_is_named(sd1, caplog):
+def test_first_stage_with_nan_is_logged(sd1, caplog):
     ours, _ = sd1
 
     def spoil(pipeline, index, timestep, tensors):

@@ -1,4 +1,4 @@
-"""What Stable Diffusion 2.x does differently: OpenCLIP's text encoder, "!" as padding, 768 pixels, v-prediction."""
+"""Differences of Stable Diffusion 2: the text encoder of OpenCLIP, "!" as padding, 768 pixels, v-prediction."""
 
 import diffusers
 import numpy as np
@@ -10,7 +10,7 @@ import transformers
 import ppdiffusers
 import ppdiffusers.transformers as ours_lib
 from tests.models.support import assert_same_keys
-from tests.pipelines.support import PROMPTS, assert_pictures_agree, call_both, load_both
+from tests.pipelines.support import PROMPTS, assert_images_agree, call_both, load_both
 from tests.support.checkpoints import tiny_stable_diffusion, tiny_text_encoder
 from tests.support.parity import assert_close, noise, randomize
 
@@ -29,14 +29,14 @@ def pair(tmp_path_factory):
 
 
 class Theirs(transformers.CLIPTextModel):
-    """Made from a dictionary, as `assert_same_keys` makes networks."""
+    """Created from a dictionary, for `assert_same_keys`."""
 
     @classmethod
     def from_config(cls, config):
         return cls(transformers.CLIPTextConfig(**config))
 
 
-def test_keys_and_shapes_of_the_published_text_encoder():
+def test_keys_and_shapes_of_the_text_encoder():
     assert_same_keys(ours_lib.CLIPTextModel, Theirs, TEXT_ENCODER)
 
 
@@ -72,16 +72,16 @@ def test_padding(pair):
 )
 def test_v_prediction(pair, scheduler, settings):
     for pipeline, library in zip(pair, (ppdiffusers, diffusers), strict=True):
-        pipeline.scheduler = getattr(library, scheduler).from_config(pipeline.published.config, **settings)
+        pipeline.scheduler = getattr(library, scheduler).from_config(pipeline.original_scheduler.config, **settings)
         assert pipeline.scheduler.config.prediction_type == "v_prediction"
     mine, reference = call_both(
         *pair, prompt=PROMPTS, num_inference_steps=20, guidance_scale=3, latents=noise((2, 4, 16, 16)), output_type="np"
     )
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_768_pixels_by_default(pair):
-    """`sample_size` 96 and a VAE that makes eight pixels of one."""
+def test_default_size_of_768_pixels(pair):
+    """`sample_size` 96 and a VAE with a scale factor of 8."""
     vae = ppdiffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -93,4 +93,4 @@ def test_768_pixels_by_default(pair):
     ours = ppdiffusers.StableDiffusionPipeline(**components, requires_safety_checker=False)
     ours.set_progress_bar_config(disable=True)
     latents = ours("a", num_inference_steps=1, guidance_scale=1, output_type="latent", generator=0).images
-    assert [ours.vae_scale_factor * side for side in latents.shape[2:]] == [768, 768]
+    assert [ours.vae_scale_factor * size for size in latents.shape[2:]] == [768, 768]

@@ -1,4 +1,4 @@
-"""StableDiffusionDepth2ImgPipeline against diffusers, live: same folder, picture, prompts, noise and steps."""
+"""StableDiffusionDepth2ImgPipeline against diffusers, live: same folder, image, prompts, noise and steps."""
 
 import numpy as np
 import paddle
@@ -9,11 +9,11 @@ from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
     PROMPTS,
     SCHEDULERS,
-    assert_pictures_agree,
-    assert_same_there_and_back,
+    assert_images_agree,
+    assert_round_trip,
     call_both,
     generators,
-    picture,
+    make_image,
     set_schedulers,
 )
 from tests.support.parity import assert_close, noise
@@ -29,24 +29,24 @@ def folder(tmp_path_factory):
 def test_schedulers(pair, scheduler):
     set_schedulers(*pair, scheduler)
     mine, reference = call_both(
-        *pair, seed=4, prompt=PROMPTS[0], image=picture(38, 33), num_inference_steps=20, strength=0.6,
+        *pair, seed=4, prompt=PROMPTS[0], image=make_image(38, 33), num_inference_steps=20, strength=0.6,
         output_type="np",
     )  # fmt: skip
     assert mine.images.shape == (1, 32, 38, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 DEPTH = np.random.default_rng(1).random((1, 20, 31), np.float32)
 CALLS = {
-    "all of it": {"strength": 1.0},
+    "full strength": {"strength": 1.0},
     "without guidance": {"guidance_scale": 1.0},
     "a negative prompt": {"negative_prompt": "low quality, 模糊"},
     "clip_skip": {"clip_skip": 1},
     "eta": {"eta": 0.7, "scheduler": "DDIMScheduler"},
     "a depth map": {"depth_map": DEPTH},
-    "two prompts, one picture": {"prompt": PROMPTS},
-    "two prompts, two pictures": {"prompt": PROMPTS, "image": [picture(32, 24), picture(32, 24, 1)]},
-    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
+    "two prompts, one image": {"prompt": PROMPTS},
+    "two prompts, two images": {"prompt": PROMPTS, "image": [make_image(32, 24), make_image(32, 24, 1)]},
+    "two images for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
     "a tensor": {"image": np.random.default_rng(0).random((1, 3, 32, 24), np.float32)},
     "embeddings": {
         "prompt": None,
@@ -58,22 +58,22 @@ CALLS = {
 
 @pytest.mark.parametrize("case", CALLS)
 def test_calls(pair, case):
-    arguments = {"prompt": PROMPTS[1], "image": picture(32, 32), "num_inference_steps": 7, **CALLS[case]}
+    arguments = {"prompt": PROMPTS[1], "image": make_image(32, 32), "num_inference_steps": 7, **CALLS[case]}
     set_schedulers(*pair, arguments.pop("scheduler", "PNDMScheduler"))
     mine, reference = call_both(*pair, seed=3, output_type="np", **arguments)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_a_generator_for_each_picture(pair):
+def test_one_generator_for_each_image(pair):
     mine, reference = generators(20, count=4)
-    settings = {"prompt": PROMPTS, "image": picture(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
-    pictures = pair[0](generator=mine, output_type="np", **settings).images
-    assert_pictures_agree(pictures, pair[1](generator=reference, output_type="np", **settings).images)
+    settings = {"prompt": PROMPTS, "image": make_image(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
+    images = pair[0](generator=mine, output_type="np", **settings).images
+    assert_images_agree(images, pair[1](generator=reference, output_type="np", **settings).images)
 
 
-def test_the_depth_map(pair):
+def test_prepare_depth_map(pair):
     ours, theirs = pair
-    given = picture(48, 32)
+    given = make_image(48, 32)
     mine = ours.prepare_depth_map(given, None, 2, True, paddle.float32, ours.device)
     with torch.no_grad():
         reference = theirs.prepare_depth_map(given, None, 2, True, torch.float32, theirs.device)
@@ -81,8 +81,8 @@ def test_the_depth_map(pair):
     assert_close(mine, reference)
 
 
-def test_forms_that_diffusers_cannot_take(pair):
-    """An array that is not square, a tensor without a batch, and latents: the same picture as in the usual form."""
+def test_inputs_that_diffusers_does_not_support(pair):
+    """A non-square array, a tensor without a batch dimension, a list of batches, and latents."""
     ours, _ = pair
     given = np.random.default_rng(0).random((32, 24, 3), np.float32)
     usual = paddle.to_tensor(given.transpose(2, 0, 1)[None])
@@ -109,46 +109,46 @@ def test_callbacks(pair):
     names = ["latents", "depth_mask"]
     mine, reference = generators(3)
     settings = {
-        "prompt": "a", "image": picture(32, 32), "num_inference_steps": 6, "output_type": "latent",
+        "prompt": "a", "image": make_image(32, 32), "num_inference_steps": 6, "output_type": "latent",
         "callback_on_step_end_tensor_inputs": names,
     }  # fmt: skip
-    pictures = pair[0](generator=mine, callback_on_step_end=listener("ours"), **settings).images
+    images = pair[0](generator=mine, callback_on_step_end=listener("ours"), **settings).images
     (expected,) = pair[1](generator=reference, callback_on_step_end=listener("theirs"), return_dict=False, **settings)
-    assert_close(pictures, expected, 1e-4)
+    assert_close(images, expected, 1e-4)
     assert seen["ours"] == seen["theirs"] != []
 
 
-def test_there_and_back(folder, tmp_path):
-    assert_same_there_and_back(folder, tmp_path, prompt="a", image=picture(32, 24), num_inference_steps=3)
+def test_round_trip(folder, tmp_path):
+    assert_round_trip(folder, tmp_path, prompt="a", image=make_image(32, 24), num_inference_steps=3)
 
 
-def test_nan_is_named(pair, caplog):
+def test_nan_is_logged(pair, caplog):
     unet = pair[0].unet
     pair[0].unet = type(unet).from_config(unet.config)
     pair[0].unet.conv_in.bias.set_value(paddle.full_like(unet.conv_in.bias, float("nan")))
     try:
-        pair[0]("a", picture(16, 16), num_inference_steps=2, generator=0)
+        pair[0]("a", make_image(16, 16), num_inference_steps=2, generator=0)
     finally:
         pair[0].unet = unet
     assert "first appeared in: denoising step 0 (" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ({"image": None}, "`image` is needed"),
-        ({"strength": 1.5}, "`strength` must lie between 0 and 1"),
+        ({"image": None}, "`image` is required"),
+        ({"strength": 1.5}, "`strength` must be between 0 and 1"),
         ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
-        ({"depth_map": "near"}, "`depth_map` must be a Paddle tensor"),
+        ({"depth_map": "close"}, "`depth_map` must be a Paddle tensor"),
         ({"depth_map": paddle.zeros([1, 1, 4, 4])}, r"not \(1, 1, 4, 4\)"),
-        ({"depth_map": paddle.full([1, 4, 4], float("nan"))}, "`depth_map` has NaN"),
-        ({"depth_map": paddle.ones([1, 4, 4])}, "the same everywhere"),
-        ({"depth_map": paddle.to_tensor(np.repeat(DEPTH, 3, 0))}, r"3 picture\(s\) \(`depth_map`\)"),
+        ({"depth_map": paddle.full([1, 4, 4], float("nan"))}, "`depth_map` contains NaN"),
+        ({"depth_map": paddle.ones([1, 4, 4])}, "is constant"),
+        ({"depth_map": paddle.to_tensor(np.repeat(DEPTH, 3, 0))}, r"`depth_map` has 3 image\(s\)"),
         ({"prompt": ["a", "b"], "generator": [1, 2, 3]}, "3 generators for 2"),
         ({"callback_on_step_end": 1}, "must be callable"),
         ({"callback_on_step_end_tensor_inputs": ["mask"]}, "'mask'"),
     ],
 )
-def test_bad_arguments(pair, arguments, says):
-    with pytest.raises(InputError, match=says):
-        pair[0](**{"prompt": "a", "image": picture(16, 16), "num_inference_steps": 2, **arguments})
+def test_invalid_arguments(pair, arguments, message):
+    with pytest.raises(InputError, match=message):
+        pair[0](**{"prompt": "a", "image": make_image(16, 16), "num_inference_steps": 2, **arguments})

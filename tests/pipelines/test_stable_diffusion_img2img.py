@@ -1,4 +1,4 @@
-"""StableDiffusionImg2ImgPipeline against diffusers, live: same folder, picture, prompts, noise and steps."""
+"""StableDiffusionImg2ImgPipeline against diffusers, live: same folder, image, prompts, noise and steps."""
 
 import diffusers
 import numpy as np
@@ -12,12 +12,12 @@ from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
     PROMPTS,
     SCHEDULERS,
-    assert_pictures_agree,
-    assert_same_there_and_back,
+    assert_images_agree,
+    assert_round_trip,
     call_both,
     generators,
     load_classes,
-    picture,
+    make_image,
     set_schedulers,
 )
 from tests.support.checkpoints import tiny_stable_diffusion, tiny_stable_diffusion_as
@@ -42,50 +42,61 @@ def loaded(tmp_path_factory):
 def test_schedulers(variant, scheduler):
     set_schedulers(*variant, scheduler)
     mine, reference = call_both(
-        *variant, seed=4, prompt=PROMPTS[0], image=picture(38, 33), num_inference_steps=20, strength=0.6,
+        *variant, seed=4, prompt=PROMPTS[0], image=make_image(38, 33), num_inference_steps=20, strength=0.6,
         output_type="np",
     )  # fmt: skip
     assert mine.images.shape == (1, 32, 38, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 OTHERS = (
-    *("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),  # two evaluations a step
+    *(
+        "HeunDiscreteScheduler",
+        "KDPM2DiscreteScheduler",
+        "KDPM2AncestralDiscreteScheduler",
+    ),  # two per step
     *("DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "SASolverScheduler"),
     *("LCMScheduler", "TCDScheduler", "EDMEulerScheduler"),
 )
 
 
 @pytest.mark.parametrize("scheduler", OTHERS)
-def test_other_schedulers_begin_in_the_middle(pair, scheduler):
+def test_other_schedulers(pair, scheduler):
     ours, theirs = pair
-    ours.scheduler = getattr(ppdiffusers, scheduler).from_config(ours.published.config)
-    theirs.scheduler = getattr(diffusers, scheduler).from_config(theirs.published.config)
+    ours.scheduler = getattr(ppdiffusers, scheduler).from_config(ours.original_scheduler.config)
+    theirs.scheduler = getattr(diffusers, scheduler).from_config(theirs.original_scheduler.config)
     mine, reference = call_both(
-        ours, theirs, seed=4, prompt="a", image=picture(32, 32), num_inference_steps=8, strength=0.6, output_type="np"
+        ours,
+        theirs,
+        seed=4,
+        prompt="a",
+        image=make_image(32, 32),
+        num_inference_steps=8,
+        strength=0.6,
+        output_type="np",
     )
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_a_scheduler_that_cannot_noise(pair):
+def test_scheduler_without_add_noise(pair):
     ours, _ = pair
     ours.scheduler = ppdiffusers.IPNDMScheduler()
-    with pytest.raises(InputError, match="IPNDMScheduler cannot noise a picture"):
-        ours("a", picture(16, 16))
+    with pytest.raises(InputError, match="IPNDMScheduler cannot add noise to an image"):
+        ours("a", make_image(16, 16))
 
 
 CALLS = {
-    "little": {"strength": 0.2},
-    "all of it": {"strength": 1.0},
+    "low strength": {"strength": 0.2},
+    "full strength": {"strength": 1.0},
     "between two steps": {"strength": 0.55},
     "without guidance": {"guidance_scale": 1.0},
     "a negative prompt": {"negative_prompt": "low quality, 模糊"},
     "clip_skip": {"clip_skip": 1},
     "eta": {"eta": 0.7, "scheduler": "DDIMScheduler"},
-    "two prompts, one picture": {"prompt": PROMPTS},
-    "two prompts, two pictures": {"prompt": PROMPTS, "image": [picture(32, 24), picture(32, 24, 1)]},
-    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
-    "an array": {"image": np.asarray(picture(24, 32), np.float32)[None] / 255, "tensor": False},
+    "two prompts, one image": {"prompt": PROMPTS},
+    "two prompts, two images": {"prompt": PROMPTS, "image": [make_image(32, 24), make_image(32, 24, 1)]},
+    "two images for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
+    "an array": {"image": np.asarray(make_image(24, 32), np.float32)[None] / 255, "tensor": False},
     "a tensor": {"image": np.random.default_rng(0).random((1, 3, 32, 24), np.float32)},
     "latents": {"image": noise((1, 4, 12, 16))},
     "embeddings": {
@@ -93,14 +104,14 @@ CALLS = {
         "prompt_embeds": noise((2, 77, 32), "prompt"),
         "negative_prompt_embeds": noise((2, 77, 32), "negative"),
     },
-    "chosen steps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
-    "chosen sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.3, 0.0], "scheduler": "EulerDiscreteScheduler"},
+    "explicit timesteps": {"timesteps": [900, 500, 300, 100], "scheduler": "EulerDiscreteScheduler"},
+    "explicit sigmas": {"sigmas": [14.0, 6.0, 2.0, 0.3, 0.0], "scheduler": "EulerDiscreteScheduler"},
 }
 
 
 @pytest.mark.parametrize("case", CALLS)
 def test_calls(pair, case):
-    arguments = {"prompt": PROMPTS[1], "image": picture(32, 32), "num_inference_steps": 7, **CALLS[case]}
+    arguments = {"prompt": PROMPTS[1], "image": make_image(32, 32), "num_inference_steps": 7, **CALLS[case]}
     set_schedulers(*pair, arguments.pop("scheduler", "PNDMScheduler"))
     if not arguments.pop("tensor", True):
         array = arguments.pop("image")
@@ -111,17 +122,17 @@ def test_calls(pair, case):
         ]
     else:
         results = call_both(*pair, seed=3, output_type="np", **arguments)
-    assert_pictures_agree(results[0].images, results[1].images)
+    assert_images_agree(results[0].images, results[1].images)
 
 
 @pytest.mark.parametrize("scheduler", ["PNDMScheduler", "EulerAncestralDiscreteScheduler", "DDPMScheduler"])
-def test_a_generator_for_each_picture(pair, scheduler):
-    """Each draws for its own picture: the VAE's sample, the noise, then the steps."""
+def test_one_generator_for_each_image(pair, scheduler):
+    """Each draws the latents, the noise and the steps of its image."""
     set_schedulers(*pair, scheduler)
     mine, reference = generators(20, count=4)
-    settings = {"prompt": PROMPTS, "image": picture(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
-    pictures = pair[0](generator=mine, output_type="np", **settings).images
-    assert_pictures_agree(pictures, pair[1](generator=reference, output_type="np", **settings).images)
+    settings = {"prompt": PROMPTS, "image": make_image(32, 32), "num_images_per_prompt": 2, "num_inference_steps": 4}
+    images = pair[0](generator=mine, output_type="np", **settings).images
+    assert_images_agree(images, pair[1](generator=reference, output_type="np", **settings).images)
 
 
 def test_callbacks(pair):
@@ -135,74 +146,74 @@ def test_callbacks(pair):
         return listen
 
     mine, reference = generators(3)
-    settings = {"prompt": "a", "image": picture(32, 32), "num_inference_steps": 6, "output_type": "latent"}
-    pictures = pair[0](generator=mine, callback_on_step_end=listener("ours"), **settings).images
+    settings = {"prompt": "a", "image": make_image(32, 32), "num_inference_steps": 6, "output_type": "latent"}
+    images = pair[0](generator=mine, callback_on_step_end=listener("ours"), **settings).images
     expected = pair[1](generator=reference, callback_on_step_end=listener("theirs"), **settings).images
-    assert_close(pictures, expected, 1e-4)
+    assert_close(images, expected, 1e-4)
     assert seen["ours"] == seen["theirs"]
 
 
-def test_weights_are_shared_with_the_pipeline_it_is_made_from(pair):
-    text_to_picture = StableDiffusionPipeline.from_pipe(pair[0])
-    again = StableDiffusionImg2ImgPipeline.from_pipe(text_to_picture)
+def test_from_pipe_shares_components(pair):
+    text_to_image = StableDiffusionPipeline.from_pipe(pair[0])
+    again = StableDiffusionImg2ImgPipeline.from_pipe(text_to_image)
     assert all(again.components[name] is component for name, component in pair[0].components.items())
 
 
-def test_there_and_back(tmp_path):
+def test_round_trip(tmp_path):
     folder = tiny_stable_diffusion_as(tmp_path / "source", diffusers.StableDiffusionImg2ImgPipeline)
-    assert_same_there_and_back(folder, tmp_path, prompt="a", image=picture(32, 32), num_inference_steps=4)
+    assert_round_trip(folder, tmp_path, prompt="a", image=make_image(32, 32), num_inference_steps=4)
 
 
-SYNTAXES = {
+PROMPT_SETTINGS = {
     "weights": {"prompt": "a (red:1.4) circle, [black]", "prompt_syntax": "webui"},
-    "a long prompt": {"prompt": "a red circle, " * 40},
-    "a long prompt, cut": {"prompt": "a red circle, " * 40, "long_prompts": "truncate"},
+    "long prompt": {"prompt": "a red circle, " * 40},
+    "long prompt, truncated": {"prompt": "a red circle, " * 40, "long_prompts": "truncate"},
+    "long prompt, split": {"prompt": "a red circle, " * 40, "long_prompts": "split"},
 }
 
 
-@pytest.mark.parametrize("case", SYNTAXES)
-def test_prompts_as_the_pipeline_encodes_them(pair, case):
-    """What `encode_prompt` makes of the text, given as embeddings, is the same picture."""
+@pytest.mark.parametrize("case", PROMPT_SETTINGS)
+def test_prompts_and_their_embeddings_give_the_same_image(pair, case):
     ours = pair[0]
-    asked = dict(SYNTAXES[case])
-    settings = {"image": picture(32, 32), "num_inference_steps": 3, "strength": 0.7, "output_type": "np"}
-    by_text = ours(generator=0, **asked, **settings).images
-    embeds, negative = ours.encode_prompt(asked.pop("prompt"), None, 1, True, **asked)
+    call = dict(PROMPT_SETTINGS[case])
+    settings = {"image": make_image(32, 32), "num_inference_steps": 3, "strength": 0.7, "output_type": "np"}
+    by_prompt = ours(generator=0, **call, **settings).images
+    embeds, negative = ours.encode_prompt(call.pop("prompt"), None, 1, True, **call)
     by_embeds = ours(generator=0, prompt_embeds=embeds, negative_prompt_embeds=negative, **settings).images
-    np.testing.assert_array_equal(by_text, by_embeds)
+    np.testing.assert_array_equal(by_prompt, by_embeds)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ({"image": None}, "`image` is needed"),
-        ({"image": "cat.png"}, "`image` must be PIL pictures"),
-        ({"strength": 1.5}, "`strength` must lie between 0 and 1"),
-        ({"strength": "much"}, "`strength` must be a finite number"),
+        ({"image": None}, "`image` is required"),
+        ({"image": "cat.png"}, "`image` must be a PIL image"),
+        ({"strength": 1.5}, "`strength` must be between 0 and 1"),
+        ({"strength": "high"}, "`strength` must be a finite number"),
         ({"strength": 0.1, "num_inference_steps": 5}, "leaves no step"),
         ({"prompt": ["a", "b"], "generator": [1, 2, 3]}, "3 generators for 2"),
         (
-            {"prompt": ["a", "b"], "image": [picture(16, 16)] * 3},
-            r"3 picture\(s\) \(`image`\) cannot be repeated for 2",
+            {"prompt": ["a", "b"], "image": [make_image(16, 16)] * 3},
+            r"`image` has 3 image\(s\), which cannot be repeated for a batch of 2",
         ),
-        ({"ip_adapter_image": picture(16, 16)}, "no IP-Adapter"),
+        ({"ip_adapter_image": make_image(16, 16)}, "no IP-Adapter"),
         ({"callback_on_step_end": 1}, "must be callable"),
         ({"callback_on_step_end_tensor_inputs": ["mask"]}, "'mask'"),
         ({"image": torch.zeros(1, 3, 16, 16)}, "not Tensor"),
     ],
 )
-def test_bad_arguments(pair, arguments, says):
-    with pytest.raises(InputError, match=says):
-        pair[0](**{"prompt": "a", "image": picture(16, 16), "num_inference_steps": 2, **arguments})
+def test_invalid_arguments(pair, arguments, message):
+    with pytest.raises(InputError, match=message):
+        pair[0](**{"prompt": "a", "image": make_image(16, 16), "num_inference_steps": 2, **arguments})
 
 
-def test_the_encoder_is_named_when_it_gives_nan(pair, caplog):
+def test_nan_of_the_vae_encoder_is_logged(pair, caplog):
     ours, _ = pair
     bias = ours.vae.encoder.conv_in.bias
     before = bias.clone()
     bias.set_value(paddle.full_like(bias, float("nan")))
     try:
-        ours("a", picture(16, 16), num_inference_steps=2, generator=0, output_type="np")
+        ours("a", make_image(16, 16), num_inference_steps=2, generator=0, output_type="np")
     finally:
         bias.set_value(before)
     assert "first appeared in: the VAE's encoder" in caplog.text

@@ -10,17 +10,17 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from tests.pipelines.support import (
     PROMPTS,
     SCHEDULERS,
-    assert_pictures_agree,
-    assert_same_there_and_back,
+    assert_images_agree,
+    assert_round_trip,
     call_both,
     generators,
-    picture,
+    make_image,
     set_schedulers,
 )
 from tests.support.checkpoints import tiny_stable_diffusion, tiny_stable_diffusion_as
 from tests.support.parity import assert_close, noise
 
-IMAGE = picture(38, 33)
+IMAGE = make_image(38, 33)
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +34,22 @@ def test_schedulers(pair, scheduler):
     set_schedulers(*pair, scheduler)
     mine, reference = call_both(*pair, seed=4, prompt=PROMPTS[0], image=IMAGE, num_inference_steps=20, output_type="np")
     assert mine.images.shape == (1, 32, 38, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     assert mine.nsfw_content_detected == reference.nsfw_content_detected == [False]
 
 
 CALLS = {
-    "strong": {"guidance_scale": 4.0, "image_guidance_scale": 2.5},
-    "the picture's guidance at its least": {"image_guidance_scale": 1.0},
-    "no guidance by the text": {"guidance_scale": 1.0},
-    "no guidance by the picture": {"image_guidance_scale": 0.9},
+    "other scales": {"guidance_scale": 4.0, "image_guidance_scale": 2.5},
+    "image_guidance_scale 1": {"image_guidance_scale": 1.0},
+    "guidance_scale 1": {"guidance_scale": 1.0},
+    "image_guidance_scale below 1": {"image_guidance_scale": 0.9},
     "a negative prompt": {"negative_prompt": "low quality"},
     "eta": {"eta": 0.7, "scheduler": "DDIMScheduler"},
-    "two prompts, one picture": {"prompt": PROMPTS},
-    "two prompts, two pictures": {"prompt": PROMPTS, "image": [IMAGE, picture(38, 33, 1)]},
-    "two pictures for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
+    "two prompts, one image": {"prompt": PROMPTS},
+    "two prompts, two images": {"prompt": PROMPTS, "image": [IMAGE, make_image(38, 33, 1)]},
+    "two images for each prompt": {"prompt": PROMPTS, "num_images_per_prompt": 2},
     "a tensor": {"image": np.random.default_rng(0).random((1, 3, 32, 24), np.float32)},
-    "latents": {"image": noise((1, 4, 12, 16), "picture")},
+    "latents": {"image": noise((1, 4, 12, 16), "image")},
     "given noise": {"latents": noise((1, 4, 16, 19))},
     "embeddings": {
         "prompt": None,
@@ -64,18 +64,18 @@ def test_calls(pair, case):
     arguments = {"prompt": PROMPTS[1], "image": IMAGE, "num_inference_steps": 5, **CALLS[case]}
     set_schedulers(*pair, arguments.pop("scheduler", "PNDMScheduler"))
     mine, reference = call_both(*pair, seed=3, output_type="np", **arguments)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_a_generator_for_each_picture(pair):
+def test_one_generator_for_each_image(pair):
     set_schedulers(*pair, "EulerAncestralDiscreteScheduler")
     mine, reference = generators(20, count=4)
     settings = {"prompt": PROMPTS, "image": IMAGE, "num_images_per_prompt": 2, "num_inference_steps": 4}
-    pictures = pair[0](generator=mine, output_type="np", **settings).images
-    assert_pictures_agree(pictures, pair[1](generator=reference, output_type="np", **settings).images)
+    images = pair[0](generator=mine, output_type="np", **settings).images
+    assert_images_agree(images, pair[1](generator=reference, output_type="np", **settings).images)
 
 
-def test_callbacks_see_and_change_the_picture(pair):
+def test_callback_replaces_the_image(pair):
     def change(pipeline, index, timestep, tensors):
         assert set(tensors) == {"latents", "image_latents"} and pipeline.image_guidance_scale == 1.5
         return {"latents": tensors["latents"] * 0.98, "image_latents": tensors["image_latents"] + 0.02}
@@ -87,43 +87,46 @@ def test_callbacks_see_and_change_the_picture(pair):
     assert_close(mine.images, reference.images, 1e-4)
 
 
-def test_settings_of_the_prompt(pair):
-    def paint(prompt, **settings):
+def test_prompt_settings(pair):
+    def generate(prompt, **settings):
         return pair[0](prompt, IMAGE, num_inference_steps=2, generator=0, output_type="np", **settings).images
 
     long = "a red circle on a white background, " * 20
-    assert np.abs(paint(long) - paint(long, long_prompts="truncate")).max() > 1e-3
-    assert np.abs(paint("a (red:1.5) circle") - paint("a (red:1.5) circle", prompt_syntax="webui")).max() > 1e-3
+    assert np.abs(generate(long, long_prompts="split") - generate(long)).max() > 1e-3
+    assert np.abs(generate("a (red:1.5) circle") - generate("a (red:1.5) circle", prompt_syntax="webui")).max() > 1e-3
 
 
-def test_there_and_back(folder, tmp_path):
-    assert_same_there_and_back(folder, tmp_path, prompt="a", image=IMAGE, num_inference_steps=3)
+def test_round_trip(folder, tmp_path):
+    assert_round_trip(folder, tmp_path, prompt="a", image=IMAGE, num_inference_steps=3)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ({"image": None, "image_guidance_scale": "much"}, "(?s)`image` is needed.*`image_guidance_scale` must be"),
+        ({"image": None, "image_guidance_scale": "high"}, "(?s)`image` is required.*`image_guidance_scale` must be"),
         ({"num_inference_steps": 0}, "`num_inference_steps` must be a whole number"),
-        ({"prompt": ["a"] * 3, "image": [IMAGE] * 2}, r"2 picture\(s\) \(`image`\) cannot be repeated for 3"),
+        (
+            {"prompt": ["a"] * 3, "image": [IMAGE] * 2},
+            r"`image` has 2 image\(s\), which cannot be repeated for a batch of 3",
+        ),
         ({"latents": paddle.zeros([1, 4, 8, 8])}, r"`latents` must be of shape \(1, 4, 16, 19\)"),
         ({"callback_on_step_end_tensor_inputs": ["mask"]}, "'mask'"),
         ({"ip_adapter_image": IMAGE}, "no IP-Adapter"),
     ],
 )
-def test_bad_arguments(pair, arguments, says):
-    with pytest.raises(InputError, match=says):
+def test_invalid_arguments(pair, arguments, message):
+    with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": IMAGE, "num_inference_steps": 2, **arguments})
 
 
-def test_a_unet_that_sees_no_picture(tmp_path):
+def test_unet_without_image_channels(tmp_path):
     folder = tiny_stable_diffusion(tmp_path, safety_checker=False)
     pipeline = ppdiffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(folder)
-    with pytest.raises(ConfigError, match="takes 4 channels; latents and picture have 8"):
+    with pytest.raises(ConfigError, match="accepts 4 channels; latents and image have 8"):
         pipeline("a", IMAGE, num_inference_steps=2)
 
 
-def test_the_encoder_is_named_when_it_gives_nan(pair, caplog):
+def test_nan_of_the_vae_encoder_is_logged(pair, caplog):
     bias = pair[0].vae.encoder.conv_in.bias
     before = bias.clone()
     bias.set_value(paddle.full_like(bias, float("nan")))

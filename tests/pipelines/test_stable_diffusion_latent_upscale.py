@@ -1,4 +1,4 @@
-"""StableDiffusionLatentUpscalePipeline against diffusers, live: same folder, latents or picture, prompts and noise."""
+"""StableDiffusionLatentUpscalePipeline against diffusers, live: same folder, latents or image, prompts and noise."""
 
 import diffusers
 import numpy as np
@@ -10,13 +10,13 @@ import ppdiffusers
 from ppdiffusers.core.errors import InputError
 from tests.pipelines.support import (
     PROMPTS,
+    assert_images_agree,
     assert_levels_agree,
-    assert_pictures_agree,
-    assert_same_there_and_back,
+    assert_round_trip,
     call_both,
     generators,
     load_both,
-    picture,
+    make_image,
 )
 from tests.support.parity import assert_close, noise
 from tests.support.stable_diffusion_2 import tiny_latent_upscaler
@@ -39,8 +39,8 @@ def pair(loaded):
 
 
 def set_scheduler(ours, theirs, name="EulerDiscreteScheduler", **settings):
-    ours.scheduler = getattr(ppdiffusers, name).from_config(ours.published.config, **settings)
-    theirs.scheduler = getattr(diffusers, name).from_config(theirs.published.config, **settings)
+    ours.scheduler = getattr(ppdiffusers, name).from_config(ours.original_scheduler.config, **settings)
+    theirs.scheduler = getattr(diffusers, name).from_config(theirs.original_scheduler.config, **settings)
 
 
 SMALL = noise((1, 4, 8, 12), "small")
@@ -60,12 +60,12 @@ def test_schedulers(pair, scheduler, settings):
     set_scheduler(*pair, scheduler, **settings)
     mine, reference = call_both(*pair, seed=4, prompt=PROMPTS[0], image=SMALL, num_inference_steps=20, output_type="np")
     assert mine.images.shape == (1, 32, 48, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 CALLS = {
-    "a picture": {"image": picture(24, 16)},
-    "two pictures": {"prompt": PROMPTS, "image": [picture(24, 16), picture(24, 16, 1)]},
+    "an image": {"image": make_image(24, 16)},
+    "two images": {"prompt": PROMPTS, "image": [make_image(24, 16), make_image(24, 16, 1)]},
     "two latents": {"prompt": PROMPTS, "image": noise((2, 4, 8, 8), "small")},
     "without guidance": {"guidance_scale": 1.0},
     "without the prompt": {"guidance_scale": 0},
@@ -91,10 +91,10 @@ CALLS = {
 def test_calls(pair, case):
     arguments = {"prompt": PROMPTS[1], "image": SMALL, "num_inference_steps": 6, **CALLS[case]}
     mine, reference = call_both(*pair, seed=3, output_type="np", **arguments)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_without_the_prompt_it_is_not_read(pair):
+def test_guidance_scale_0_ignores_the_prompt(pair):
     settings = {"image": paddle.to_tensor(SMALL), "num_inference_steps": 2, "generator": 0, "output_type": "np"}
     images = [pair[0](prompt, guidance_scale=0, **settings).images for prompt in ("a cat", "a dog", "")]
     np.testing.assert_array_equal(images[0], images[1])
@@ -111,24 +111,24 @@ def test_encode_prompt(pair):
     assert pair[0].encode_prompt("a", pair[0].device, False)[1::2] == (None, None)
 
 
-def test_a_cut_prompt(pair, caplog):
+def test_long_prompts_are_truncated(pair, caplog):
     mine, reference = call_both(
         *pair, seed=3, prompt="horse " * 100 + "zebra", image=SMALL, num_inference_steps=3, output_type="np"
     )
-    assert_pictures_agree(mine.images, reference.images)
-    assert "cut off" in caplog.text and "zebra" in caplog.text
+    assert_images_agree(mine.images, reference.images)
+    assert "truncated" in caplog.text and "zebra" in caplog.text
+    assert "long_prompts" not in caplog.text, "this pipeline does not support it"
 
 
-def test_a_generator_for_each_picture(pair):
+def test_one_generator_for_each_image(pair):
     mine, reference = generators(20, count=2)
-    settings = {"prompt": PROMPTS, "image": [picture(24, 16), picture(24, 16, 1)], "num_inference_steps": 4}
-    pictures = pair[0](generator=mine, output_type="np", **settings).images
-    # the original hands a list of generators to the VAE's draw, as ours does
-    assert_pictures_agree(pictures, pair[1](generator=reference, output_type="np", **settings).images)
+    settings = {"prompt": PROMPTS, "image": [make_image(24, 16), make_image(24, 16, 1)], "num_inference_steps": 4}
+    images = pair[0](generator=mine, output_type="np", **settings).images
+    assert_images_agree(images, pair[1](generator=reference, output_type="np", **settings).images)
 
 
-def test_forms_that_diffusers_cannot_take(pair):
-    """One latent for two prompts; latents without a batch."""
+def test_inputs_that_diffusers_does_not_support(pair):
+    """Latents of one image for two prompts; latents without a batch dimension."""
     small = paddle.to_tensor(SMALL)
     settings = {"num_inference_steps": 2, "output_type": "np", "guidance_scale": 3}
     latents = noise((2, 4, 16, 24))
@@ -162,11 +162,11 @@ def test_output_types_and_callback(pair):
     assert_close(mine[0], reference[0])
 
 
-def test_there_and_back(folder, tmp_path):
-    assert_same_there_and_back(folder, tmp_path, prompt="a", image=SMALL, num_inference_steps=3)
+def test_round_trip(folder, tmp_path):
+    assert_round_trip(folder, tmp_path, prompt="a", image=SMALL, num_inference_steps=3)
 
 
-def test_nan_is_named(pair, caplog):
+def test_nan_is_logged(pair, caplog):
     unet = pair[0].unet
     pair[0].unet = type(unet).from_config(unet.config)
     pair[0].unet.conv_in.bias.set_value(paddle.full_like(unet.conv_in.bias, float("nan")))
@@ -178,27 +178,30 @@ def test_nan_is_named(pair, caplog):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ({"image": None}, "`image` is needed"),
-        ({"image": picture(20, 16)}, "multiples of 8 pixels, or of 4 as latents, .* are 8 high and 10 wide"),
-        ({"image": paddle.zeros([1, 4, 4, 8])}, "two times as long; its latents are 4 high and 8 wide"),
-        ({"image": paddle.zeros([3, 4, 8, 8])}, r"3 picture\(s\) \(`image`\) cannot be repeated for 1"),
+        ({"image": None}, "`image` is required"),
+        ({"image": make_image(20, 16)}, r"multiples of 8 pixels \(latents: 4\) .* are 8 x 10"),
+        ({"image": paddle.zeros([1, 4, 4, 8])}, "at least twice that; its latents are 4 x 8"),
+        ({"image": paddle.zeros([3, 4, 8, 8])}, r"`image` has 3 image\(s\), which cannot be repeated for a batch of 1"),
         ({"latents": paddle.zeros([1, 4, 8, 12])}, r"shape \(1, 4, 16, 24\), not \(1, 4, 8, 12\)"),
-        ({"prompt": None, "prompt_embeds": paddle.zeros([1, 77, 32])}, "`pooled_prompt_embeds` go together"),
-        ({"negative_prompt_embeds": paddle.zeros([1, 77, 32])}, "`negative_pooled_prompt_embeds` go together"),
+        ({"prompt": None, "prompt_embeds": paddle.zeros([1, 77, 32])}, "`pooled_prompt_embeds` are required"),
+        (
+            {"negative_prompt_embeds": paddle.zeros([1, 77, 32])},
+            "`negative_pooled_prompt_embeds` are required",
+        ),
         ({"callback_steps": 0}, "`callback_steps`"),
         ({"callback": 3}, "must be callable"),
         ({"generator": [1, 2]}, "2 generators for 1"),
         ({"prompt": None}, "neither `prompt`"),
     ],
 )
-def test_bad_arguments(pair, arguments, says):
-    with pytest.raises(InputError, match=says):
+def test_invalid_arguments(pair, arguments, message):
+    with pytest.raises(InputError, match=message):
         pair[0](**{"prompt": "a", "image": paddle.to_tensor(SMALL), "num_inference_steps": 2, **arguments})
 
 
-def test_a_scheduler_without_noise_levels(pair):
+def test_scheduler_without_sigmas(pair):
     pair[0].scheduler = ppdiffusers.DDIMScheduler()
     with pytest.raises(InputError, match="DDIMScheduler has no `sigmas`"):
         pair[0]("a", paddle.to_tensor(SMALL), num_inference_steps=2)

@@ -1,9 +1,9 @@
-"""StableDiffusionPipelineSafe against diffusers, live: every strength, past its warm-up; what the checker flags.
+"""StableDiffusionPipelineSafe against diffusers, live: all configurations, past their warm-up; flagged images.
 
-The guidance jumps where text and concept are apart by the threshold, so two runs whose networks differ by rounding can
-part there. `follow` gives our loop the predictions of the original's network instead, and compares all that our loop
-asks that network: nothing is left to luck. With WEAK, whose threshold is where its scale is zero, nothing jumps, and
-whole runs are compared.
+The guidance is discontinuous where the difference of prompt and concept reaches the threshold: two runs whose networks
+differ by rounding can diverge there. `follow` therefore gives our loop the predictions of the original network, and
+compares the inputs with which our loop calls it. With WEAK the scale is zero at the threshold, and whole runs are
+compared.
 """
 
 import json
@@ -21,26 +21,27 @@ import ppdiffusers
 from ppdiffusers import SafetyConfig, StableDiffusionPipelineSafe, StableDiffusionSafetyChecker
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stable_diffusion_safe.safety_checker import SafeStableDiffusionSafetyChecker
+from ppdiffusers.pipelines.stable_diffusion_safe.safety_guidance import SafetyGuidance
 from tests.pipelines.support import (
     PROMPTS,
+    assert_images_agree,
     assert_levels_agree,
-    assert_pictures_agree,
     call_both,
+    fraction_of_different_levels,
     generators,
     set_schedulers,
-    share_of_other_levels,
 )
 from tests.support.checkpoints import tiny_safety_checker, tiny_stable_diffusion
 from tests.support.parity import assert_close, noise, rng_for
 from tests.support.round_trip import saved_both_ways, there_and_back
 
-STRENGTHS = ["WEAK", "MEDIUM", "STRONG", "MAX"]
+CONFIGS = ["WEAK", "MEDIUM", "STRONG", "MAX"]
 STEPS = 22  # more than the longest warm-up, WEAK's 15
 WEAK = {**SafetyConfig.WEAK, "sld_warmup_steps": 2}
 
 
 def tiny_safe(tmp_path, flags="nothing"):
-    """A folder that diffusers wrote, with its own checker class."""
+    """A folder that diffusers saved, with the safety checker of this family."""
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(tiny_stable_diffusion(tmp_path / "plain"))
     checker = TheirChecker(pipeline.safety_checker.config)
     checker.load_state_dict(tiny_safety_checker(flags, 3).state_dict())
@@ -50,13 +51,13 @@ def tiny_safe(tmp_path, flags="nothing"):
 
 
 def load(folder):
-    """(ours, the original), which does not find its own checker: it is handed over."""
+    """(ours, the original), to which its safety checker has to be passed."""
     checker = TheirChecker.from_pretrained(folder / "safety_checker").eval()
     theirs = diffusers.StableDiffusionPipelineSafe.from_pretrained(folder, safety_checker=checker)
     pair = (StableDiffusionPipelineSafe.from_pretrained(folder), theirs)
     for pipeline in pair:
         pipeline.set_progress_bar_config(disable=True)
-        pipeline.published = pipeline.scheduler
+        pipeline.original_scheduler = pipeline.scheduler
     return pair
 
 
@@ -80,43 +81,44 @@ def settings(**more):
     return {"prompt": PROMPTS, "num_inference_steps": 6, "height": 16, "width": 24, "output_type": "np", **more}
 
 
-class Playback(paddle.nn.Layer):
-    """A UNet that answers what another one answered, and keeps the questions: (latents, timestep, embeddings)."""
+class ReplayedUNet(paddle.nn.Layer):
+    """A UNet that returns recorded predictions, and records its inputs: (latents, timestep, embeddings)."""
 
-    def __init__(self, unet, answers):
+    def __init__(self, unet, predictions):
         super().__init__()
         self.unet, self.config = unet, unet.config
-        self.answers, self.asked = iter(answers), []
+        self.predictions, self.inputs = iter(predictions), []
 
-    def forward(self, sample, timestep, encoder_hidden_states, return_dict):
-        self.asked.append((sample.numpy(), int(timestep), encoder_hidden_states.numpy()))
-        return (paddle.to_tensor(next(self.answers)),)
+    def forward(self, sample, timestep, encoder_hidden_states, timestep_cond, return_dict):
+        assert timestep_cond is None
+        self.inputs.append((sample.numpy(), int(timestep), encoder_hidden_states.numpy()))
+        return (paddle.to_tensor(next(self.predictions)),)
 
 
-def follow(ours, theirs, ours_only=(), **arguments):
-    """Run both, ours with the predictions of the original's network; its questions are compared: both results."""
-    asked, answers = [], []
+def follow(ours, theirs, **arguments):
+    """Call both, ours with the predictions of the original network, and compare inputs and results."""
+    inputs, predictions = [], []
 
-    def note(module, args, kwargs, output):
-        asked.append((args[0].numpy(), int(args[1]), kwargs["encoder_hidden_states"].numpy()))
-        answers.append(output.sample.numpy())
+    def record(module, args, kwargs, output):
+        inputs.append((args[0].numpy(), int(args[1]), kwargs["encoder_hidden_states"].numpy()))
+        predictions.append(output.sample.numpy())
 
-    hook = theirs.unet.register_forward_hook(note, with_kwargs=True)
+    hook = theirs.unet.register_forward_hook(record, with_kwargs=True)
     mine, reference = ({**arguments, "generator": generator} for generator in generators(3))
     unet = ours.unet
     try:
         expected = theirs(**reference)
-        ours.unet = Playback(unet, answers)
-        result = ours(**mine, **dict(ours_only))
-        questions = ours.unet.asked
+        ours.unet = ReplayedUNet(unet, predictions)
+        result = ours(**mine)
+        our_inputs = ours.unet.inputs
     finally:
         hook.remove()
         ours.unet = unet
-    for (latents, t, embeds), (their_latents, their_t, their_embeds) in zip(questions, asked, strict=True):
+    for (latents, t, embeds), (their_latents, their_t, their_embeds) in zip(our_inputs, inputs, strict=True):
         assert t == their_t
         assert_close(latents, their_latents, 1e-5, f"latents at {t}")
         assert_close(embeds, their_embeds, 1e-5, f"embeddings at {t}")
-    assert_pictures_agree(result.images, expected.images)
+    assert_images_agree(result.images, expected.images)
     assert result.applied_safety_concept == expected.applied_safety_concept
     return result
 
@@ -124,24 +126,38 @@ def follow(ours, theirs, ours_only=(), **arguments):
 # -- guidance -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_strengths(pair, strength):
-    """The same strengths under the same names; each changes the picture as the original does."""
-    given = getattr(SafetyConfig, strength)
-    assert given == getattr(TheirConfig, strength)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs(pair, name):
+    """The configurations are those of the original, and each changes the image as there."""
+    given = getattr(SafetyConfig, name)
+    assert given == getattr(TheirConfig, name)
     assert given["sld_warmup_steps"] < STEPS
     arguments = settings(num_inference_steps=STEPS, negative_prompt=["模糊", "blurry"], **given)
     result = follow(*pair, **arguments)
     assert result.applied_safety_concept == pair[0].safety_concept
     unguided = pair[0](generator=3, **{**arguments, "sld_guidance_scale": 1.0}).images
-    assert share_of_other_levels(unguided, result.images) > 0.05
+    assert fraction_of_different_levels(unguided, result.images) > 0.05
+
+
+def test_safety_guidance():
+    """Six steps against the method of diffusers, which expects the prediction with the prompt first."""
+    ours, momentum = SafetyGuidance(5.0, 2, 0.3, 0.5, 0.7), None
+    for step in range(6):
+        uncond, prompt, concept = (noise((2, 4, 3, 5), f"{name} {step}") for name in ("uncond", "prompt", "concept"))
+        guidance, momentum = diffusers.StableDiffusionPipelineSafe.perform_safety_guidance(
+            None, True, momentum, torch.from_numpy(prompt - uncond),
+            [torch.from_numpy(x) for x in (prompt, uncond, concept)], step, 5.0, 2, 0.3, 0.5, 0.7,
+        )  # fmt: skip
+        mine = ours(paddle.to_tensor(np.concatenate([uncond, prompt, concept])), step, 7.5)
+        assert_close(mine, torch.from_numpy(uncond) + 7.5 * guidance, 1e-5)
+        assert_close(ours.momentum, momentum, 1e-5)
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
-def test_whole_runs(pair, scheduler):
+def test_whole_calls(pair, scheduler):
     set_schedulers(*pair, scheduler)
     mine, reference = call_both(*pair, seed=3, **settings(num_inference_steps=STEPS, **WEAK))
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 @pytest.mark.parametrize("scheduler", ["PNDMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"])
@@ -151,20 +167,20 @@ def test_schedulers(pair, scheduler):
 
 
 CALLS = {
-    "another guidance scale": {"sld_guidance_scale": 3.0},
+    "sld_guidance_scale": {"sld_guidance_scale": 3.0},
     "a high threshold": {"sld_threshold": 0.5},
     "a low threshold": {"sld_threshold": -0.5},
     "strong momentum": {"sld_momentum_scale": 0.9, "sld_mom_beta": 0.9},
     "no momentum": {"sld_momentum_scale": 0.0},
-    "momentum that keeps nothing": {"sld_mom_beta": 0.0},
+    "sld_mom_beta 0": {"sld_mom_beta": 0.0},
     "momentum from the warm-up": {"sld_warmup_steps": 4, "sld_momentum_scale": 0.9},
-    "nothing but warm-up": {"sld_warmup_steps": 6},
+    "warm-up only": {"sld_warmup_steps": 6},
     "without safety guidance": {"sld_guidance_scale": 1.0},
     "without guidance": {"guidance_scale": 1.0},
-    "two pictures for each prompt": {"num_images_per_prompt": 2},
+    "two images for each prompt": {"num_images_per_prompt": 2},
     "one prompt": {"prompt": "a cat", "negative_prompt": "blurry", "num_images_per_prompt": 2},
     "eta": {"eta": 0.8},
-    "only the width": {"height": None, "width": 24},
+    "width alone": {"height": None, "width": 24},
 }
 
 
@@ -176,11 +192,11 @@ def test_calls(pair, case):
 def test_given_latents(pair):
     mine, reference = call_both(*pair, latents=noise((2, 4, 8, 16)), **settings(height=None, width=None, **WEAK))
     assert mine.images.shape == (2, 16, 32, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
-def test_warm_up_leaves_the_first_steps_alone(pair):
-    """Until the warm-up ends, latents are those of a run without safety guidance; after it they are not."""
+def test_no_safety_guidance_during_the_warm_up(pair):
+    """Latents equal those of a call without safety guidance until the warm-up ends."""
     seen = {scale: [] for scale in (1.0, 1000.0)}
     for scale, latents in seen.items():
         arguments = settings(sld_warmup_steps=3, sld_guidance_scale=scale)
@@ -189,7 +205,7 @@ def test_warm_up_leaves_the_first_steps_alone(pair):
     assert max(distances[:3]) < 1e-4 < 1e-2 < min(distances[3:])
 
 
-def test_another_concept(pair):
+def test_other_concepts(pair):
     ours, theirs = pair
     before = ours.safety_concept
     assert before == theirs.safety_concept
@@ -200,37 +216,37 @@ def test_another_concept(pair):
     finally:
         ours.safety_concept = theirs.safety_concept = before
     assert result.applied_safety_concept == "猫，cats"
-    assert share_of_other_levels(default, result.images) > 0.05
+    assert fraction_of_different_levels(default, result.images) > 0.05
 
 
 def test_long_prompts(pair):
-    """The original cuts them, and so do we when asked; else the concept stands beside every chunk."""
+    """They are truncated as in diffusers; if they are split, the concept is repeated for each chunk."""
     ours, _ = pair
-    words = " ".join(f"{n} cats" for n in range(60))
-    cut = follow(*pair, **settings(prompt=words, **WEAK), ours_only={"long_prompts": "truncate"}).images
-    embeds = ours.encode_prompt(words, ours.device, 1, False)[0]
+    prompt = " ".join(f"{n} cats" for n in range(60))
+    truncated = follow(*pair, **settings(prompt=prompt, **WEAK)).images
+    embeds = ours.encode_prompt(prompt, ours.device, 1, False, long_prompts="split")[0]
     assert embeds.shape[1] > 77
-    concept = ours._concept(embeds)
+    concept = ours._encode_concept(embeds)
     assert concept.shape == embeds.shape
     np.testing.assert_array_equal(concept[:, :77].numpy(), concept[:, 77:154].numpy())
-    whole = ours(generator=3, **settings(prompt=words, **WEAK)).images
-    assert share_of_other_levels(cut, whole) > 0.05
+    whole = ours(generator=3, **settings(prompt=prompt, **WEAK), long_prompts="split").images
+    assert fraction_of_different_levels(truncated, whole) > 0.05
 
 
 def test_weighted_prompts(pair):
     weighted = pair[0](generator=3, prompt_syntax="webui", **{**settings(**WEAK), "prompt": "a (red:1.4) [cat]"}).images
     plain = pair[0](generator=3, **{**settings(**WEAK), "prompt": "a red cat"}).images
-    assert share_of_other_levels(weighted, plain) > 0.05
+    assert fraction_of_different_levels(weighted, plain) > 0.05
     with pytest.raises(InputError, match="'plain' or 'webui'"):
         pair[0](prompt_syntax="compel", **settings())
 
 
-def test_a_generator_for_each_picture(pair):
+def test_one_generator_for_each_image(pair):
     set_schedulers(*pair, "EulerAncestralDiscreteScheduler")
     mine, reference = generators(20, count=4)
     arguments = settings(num_images_per_prompt=2, **WEAK)
-    pictures = pair[0](generator=mine, **arguments).images
-    assert_pictures_agree(pictures, pair[1](generator=reference, **arguments).images)
+    images = pair[0](generator=mine, **arguments).images
+    assert_images_agree(images, pair[1](generator=reference, **arguments).images)
 
 
 def test_callback(pair):
@@ -249,7 +265,7 @@ def test_callback(pair):
 
 @pytest.fixture(scope="module")
 def checkers(tmp_path_factory):
-    """Random thresholds that divide the pictures."""
+    """Random thresholds with which some of the images are flagged."""
     theirs = TheirChecker(tiny_safety_checker().config).eval()
     theirs.load_state_dict(tiny_safety_checker("random", 3).state_dict())
     with torch.no_grad():
@@ -261,18 +277,18 @@ def checkers(tmp_path_factory):
 
 
 def test_checker(checkers, caplog):
-    """It flags like the original, and touches no picture."""
+    """It flags the same images as the original, and returns them unchanged."""
     ours, theirs = checkers
-    pixels, pictures = noise((24, 3, 32, 32), "pixels"), rng_for("pictures").random((24, 3, 8, 8)).astype(np.float32)
-    mine, flags = ours(paddle.to_tensor(pixels), pictures)
-    _, expected = theirs(torch.from_numpy(pixels), pictures.copy())
+    pixels, images = noise((24, 3, 32, 32), "pixels"), rng_for("images").random((24, 3, 8, 8)).astype(np.float32)
+    mine, flags = ours(paddle.to_tensor(pixels), images)
+    _, expected = theirs(torch.from_numpy(pixels), images.copy())
     assert flags == expected
-    assert 0 < sum(flags) < 24, "the thresholds should divide the pictures"
-    assert mine is pictures
-    assert f"{sum(flags)} of 24 pictures" in caplog.text
+    assert 0 < sum(flags) < 24, "the thresholds should flag some of the images"
+    assert mine is images
+    assert f"{sum(flags)} of 24 images" in caplog.text
 
 
-def test_checker_there_and_back(checkers, tmp_path):
+def test_checker_round_trip(checkers, tmp_path):
     ours, theirs = checkers
     ours.save_pretrained(tmp_path / "torch", to_diffusers=True)
     again = TheirChecker.from_pretrained(tmp_path / "torch")
@@ -281,10 +297,10 @@ def test_checker_there_and_back(checkers, tmp_path):
 
 
 @pytest.mark.parametrize("output_type", ["np", "pil", "pd"])
-def test_flagged_pictures(folder, output_type):
-    """The threshold of one concept lies between two pictures: one is black, the other one's unsafe picture is.
+def test_flagged_images(folder, output_type):
+    """The threshold of one concept is between two images: one is flagged and black, the other one is not.
 
-    The original gives the last picture's flag only.
+    The original returns the flag of the last image only.
     """
     ours, theirs = load(folder)
     arguments = settings(num_inference_steps=3, seed=5, output_type="pil")
@@ -303,18 +319,18 @@ def test_flagged_pictures(folder, output_type):
     assert sorted(mine.nsfw_content_detected) == [False, True]
     mine = ours(generator=5, **{**settings(num_inference_steps=3), "output_type": output_type})
     for sort in ("images", "unsafe_images"):
-        pictures = getattr(mine, sort)
+        images = getattr(mine, sort)
         if output_type == "pd":
-            pictures = ours.image_processor.pd_to_numpy(pictures)
-        for picture, expected in zip(pictures, getattr(reference, sort), strict=True):
-            levels = np.asarray(picture) if output_type == "pil" else (picture * 255).round()
+            images = ours.image_processor.pd_to_numpy(images)
+        for image, expected in zip(images, getattr(reference, sort), strict=True):
+            levels = np.asarray(image) if output_type == "pil" else (image * 255).round()
             assert_levels_agree(levels, np.asarray(expected))
-    black = [not np.asarray(picture).any() for picture in reference.unsafe_images]
+    black = [not np.asarray(image).any() for image in reference.unsafe_images]
     assert black == [not flag for flag in mine.nsfw_content_detected]
 
 
-def test_the_plain_checker_does_too(folder, tmp_path):
-    """Folders may name StableDiffusionSafetyChecker, which blackens by itself: the unsafe pictures stay whole."""
+def test_safety_checker_of_stable_diffusion(folder, tmp_path):
+    """Folders may name StableDiffusionSafetyChecker, which blackens images itself; unsafe_images are not black."""
     tiny_safety_checker("everything", 3).save_pretrained(tmp_path)
     checker = StableDiffusionSafetyChecker.from_pretrained(tmp_path)
     ours, theirs = load(folder)
@@ -323,11 +339,11 @@ def test_the_plain_checker_does_too(folder, tmp_path):
     mine, reference = call_both(ours, theirs, seed=5, **settings())
     assert mine.nsfw_content_detected == [True, True]
     assert not mine.images.any() and not reference.images.any()
-    assert_pictures_agree(mine.unsafe_images, reference.unsafe_images)
+    assert_images_agree(mine.unsafe_images, reference.unsafe_images)
 
 
-def test_any_number_of_pictures_can_be_flagged(tmp_path):
-    """The original has room for two."""
+def test_any_number_of_images_can_be_flagged(tmp_path):
+    """The original supports two images."""
     ours = StableDiffusionPipelineSafe.from_pretrained(tiny_safe(tmp_path, "everything"))
     ours.set_progress_bar_config(disable=True)
     for count in (1, 3):
@@ -342,15 +358,15 @@ def test_without_a_checker(pair):
     arguments = settings(num_inference_steps=3, generator=5)
     images, flags, concept, unsafe = ours(return_dict=False, **arguments)
     assert flags is None and unsafe is None and concept == ours.safety_concept
-    assert_pictures_agree(images, pair[0](**arguments).images)
+    assert_images_agree(images, pair[0](**arguments).images)
     assert ours(**{**arguments, "output_type": "latent"}).images.shape == [2, 4, 8, 12]
 
 
-# -- files, conversion, what goes wrong ---------------------------------------------------------------------------
+# -- files, conversion, invalid arguments --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("library", ["stable_diffusion_safe", "diffusers", "ppdiffusers"])
-def test_every_form_of_the_index(folder, tmp_path, library):
+def test_all_forms_of_the_index(folder, tmp_path, library):
     shutil.copytree(folder, tmp_path / "copy")
     index = json.loads((folder / "model_index.json").read_text("utf-8"))
     index["safety_checker"] = [library, "SafeStableDiffusionSafetyChecker"]
@@ -360,7 +376,7 @@ def test_every_form_of_the_index(folder, tmp_path, library):
     assert type(ours.safety_checker) is SafeStableDiffusionSafetyChecker
 
 
-def test_there_and_back(folder, tmp_path):
+def test_round_trip(folder, tmp_path):
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     assert json.loads((torch_folder / "model_index.json").read_text("utf-8"))["safety_checker"] == [
         "stable_diffusion_safe",
@@ -371,24 +387,24 @@ def test_there_and_back(folder, tmp_path):
     _, expected = call_both(ours, theirs, seed=3, **settings(**WEAK))
     for written in (torch_folder, saved_for_torch):
         mine, reference = call_both(*load(written), seed=3, **settings(**WEAK))
-        assert_pictures_agree(reference.images, expected.images)
-        assert_pictures_agree(mine.images, expected.images)
+        assert_images_agree(reference.images, expected.images)
+        assert_images_agree(mine.images, expected.images)
     for kept in (paddle_folder, saved):
         again = StableDiffusionPipelineSafe.from_pretrained(kept)
         again.set_progress_bar_config(disable=True)
-        assert_pictures_agree(again(generator=3, **settings(**WEAK)).images, expected.images)
+        assert_images_agree(again(generator=3, **settings(**WEAK)).images, expected.images)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"prompt": None}, "neither `prompt` nor"),
         ({"height": 20}, "`height` must be a positive multiple of 8"),
         ({"sld_guidance_scale": None}, "`sld_guidance_scale` must be a finite number"),
-        ({"sld_threshold": float("nan"), "sld_mom_beta": "much"}, "`sld_threshold`(.|\n)*`sld_mom_beta`"),
+        ({"sld_threshold": float("nan"), "sld_mom_beta": "high"}, "`sld_threshold`(.|\n)*`sld_mom_beta`"),
         ({"sld_warmup_steps": "ten"}, "`sld_warmup_steps`"),
         ({"sld_momentum_scale": float("inf")}, "`sld_momentum_scale`"),
-        ({"negative_prompt": ["a"]}, "1 texts for 2"),
+        ({"negative_prompt": ["a"]}, "1 entries for 2"),
         ({"ip_adapter_image": np.zeros((8, 8, 3))}, "no IP-Adapter"),
         ({"callback_steps": 0}, "`callback_steps`"),
         ({"callback": 3}, "must be callable"),
@@ -398,17 +414,17 @@ def test_there_and_back(folder, tmp_path):
         ({"output_type": "jpeg"}, "`output_type`"),
     ],
 )
-def test_bad_arguments(pair, arguments, says):
-    with pytest.raises(InputError, match=says):
+def test_invalid_arguments(pair, arguments, message):
+    with pytest.raises(InputError, match=message):
         pair[0](**settings(**arguments))
 
 
-def test_being_off_is_said(pair, caplog):
+def test_safety_guidance_off_is_logged(pair, caplog):
     pair[0](**settings(num_inference_steps=1, guidance_scale=1.0))
     assert "Safety guidance is off" in caplog.text
 
 
-def test_the_first_stage_that_went_wrong_is_named(folder, caplog):
+def test_nan_is_logged(folder, caplog):
     ours, _ = load(folder)
     norm = ours.text_encoder.text_model.final_layer_norm.bias
     norm.set_value(paddle.full_like(norm, float("nan")))

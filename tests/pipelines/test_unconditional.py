@@ -12,7 +12,7 @@ import torch
 import ppdiffusers
 from ppdiffusers import DiffusionPipeline, convert_diffusers_to_paddle
 from ppdiffusers.core.errors import InputError
-from tests.pipelines.support import assert_levels_agree, assert_pictures_agree, call_both, generators, load_both
+from tests.pipelines.support import assert_images_agree, assert_levels_agree, call_both, generators, load_both
 from tests.support.parity import assert_close
 from tests.support.round_trip import saved_both_ways, there_and_back
 from tests.support.unconditional import every_sample, tiny_unconditional
@@ -43,7 +43,7 @@ def test_the_same_seed_paints_the_same_picture(folders, name):
     ours, theirs = load(folders[name])
     assert type(ours) is getattr(ppdiffusers, name)
     mine, reference = call_both(ours, theirs, seed=7, batch_size=2, **STEPS)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +62,7 @@ def test_a_generator_for_each_picture(folders, name):
     ours, theirs = load(folders[name])
     mine, reference = generators(5, count=2)
     settings = {**SHORT, "batch_size": 2}
-    assert_pictures_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
+    assert_images_agree(ours(generator=mine, **settings).images, theirs(generator=reference, **settings).images)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +80,7 @@ def test_output_types(folders, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_converted_both_ways(folders, name, tmp_path):
     mine, reference = call_both(*load(*there_and_back(folders[name], tmp_path)), seed=2, **SHORT)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,7 +89,7 @@ def test_saved_and_loaded_again(folders, name, tmp_path):
     again, torch_again = load(*saved_both_ways(ours, tmp_path))
     mine, reference = call_both(again, torch_again, seed=2, **SHORT)
     np.testing.assert_array_equal(mine.images, ours(generator=2, **SHORT).images)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,7 +99,7 @@ def test_everything_wrong_is_listed(folders, name):
         ours(batch_size=0, num_inference_steps=2.5, output_type="jpeg", generator="seven")
     for argument in ("batch_size", "num_inference_steps", "output_type", "generator"):
         assert f"`{argument}`" in str(raised.value)
-    with pytest.raises(InputError, match="3 generators for 2 picture"):
+    with pytest.raises(InputError, match="3 generators for 2 image"):
         ours(batch_size=2, generator=[1, 2, 3], num_inference_steps=2)
     with pytest.raises(InputError, match="not a generator"):
         ours(batch_size=2, generator=[1, "two"], num_inference_steps=2)
@@ -118,7 +118,7 @@ def test_eta(folders, name):
     """Upstream's LDM hands its generator to the first draw only: the global stream serves all of them."""
     ours, theirs = load(folders[name])
     torch.manual_seed(3)
-    assert_pictures_agree(ours(generator=3, eta=0.7, **STEPS).images, theirs(eta=0.7, **STEPS).images)
+    assert_images_agree(ours(generator=3, eta=0.7, **STEPS).images, theirs(eta=0.7, **STEPS).images)
     with pytest.raises(InputError, match="`eta`"):
         ours(eta=float("nan"))
 
@@ -126,7 +126,7 @@ def test_eta(folders, name):
 def test_ddim_from_the_clipped_output(folders):
     ours, theirs = load(folders["DDIMPipeline"])
     mine, reference = call_both(ours, theirs, seed=4, use_clipped_model_output=True, **STEPS)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     plain = ours(generator=4, **STEPS).images
     assert np.abs(plain - mine.images).max() > 0.01
 
@@ -140,7 +140,7 @@ def test_any_scheduler_becomes_its_own(folders, name, scheduler):
     for pipeline in (mine, reference):
         pipeline.set_progress_bar_config(disable=True)
     got, expected = call_both(mine, reference, seed=1, num_inference_steps=8, output_type="np")
-    assert_pictures_agree(got.images, expected.images)
+    assert_images_agree(got.images, expected.images)
 
 
 def test_latents_of_ldm(folders):
@@ -167,7 +167,7 @@ def test_latents_of_2022_are_not_scaled(tmp_path):
         with pytest.warns(FutureWarning, match="`scaling_factor` 0.18215, which is outdated"):
             ours = DiffusionPipeline.from_pretrained(place)
         mine, reference = call_both(ours, theirs, seed=4, **SHORT)
-        assert_pictures_agree(mine.images, reference.images)
+        assert_images_agree(mine.images, reference.images)
 
 
 def test_correct_steps_of_the_ve_sde(folders):
@@ -176,11 +176,11 @@ def test_correct_steps_of_the_ve_sde(folders):
     for pipeline in (ours, theirs):
         pipeline.scheduler.register_to_config(correct_steps=2)
     mine, reference = call_both(ours, theirs, seed=4, num_inference_steps=6, output_type="np")
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_pictures_that_are_not_square(tmp_path):
     folder = tiny_unconditional("DDIMPipeline", tmp_path, sample_size=(12, 20))
     mine, reference = call_both(*load_both(folder), seed=4, num_inference_steps=5, output_type="np")
     assert mine.images.shape == (1, 12, 20, 3)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)

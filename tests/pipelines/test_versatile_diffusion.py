@@ -10,7 +10,7 @@ import torch
 
 from ppdiffusers import DDIMScheduler
 from ppdiffusers.core.errors import InputError
-from tests.pipelines.support import PROMPTS, assert_pictures_agree, call_both
+from tests.pipelines.support import PROMPTS, assert_images_agree, call_both
 from tests.runtime.support import program_cache
 from tests.support.parity import noise
 from tests.support.versatile import (
@@ -63,7 +63,7 @@ def test_calls(pairs, name):
     pipeline, call = CALLS[name]
     ours, theirs = pairs[pipeline]
     mine, reference = call_both(ours, theirs, **{**COMMON, **call})
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
 
 
 def test_the_published_strength_of_guidance(pairs):
@@ -71,7 +71,7 @@ def test_the_published_strength_of_guidance(pairs):
     ours, theirs = pairs[DUAL]
     call = {"prompt": PROMPTS[0], "image": PICTURES[0], "num_inference_steps": 20, "output_type": "np", "seed": 4}
     mine, reference = call_both(ours, theirs, **call)
-    assert_pictures_agree(mine.images, reference.images, different=2e-2)
+    assert_images_agree(mine.images, reference.images, different=2e-2)
 
 
 @pytest.mark.parametrize("output_type", ["pil", "pd", "latent"])

@@ -16,7 +16,7 @@ from ppdiffusers import (
 )
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
-from tests.pipelines.support import PROMPTS, assert_pictures_agree, call_both
+from tests.pipelines.support import PROMPTS, assert_images_agree, call_both
 from tests.support.round_trip import there_and_back
 from tests.support.versatile import (
     COMMON,
@@ -102,7 +102,7 @@ def test_a_unet_with_both_serves_every_task(folder):
 def test_unets_that_do_not_belong_together(folder, tmp_path):
     tiny_text_unet(layers_per_block=2, attention_head_dim=8).save_pretrained(tmp_path)
     other = UNetFlatConditionModel.from_pretrained(tmp_path)
-    with pytest.raises(InputError, match="different plans") as error:
+    with pytest.raises(InputError, match="different architectures") as error:
         load(TEXT, folder, text_unet=other)
     assert len(error.value.problems) == 3  # the blocks with transformers: down, middle, up
     with pytest.raises(InputError, match="text_unet"):
@@ -146,7 +146,7 @@ def test_saved_and_loaded(folder, tmp_path, name, unused):
     pipe.save_pretrained(tmp_path / "theirs", to_diffusers=True)
     ours, theirs = load_both(name, tmp_path / "theirs")
     mine, reference = call_both(ours, theirs, **call)
-    assert_pictures_agree(mine.images, reference.images)
+    assert_images_agree(mine.images, reference.images)
     np.testing.assert_allclose(mine.images, expected, atol=1e-5)
 
 
@@ -164,11 +164,11 @@ def test_folders_of_single_tasks(folder, tmp_path, name):
     assert_same_weights(load(name, paddle_folder).image_unet, load_both(name, torch_folder)[1].image_unet)
 
 
-def test_converted_there_and_back(folder, tmp_path):
+def test_converted_round_trip(folder, tmp_path):
     """The published folder; diffusers loads what comes back, and all three tasks give its pictures."""
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     given = {"prompt": PROMPTS, "image": PICTURES}
     for name, keys in ((TEXT, ["prompt"]), (IMAGE, ["image"]), (DUAL, ["prompt", "image"])):
         ours, (_, theirs) = load(name, paddle_folder), load_both(name, torch_folder)
         mine, reference = call_both(ours, theirs, **{**COMMON, **NOISES, **{key: given[key] for key in keys}})
-        assert_pictures_agree(mine.images, reference.images)
+        assert_images_agree(mine.images, reference.images)

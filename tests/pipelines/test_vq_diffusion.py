@@ -13,7 +13,7 @@ import torch
 from ppdiffusers import DiffusionPipeline, VQDiffusionPipeline, VQDiffusionScheduler
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.pipelines.vq_diffusion.learned_embeddings import LearnedClassifierFreeSamplingEmbeddings
-from tests.pipelines.support import PROMPTS, assert_pictures_agree, generators, load_both
+from tests.pipelines.support import PROMPTS, assert_images_agree, generators, load_both
 from tests.support.parity import assert_close
 from tests.support.round_trip import saved_both_ways, there_and_back
 from tests.support.vq_diffusion import CODES, SIDE, set_library, tiny_vq_diffusion
@@ -94,7 +94,7 @@ def compare_steps(ours, theirs, seed=3, **settings):
 def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
     ours, theirs = both
     pictures = compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=22, guidance_scale=guidance_scale)
-    assert_pictures_agree(*pictures, different=FEW)
+    assert_images_agree(*pictures, different=FEW)
     assert pictures[0].shape == (2, 2 * SIDE, 2 * SIDE, 3)
     assert isinstance(ours, VQDiffusionPipeline)
 
@@ -102,7 +102,7 @@ def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
 def test_all_steps_and_several_pictures(learned):
     """Where alpha is nearly 1, at the end of 100 steps, and the order of the pictures of several prompts."""
     pictures = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=100, num_images_per_prompt=2)
-    assert_pictures_agree(*pictures, different=FEW)
+    assert_images_agree(*pictures, different=FEW)
     assert pictures[0].shape[0] == 4
 
 
@@ -124,7 +124,7 @@ def test_given_codes(learned):
 def test_truncated_steps(learned, rate):
     """The likelier codes alone are drawn."""
     pictures = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=22, truncation_rate=rate)
-    assert_pictures_agree(*pictures, different=FEW)
+    assert_images_agree(*pictures, different=FEW)
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.86, 0.3, 1e-6, 0.0])
@@ -172,7 +172,7 @@ def test_a_long_prompt_is_cut_and_said(learned, caplog):
     ours, _ = learned
     long = " ".join(["circle"] * 90)
     ours(long, num_inference_steps=1)
-    assert "cut off" in caplog.text
+    assert "truncated" in caplog.text
 
 
 def test_half_precision_decode_that_overflows_is_done_again(learned, monkeypatch, caplog):
@@ -232,7 +232,7 @@ def test_components_that_count_other_codes(learned):
 def test_learned_embeddings_need_their_size():
     with pytest.raises(ConfigError, match="hidden_size and length"):
         LearnedClassifierFreeSamplingEmbeddings(learnable=True)
-    with pytest.raises(ConfigError, match="need length"):
+    with pytest.raises(ConfigError, match="require length"):
         LearnedClassifierFreeSamplingEmbeddings(learnable=True, hidden_size=8)
 
 
@@ -257,10 +257,10 @@ def test_every_form_of_the_index(tmp_path, library):
     assert isinstance(ours.learned_classifier_free_sampling_embeddings, LearnedClassifierFreeSamplingEmbeddings)
 
 
-def test_converted_there_and_back(folder, tmp_path):
+def test_converted_round_trip(folder, tmp_path):
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
     ours = DiffusionPipeline.from_pretrained(paddle_folder)
     for saved in (torch_folder, saved_both_ways(ours, tmp_path)[1]):
         ours = DiffusionPipeline.from_pretrained(tmp_path / "saved" if saved != torch_folder else paddle_folder)
         theirs = diffusers.VQDiffusionPipeline.from_pretrained(saved)
-        assert_pictures_agree(*compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=3), different=FEW)
+        assert_images_agree(*compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=3), different=FEW)

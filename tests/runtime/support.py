@@ -1,4 +1,4 @@
-"""What tests of the runtime share: tiny networks with random weights, and a cache of their own."""
+"""Shared by the tests of the runtime: tiny networks with random weights, and an empty cache."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def program_cache(tmp_path, monkeypatch):
 
 def with_random_weights(layer: paddle.nn.Layer) -> paddle.nn.Layer:
     for name, parameter in layer.named_parameters():
-        draw = rng_for(name).standard_normal(parameter.shape).astype("float32")
+        normal = rng_for(name).standard_normal(parameter.shape).astype("float32")
         fan_in = max(1, int(np.prod(parameter.shape[1:])))
-        parameter.set_value(draw / np.sqrt(fan_in) if len(parameter.shape) > 1 else 0.3 * draw + ("norm" in name))
+        scaled = normal / np.sqrt(fan_in) if len(parameter.shape) > 1 else 0.3 * normal + ("norm" in name)
+        parameter.set_value(scaled)
     layer.eval()
     return layer
 
@@ -42,7 +43,7 @@ def tiny_unet(**changes) -> UNet2DConditionModel:
 
 
 def unet_inputs(batch: int = 2, height: int = 8, width: int = 12, timestep: object = 999) -> tuple:
-    """Noise [B, 4, H, W], a timestep and text [B, 7, 24]."""
+    """Return noise [B, 4, H, W], a timestep and text embeddings [B, 7, 24]."""
     rng = np.random.default_rng([batch, height, width])
     sample = paddle.to_tensor(rng.standard_normal((batch, 4, height, width)).astype("float32"))
     text = paddle.to_tensor(rng.standard_normal((batch, 7, 24)).astype("float32"))

@@ -1,4 +1,4 @@
-"""Programs on disk: made once, by one process at a time, rebuilt when they are damaged or stale, and not too many."""
+"""The cache of programs: each entry is written once, by one process at a time; damaged and stale ones are replaced."""
 
 import importlib
 import json
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def writer(text: str, made: list[str] | None = None):
-    """Fills an entry with one file, and notes that it was asked to."""
+    """Return a function that writes an entry of one file and records that it was called."""
 
     def make(folder: Path) -> None:
         (folder / "data").write_text(text)
@@ -31,7 +31,7 @@ def writer(text: str, made: list[str] | None = None):
 
 
 def compiled_result(backend: str, changes=lambda unet: None) -> paddle.Tensor:
-    """What a newly made tiny UNet gives from its program alone."""
+    """Return what the program of a new tiny UNet computes."""
     unet = tiny_unet()
     changes(unet)
     compile(unet, backend=backend)
@@ -40,12 +40,12 @@ def compiled_result(backend: str, changes=lambda unet: None) -> paddle.Tensor:
         return unet(*unet_inputs()).sample
 
 
-def test_an_entry_is_made_once(program_cache):
+def test_an_entry_is_written_once(program_cache):
     made = []
     first = cache.find_or_make("a", "an entry", writer("text", made))
     assert cache.find_or_make("a", "an entry", writer("text", made)) == first
     assert made == ["text"] and (first / "data").read_text() == "text"
-    assert cache.is_there("a") and not cache.is_there("b")
+    assert cache.is_valid("a") and not cache.is_valid("b")
     assert [entry.about for entry in cache.list_programs()] == ["an entry"]
 
 
@@ -58,42 +58,42 @@ def test_an_entry_is_made_once(program_cache):
         lambda folder: (folder / cache.ENTRY).write_text("{"),
         lambda folder: (folder / cache.ENTRY).unlink(),
     ],
-    ids=["other content", "cut off", "file missing", "description cut off", "description missing"],
+    ids=["other content", "truncated", "file missing", "description truncated", "description missing"],
 )
-def test_a_damaged_entry_is_named_and_made_again(damage, program_cache):
+def test_a_damaged_entry_is_reported_and_rewritten(damage, program_cache):
     folder = cache.find_or_make("a", "an entry", writer("text"))
     damage(folder)
-    assert not cache.is_there("a")
+    assert not cache.is_valid("a")
     assert list(cache.verify_programs()) == ["a"]
     made = []
     assert (cache.find_or_make("a", "an entry", writer("text", made)) / "data").read_text() == "text"
     assert made == ["text"] and cache.verify_programs() == {}
 
 
-def test_damage_in_any_piece_of_a_large_file_is_found(program_cache, monkeypatch):
-    monkeypatch.setattr(cache, "_PIECE", 2 * cache._CHUNK)
-    content = bytes(range(256)) * (5 * cache._CHUNK // 256) + b"end"  # two whole pieces, and one of a chunk and 3 bytes
+def test_damage_in_any_chunk_of_a_large_file_is_detected(program_cache, monkeypatch):
+    monkeypatch.setattr(cache, "_CHUNK", 2 * cache._BLOCK)
+    content = bytes(range(256)) * (5 * cache._BLOCK // 256) + b"end"  # two full chunks, and one of a block and 3 bytes
     folder = cache.find_or_make("a", "an entry", lambda folder: (folder / "data").write_bytes(content))
     assert cache.verify_programs() == {}
-    for place in (0, cache._CHUNK, 2 * cache._CHUNK, 5 * cache._CHUNK - 1, len(content) - 1):
+    for place in (0, cache._BLOCK, 2 * cache._BLOCK, 5 * cache._BLOCK - 1, len(content) - 1):
         (folder / "data").write_bytes(content[:place] + b"?" + content[place + 1 :])
         assert cache.verify_programs() == {"a": ["data: its content has changed"]}, place
     (folder / "data").write_bytes(content)
     assert cache.verify_programs() == {}
 
 
-def test_an_interrupted_maker_leaves_nothing(program_cache):
+def test_an_interrupted_write_leaves_nothing(program_cache):
     def fails(folder):
         (folder / "data").write_text("half")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
         cache.find_or_make("a", "an entry", fails)
-    assert not cache.is_there("a") and cache.list_programs() == []
+    assert not cache.is_valid("a") and cache.list_programs() == []
     assert [path.name for path in program_cache.iterdir() if path.name != ".locks"] == []
 
 
-def test_the_limit_removes_what_was_used_longest_ago(program_cache, monkeypatch):
+def test_the_limit_removes_the_least_recently_used_entries(program_cache, monkeypatch):
     monkeypatch.setenv("PPDIFFUSERS_PROGRAM_CACHE_GB", str(3500 / 2**30))
     for age, name in enumerate("abc"):
         folder = cache.find_or_make(name, name, writer("x" * 1000))
@@ -103,14 +103,14 @@ def test_the_limit_removes_what_was_used_longest_ago(program_cache, monkeypatch)
     assert {entry.name for entry in cache.list_programs()} == {"a", "c", "d"}
 
 
-def test_the_newest_entry_stays_although_it_is_too_large(program_cache, monkeypatch):
+def test_the_newest_entry_is_kept_even_above_the_limit(program_cache, monkeypatch):
     monkeypatch.setenv("PPDIFFUSERS_PROGRAM_CACHE_GB", "0")
     assert (cache.find_or_make("a", "a", writer("x" * 1000)) / "data").is_file()
     cache.find_or_make("b", "b", writer("x" * 1000))
     assert [entry.name for entry in cache.list_programs()] == ["b"]
 
 
-def test_removing(program_cache):
+def test_remove_programs(program_cache):
     assert cache.remove_programs() == []
     for name in "abc":
         cache.find_or_make(name, name, writer(name))
@@ -121,32 +121,32 @@ def test_removing(program_cache):
     assert cache.list_programs() == []
 
 
-def test_a_limit_that_is_no_number_is_named(program_cache, monkeypatch):
+def test_a_limit_that_is_not_a_number_is_rejected(program_cache, monkeypatch):
     monkeypatch.setenv("PPDIFFUSERS_PROGRAM_CACHE_GB", "much")
     with pytest.raises(InputError, match="PPDIFFUSERS_PROGRAM_CACHE_GB.*much"):
         cache.size_limit()
 
 
 def test_the_key_depends_on_every_part_and_on_the_code(monkeypatch):
-    key = cache.content_key(weights="w", form="f")
-    assert key == cache.content_key(form="f", weights="w")
-    assert len({key, cache.content_key(weights="v", form="f"), cache.content_key(weights="w", form="g")}) == 3
+    key = cache.content_key(weights="w", signature="f")
+    assert key == cache.content_key(signature="f", weights="w")
+    assert len({key, cache.content_key(weights="v", signature="f"), cache.content_key(weights="w", signature="g")}) == 3
     monkeypatch.setattr(cache, "code_hash", lambda: "other code")
-    assert cache.content_key(weights="w", form="f") != key
+    assert cache.content_key(weights="w", signature="f") != key
 
 
-def test_networks_of_users_depend_on_their_own_file(tmp_path, monkeypatch):
+def test_the_source_hash_depends_on_the_module_of_a_network(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("first_network", "second_network"):
         (tmp_path / f"{name}.py").write_text(f"class Network:\n    name = {name!r}\n")
-    first, second = (importlib.import_module(name).Network for name in ("first_network", "second_network"))
-    assert cache.source_hash(first) == cache.source_hash(first) != cache.source_hash(second)
-    nowhere = type("Nowhere", (), {"__module__": "typed by hand"})
-    assert cache.source_hash(nowhere) != cache.source_hash(nowhere)
+        importlib.import_module(name)
+    first = cache.source_hash("first_network")
+    assert first == cache.source_hash("first_network") != cache.source_hash("second_network")
+    assert cache.source_hash("no file") != cache.source_hash("no file")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_next_network_with_these_weights_uses_the_programs(backend, program_cache, monkeypatch):
+def test_a_new_network_with_the_same_weights_reuses_the_program(backend, program_cache, monkeypatch):
     wanted = compiled_result(backend)
     before = {entry.name for entry in cache.list_programs()}
     monkeypatch.setattr("ppdiffusers.runtime.program.trace", None)
@@ -167,7 +167,7 @@ def test_damaged_programs_and_weights_are_rebuilt(backend, program_cache):
     assert cache.verify_programs() == {}
 
 
-def test_other_weights_have_programs_of_their_own(program_cache):
+def test_other_weights_have_separate_programs(program_cache):
     def change(unet):
         unet.conv_out.bias.set_value(unet.conv_out.bias + 1)
 
@@ -176,8 +176,8 @@ def test_other_weights_have_programs_of_their_own(program_cache):
     assert relative_distance(compiled_result("onednn"), first) <= 1e-6
 
 
-def test_two_processes_at_once(program_cache):
-    """Both get the right numbers, and each entry was written once or twice with equal content."""
+def test_two_processes_compile_concurrently(program_cache):
+    """Both results are correct, and each entry was written once or twice with equal content."""
     code = textwrap.dedent(
         """
         import numpy as np, paddle, sys
@@ -206,8 +206,8 @@ def test_two_processes_at_once(program_cache):
     assert not [path for path in program_cache.iterdir() if path.name.endswith(".part")]
 
 
-def test_weights_lie_in_memory_once(program_cache):
-    """While it is compiled, the network reads its weights from the mapped file of the cache."""
+def test_weights_are_in_memory_once(program_cache):
+    """The weights of a compiled network are views of the mapped file in the cache."""
     unet = tiny_unet()
     compile(unet, backend="onednn")
     with paddle.no_grad():
@@ -233,21 +233,21 @@ from tests.runtime.support import tiny_unet, unet_inputs
 unet = tiny_unet()
 with paddle.no_grad():
     expected = unet(*unet_inputs()).sample
-    if {weights_are_there}:
+    if {weights_exist}:
         compile(unet, backend="openvino")
         unet(*unet_inputs(batch=1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # what is written beyond that fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # writing beyond that fails
     compile(unet, backend={backend!r})
     print(max(distance(unet(*unet_inputs()).sample, expected) for _ in range(2)))
 """
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("weights_are_there", [False, True], ids=["weights", "program"])
-def test_a_full_disk_keeps_nobody_from_a_result(backend, weights_are_there, program_cache):
-    code = FULL_DISK.format(backend=backend, weights_are_there=weights_are_there)
+@pytest.mark.parametrize("weights_exist", [False, True], ids=["weights", "program"])
+def test_a_full_disk_leads_to_eager_mode(backend, weights_exist, program_cache):
+    code = FULL_DISK.format(backend=backend, weights_exist=weights_exist)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) < 1e-5
-    assert done.stderr.count("computes in eager mode") == 1, "one warning, not one at each call"
-    assert not list(program_cache.rglob("*.part")), "nothing half-written stays"
+    assert done.stderr.count("runs in eager mode") == 1, "one warning, not one at each call"
+    assert not list(program_cache.rglob("*.part")), "incomplete files are removed"

@@ -1,8 +1,7 @@
-"""Every kind of network that the library has is compiled by each engine, and none of them falls back to eager mode."""
+"""Each engine compiles every kind of network in the library; none falls back to eager mode."""
 
 import importlib
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,15 @@ import paddle
 import pytest
 
 from ppdiffusers import DiffusionPipeline
-from ppdiffusers.conversion import probes
 from ppdiffusers.runtime import compile, is_compiled
 from ppdiffusers.runtime.verify import distance
+from ppdiffusers.utils.dummy_inputs import as_tensors
 from tests.runtime.support import BACKENDS, program_cache, with_random_weights
 
 __all__ = ["program_cache"]
 SCRIPTS = Path(__file__).parents[2] / "examples" / "inference"
 CHECKPOINTS = sorted(p.stem for p in (SCRIPTS / "tiny").glob("*.py") if p.stem not in ("__init__", "parts"))
-# No networks: a table of numbers; and what is called piece by piece, never whole.
+# Not called as a whole: a table of embeddings.
 NOT_CALLED = ("LearnedClassifierFreeSamplingEmbeddings",)
 
 
@@ -34,18 +33,16 @@ def test_every_network_of_the_tiny_checkpoints(checkpoint, backend, program_cach
     assert layers
     for name, layer in layers.items():
         with_random_weights(layer)
-        config = layer.config if isinstance(layer.config, Mapping) else layer.config.to_dict()
+        inputs = as_tensors(layer.dummy_inputs(np.random.default_rng(0)), paddle.to_tensor)
 
-        def probe(layer=layer, config=config):
-            run = probes.MODELS[type(layer).__name__]
+        def outputs(layer=layer, inputs=inputs):
             with paddle.no_grad():
-                outputs = run(layer, config, np.random.default_rng(0), paddle.to_tensor)
-            return {key: value for key, value in outputs.items() if isinstance(value, paddle.Tensor)}
+                return type(layer).reference_outputs(layer, inputs)
 
-        wanted = probe()
+        expected = outputs()
         compile(layer, backend=backend)
         assert is_compiled(layer)
         for _ in range(2):
-            assert distance(probe(), wanted) <= 1e-4, name
+            assert distance(outputs(), expected) <= 1e-4, name
     assert not [r.getMessage() for r in caplog.records if "is not compiled" in r.getMessage()]
     assert list(program_cache.glob("program-*"))

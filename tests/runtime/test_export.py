@@ -1,4 +1,4 @@
-"""`export`: programs that run without model code and agree with eager mode."""
+"""`export`: programs run without model code and agree with eager mode."""
 
 import os
 import subprocess
@@ -21,9 +21,9 @@ SHAPES = ROOT / "examples" / "assets" / "shapes-bilingual"
 
 
 def test_a_pipeline_is_exported_and_runs_without_model_code(tmp_path, capsys):
-    """The command line writes it; a process that cannot import our models gives eager mode's numbers."""
-    asked = ["export", str(SHAPES), str(tmp_path / "out"), "--prompt", "a red circle", "--num_inference_steps", "1"]
-    assert main([*asked, "--height", "32", "--width", "48"]) == 0
+    """The command line exports it; a process that cannot import the models gives the results of eager mode."""
+    arguments = ["export", str(SHAPES), str(tmp_path / "out"), "--prompt", "a red circle", "--num_inference_steps", "1"]
+    assert main([*arguments, "--height", "32", "--width", "48"]) == 0
     programs = {path.name for path in (tmp_path / "out").iterdir()}
     assert programs == {"text_encoder", "unet", "vae_decoder"}
     printed = capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_an_unconditional_pipeline(tmp_path):
     assert set(found) == {"unet"} and found["unet"] <= 1e-4
 
 
-def test_numbers_may_change_and_shapes_may_not(tmp_path):
+def test_numbers_are_inputs_and_shapes_are_fixed(tmp_path):
     unet = tiny_unet()
     with paddle.no_grad():
         export_programs({"unet": unet}, lambda: unet(*unet_inputs(timestep=7)), tmp_path / "out")
@@ -76,11 +76,11 @@ def test_numbers_may_change_and_shapes_may_not(tmp_path):
         for timestep in (7, 981):
             inputs = unet_inputs(timestep=timestep)
             assert relative_distance(program(*inputs)["sample"], unet(*inputs).sample) <= 1e-4
-    with pytest.raises(InputError, match="made for other arguments"):
+    with pytest.raises(InputError, match="exported for other arguments"):
         program(*unet_inputs(batch=1))
 
 
-def test_networks_are_as_before(tmp_path):
+def test_networks_are_unchanged(tmp_path):
     encoder, ids = tiny_text_encoder(), paddle.to_tensor([[3, 5, 98]])
     wanted = encoder(ids)[0].numpy()
     export_programs({"text_encoder": encoder}, lambda: encoder(ids), tmp_path / "out")
@@ -100,10 +100,10 @@ def test_a_program_that_disagrees_is_not_written(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["earlier"]
 
 
-def test_bad_calls_are_named(tmp_path, capsys):
+def test_invalid_calls_are_rejected(tmp_path, capsys):
     with pytest.raises(InputError, match="none of the networks"):
         export_programs({"unet": tiny_unet()}, lambda: None, tmp_path / "out")
-    with pytest.raises(SourceError, match="ppdiffusers export"):
+    with pytest.raises(SourceError, match="not written by `ppdiffusers export`"):
         ExportedProgram(tmp_path)
     assert main(["export", str(tmp_path / "nothing"), str(tmp_path / "out")]) == 1
     assert "nothing" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Freed memory is used again, or given back: seen by the page faults and the resident memory that the system counts."""
+"""Freed memory is reused or released: measured by the system's counts of page faults and resident memory."""
 
 import pytest
 
@@ -22,15 +22,15 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 RESIDENT = f"""
 import numpy, ppdiffusers
-from ppdiffusers.runtime.memory import memory_given_back
+from ppdiffusers.runtime.memory import free_memory_released
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 // 2**20
 blocks = [numpy.ones(2**20) for _ in range({BLOCK_MB})]  # 8 MB each
-last = numpy.ones(2**20)  # what is at the end of the heap is in use
+last = numpy.ones(2**20)  # the end of the heap is in use
 full = resident()
 del blocks
 kept = resident()
-with memory_given_back():
+with free_memory_released():
     during = resident()
     numpy.ones(2**24)
     numpy.ones(2**24)
@@ -59,29 +59,29 @@ print(memory("VmHWM") - before, memory("VmRSS") - before)
 """
 
 
-def test_results_lie_where_others_were_freed():
+def test_results_reuse_freed_memory():
     (kept,) = run(FAULTS)
     (usual,) = run(FAULTS, MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")
-    assert int(usual) > PAGES * TIMES * 0.9, "whoever sets the variables of the C library is heard"
-    assert int(kept) < int(usual) / 3, "the same pages again, but for those of a few more blocks at first"
+    assert int(usual) > PAGES * TIMES * 0.9, "the variables of the C library are respected"
+    assert int(kept) < int(usual) / 3, "pages are reused, except for those of a few blocks at the start"
 
 
-def test_it_is_given_back_around_what_takes_much():
+def test_free_memory_is_released_around_large_allocations():
     kept, during, after = (int(text) for text in run(RESIDENT))
-    assert kept < BLOCK_MB, "it was kept at first"
+    assert kept < BLOCK_MB, "freed memory is kept at first"
     assert during > BLOCK_MB * 8 * 0.9
-    assert after < BLOCK_MB, "and nothing of what was taken in between is kept"
+    assert after < BLOCK_MB, "memory that was allocated in the block is not kept"
 
 
-def test_openvino_gives_back_what_it_needed_for_a_call(tmp_path):
+def test_openvino_releases_intermediate_results_after_a_call(tmp_path):
     pytest.importorskip("openvino")
     most, after = (int(text) for text in run(SCRATCH, PPDIFFUSERS_CACHE=str(tmp_path)))
-    assert most > 200, "the test's network needs less than it was made for"
+    assert most > 200, "the network of this test needs too little memory"
     assert after < 50
 
 
-def test_an_older_c_library_gets_the_most_it_takes(monkeypatch):
-    """Older ones refuse to keep blocks of more than 32 MB, and would then keep none of more than 128 KB."""
+def test_an_older_c_library_gets_its_maximum(monkeypatch):
+    """Older versions reject thresholds above 32 MB, and would then keep their default of 128 KB."""
     taken = {}
 
     class Older:

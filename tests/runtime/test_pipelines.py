@@ -1,4 +1,4 @@
-"""`pipe.compile()`: the whole pipeline, with every network compiled, paints the same picture."""
+"""`pipe.compile()`: a pipeline with all networks compiled generates the same images."""
 
 import logging
 
@@ -21,7 +21,7 @@ CALL = {"height": 32, "width": 48, "num_inference_steps": 3, "output_type": "np"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A Stable Diffusion checkpoint with its safety checker, in PyTorch's form."""
+    """A Stable Diffusion checkpoint with a safety checker, in PyTorch's layout."""
     return tiny_stable_diffusion(tmp_path_factory.mktemp("sd"))
 
 
@@ -33,7 +33,7 @@ def pipe(folder, program_cache):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_same_pictures_at_every_size(backend, pipe, caplog):
+def test_images_are_the_same_at_every_size(backend, pipe, caplog):
     caplog.set_level(logging.WARNING, logger="ppdiffusers")
     calls = (
         {**CALL, "prompt": PROMPTS},
@@ -51,14 +51,14 @@ def test_the_same_pictures_at_every_size(backend, pipe, caplog):
     assert np.array_equal(pipe(**calls[0], generator=3).images, wanted[0])
 
 
-def test_by_default_networks_are_compiled_when_it_pays(folder, program_cache, monkeypatch):
-    """The first run finds every call too short here; with no threshold everything it ran is compiled."""
+def test_by_default_networks_are_compiled_when_that_pays_off(folder, program_cache, monkeypatch):
+    """All calls are too fast to be compiled here; without thresholds all networks are compiled."""
     monkeypatch.setenv("PPDIFFUSERS_COMPILE", "auto")
     pipe = StableDiffusionPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     wanted = pipe(PROMPTS[0], **CALL, generator=3).images
     assert not program_cache.exists()
-    for name in ("_WORTH_SECONDS", "_COMPILE_SECONDS", "_COMPILE_SECONDS_PER_GB"):
+    for name in ("_MIN_EAGER_SECONDS", "_COMPILE_SECONDS", "_COMPILE_SECONDS_PER_GB"):
         monkeypatch.setattr(f"ppdiffusers.runtime.compiling.{name}", 0.0)
     for _ in range(2):
         assert np.abs(pipe(PROMPTS[0], **CALL, generator=3).images - wanted).max() <= 2e-3
@@ -71,15 +71,15 @@ def test_the_default_can_be_turned_off(how, folder, program_cache, monkeypatch):
     monkeypatch.setenv("PPDIFFUSERS_COMPILE", "off" if how == "variable" else "auto")
     pipe = StableDiffusionPipeline.from_pretrained(folder, **({"compile": "off"} if how == "argument" else {}))
     pipe.set_progress_bar_config(disable=True)
-    for name in ("_WORTH_SECONDS", "_COMPILE_SECONDS", "_COMPILE_SECONDS_PER_GB"):
+    for name in ("_MIN_EAGER_SECONDS", "_COMPILE_SECONDS", "_COMPILE_SECONDS_PER_GB"):
         monkeypatch.setattr(f"ppdiffusers.runtime.compiling.{name}", 0.0)
     pipe(PROMPTS[0], **CALL, generator=3)
     assert not program_cache.exists()
     assert not any(is_compiled(getattr(pipe, name)) for name in NETWORKS)
 
 
-def test_a_converted_saved_pipeline_is_the_eager_one(pipe, tmp_path):
-    """Saving and moving a compiled pipeline works as if it were not compiled."""
+def test_a_compiled_pipeline_is_saved_as_an_eager_one(pipe, tmp_path):
+    """Saving a compiled pipeline writes the same weights as saving an eager one."""
     pipe.compile(backend="onednn")
     pipe(PROMPTS[0], **CALL, generator=3)
     pipe.save_pretrained(tmp_path / "saved")
@@ -89,7 +89,7 @@ def test_a_converted_saved_pipeline_is_the_eager_one(pipe, tmp_path):
     assert np.array_equal(again(PROMPTS[0], **CALL, generator=3).images, pipe(PROMPTS[0], **CALL, generator=3).images)
 
 
-def test_bad_modes_are_named(pipe, folder):
+def test_invalid_modes_are_rejected(pipe, folder):
     with pytest.raises(InputError, match="sometimes"):
         pipe.compile(mode="sometimes")
     with pytest.raises(InputError, match="tpu"):

@@ -1,4 +1,4 @@
-"""Whole trajectories of a sampler, live against diffusers: same first sample, same network, same noise."""
+"""Compare the trajectory of a scheduler with diffusers live: same initial sample, same network, same noise."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.support.parity import noise
 
 SHAPE = (2, 3, 5, 7)  # [B, C, H, W]
 STEPS = (1, 2, 5, 10, 25, 50)
-ONE_STEP = 1e-5  # relative to the largest value of the reference's result
-# Of a value in float32, relative: three units in the last place, about what one step's operations round away.
+ONE_STEP = 1e-5  # relative to the largest value of the reference
+# Relative rounding error of a step: three units in the last place of float32.
 ROUNDING = 3.6e-7
-# How many times further than the reference, rounded anew, ours may be from the reference.
+# The allowed difference in multiples of the difference that perturbing the reference by ROUNDING makes.
 SLACK = 10
 SLACK_OF_A_STEP = 3
 
 
 def network(x: np.ndarray, t: float, channels: int = 1) -> np.ndarray:
-    """A smooth stand-in for a network, of unit size: sines of the sample and the time.
+    """Return a smooth function of the sample and the time in place of a network's output, of unit size.
 
-    Its slope in the sample is below 0.4: a steeper one makes a run chaotic, and then no two machines agree on it.
+    Its slope in the sample is below 0.4: a steeper one makes a run chaotic, and results depend on the machine.
     """
     x = x.astype(np.float64)
     where = np.arange(x.size).reshape(x.shape)
@@ -46,13 +46,13 @@ def network(x: np.ndarray, t: float, channels: int = 1) -> np.ndarray:
     return np.concatenate(predicted, axis=1).astype(np.float32)
 
 
-def rounded_anew(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The array as another order of the same float32 operations might have given it."""
+def perturbed(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Perturb an array as another order of the same float32 operations might."""
     return x * (1 + ROUNDING * rng.choice([-1, 1], x.shape)).astype(np.float32)
 
 
 def make(name: str, config: dict) -> tuple[object, object]:
-    """The same scheduler of both libraries, fresh: the reference's constructors may take half a second."""
+    """Return a new scheduler of both libraries, copied: the reference's constructors may take half a second."""
     return copy.deepcopy(_make(name, json.dumps(config)))
 
 
@@ -79,36 +79,37 @@ def run(
     jitter: np.random.Generator | None = None,
     precise: bool = False,
 ) -> list[dict]:
-    """What goes into and comes out of each step of a run, as arrays.
+    """Run a scheduler and record the inputs and outputs of each step, as arrays.
 
-    With `forced`, the records of another run, each step starts from that run's sample and network output. With
-    `jitter`, noise levels are rounded anew, and samples and network outputs at each step. `precise` computes in
-    float64.
+    Args:
+        forced: records of another run, whose samples and network outputs each step starts from.
+        jitter: perturbs noise levels, and the samples and network outputs of each step.
+        precise: compute in float64.
     """
     arguments = {key: value for key, value in extra.items() if takes(scheduler.step, key)}
     if takes(scheduler.step, "generator"):
         arguments["generator"] = generator
     if jitter and getattr(scheduler, "sigmas", None) is not None:
-        scheduler.sigmas = tensor(rounded_anew(np.asarray(scheduler.sigmas, dtype=np.float32), jitter))
+        scheduler.sigmas = tensor(perturbed(np.asarray(scheduler.sigmas, dtype=np.float32), jitter))
     for levels in ("sigmas", "alphas_cumprod"):
         if precise and getattr(scheduler, levels, None) is not None:
             setattr(scheduler, levels, getattr(scheduler, levels).double())
     if hasattr(scheduler, "noise_sampler"):
         scheduler.noise_sampler = smooth_path(tensor)
-    sample = noise(SHAPE) * np.float32(float(getattr(scheduler, "init_noise_sigma", 1.0)))  # flows have none
+    sample = noise(SHAPE) * np.float32(float(getattr(scheduler, "init_noise_sigma", 1.0)))  # flows do not have it
     records = []
     for i, t in enumerate(scheduler.timesteps):
         if forced:
             sample = forced[i]["sample"]
         if jitter:
-            sample = rounded_anew(sample, jitter)
+            sample = perturbed(sample, jitter)
         if precise:
             sample = sample.astype(np.float64)
         scale = getattr(scheduler, "scale_model_input", lambda x, _: x)
         model_input = np.asarray(scale(tensor(sample), t).numpy())
         output = forced[i]["output"] if forced else network(model_input, float(t), channels)
         if jitter:
-            output = rounded_anew(output, jitter)
+            output = perturbed(output, jitter)
         output = output.astype(sample.dtype)
         if takes(scheduler.step, "prev_timestep"):
             arguments["prev_timestep"] = int(scheduler.timesteps[i + 1]) if i + 1 < len(scheduler.timesteps) else None
@@ -120,7 +121,7 @@ def run(
 
 
 class Precise(TorchFunctionMode):
-    """What is float64 stays so, and its noise is that of a float32 computation."""
+    """Keep float64 tensors in float64, with the noise of a float32 computation."""
 
     def __torch_function__(
         self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
@@ -142,11 +143,12 @@ def assert_same_run(
     set_timesteps: dict | None = None,
     **extra: object,
 ) -> None:
-    """Both libraries' schedules and samples agree at every step; the message names the first that does not.
+    """Assert that schedules and samples of both libraries agree at every step.
 
-    Every step is compared from the same sample, then whole runs. Where a sampler itself makes rounding grow (noise of
-    size 20000 that cancels, say), the reference rounded anew is off by as much: ours may be a few times that. Ours may
-    also be off by more if it is as near to the reference computed in float64 as the reference in float32 is.
+    Compares single steps from the same sample, then whole runs. Where a sampler amplifies rounding errors (noise of
+    size 20000 that cancels, for example), the perturbed reference differs as much: the tolerance is a few times that
+    difference. A larger difference is accepted if the result is as close to the reference in float64 as the reference
+    in float32 is.
     """
     chosen = dict(set_timesteps or {})
     if num_steps is not None:
@@ -166,12 +168,12 @@ def assert_same_run(
         what = f"{name}({config}).set_timesteps({chosen}), step({extra}), {'single steps' if forced else 'whole run'}"
         assert_same_schedule(ours, theirs, what)
         result = run(ours, TorchGenerator(7), paddle.to_tensor, channels, extra, forced)
-        rounded = reference_run(forced=forced, jitter=np.random.default_rng(0))
+        jittered = reference_run(forced=forced, jitter=np.random.default_rng(0))
         spread = largest = 0.0
-        for i, (a, b, c) in enumerate(zip(result, reference, rounded, strict=True)):
+        for i, (a, b, c) in enumerate(zip(result, reference, jittered, strict=True)):
             assert a.keys() == b.keys(), f"{what}: step {i} returns {list(a)}, reference {list(b)}"
             if forced:
-                spread = largest = 0.0  # what earlier steps rounded away is not in this one
+                spread = largest = 0.0  # rounding errors of earlier steps do not count
             largest = max(largest, np.abs(b["sample"]).max())
             for key in b:
                 assert np.isfinite(b[key]).all(), f"{what}: the reference's {key} is not finite at step {i}"
@@ -192,7 +194,7 @@ def assert_same_run(
 
 
 def smooth_path(tensor: Callable) -> Callable:
-    """In place of a Brownian path, whose value jumps when a noise level is rounded otherwise: a smooth one."""
+    """Return a smooth function in place of a Brownian path, which is sensitive to the rounding of noise levels."""
 
     def noise_between(sigma: float, sigma_next: float) -> object:
         phase = 3 * np.log(float(sigma)) + 5 * np.log(float(sigma_next))
@@ -202,7 +204,7 @@ def smooth_path(tensor: Callable) -> Callable:
 
 
 def assert_same_schedule(ours: object, theirs: object, what: str) -> None:
-    """Integer timesteps are equal; real ones and sigmas are close."""
+    """Assert that integer timesteps are equal, and real-valued timesteps and sigmas close."""
     a, b = ours.timesteps, theirs.timesteps.numpy()
     assert a.shape == b.shape, f"{what}: {a.shape} timesteps, reference {b.shape}"
     if b.dtype.kind == "i":

@@ -1,4 +1,4 @@
-"""One scheduler made from another's configuration, and that from a third's: diffusers' configuration results."""
+"""Schedulers created from the configuration of another one, twice in a row: the configurations equal diffusers'."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What all schedulers share: files, exchange, training helpers, dtypes, and errors that say what to call."""
+"""The common interface of schedulers: files, exchanged configurations, training helpers, dtypes and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.schedulers.parity import SHAPE, make, network
 from tests.support.parity import assert_close, noise
 
 PACKAGE = pathlib.Path(inspect.getfile(ppdiffusers)).parent / "schedulers"
-OWN_LOOP = {
+SPECIAL_LOOP = {
     "KarrasVeScheduler",
     "ScoreSdeVeScheduler",
     "ScoreSdeVpScheduler",
@@ -34,9 +34,9 @@ NAMES = sorted(
     if isinstance(node, ast.ClassDef) and node.name.endswith("Scheduler")
 )
 EXCHANGEABLE = [entry.name for entry in registry.entries("scheduler") if entry.exchangeable]
-STEPPERS = [name for name in NAMES if name not in OWN_LOOP]
-# Their steps are points of a continuous range of noise levels, or as many as there are training steps (RePaint).
-FREE_STEPS = {
+STEPPERS = [name for name in NAMES if name not in SPECIAL_LOOP]
+# Schedulers whose number of steps is not limited by the training timesteps.
+UNLIMITED_STEPS = {
     "EDMDPMSolverMultistepScheduler",
     "EDMEulerScheduler",
     "FlowMatchEulerDiscreteScheduler",
@@ -50,19 +50,19 @@ FREE_STEPS = {
 REQUIRED = {"VQDiffusionScheduler": {"num_vec_classes": 5}}
 
 
-def test_all_thirty_one_are_public() -> None:
+def test_all_schedulers_are_public() -> None:
     assert len(NAMES) == 31
     assert all(hasattr(ppdiffusers, name) for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_arguments_and_defaults_are_those_of_diffusers(name: str) -> None:
+def test_arguments_and_defaults_equal_diffusers(name: str) -> None:
     theirs = getattr(diffusers, name, None) or getattr(diffusers.schedulers.deprecated, name)
     ours = inspect.signature(getattr(ppdiffusers, name).__init__).parameters
     for key, parameter in inspect.signature(theirs.__init__).parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        assert key in ours, f"{name} does not take {key}"
+        assert key in ours, f"{name} has no argument {key}"
         mine, reference = ours[key].default, parameter.default
         same = list(mine) == reference if isinstance(reference, list) else mine == reference
         assert same, f"{name}: {key} defaults to {mine!r}, reference {reference!r}"
@@ -85,17 +85,17 @@ def test_saved_files_load_in_both_libraries(name: str, tmp_path: pathlib.Path) -
 
 
 @pytest.mark.parametrize("source", sorted(EXCHANGEABLE))
-def test_any_of_the_exchangeable_is_made_from_any_other(source: str) -> None:
-    made_from = getattr(ppdiffusers, source)(beta_start=0.001, num_train_timesteps=200)
-    targets = made_from.compatibles
+def test_exchangeable_schedulers_are_created_from_each_other(source: str) -> None:
+    source_scheduler = getattr(ppdiffusers, source)(beta_start=0.001, num_train_timesteps=200)
+    targets = source_scheduler.compatibles
     assert {target.__name__ for target in targets} == set(EXCHANGEABLE)
     for target in targets:
-        made = target.from_config(made_from.config)
+        made = target.from_config(source_scheduler.config)
         assert made.config.beta_start == 0.001
         assert made.config.num_train_timesteps == 200
 
 
-def test_the_oldest_configurations_load() -> None:
+def test_legacy_configurations_load() -> None:
     old = {
         "_class_name": "PNDMScheduler",
         "_diffusers_version": "0.2.2",
@@ -115,13 +115,22 @@ def test_the_oldest_configurations_load() -> None:
         assert made.config.beta_schedule == "scaled_linear"
     oldest = {"_diffusers_version": "0.0.4", "timesteps": 500, "timestep_values": None}
     assert ppdiffusers.DDIMScheduler.from_config(oldest).config.num_train_timesteps == 500
-    carried_along = {**oldest, "num_train_timesteps": 1000, "timestep_values": [1]}  # what later releases made of it
-    assert ppdiffusers.DDIMScheduler.from_config(carried_along).config.num_train_timesteps == 1000
+    resaved = {**oldest, "num_train_timesteps": 1000, "timestep_values": [1]}  # as later releases save it
+    assert ppdiffusers.DDIMScheduler.from_config(resaved).config.num_train_timesteps == 1000
     assert ppdiffusers.DDIMScheduler.from_config({"predict_epsilon": False}).config.prediction_type == "sample"
     assert ppdiffusers.DDIMScheduler.from_config({"predict_epsilon": True}).config.prediction_type == "epsilon"
 
 
-def test_a_key_that_nobody_knows_is_refused_if_it_is_switched_on() -> None:
+def test_configurations_of_dpm_solver_without_a_variance_type_load() -> None:
+    config = dict(diffusers.DPMSolverMultistepScheduler().config)
+    assert config["variance_type"] is None
+    for key in ("_use_default_values", "solver_type", "algorithm_type"):  # as in a saved file, with default names
+        config.pop(key)
+    made = ppdiffusers.DDPMScheduler.from_config(config)
+    assert made.config.variance_type is None
+
+
+def test_unknown_configuration_keys_raise_unless_they_are_off() -> None:
     with pytest.raises(ConfigError, match="use_future_sigmas"):
         ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": True})
     ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": False})
@@ -131,7 +140,7 @@ def test_a_key_that_nobody_knows_is_refused_if_it_is_switched_on() -> None:
     "name",
     ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LCMScheduler", "TCDScheduler", "SASolverScheduler"],
 )
-def test_noise_is_added_by_training_timestep(name: str) -> None:
+def test_add_noise_at_training_timesteps(name: str) -> None:
     ours, theirs = make(name, {})
     x, eps, t = noise(SHAPE, "x"), noise(SHAPE, "eps"), np.array([3, 977])
     expected = theirs.add_noise(torch.from_numpy(x), torch.from_numpy(eps), torch.from_numpy(t))
@@ -157,7 +166,7 @@ def test_noise_is_added_by_training_timestep(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("begin", [None, 4])
-def test_noise_is_added_by_the_schedule_of_the_run(name: str, begin: int | None) -> None:
+def test_add_noise_at_timesteps_of_the_run(name: str, begin: int | None) -> None:
     ours, theirs = make(name, {})
     ours.set_timesteps(10)
     theirs.set_timesteps(10)
@@ -171,7 +180,7 @@ def test_noise_is_added_by_the_schedule_of_the_run(name: str, begin: int | None)
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 2e-3), ("bfloat16", 1.5e-2)])
-def test_sixteen_bit_samples_keep_their_dtype(name: str, dtype: str, tolerance: float) -> None:
+def test_16_bit_samples_keep_their_dtype(name: str, dtype: str, tolerance: float) -> None:
     ours, theirs = make(name, {})
     ours.set_timesteps(5)
     theirs.set_timesteps(5)
@@ -186,9 +195,9 @@ def test_sixteen_bit_samples_keep_their_dtype(name: str, dtype: str, tolerance: 
 
 
 @pytest.mark.parametrize("name", STEPPERS)
-def test_a_step_before_set_timesteps_says_what_to_call(name: str) -> None:
+def test_step_before_set_timesteps_raises(name: str) -> None:
     if name == "DDPMScheduler":
-        return  # visits every training timestep then, which is documented
+        return  # it uses every training timestep, as documented
     scheduler = getattr(ppdiffusers, name)()
     x = paddle.to_tensor(noise(SHAPE))
     first = 0.5 if scheduler.timesteps is None else scheduler.timesteps[0]
@@ -197,22 +206,22 @@ def test_a_step_before_set_timesteps_says_what_to_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STEPPERS)
-def test_bad_calls_are_named(name: str) -> None:
+def test_invalid_calls_raise(name: str) -> None:
     scheduler = getattr(ppdiffusers, name)()
-    with pytest.raises(InputError, match="set_timesteps needs a number|exactly one way"):
+    with pytest.raises(InputError, match="set_timesteps needs a number|takes exactly one of"):
         scheduler.set_timesteps(0)
     scheduler.set_timesteps(10)
     x, wrong = paddle.to_tensor(noise(SHAPE)), paddle.to_tensor(noise((2, 3, 5, 6)))
     with pytest.raises(InputError, match="different shapes"):
         scheduler.step(wrong, scheduler.timesteps[0], x)
-    with pytest.raises(InputError, match="not in the schedule|not one of training"):
+    with pytest.raises(InputError, match="not in the schedule|outside the training range"):
         scheduler.step(x, np.float32(123456.5) if scheduler.timesteps.dtype.kind == "f" else 123456, x)
 
 
 X, WRONG = noise(SHAPE), noise((2, 3, 5, 6))
 CODES = np.zeros((2, 7), dtype=np.int64)
-# scheduler -> calls that fit it, then calls with a wrong shape or time
-OWN_CALLS = {
+# scheduler -> valid calls, then calls with a wrong shape or time
+SPECIAL_CALLS = {
     "KarrasVeScheduler": (
         [("step", X, 1.0, 0.5, X), ("step_correct", X, 1.0, 0.5, X, X, X), ("add_noise_to_input", X, 1.0)],
         [("step", WRONG, 1.0, 0.5, X), ("step_correct", WRONG, 1.0, 0.5, X, X, X)],
@@ -246,10 +255,10 @@ def _call(scheduler: object, method: str, *arguments: object) -> None:
     getattr(scheduler, method)(*(paddle.to_tensor(a) if isinstance(a, np.ndarray) else a for a in arguments))
 
 
-@pytest.mark.parametrize("name", sorted(OWN_LOOP))
-def test_bad_calls_of_schedulers_with_a_loop_of_their_own_are_named(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(SPECIAL_LOOP))
+def test_invalid_calls_of_schedulers_with_a_special_loop_raise(name: str) -> None:
     scheduler = getattr(ppdiffusers, name)(**REQUIRED.get(name, {}))
-    good, bad = OWN_CALLS[name]
+    good, bad = SPECIAL_CALLS[name]
     for call in good:
         with pytest.raises(InputError, match="set_timesteps"):
             _call(scheduler, *call)
@@ -260,15 +269,17 @@ def test_bad_calls_of_schedulers_with_a_loop_of_their_own_are_named(name: str) -
     for call in good:
         _call(scheduler, *call)
     for call in bad:
-        with pytest.raises(InputError, match="different shapes|does not fit|not one of training|not in the schedule"):
+        with pytest.raises(
+            InputError, match="different shapes|does not match|outside the training range|not in the schedule"
+        ):
             _call(scheduler, *call)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_more_steps_than_training_steps_are_refused_where_steps_are_training_steps(name: str) -> None:
+def test_more_steps_than_training_timesteps_raise(name: str) -> None:
     scheduler = getattr(ppdiffusers, name)(**REQUIRED.get(name, {}))
     many = getattr(scheduler.config, "num_train_timesteps", 1000) + 1
-    if name in FREE_STEPS:
+    if name in UNLIMITED_STEPS:
         scheduler.set_timesteps(many)
         return
     with pytest.raises(InputError, match="more than the model's training timesteps"):
@@ -276,7 +287,7 @@ def test_more_steps_than_training_steps_are_refused_where_steps_are_training_ste
 
 
 @pytest.mark.parametrize("name", STEPPERS)
-def test_no_number_is_read_back_from_a_tensor_inside_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_reads_no_tensor_back_to_the_host(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = getattr(ppdiffusers, name)()
     scheduler.set_timesteps(10)
     samples = paddle.to_tensor(X * np.float32(getattr(scheduler, "init_noise_sigma", 1.0)))
@@ -294,7 +305,7 @@ def test_no_number_is_read_back_from_a_tensor_inside_a_step(name: str, monkeypat
 
 
 @pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
-def test_the_index_of_the_loop_is_no_timestep(name: str) -> None:
+def test_loop_index_as_timestep_raises(name: str) -> None:
     scheduler = getattr(ppdiffusers, name)()
     scheduler.set_timesteps(5)
     x = paddle.to_tensor(noise(SHAPE))
@@ -302,7 +313,7 @@ def test_the_index_of_the_loop_is_no_timestep(name: str) -> None:
         scheduler.step(x, 0, x)
 
 
-def test_combinations_that_make_no_sense_are_refused() -> None:
+def test_invalid_combinations_raise() -> None:
     refused = [
         lambda: ppdiffusers.EulerDiscreteScheduler(use_karras_sigmas=True, use_beta_sigmas=True),
         lambda: ppdiffusers.DPMSolverMultistepScheduler(algorithm_type="dpmsolver"),
@@ -322,7 +333,7 @@ def test_combinations_that_make_no_sense_are_refused() -> None:
 
 
 @pytest.mark.parametrize("config", [{"solver_type": "bh1"}, {"predict_x0": False}, {"lower_order_final": False}])
-def test_unipc_ends_at_a_finite_sample_where_the_reference_divides_by_zero(config: dict) -> None:
+def test_unipc_is_finite_where_the_reference_divides_by_zero(config: dict) -> None:
     scheduler = ppdiffusers.UniPCMultistepScheduler(**config)
     scheduler.set_timesteps(6)
     x = paddle.to_tensor(noise(SHAPE))
@@ -332,8 +343,8 @@ def test_unipc_ends_at_a_finite_sample_where_the_reference_divides_by_zero(confi
 
 
 @pytest.mark.parametrize("name", ["PNDMScheduler", "EulerAncestralDiscreteScheduler", "KDPM2DiscreteScheduler"])
-def test_a_predicted_sample_is_as_good_as_the_noise_it_implies(name: str) -> None:
-    """The reference refuses "sample" here; a network that says x_0 in place of eps must lead to the same result."""
+def test_prediction_type_sample_equals_epsilon(name: str) -> None:
+    """The reference rejects "sample" here; predicting x_0 must give the result of predicting the equivalent eps."""
     results = []
     for kind in ("epsilon", "sample"):
         config = {"skip_prk_steps": True} if name == "PNDMScheduler" else {}
@@ -352,8 +363,8 @@ def test_a_predicted_sample_is_as_good_as_the_noise_it_implies(name: str) -> Non
     assert_close(results[1], results[0].numpy(), 1e-4)
 
 
-def test_the_package_is_short() -> None:
-    """Under 4,000 lines without docstrings, comments and blank lines."""
+def test_the_package_has_under_4000_lines() -> None:
+    """Without docstrings, comments and blank lines."""
     total = 0
     for path in PACKAGE.glob("*.py"):
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Samplers whose loop has its own shape: each step against the reference, from the same samples and noise."""
+"""Schedulers with a special loop: each step against diffusers, from the same samples and noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def generators(seed: int = 3) -> tuple[TorchGenerator, torch.Generator]:
 
 
 def grid(**choices: list) -> list[dict]:
-    """Every combination of the choices, as configurations."""
+    """Return every combination of the choices, as configurations."""
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
@@ -34,7 +34,7 @@ def grid(**choices: list) -> list[dict]:
         {"s_churn": 10, "s_min": 0.5, "s_max": 20},
     ],
 )
-@pytest.mark.parametrize("steps", [5, 10, 25, 50])  # at one step the reference is NaN, at two a third is rounding
+@pytest.mark.parametrize("steps", [5, 10, 25, 50])  # one step gives NaN in the reference, two are dominated by rounding
 def test_karras_ve(config: dict, steps: int) -> None:
     schedulers = make("KarrasVeScheduler", config)
     for scheduler in schedulers:
@@ -46,7 +46,7 @@ def test_karras_ve(config: dict, steps: int) -> None:
     sample = noise(SHAPE) * theirs.init_noise_sigma
 
     def bound(x: torch.Tensor, at: float) -> float:
-        """The reference's derivative is (x - (x + sigma output)) / sigma, rounded to the digits of x."""
+        """Return the tolerance: the reference computes (x - (x + sigma output)) / sigma, rounded to the digits of x."""
         lost = float(x.abs().max()) * ROUNDING / at * (sigma_b - sigma_prev)
         return 1e-5 + float(lost / step_b.prev_sample.abs().max())
 
@@ -121,7 +121,7 @@ def test_score_sde_vp(config: dict, steps: int) -> None:
         x, y = both(network(sample, i))
         step_a = ours.step_pred(x, a, ours.timesteps[i], generator=mine)
         step_b = theirs.step_pred(y, b, theirs.timesteps[i], generator=reference)
-        # the reference takes 1 - exp(...) in float32, which has few digits near the clean sample
+        # the reference computes 1 - exp(...) in float32, which loses digits near the clean sample
         t, low, span = float(ours.timesteps[i]), config["beta_min"], config["beta_max"] - config["beta_min"]
         variance = -np.expm1(-span * t**2 / 2 - low * t)
         lost = ROUNDING / variance * (low + span * t) / steps / variance**0.5 * float(y.abs().max())
@@ -147,13 +147,13 @@ def test_repaint(config: dict, jumps: dict, steps: int) -> None:
     theirs.set_timesteps(steps, **jumps)
     assert (ours.timesteps == theirs.timesteps.numpy()).all()
     mine, reference = generators()
-    picture, mask = noise(SHAPE, "picture"), (noise((2, 1, 5, 7), "mask") > 0).astype(np.float32)
+    image, mask = noise(SHAPE, "image"), (noise((2, 1, 5, 7), "mask") > 0).astype(np.float32)
     sample, last = noise(SHAPE), 10**9
     for t in theirs.timesteps.tolist()[:60]:
         a, b = both(sample)
         if t < last:
             x, y = both(network(sample, t))
-            (pa, pb), (ma, mb) = both(picture), both(mask)
+            (pa, pb), (ma, mb) = both(image), both(mask)
             step_a = ours.step(x, t, a, pa, ma, generator=mine).prev_sample
             step_b = theirs.step(y, t, b, pb, mb, generator=reference).prev_sample
         else:
@@ -187,8 +187,8 @@ def test_vq_diffusion(classes: int, train: int, steps: int) -> None:
         codes = step_b.numpy()
 
 
-def test_every_training_timestep_in_turn_as_in_the_first_releases() -> None:
-    """Without set_timesteps DDPM is iterated over `reversed(range(len(scheduler)))`."""
+def test_ddpm_without_set_timesteps() -> None:
+    """As in the first releases: `for t in reversed(range(len(scheduler)))`."""
     ours, theirs = make("DDPMScheduler", {"num_train_timesteps": 40, "beta_end": 0.2})
     mine, reference = generators()
     sample = noise(SHAPE)
@@ -201,7 +201,7 @@ def test_every_training_timestep_in_turn_as_in_the_first_releases() -> None:
         sample = step_b.numpy()
 
 
-def test_flow_with_stochastic_sampling_takes_the_noise_of_its_generator() -> None:
+def test_stochastic_flow_uses_its_generator() -> None:
     ours, theirs = make("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True, "shift": 2.0})
     ours.set_timesteps(5)
     theirs.set_timesteps(5)
@@ -217,7 +217,7 @@ def test_flow_with_stochastic_sampling_takes_the_noise_of_its_generator() -> Non
         sample = step_b.numpy()
 
 
-def test_the_brownian_path_is_that_of_torchsde() -> None:
+def test_brownian_path_equals_torchsde() -> None:
     from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampler as Reference
 
     from ppdiffusers.schedulers.common.brownian import BrownianTreeNoiseSampler

@@ -1,4 +1,4 @@
-"""Every sampler's whole trajectory against diffusers, over a grid of configurations."""
+"""The trajectories of all schedulers against diffusers, over a grid of configurations."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ LEADING = {"timestep_spacing": "leading"}
 LINSPACE = {"timestep_spacing": "linspace"}
 ZERO_SNR = {"rescale_betas_zero_snr": True}
 THRESHOLD = {"thresholding": True, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 1.5}
+LOW_THRESHOLD = {**THRESHOLD, "sample_max_value": 0.4}
 TRAINED = {"trained_betas": [0.001 + 0.0004 * i for i in range(60)], "num_train_timesteps": 60}
 NO_CLIP = {"clip_sample": False}
 OFFSET = {"steps_offset": 1, **LEADING}
@@ -24,7 +25,7 @@ EXPONENTIAL = {"use_exponential_sigmas": True}
 BETA = {"use_beta_sigmas": True}
 FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 SIGMA_MIN = {"final_sigmas_type": "sigma_min"}
-PRK = (5, 10, 25, 50)  # Runge-Kutta steps need four
+PRK = (5, 10, 25, 50)  # Runge-Kutta steps need at least four
 
 SIGMA_SAMPLERS: list[dict] = [
     {},
@@ -47,7 +48,7 @@ SIGMA_SAMPLERS: list[dict] = [
     {**BETA},
     {**BETA, **SCALED, **V},
 ]
-# Rounding repeats the first timestep of this one, where the reference then takes a midpoint for a start.
+# Not with the first timestep repeated by rounding: the reference then confuses a midpoint with a start.
 KDPM2 = [*(c for c in SIGMA_SAMPLERS if c != {**KARRAS, **COSINE}), {**SCALED, **LEADING, **V}, {**EXPONENTIAL, **V}]
 SOLVERS: list[dict] = [
     {},
@@ -65,8 +66,13 @@ SOLVERS: list[dict] = [
     {"solver_order": 3, **V},
     THRESHOLD,
     {**THRESHOLD, **V, **SCALED},
+    {**LOW_THRESHOLD, **SCALED},
     KARRAS,
-    {**KARRAS, **COSINE, "_steps": (1, 2, 5)},  # then rounding repeats the first timestep, and references overrun
+    {
+        **KARRAS,
+        **COSINE,
+        "_steps": (1, 2, 5),
+    },  # with more steps rounding repeats the first timestep, and the reference overruns
     {**KARRAS, **SCALED, "solver_order": 3},
     {**EXPONENTIAL, **SCALED},
     {**BETA, **SCALED},
@@ -118,7 +124,7 @@ SOLVERS_FINAL: list[dict] = [
     {**ZERO_SNR, **V, **TRAILING},
 ]
 
-# name -> configurations; keys that begin with "_" are arguments of the run
+# scheduler -> configurations; keys with a leading "_" are arguments of the run
 GRID: dict[str, list[dict]] = {
     "DDPMScheduler": [
         {},
@@ -136,9 +142,11 @@ GRID: dict[str, list[dict]] = {
         {**NO_CLIP, **OFFSET},
         THRESHOLD,
         {**THRESHOLD, **V},
+        LOW_THRESHOLD,
         {"clip_sample_range": 2.5},
         {"variance_type": "fixed_large"},
         {"variance_type": "fixed_small_log"},
+        {"variance_type": None, **NO_CLIP},
         {"variance_type": "fixed_large", **X0, **COSINE},
         {"variance_type": "learned_range", "_channels": 2},
         {"variance_type": "learned_range", "_channels": 2, **V, **SCALED},
@@ -161,6 +169,7 @@ GRID: dict[str, list[dict]] = {
         {**NO_CLIP, **LINSPACE},
         THRESHOLD,
         {**THRESHOLD, **V},
+        LOW_THRESHOLD,
         {"clip_sample_range": 2.5},
         {"_eta": 1.0},
         {"_eta": 0.3, **NO_CLIP, **SCALED},
@@ -264,8 +273,8 @@ GRID: dict[str, list[dict]] = {
     ],
     "DEISMultistepScheduler": SOLVERS
     + [{"algorithm_type": "dpmsolver++", "solver_type": "midpoint"}, {**X0, **COSINE}],
-    # third order divides by the last step, which Karras sigmas make zero here: the reference gives NaN
-    # and where rounding repeats the first timestep, the reference runs over the end of its list
+    # third order divides by the last step, which is zero with Karras sigmas: the reference gives NaN; where rounding
+    # repeats the first timestep, the reference overruns its schedule
     "DPMSolverMultistepInverseScheduler": [
         {**c, "_steps": (1, 2, 5)} if {"use_exponential_sigmas", "use_beta_sigmas"} & c.keys() else c
         for c in SOLVERS
@@ -326,11 +335,11 @@ GRID: dict[str, list[dict]] = {
         {"_set_timesteps": {"timesteps": [900, 601, 300, 20]}, "_steps": (None,), **SCALED},
     ],
     "KDPM2DiscreteScheduler": [*KDPM2, {**TRAILING, **SCALED, **V}],
-    # at few steps the reference takes the root of a rounding error for sigma_down, and gives NaN
+    # with few steps the reference computes sigma_down as the root of a rounding error, which may be NaN
     "KDPM2AncestralDiscreteScheduler": [
         {**c, "_steps": (10, 25, 50)}
         for c in [*KDPM2, {**TRAILING, **SCALED, **V}, {**LEADING, **V}, {**TRAILING, **V}]
-        if not COSINE.items() <= c.items()  # at its first step also at more
+        if not COSINE.items() <= c.items()  # in the first step also with more
     ],
     "DPMSolverSDEScheduler": [
         *SIGMA_SAMPLERS,
@@ -436,7 +445,7 @@ GRID: dict[str, list[dict]] = {
         {"algorithm_type": "noise_prediction", **V, **SCALED},
         {"lower_order_final": False, **SCALED},
     ],
-    # the reference divides by the number of steps less one
+    # the reference divides by the number of steps minus one
     "UnCLIPScheduler": [
         {**settings, **limit, "_steps": (2, 5, 10, 25, 50)}
         for settings in (
@@ -450,7 +459,7 @@ GRID: dict[str, list[dict]] = {
         )
         for limit in ({}, NO_CLIP, {"clip_sample_range": 3.0})
     ],
-    # a trained schedule here has a value for each step of the run and its end
+    # trained betas of this scheduler: one value per step and one for the end
     "IPNDMScheduler": [
         {},
         {"num_train_timesteps": 100},
@@ -474,7 +483,7 @@ def _cases() -> list:
 
 
 @pytest.mark.parametrize(("name", "config"), _cases())
-def test_every_step_is_that_of_diffusers(name: str, config: dict) -> None:
+def test_every_step_equals_diffusers(name: str, config: dict) -> None:
     settings = {k: v for k, v in config.items() if not k.startswith("_")}
     run = {k[1:]: v for k, v in config.items() if k.startswith("_")}
     only = run.pop("steps", STEPS)
@@ -482,7 +491,7 @@ def test_every_step_is_that_of_diffusers(name: str, config: dict) -> None:
         assert_same_run(name, settings, num_steps, **run)
 
 
-def test_the_grid_has_twenty_configurations_for_each_scheduler_with_that_many_meaningful_ones() -> None:
-    simple = {"IPNDMScheduler"}  # has one schedule, and nothing else to configure
+def test_the_grid_has_20_configurations_per_scheduler() -> None:
+    simple = {"IPNDMScheduler"}  # nothing to configure but the schedule
     few = {name: len(configs) for name, configs in GRID.items() if len(configs) < 20 and name not in simple}
     assert not few

@@ -1,4 +1,4 @@
-"""Token ids of BERT's tokenizers equal transformers', for thousands of odd texts."""
+"""BERT's tokenizers against transformers', for hundreds of unusual texts."""
 
 import json
 
@@ -61,19 +61,19 @@ def test_ids_equal(folder, name, settings):
     [{"do_basic_tokenize": False}, {"never_split": ["don't", "$3.50", "unaffable,", "Red", "red."]}],
     ids=str,
 )
-def test_words_that_stay_as_they_are(folder, settings, tmp_path):
-    """The original forgets `never_split` when it saves; ours and the original read what ours saves."""
+def test_settings_of_the_slow_tokenizer(folder, settings, tmp_path):
+    """transformers does not save `never_split`; we do, and both load the folder that we save."""
     ours, theirs = pair("BertTokenizer", folder, **settings)
     ours.save_pretrained(tmp_path)
-    sides = [ours, theirs, *pair("BertTokenizer", tmp_path)]
+    tokenizers = [ours, theirs, *pair("BertTokenizer", tmp_path)]
     texts = [*TEXTS, *MORE_TEXTS, "unaffable, unaffable red Red. red. don't $3.50 don't!", *random_texts(50)]
     assert any(ours(text).input_ids != ours_lib.BertTokenizer.from_pretrained(folder)(text).input_ids for text in texts)
     for text in texts:
-        first, *others = (side(text).input_ids for side in sides)
+        first, *others = (tokenizer(text).input_ids for tokenizer in tokenizers)
         assert all(first == other for other in others), text
 
 
-def test_the_texts_reach_the_vocabulary(folder):
+def test_texts_use_the_vocabulary(folder):
     ours = ours_lib.BertTokenizer.from_pretrained(folder)
     ids = ours([*TEXTS, *MORE_TEXTS]).input_ids
     known = [i for row in ids for i in row if i != ours.unk_token_id]
@@ -117,7 +117,7 @@ def test_added_tokens(folder, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_folder_is_read_by_both(folder, tmp_path, name):
+def test_saved_folder_is_loaded_with_both_libraries(folder, tmp_path, name):
     ours = getattr(ours_lib, name).from_pretrained(folder, do_lower_case=False, model_max_length=40)
     ours.add_tokens(["<cat-toy>"])
     ours.save_pretrained(tmp_path)
@@ -141,7 +141,7 @@ def test_bad_folders(tmp_path):
     with pytest.raises(ConfigError, match=r"vocab\.txt, or tokenizer\.json"):
         ours_lib.BertTokenizer.from_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE"}}))
-    with pytest.raises(ConfigError, match="no WordPiece model"):
+    with pytest.raises(ConfigError, match="does not contain a WordPiece model"):
         ours_lib.BertTokenizer.from_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="needs vocab_file or tokenizer_file"):
         ours_lib.BertTokenizer()

@@ -1,4 +1,4 @@
-"""The image processor against transformers' (the slow one)."""
+"""CLIPImageProcessor against transformers'."""
 
 import json
 
@@ -11,7 +11,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.transformers import CLIPImageProcessor
 
 
-def pictures():
+def images():
     rng = np.random.default_rng(0)
     for shape in ((30, 45, 3), (45, 30, 3), (24, 24, 3), (7, 90, 3)):
         yield Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
@@ -38,10 +38,10 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS)
 def test_pixels_equal(options):
     ours, theirs = CLIPImageProcessor(**options), transformers.CLIPImageProcessor(**options)
-    for n, picture in enumerate(pictures()):
-        forms = [picture]
-        if picture.mode == "RGB":
-            forms += [np.asarray(picture), np.asarray(picture).transpose(2, 0, 1), np.asarray(picture) / 255.0]
+    for n, image in enumerate(images()):
+        forms = [image]
+        if image.mode == "RGB":
+            forms += [np.asarray(image), np.asarray(image).transpose(2, 0, 1), np.asarray(image) / 255.0]
         for form in forms:
             mine = ours(form, return_tensors="np").pixel_values
             expected = theirs(form, return_tensors="np").pixel_values
@@ -50,54 +50,54 @@ def test_pixels_equal(options):
             )
 
 
-def test_lists_and_paddle():
+def test_batches_as_paddle_tensors():
     ours = CLIPImageProcessor(**OPTIONS[0])
-    batch = list(pictures())[:4]
-    together = ours(batch, return_tensors="pd").pixel_values
-    assert list(together.shape) == [4, 3, 24, 24]
-    assert np.array_equal(together.numpy()[2], ours(batch[2], return_tensors="np").pixel_values[0])
+    batch = list(images())[:4]
+    pixel_values = ours(batch, return_tensors="pd").pixel_values
+    assert list(pixel_values.shape) == [4, 3, 24, 24]
+    assert np.array_equal(pixel_values.numpy()[2], ours(batch[2], return_tensors="np").pixel_values[0])
 
 
-def test_files_of_both_forms(tmp_path):
+def test_current_and_legacy_files(tmp_path):
     transformers.CLIPImageProcessor(**OPTIONS[0]).save_pretrained(tmp_path / "new")
     ours = CLIPImageProcessor.from_pretrained(tmp_path / "new")
     ours.save_pretrained(tmp_path / "ours")
     theirs = transformers.CLIPImageProcessor.from_pretrained(tmp_path / "ours")
-    old = {
+    legacy = {
         "crop_size": 24, "do_center_crop": True, "do_normalize": True, "do_resize": True, "resample": 3, "size": 24,
         "feature_extractor_type": "CLIPFeatureExtractor",
         "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4],
     }  # fmt: skip
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "preprocessor_config.json").write_text(json.dumps(old))
-    for picture in pictures():
+    (tmp_path / "legacy").mkdir()
+    (tmp_path / "legacy" / "preprocessor_config.json").write_text(json.dumps(legacy))
+    for image in images():
         for mine, reference in (
             (ours, theirs),
-            (CLIPImageProcessor.from_pretrained(tmp_path / "old"),
-             transformers.CLIPImageProcessor.from_pretrained(tmp_path / "old")),
+            (CLIPImageProcessor.from_pretrained(tmp_path / "legacy"),
+             transformers.CLIPImageProcessor.from_pretrained(tmp_path / "legacy")),
         ):  # fmt: skip
-            a, b = mine(picture, return_tensors="np"), reference(picture, return_tensors="np")
+            a, b = mine(image, return_tensors="np"), reference(image, return_tensors="np")
             np.testing.assert_allclose(a.pixel_values, b.pixel_values, rtol=0, atol=3e-6)
 
 
-def test_settings_that_replace(tmp_path):
+def test_overridden_settings(tmp_path):
     CLIPImageProcessor(**OPTIONS[0]).save_pretrained(tmp_path)
     changed = {"size": {"height": 12, "width": 18}, "do_center_crop": False}
     ours = CLIPImageProcessor.from_pretrained(tmp_path, **changed)
     theirs = transformers.CLIPImageProcessor.from_pretrained(tmp_path, **changed)
-    picture = next(pictures())
-    expected = theirs(picture, return_tensors="np").pixel_values
-    once = CLIPImageProcessor.from_pretrained(tmp_path)(picture, return_tensors="np", **changed)
-    for mine in (ours(picture, return_tensors="np"), once):
+    image = next(images())
+    expected = theirs(image, return_tensors="np").pixel_values
+    overridden_in_call = CLIPImageProcessor.from_pretrained(tmp_path)(image, return_tensors="np", **changed)
+    for mine in (ours(image, return_tensors="np"), overridden_in_call):
         np.testing.assert_allclose(mine.pixel_values, expected, rtol=0, atol=1e-6)
 
 
 def test_bad_inputs():
     ours = CLIPImageProcessor()
-    with pytest.raises(InputError, match="colour='red'"):
-        ours(next(pictures()), colour="red")
+    with pytest.raises(InputError, match="color='red'"):
+        ours(next(images()), color="red")
     with pytest.raises(InputError, match="'pt'"):
-        ours(next(pictures()), return_tensors="pt")
+        ours(next(images()), return_tensors="pt")
     with pytest.raises(InputError, match="0 to 1"):
         ours(np.full((30, 30, 3), 1.5))
     with pytest.raises(InputError, match="shape"):

@@ -1,4 +1,4 @@
-"""CLIP's towers against transformers: outputs, hidden states, masks, loading and saving both ways."""
+"""CLIP's encoders against transformers: outputs, hidden states, attention weights, masks, loading and saving."""
 
 import numpy as np
 import paddle
@@ -8,6 +8,7 @@ import transformers
 
 import ppdiffusers.transformers as ours_lib
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
 from tests.support.parity import assert_close, noise, randomize
 
 TEXT = {
@@ -64,7 +65,7 @@ def test_text(tmp_path, name, eos, act):
                 assert_close(mine[key], theirs[key], 1e-5, key)
 
 
-def test_clip_skip_pieces(tmp_path):
+def test_clip_skip(tmp_path):
     ours, reference = twins(tmp_path, "CLIPTextModel", transformers.CLIPTextConfig(**TEXT))
     values = ids()
     mine = ours(paddle.to_tensor(values), output_hidden_states=True)
@@ -94,7 +95,7 @@ def test_vision(tmp_path, name):
         ours(paddle.zeros([1, 3, 32, 32]))
 
 
-def test_both_towers(tmp_path):
+def test_clip_model(tmp_path):
     config = transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=24)
     ours, reference = twins(tmp_path, "CLIPModel", config)
     values, pixels = ids(), noise((2, 3, 24, 24))
@@ -104,21 +105,20 @@ def test_both_towers(tmp_path):
         assert_close(mine[key], theirs[key], 1e-5, key)
 
 
-HALVES = ["CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModel", "CLIPVisionModelWithProjection"]
+ENCODERS = ["CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModel", "CLIPVisionModelWithProjection"]
 
 
-@pytest.mark.parametrize("name", HALVES)
-def test_half_of_a_whole(tmp_path, name):
-    """Folders of a whole CLIP are where people load text encoders from."""
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder_from_folder_of_clip_model(tmp_path, name):
     config = transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=24)
     randomize(transformers.CLIPModel(config)).save_pretrained(tmp_path)
     ours, theirs = (getattr(library, name).from_pretrained(tmp_path) for library in (ours_lib, transformers))
-    given = ids() if "Text" in name else noise((2, 3, 24, 24))
-    assert_close(ours(paddle.to_tensor(given))[0], theirs(torch.from_numpy(given))[0], 1e-5)
+    values = ids() if "Text" in name else noise((2, 3, 24, 24))
+    assert_close(ours(paddle.to_tensor(values))[0], theirs(torch.from_numpy(values))[0], 1e-5)
 
 
 @pytest.mark.parametrize("name", ["CLIPTextModel", "CLIPTextModelWithProjection", "CLIPVisionModelWithProjection"])
-def test_there_and_back(tmp_path, name):
+def test_save_and_load_with_both_libraries(tmp_path, name):
     config = transformers.CLIPVisionConfig(**VISION) if "Vision" in name else transformers.CLIPTextConfig(**TEXT)
     ours, reference = twins(tmp_path / "torch", name, config, safe=False)
     ours.save_pretrained(tmp_path / "paddle")
@@ -135,14 +135,66 @@ def test_there_and_back(tmp_path, name):
     assert found["architectures"] == [name]
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_attention_weights(tmp_path, name):
+    is_text = "Text" in name
+    config = (transformers.CLIPTextConfig if is_text else transformers.CLIPVisionConfig)(
+        **(TEXT if is_text else VISION), attn_implementation="eager"
+    )
+    ours, reference = twins(tmp_path, name, config)
+    values = ids() if is_text else noise((2, 3, 24, 24))
+    arguments = {"attention_mask": (values != 99).astype(np.int64)} if is_text else {}
+    plain = ours(paddle.to_tensor(values), **{key: paddle.to_tensor(value) for key, value in arguments.items()})
+    mine = ours(
+        paddle.to_tensor(values),
+        output_attentions=True,
+        **{key: paddle.to_tensor(value) for key, value in arguments.items()},
+    )
+    theirs = reference(
+        torch.from_numpy(values),
+        output_attentions=True,
+        **{key: torch.from_numpy(value) for key, value in arguments.items()},
+    )
+    assert "attentions" not in plain and list(mine.keys()) == list(theirs.keys())
+    for a, b in zip(mine.attentions, theirs.attentions, strict=True):
+        assert_close(a, b, 1e-5)
+    assert_close(plain[0], mine[0], 1e-6, "result without attention weights")
+
+
+def test_attention_weights_requested_by_the_configuration(tmp_path):
+    ours, _ = twins(tmp_path, "CLIPTextModel", transformers.CLIPTextConfig(**TEXT))
+    ours.config.output_attentions = True
+    assert [list(weights.shape) for weights in ours(paddle.to_tensor(ids())).attentions] == [[3, 4, 12, 12]] * 3
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_attention_kernel(tmp_path, name, monkeypatch):
+    """All layers call the kernel, unless attention weights are requested."""
+    calls = []
+
+    def count(query, *args, **kwargs):
+        calls.append(query.shape)
+        return scaled_dot_product_attention(query, *args, **kwargs)
+
+    monkeypatch.setattr("ppdiffusers.transformers.layers.scaled_dot_product_attention", count)
+    is_text = "Text" in name
+    config = transformers.CLIPTextConfig(**TEXT) if is_text else transformers.CLIPVisionConfig(**VISION)
+    ours, _ = twins(tmp_path, name, config)
+    values = paddle.to_tensor(ids() if is_text else noise((2, 3, 24, 24)))
+    ours(values, output_attentions=True)
+    assert not calls
+    ours(values)
+    assert calls == ([[3, 4, 12, 8]] * 3 if is_text else [[2, 4, 10, 8]] * 2)
+
+
 def test_keys_without_prefix(tmp_path):
-    """transformers 5 leaves `text_model.` out of the text encoder's keys."""
+    """transformers 5 saves the text encoder without the prefix `text_model.`."""
     from safetensors.torch import load_file, save_file
 
     ours, _ = twins(tmp_path, "CLIPTextModel", transformers.CLIPTextConfig(**TEXT))
     path = tmp_path / "model.safetensors"
-    bare = {key.removeprefix("text_model."): value for key, value in load_file(path).items()}
-    save_file(bare, path, metadata={"format": "pt"})
+    without_prefix = {key.removeprefix("text_model."): value for key, value in load_file(path).items()}
+    save_file(without_prefix, path, metadata={"format": "pt"})
     again = ours_lib.CLIPTextModel.from_pretrained(tmp_path)
     values = paddle.to_tensor(ids())
     assert np.array_equal(again(values)[0].numpy(), ours(values)[0].numpy())
@@ -150,7 +202,7 @@ def test_keys_without_prefix(tmp_path):
 
 def test_bad_inputs(tmp_path):
     ours, _ = twins(tmp_path, "CLIPTextModel", transformers.CLIPTextConfig(**TEXT))
-    with pytest.raises(InputError, match="20 at the most"):
+    with pytest.raises(InputError, match="at most 20 tokens"):
         ours(paddle.zeros([1, 21], dtype="int64"))
     with pytest.raises(InputError, match="input_ids is None"):
         ours()

@@ -1,4 +1,4 @@
-"""Token ids equal transformers', for thousands of odd texts."""
+"""CLIP's tokenizers against transformers', for thousands of unusual texts."""
 
 import json
 import random
@@ -112,7 +112,7 @@ def test_vocabulary(folder):
     assert ours.get_vocab() == theirs.get_vocab()
 
 
-# Pieces that only meet in odd texts: casing that folds (long s, Kelvin sign), letters newer than most Unicode tables.
+# Parts of unusual texts: letters with special case folding (long s, Kelvin sign), letters of recent Unicode versions.
 PIECES = ["'S", "'ſ", "’re", "K", " ", "  ", "<|endoftext|>", "<|ENDOFTEXT|>", "<|ſtartoftext|>", "!", "<Cat-Toy>",
           "<cat-toy>", "<ls>", " <ls> ", "&lt;", "Ã©", "𰻝𰻝面", "aab", "İ", "\u0345"]  # fmt: skip
 PLANES = [(0, 0x2FF), (0x300, 0x36F), (0x370, 0x10FF), (0x1100, 0x2BFF), (0x3000, 0x9FFF), (0xA000, 0xD7FF),
@@ -129,7 +129,7 @@ def texts_of_all_unicode(count=700):
         yield "".join(parts)
 
 
-def assert_twins(ours, theirs):
+def assert_same_tokenizer(ours, theirs):
     assert len(ours) == len(theirs)
     for text in texts_of_all_unicode():
         expected = theirs(text).input_ids
@@ -141,27 +141,27 @@ def assert_twins(ours, theirs):
 @pytest.mark.parametrize("pad", ["<|endoftext|>", "!"])
 @pytest.mark.parametrize("name", ["CLIPTokenizer", "CLIPTokenizerFast"])
 def test_added_tokens(tmp_path, name, pad):
-    """Added in the process, and with every flag in files of three kinds."""
+    """Tokens that are added after loading, and tokens with each flag in the files of each format."""
     cls, theirs_cls = getattr(ours_lib, name), getattr(transformers, name)
     plain = tiny_tokenizer(tmp_path / "made", pad)
     plain.save_pretrained(tmp_path / "plain")
     ours, theirs = cls.from_pretrained(tmp_path / "plain"), theirs_cls.from_pretrained(tmp_path / "plain")
     assert ours.add_tokens(["<Cat-Toy>", "aa"]) == theirs.add_tokens(["<Cat-Toy>", "aa"]) == 2
-    assert_twins(ours, theirs)
+    assert_same_tokenizer(ours, theirs)
     plain.add_tokens([transformers.AddedToken("<ls>", lstrip=True, rstrip=True)], special_tokens=True)
     plain.add_tokens([transformers.AddedToken("aab", single_word=True)])
     plain.save_pretrained(tmp_path / "flags")
     transformers.CLIPTokenizerFast.from_pretrained(tmp_path / "flags").save_pretrained(tmp_path / "fast")
     for folder in ("flags", "fast"):
         ours = cls.from_pretrained(tmp_path / folder)
-        assert_twins(ours, theirs_cls.from_pretrained(tmp_path / folder))
+        assert_same_tokenizer(ours, theirs_cls.from_pretrained(tmp_path / folder))
     ours.save_pretrained(tmp_path / "ours")
-    assert_twins(ours, theirs_cls.from_pretrained(tmp_path / "ours"))
+    assert_same_tokenizer(ours, theirs_cls.from_pretrained(tmp_path / "ours"))
 
 
 @pytest.mark.parametrize("name", ["CLIPTokenizer", "CLIPTokenizerFast"])
-def test_old_files(tmp_path, name):
-    """Before `added_tokens_decoder`: special_tokens_map.json wins (SD 2 pads with "!" so), and added_tokens.json."""
+def test_legacy_files(tmp_path, name):
+    """Without `added_tokens_decoder`: special_tokens_map.json (pad token "!" of SD 2) and added_tokens.json apply."""
     tiny_tokenizer(tmp_path / "made").save_pretrained(tmp_path)
     count = len(json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8")))
     flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
@@ -177,7 +177,7 @@ def test_old_files(tmp_path, name):
         getattr(transformers, name).from_pretrained(tmp_path),
     )
     assert (ours.pad_token, ours.model_max_length) == (theirs.pad_token, theirs.model_max_length) == ("!", 9)
-    assert_twins(ours, theirs)
+    assert_same_tokenizer(ours, theirs)
 
 
 @pytest.mark.parametrize("name", ["CLIPTokenizer", "CLIPTokenizerFast"])
@@ -190,7 +190,7 @@ def test_old_files(tmp_path, name):
         {"padding": "longest", "max_length": 4, "return_attention_mask": False},
     ],
 )
-def test_ways_to_pad_and_cut(folder, name, options):
+def test_padding_and_truncation_strategies(folder, name, options):
     for side in ("right", "left"):
         sides = {"padding_side": side, "truncation_side": side}
         ours = getattr(ours_lib, name).from_pretrained(folder, **sides)
@@ -205,7 +205,7 @@ def test_bad_arguments(folder):
         ({"padding": "max"}, "padding='max'"),
         ({"truncation": "middle"}, "truncation='middle'"),
         ({"return_overflowing_tokens": True}, "return_overflowing_tokens=True"),
-        ({"max_length": 1, "truncation": True}, "leaves no room"),
+        ({"max_length": 1, "truncation": True}, "less than the number of special tokens"),
     ):
         with pytest.raises(InputError, match=named):
             ours("a cat", **options)
@@ -216,7 +216,7 @@ def test_bad_arguments(folder):
         CLIPTokenizer.from_pretrained(folder, padding_side="top")
 
 
-def test_saved_folders_load_on_both_sides(folder, tmp_path):
+def test_saved_folders_load_with_both_libraries(folder, tmp_path):
     ours = CLIPTokenizer.from_pretrained(folder)
     ours.save_pretrained(tmp_path / "ours")
     theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path / "ours")
@@ -226,7 +226,7 @@ def test_saved_folders_load_on_both_sides(folder, tmp_path):
 
 
 def test_tokenizer_json_alone(folder, tmp_path):
-    """What transformers 5 writes."""
+    """transformers 5 saves no other vocabulary file."""
     transformers.CLIPTokenizerFast.from_pretrained(folder).save_pretrained(tmp_path / "fast")
     for name in ("vocab.json", "merges.txt", "special_tokens_map.json"):
         (tmp_path / "fast" / name).unlink()
@@ -236,7 +236,7 @@ def test_tokenizer_json_alone(folder, tmp_path):
         assert ours(text).input_ids == theirs(text).input_ids
 
 
-def test_padding_token_of_sd2(tmp_path):
+def test_pad_token_of_sd2(tmp_path):
     tiny_tokenizer(tmp_path / "made", "!").save_pretrained(tmp_path / "saved")
     ours = CLIPTokenizer.from_pretrained(tmp_path / "saved")
     theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path / "saved")

@@ -1,4 +1,4 @@
-"""DPT, hybrid and not, and its image processor against transformers: depth, loading and saving both ways."""
+"""DPT, hybrid and not, and its image processor against transformers: depth, loading and saving."""
 
 import numpy as np
 import paddle
@@ -10,10 +10,9 @@ from PIL import Image
 import ppdiffusers.transformers as ours_lib
 from ppdiffusers.core.errors import ConfigError, InputError
 from tests.models.support import assert_same_keys
-from tests.pipelines.support import picture
-from tests.support.parity import assert_close, noise, randomize
+from tests.support.parity import assert_close, noise, randomize, rng_for
 
-# Widths that are no multiples of 8, and 0.25 of which is none, two layers in a stage: every rule of BiT's is met.
+# Covers each rule of BiT's: widths, and quarters of them, that are not multiples of 8; stages with two layers.
 BACKBONE = {
     "global_padding": "same", "layer_type": "bottleneck", "depths": [2, 1, 2], "hidden_sizes": [24, 60, 64],
     "out_features": ["stage1", "stage2", "stage3"], "embedding_dynamic_padding": True, "embedding_size": 16,
@@ -31,20 +30,20 @@ HYBRID = {
 }  # fmt: skip
 CASES = {
     "hybrid": HYBRID,
-    "hybrid, another stem": {
+    "hybrid, symmetric padding": {
         **HYBRID, "backbone_config": {**BACKBONE, "embedding_dynamic_padding": False, "global_padding": None},
         "qkv_bias": False, "use_bias_in_fusion_residual": False, "hidden_act": "relu",
     },
     "plain": PLAIN,
-    "plain, the class token is added": {**PLAIN, "readout_type": "add", "head_in_index": -2},
-    "plain, the class token is left out": {**PLAIN, "readout_type": "ignore", "backbone_out_indices": [0, 1, 2, 3]},
+    "plain, readout add": {**PLAIN, "readout_type": "add", "head_in_index": -2},
+    "plain, readout ignore": {**PLAIN, "readout_type": "ignore", "backbone_out_indices": [0, 1, 2, 3]},
 }  # fmt: skip
 
 
 def twins(tmp_path, settings, safe=True):
-    """(ours, the original) with the same weights."""
+    """Return (ours, the reference) with the same weights."""
     reference = randomize(transformers.DPTForDepthEstimation(transformers.DPTConfig(**settings)))
-    torch.nn.init.constant_(reference.head.head[4].bias, 3.0)  # away from the last ReLU's zeros
+    torch.nn.init.constant_(reference.head.head[4].bias, 3.0)  # the last ReLU would set most values to 0
     reference.save_pretrained(tmp_path, safe_serialization=safe)
     return ours_lib.DPTForDepthEstimation.from_pretrained(tmp_path), reference
 
@@ -52,8 +51,8 @@ def twins(tmp_path, settings, safe=True):
 @pytest.mark.parametrize("case", CASES)
 def test_depth(tmp_path, case):
     ours, reference = twins(tmp_path, CASES[case])
-    side = CASES[case]["image_size"]
-    pixels = noise((2, 3, side, side))
+    size = CASES[case]["image_size"]
+    pixels = noise((2, 3, size, size))
     mine = ours(paddle.to_tensor(pixels), output_hidden_states=True)
     with torch.no_grad():
         theirs = reference(torch.from_numpy(pixels), output_hidden_states=True)
@@ -66,8 +65,20 @@ def test_depth(tmp_path, case):
     assert len(as_tuple) == 1 and as_tuple[0].shape == mine.predicted_depth.shape
 
 
+@pytest.mark.parametrize("case", ["hybrid", "plain"])
+def test_attention_weights(tmp_path, case):
+    ours, reference = twins(tmp_path, {**CASES[case], "attn_implementation": "eager"})
+    pixels = noise((2, 3, *[CASES[case]["image_size"]] * 2))
+    mine = ours(paddle.to_tensor(pixels), output_attentions=True)
+    with torch.no_grad():
+        theirs = reference(torch.from_numpy(pixels), output_attentions=True)
+    for a, b in zip(mine.attentions, theirs.attentions, strict=True):
+        assert_close(a, b)
+    assert_close(mine.predicted_depth, theirs.predicted_depth)
+
+
 @pytest.mark.parametrize("readout", ["project", "add", "ignore"])
-def test_positions_of_another_size(tmp_path, readout):
+def test_interpolated_positions(tmp_path, readout):
     ours, reference = twins(tmp_path, {**PLAIN, "readout_type": readout})
     pixels = noise((1, 3, 56, 56))
     with torch.no_grad():
@@ -77,7 +88,7 @@ def test_positions_of_another_size(tmp_path, readout):
 
 
 @pytest.mark.parametrize("settings", [HYBRID, PLAIN], ids=["hybrid", "plain"])
-def test_there_and_back(tmp_path, settings):
+def test_save_and_load_with_both_libraries(tmp_path, settings):
     ours, reference = twins(tmp_path / "torch", settings, safe=False)
     ours.save_pretrained(tmp_path / "paddle")
     again = ours_lib.DPTForDepthEstimation.from_pretrained(tmp_path / "paddle")
@@ -92,8 +103,8 @@ def test_there_and_back(tmp_path, settings):
         assert differing <= {"_name_or_path", "architectures", "torch_dtype", "transformers_version"}
 
 
-# depth_estimator/config.json of stabilityai/stable-diffusion-2-depth; the rest is the defaults
-PUBLISHED = {
+# depth_estimator/config.json of stabilityai/stable-diffusion-2-depth, without default values
+RELEASED = {
     "is_hybrid": True, "neck_hidden_sizes": [256, 512, 768, 768], "reassemble_factors": [1, 1, 1, 0.5],
     "backbone_featmap_shape": [1, 1024, 24, 24], "neck_ignore_stages": [0, 1],
     "backbone_config": {
@@ -103,17 +114,17 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-class Theirs(transformers.DPTForDepthEstimation):
-    """Made from a dictionary, as `assert_same_keys` makes networks."""
+class ReferenceDPT(transformers.DPTForDepthEstimation):
+    """Can be created from a dictionary, as `assert_same_keys` does."""
 
     @classmethod
     def from_config(cls, config):
         return cls(transformers.DPTConfig(**config))
 
 
-@pytest.mark.parametrize("config", [PUBLISHED, {"is_hybrid": True, **{k: PUBLISHED[k] for k in list(PUBLISHED)[:3]}}])
-def test_keys_and_shapes_of_the_published_network(config):
-    assert_same_keys(ours_lib.DPTForDepthEstimation, Theirs, config)
+@pytest.mark.parametrize("config", [RELEASED, {"is_hybrid": True, **{k: RELEASED[k] for k in list(RELEASED)[:3]}}])
+def test_keys_and_shapes_of_the_released_network(config):
+    assert_same_keys(ours_lib.DPTForDepthEstimation, ReferenceDPT, config)
 
 
 def test_bad_inputs(tmp_path):
@@ -128,13 +139,19 @@ def test_bad_inputs(tmp_path):
         ours_lib.DPTForDepthEstimation(
             ours_lib.DPTConfig(**{**HYBRID, "backbone_config": wrong, "readout_type": "add", "image_size": [32, 48]})
         )
-    for part in ("layer_type", "out_features", "readout_type", "square pictures"):
+    for part in ("layer_type", "out_features", "readout_type", "images and patches are square"):
         assert part in str(error.value)
     with pytest.raises(ConfigError, match="without is_hybrid"):
         ours_lib.DPTForDepthEstimation(ours_lib.DPTConfig(**{**PLAIN, "backbone_config": {"model_type": "beit"}}))
 
 
 # -- image processor -----------------------------------------------------------------------------------------------
+
+
+def pil_image(width, height):
+    pixels = rng_for(f"{width}x{height}").integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
 
 OPTIONS = [
     {},
@@ -151,25 +168,25 @@ OPTIONS = [
 def test_pixels_equal(options):
     ours, theirs = ours_lib.DPTImageProcessor(**options), transformers.DPTImageProcessor(**options)
     for width, height in ((45, 30), (30, 45), (24, 24), (19, 61)):
-        given = picture(width, height)
-        for form in (given, np.asarray(given), np.asarray(given).transpose(2, 0, 1), np.asarray(given) / 255.0):
-            mine = ours(form, return_tensors="np").pixel_values
-            expected = theirs(form, return_tensors="np").pixel_values
+        image = pil_image(width, height)
+        for given in (image, np.asarray(image), np.asarray(image).transpose(2, 0, 1), np.asarray(image) / 255.0):
+            mine = ours(given, return_tensors="np").pixel_values
+            expected = theirs(given, return_tensors="np").pixel_values
             np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-6 * max(1, np.abs(expected).max()))
 
 
-def test_lists_modes_and_files(tmp_path):
+def test_batches_image_modes_and_files(tmp_path):
     theirs = transformers.DPTImageProcessor(size=24)
     theirs.save_pretrained(tmp_path / "torch")
     ours = ours_lib.DPTImageProcessor.from_pretrained(tmp_path / "torch")
     ours.save_pretrained(tmp_path / "ours")
     again = transformers.AutoImageProcessor.from_pretrained(tmp_path / "ours")
     assert type(again) is transformers.DPTImageProcessor
-    batch = [picture(20, 30), picture(31, 17)]
+    batch = [pil_image(20, 30), pil_image(31, 17)]
     expected = theirs(batch, return_tensors="np").pixel_values
     np.testing.assert_allclose(ours(batch, return_tensors="pd").pixel_values.numpy(), expected, atol=1e-6)
     np.testing.assert_array_equal(again(batch, return_tensors="np").pixel_values, expected)
-    # where the original asks PIL for a picture of no size
+    # transformers passes a size of 0 to PIL
     assert ours(batch, return_tensors="np", size=4, ensure_multiple_of=8).pixel_values.shape == (2, 3, 8, 8)
     gray = Image.fromarray(np.asarray(batch[0])[..., 0])
     assert ours(gray, return_tensors="np").pixel_values.shape == (1, 3, 24, 24)

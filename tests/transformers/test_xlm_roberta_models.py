@@ -1,4 +1,4 @@
-"""XLM-RoBERTa and AltDiffusion's text encoder against the originals: outputs, masks, loading and saving both ways."""
+"""XLM-RoBERTa and AltDiffusion's text encoder against transformers and diffusers: outputs, masks, loading, saving."""
 
 import numpy as np
 import paddle
@@ -23,7 +23,7 @@ SETTINGS = {
 
 
 def ids():
-    """Three texts of different lengths, padded: (ids, mask)."""
+    """Return ids and mask of three texts of different lengths."""
     values = np.random.default_rng(0).integers(4, 100, (3, 12))
     values[:, 0] = 0
     for row, end in zip(values, (5, 12, 8), strict=True):
@@ -34,16 +34,16 @@ def ids():
 
 def compare(ours, reference, keys):
     values, mask = ids()
-    for given in (None, mask):
+    for attention_mask in (None, mask):
         mine = ours(
             paddle.to_tensor(values),
-            attention_mask=None if given is None else paddle.to_tensor(given),
+            attention_mask=None if attention_mask is None else paddle.to_tensor(attention_mask),
             output_hidden_states=True,
         )
         with torch.no_grad():
             theirs = reference(
                 torch.from_numpy(values),
-                attention_mask=None if given is None else torch.from_numpy(given),
+                attention_mask=None if attention_mask is None else torch.from_numpy(attention_mask),
                 output_hidden_states=True,
                 return_dict=True,
             )
@@ -61,8 +61,23 @@ def test_xlm_roberta(tmp_path, act):
     compare(ours_lib.XLMRobertaModel.from_pretrained(tmp_path), reference, ["last_hidden_state", "pooler_output"])
 
 
+def test_attention_weights(tmp_path):
+    config = transformers.XLMRobertaConfig(**SETTINGS, attn_implementation="eager")
+    reference = randomize(transformers.XLMRobertaModel(config))
+    reference.save_pretrained(tmp_path)
+    ours = ours_lib.XLMRobertaModel.from_pretrained(tmp_path)
+    values, mask = ids()
+    mine = ours(paddle.to_tensor(values), attention_mask=paddle.to_tensor(mask), output_attentions=True)
+    with torch.no_grad():
+        theirs = reference(torch.from_numpy(values), attention_mask=torch.from_numpy(mask), output_attentions=True)
+    assert list(mine.keys()) == list(theirs.keys())
+    for a, b in zip(mine.attentions, theirs.attentions, strict=True):
+        assert_close(a, b, 1e-5)
+    assert_close(mine.last_hidden_state, theirs.last_hidden_state, 1e-5)
+
+
 def series(tmp_path, pre, safe=True):
-    """(ours, the original) of AltDiffusion's encoder."""
+    """Return (ours, the reference) of AltDiffusion's text encoder."""
     config = RobertaSeriesConfig(**SETTINGS, project_dim=24, has_pre_transformation=pre)
     reference = randomize(RobertaSeriesModelWithTransformation(config))
     reference.save_pretrained(tmp_path, safe_serialization=safe)
@@ -80,7 +95,7 @@ def test_with_transformation(tmp_path, pre):
 
 
 @pytest.mark.parametrize("pre", [False, True])
-def test_there_and_back(tmp_path, pre):
+def test_save_and_load_with_both_libraries(tmp_path, pre):
     ours, reference = series(tmp_path / "torch", pre, safe=False)
     ours.save_pretrained(tmp_path / "paddle")
     again = type(ours).from_pretrained(tmp_path / "paddle")
@@ -91,8 +106,8 @@ def test_there_and_back(tmp_path, pre):
     assert back.config.project_dim == 24 and back.has_pre_transformation is pre
 
 
-def test_old_files(tmp_path):
-    """Published files hold index buffers, and some a scale of CLIP's logits or no pooler."""
+def test_legacy_files(tmp_path):
+    """Released files contain position buffers; some contain CLIP's logit scale or lack the pooler."""
     from safetensors.torch import load_file, save_file
 
     ours, _ = series(tmp_path, False)
@@ -107,7 +122,7 @@ def test_old_files(tmp_path):
 
 def test_bad_inputs(tmp_path):
     ours, _ = series(tmp_path, False)
-    with pytest.raises(InputError, match="20 at the most"):
+    with pytest.raises(InputError, match="at most 20 tokens"):
         ours(paddle.zeros([1, 21], dtype="int64"))
     with pytest.raises(InputError, match="input_ids is None"):
         ours()

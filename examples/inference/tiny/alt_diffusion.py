@@ -10,13 +10,7 @@ from ppdiffusers.pipelines.alt_diffusion.modeling_roberta_series import (
     RobertaSeriesModelWithTransformation,
 )
 from ppdiffusers.transformers import XLMRobertaTokenizer
-from ppdiffusers.transformers.xlm_roberta.sentencepiece_model import (
-    CONTROL,
-    NORMAL,
-    SPACE,
-    UNKNOWN,
-    SentencePieceModel,
-)
+from ppdiffusers.transformers.sentencepiece_model import SPACE, PieceType, SentencePieceModel
 from tiny import parts, stable_diffusion
 
 # 词表：每个字符一个 token，概率相同；其余字符为 <unk>
@@ -26,11 +20,16 @@ CHARACTERS = SPACE + "abcdefghijklmnopqrstuvwxyz，。雪山脚下的小木屋�
 def tokenizer() -> XLMRobertaTokenizer:
     """创建最小的 SentencePiece 模型，文件格式与发布的模型相同。"""
     score = -math.log(len(CHARACTERS))
-    own = (("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL))
-    model = SentencePieceModel((*own, *((character, score, NORMAL) for character in CHARACTERS)))
+    specials = [
+        ("<unk>", 0.0, PieceType.UNKNOWN),
+        ("<s>", 0.0, PieceType.CONTROL),
+        ("</s>", 0.0, PieceType.CONTROL),
+    ]
+    pieces = [(character, score, PieceType.NORMAL) for character in CHARACTERS]
+    model = SentencePieceModel.from_pieces([*specials, *pieces])
     with TemporaryDirectory() as folder:
         file = Path(folder) / "sentencepiece.bpe.model"
-        file.write_bytes(model.to_bytes())
+        file.write_bytes(model.data)
         return XLMRobertaTokenizer(file, model_max_length=77)
 
 

@@ -1,4 +1,4 @@
-"""A part of the doctor's report."""
+"""A section of the doctor's report."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Section:
-    """What was found about one subject.
+    """Findings about one subject.
 
     Attributes:
-        title: the subject.
-        facts: (what, value) in the order in which they are printed.
-        problems: what is wrong and what to do, a sentence or two each.
-        remarks: what is not wrong and could be better.
+        title: heading of the section.
+        facts: (name, value) in the order of printing.
+        problems: problems and their solutions, one or two sentences each.
+        suggestions: possible improvements.
     """
 
     title: str
     facts: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    suggestions: list[str] = field(default_factory=list)

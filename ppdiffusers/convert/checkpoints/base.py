@@ -1,15 +1,18 @@
-"""What the reader of one family gives, and the ways in which training checkpoints keep averaged weights."""
+"""What a reader returns, and functions that readers share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ppdiffusers.convert.rules import Rule
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.tensors import LazyTensor
+
+if TYPE_CHECKING:
+    from ppdiffusers.convert.checkpoints.settings import Settings
 
 Tensors = Mapping[str, LazyTensor]
 
@@ -19,11 +22,11 @@ class Network:
     """One network of an original checkpoint.
 
     Attributes:
-        name: of the component in our pipeline.
-        class_name: of ours.
-        config: what ours is built with.
-        rules: from the original's names to ours.
-        tensors: in the original's names, and nothing that belongs to another network.
+        name: name of the component in our pipeline.
+        class_name: our class.
+        config: configuration of our class.
+        rules: map the original tensor names to ours.
+        tensors: tensors of this network, by their original names.
     """
 
     name: str
@@ -35,13 +38,13 @@ class Network:
 
 @dataclass(frozen=True)
 class OriginalModel:
-    """A whole original checkpoint, described in our terms.
+    """An original checkpoint, described in terms of our classes.
 
     Attributes:
-        pipeline: class of the pipeline; None where none of ours can be called with this network.
-        networks: its networks.
-        scheduler: class and configuration.
-        left_out: what of the checkpoint is not taken over, and why.
+        pipeline: class name of the pipeline; None if no pipeline of ours can call the network.
+        networks: all networks of the checkpoint.
+        scheduler: class name and configuration.
+        left_out: parts of the checkpoint that are not converted, and the reason.
     """
 
     pipeline: str | None
@@ -52,120 +55,130 @@ class OriginalModel:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a family keeps one network, for the way back.
+    """How a family stores one network, for the conversion to an original checkpoint.
 
     Attributes:
-        class_name: of ours.
-        rules: gives the rules for a configuration of ours.
-        fixed: what our configuration says for every network of the family.
-        prefix: what stands in front of the original's names in a checkpoint.
-        fewest_attended: channels below which the original's attention differs from ours.
+        class_name: our class.
+        rules: returns the renaming rules for a configuration of our class.
+        fixed: values that our configuration has for every network of the family.
+        prefix: prefix of the original names in a checkpoint.
+        min_attention_channels: with fewer channels, attention of the original differs from ours.
     """
 
     class_name: str
     rules: Callable[[Mapping[str, Any]], tuple[Rule, ...]]
     fixed: Mapping[str, Any]
     prefix: str = ""
-    fewest_attended: int = 0
+    min_attention_channels: int = 0
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
-        """Why no network of the family has this configuration; nothing when one has."""
+        """List why a network with this configuration does not belong to the family."""
         found = [
-            f"{key} is {config.get(key)!r}, such networks have {value!r}"
+            f"{key} is {config.get(key)!r}, expected {value!r}"
             for key, value in self.fixed.items()
             if not _same(config.get(key), value)
         ]
         down, up = (["Attn" in name for name in config[f"{kind}_block_types"]] for kind in ("down", "up"))
         if down != up[::-1]:
-            found.append("attention going up is not where it is going down")
-        return found + narrow_attention(config["block_out_channels"], down, self.fewest_attended)
+            found.append("the up blocks do not have attention at the same levels as the down blocks")
+        return found + check_attention_channels(config["block_out_channels"], down, self.min_attention_channels)
+
+
+class Reader(Protocol):
+    """A module `convert/checkpoints/<family>.py`."""
+
+    def read(self, settings: Settings, tensors: Tensors, ema: bool) -> OriginalModel:
+        """Describe a checkpoint; `ema` prefers averaged weights."""
+
+    def layouts(self, settings: Settings) -> dict[str, Layout]:
+        """Return the layout of each network by the name of its component."""
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, or numbers that agree to the digits that configurations are written with."""
+    """Whether two values are equal; floats are compared up to the precision of configuration files."""
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-6)
     return one == other
 
 
-def narrow_attention(widths: Iterable[int], attended: Iterable[bool], fewest: int) -> list[str]:
-    """A sentence if a level with attention has fewer channels than `fewest`."""
-    narrow = [width for width, attend in zip(widths, attended) if attend and width < fewest]
-    return [f"attention over {narrow} channels: {fewest} are the fewest that can be converted"] if narrow else []
+def check_attention_channels(channels: Iterable[int], has_attention: Iterable[bool], minimum: int) -> list[str]:
+    """Return a problem if a level with attention has fewer channels than `minimum`."""
+    narrow = [width for width, attention in zip(channels, has_attention) if attention and width < minimum]
+    return [f"attention over {narrow} channels: at least {minimum} are supported"] if narrow else []
 
 
-def under(tensors: Tensors, prefix: str) -> dict[str, LazyTensor]:
-    """The tensors whose names begin with `prefix`, without it."""
+def strip_prefix(tensors: Tensors, prefix: str) -> dict[str, LazyTensor]:
+    """Return the tensors whose names start with `prefix`, without the prefix."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def without_wrapper(tensors: Tensors) -> dict[str, LazyTensor]:
-    """Names without the `module.` that training on several devices puts in front of all of them."""
-    inside = under(tensors, "module.")
+def strip_data_parallel(tensors: Tensors) -> dict[str, LazyTensor]:
+    """Return the tensors without the prefix `module.` that DataParallel adds to every name."""
+    inside = strip_prefix(tensors, "module.")
     return inside if len(inside) == len(tensors) else dict(tensors)
 
 
 def shape_of(tensors: Tensors, name: str) -> tuple[int, ...]:
-    """The shape of a tensor that has to be there.
+    """Return the shape of a required tensor.
 
     Raises:
-        WeightsError: it is not.
+        WeightsError: the tensor is missing.
     """
     if name not in tensors:
-        raise absent(tensors, name)
+        raise missing_tensor(tensors, name)
     return tensors[name].shape
 
 
-def absent(tensors: Tensors, name: str) -> WeightsError:
-    """The error for a checkpoint that lacks what every one of its family has."""
-    beginnings = sorted({key.partition(".")[0] for key in tensors})
+def missing_tensor(tensors: Tensors, name: str) -> WeightsError:
+    """Return the error for a checkpoint without a tensor that every checkpoint of its family has."""
+    prefixes = sorted({key.partition(".")[0] for key in tensors})
     return WeightsError(
-        f"The checkpoint has no {name}: it is not complete, or of another family.",
-        problems=[f"its names begin with {', '.join(beginnings[:20]) or 'nothing: it has no tensors'}"],
+        f"The checkpoint does not contain {name}: it is incomplete, or belongs to another family.",
+        problems=[f"its tensor names start with {', '.join(prefixes[:20])}" if prefixes else "it contains no tensors"],
     )
 
 
-def members(tensors: Tensors, prefix: str) -> int:
-    """How many numbers follow `prefix`, counted from 0: {"down.0.x", "down.1.x"} and "down." give 2."""
-    numbers = {name[len(prefix) :].partition(".")[0] for name in tensors if name.startswith(prefix)}
-    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+def count_indices(tensors: Tensors, prefix: str) -> int:
+    """Count the indices, from 0, that follow `prefix`: {"down.0.x", "down.1.x"} and "down." return 2."""
+    indices = {name[len(prefix) :].partition(".")[0] for name in tensors if name.startswith(prefix)}
+    return 1 + max((int(index) for index in indices if index.isdecimal()), default=-1)
 
 
-def averaged_in_order(trained: Tensors, averages: Tensors, untrained: Iterable[str]) -> dict[str, LazyTensor]:
-    """Averages that are kept as a list: the one of every parameter that was trained, in the order of the parameters.
+def ema_from_list(trained: Tensors, averages: Tensors, untrained: Iterable[str]) -> dict[str, LazyTensor]:
+    """Match averages that are stored as a list, in the order of the trained parameters, with their names.
 
     Args:
         trained: all tensors of the network.
-        averages: "0", "1", ... and their tensors.
-        untrained: names that have no average, and keep their value.
+        averages: averaged tensors by their index: "0", "1", ...
+        untrained: names of tensors without an average, which keep their value.
 
     Raises:
-        WeightsError: the numbers or shapes of the two differ.
+        WeightsError: the numbers or shapes of both differ.
     """
     untrained = set(untrained)
     names = [name for name in trained if name not in untrained]
     listed = [averages[key] for key in sorted(averages, key=int)]
     if [trained[name].shape for name in names] != [tensor.shape for tensor in listed]:
         raise WeightsError(
-            "The averaged weights do not fit the trained ones.",
-            problems=[f"{len(names)} trained tensors", f"{len(listed)} averages, or of other shapes"],
-            remedy="give --no_ema to convert the trained weights.",
+            "The averaged weights do not match the trained weights.",
+            problems=[f"{len(names)} trained tensors", f"{len(listed)} averaged tensors, or tensors of other shapes"],
+            remedy="pass --no_ema (Python: ema=False) to convert the trained weights.",
         )
     return {**trained, **dict(zip(names, listed, strict=True))}
 
 
-def averaged_without_dots(trained: Tensors, averages: Tensors, prefix: str) -> dict[str, LazyTensor]:
-    """Averages under names whose dots were taken out, `prefix` before them: CompVis' LitEma.
+def ema_without_dots(trained: Tensors, averages: Tensors, prefix: str) -> dict[str, LazyTensor]:
+    """Match averages that CompVis' LitEma stores as `prefix` + name without dots, with the names of the parameters.
 
     Raises:
-        WeightsError: a tensor has no average.
+        WeightsError: the average of a tensor is missing.
     """
-    squeezed = {name: f"{prefix}{name}".replace(".", "") for name in trained}
-    missing = [f"no average of {name} ({key})" for name, key in squeezed.items() if key not in averages]
+    keys = {name: f"{prefix}{name}".replace(".", "") for name in trained}
+    missing = [f"missing: average of {name} ({key})" for name, key in keys.items() if key not in averages]
     if missing:
         raise WeightsError(
-            "The averaged weights are not complete.",
+            "The averaged weights are incomplete.",
             problems=missing,
-            remedy="give --no_ema to convert the trained weights.",
+            remedy="pass --no_ema (Python: ema=False) to convert the trained weights.",
         )
-    return {name: averages[key] for name, key in squeezed.items()}
+    return {name: averages[key] for name, key in keys.items()}

@@ -1,4 +1,4 @@
-"""NCSN++ of score_sde (variance exploding): a training checkpoint with averages, and the values of its config file."""
+"""NCSN++ of score_sde (variance exploding): a training checkpoint with EMA, and the values of its config file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from ppdiffusers.convert.checkpoints.base import (
     Network,
     OriginalModel,
     Tensors,
-    averaged_in_order,
-    members,
-    narrow_attention,
+    check_attention_channels,
+    count_indices,
+    ema_from_list,
     shape_of,
-    under,
-    without_wrapper,
+    strip_data_parallel,
+    strip_prefix,
 )
 from ppdiffusers.convert.checkpoints.settings import Settings
 from ppdiffusers.convert.names.ncsnpp import rules
+from ppdiffusers.convert.rules import Rename, Rule
 from ppdiffusers.core.tensors import LazyTensor
 
-TITLE = "score_sde NCSN++"
-_FOURIER = "all_modules.0.W"  # drawn once, never trained
-_NARROWEST_ATTENTION = 128  # narrower ones have another number of groups in the original's norms than in ours
-
-
+_FOURIER = "all_modules.0.W"  # random and not trained
+_MIN_ATTENTION_CHANNELS = 128  # with fewer, group norms of the original have another number of groups than ours
 _FIXED = {
     "time_embedding_type": "fourier",
     "mid_block_scale_factor": math.sqrt(2),
@@ -36,35 +34,35 @@ _FIXED = {
 }
 
 
-def read(settings: Settings, tensors: Tensors, average: bool) -> OriginalModel:
-    """`model` is what was trained, `ema.shadow_params` lists the averages; a plain state dict is taken as it is."""
-    chosen = _chosen(tensors, average)
+def read(settings: Settings, tensors: Tensors, ema: bool) -> OriginalModel:
+    """`model` contains trained weights, `ema.shadow_params` their averages; a plain state dict is read as it is."""
+    chosen = _state_dict(tensors, ema)
     shape_of(chosen, _FOURIER)
     config = _unet_config(settings)
     scheduler = _scheduler(settings)
-    settings.finish()
+    settings.raise_problems()
     numbered, unnumbered = rules(config), rules(config, pyramids_counted=False)
-    packed = members(chosen, "all_modules.") == _numbers(unnumbered)
-    unet = Network("unet", "UNet2DModel", config, unnumbered if packed else numbered, chosen)
+    is_unnumbered = count_indices(chosen, "all_modules.") == _module_count(unnumbered)
+    unet = Network("unet", "UNet2DModel", config, unnumbered if is_unnumbered else numbered, chosen)
     return OriginalModel("ScoreSdeVePipeline", (unet,), scheduler)
 
 
 def layouts(settings: Settings) -> dict[str, Layout]:
-    """One network, numbered as score_sde_pytorch numbers it."""
-    return {"unet": Layout("UNet2DModel", rules, _FIXED, fewest_attended=_NARROWEST_ATTENTION)}
+    """One network, numbered as in score_sde_pytorch."""
+    return {"unet": Layout("UNet2DModel", rules, _FIXED, min_attention_channels=_MIN_ATTENTION_CHANNELS)}
 
 
-def _chosen(tensors: Tensors, average: bool) -> dict[str, LazyTensor]:
-    trained = without_wrapper(under(tensors, "model.") or tensors)
-    trained.pop("sigmas", None)  # a buffer that follows from the configuration
-    averages = under(tensors, "ema.shadow_params.")
-    chosen = averaged_in_order(trained, averages, [_FOURIER]) if average and averages else trained
-    # two spellings of the 1x1 convolution that adds the small picture
+def _state_dict(tensors: Tensors, ema: bool) -> dict[str, LazyTensor]:
+    trained = strip_data_parallel(strip_prefix(tensors, "model.") or tensors)
+    trained.pop("sigmas", None)  # a buffer computed from the configuration
+    averages = strip_prefix(tensors, "ema.shadow_params.")
+    chosen = ema_from_list(trained, averages, [_FOURIER]) if ema and averages else trained
+    # two names of the 1x1 convolution that adds the downsampled image
     return {name.replace(".Conv.", ".Conv_0."): tensor for name, tensor in chosen.items()}
 
 
-def _numbers(found: tuple) -> int:
-    return 1 + max(int(rule.source.split(".")[1]) for rule in found)
+def _module_count(found: tuple[Rule, ...]) -> int:
+    return 1 + max(int(rule.source.split(".")[1]) for rule in found if isinstance(rule, Rename))
 
 
 def _unet_config(settings: Settings) -> dict[str, Any]:
@@ -85,17 +83,17 @@ def _unet_config(settings: Settings) -> dict[str, Any]:
     size, width = settings.integer("data.image_size"), model.integer("nf")
     widths = [multiplier * width for multiplier in model.integers("ch_mult")]
     resolutions = model.integers("attn_resolutions")
-    attends = [size >> level in resolutions for level in range(len(widths))]
-    settings.problems.extend(narrow_attention(widths, attends, _NARROWEST_ATTENTION))
+    has_attention = [size >> level in resolutions for level in range(len(widths))]
+    settings.problems.extend(check_attention_channels(widths, has_attention, _MIN_ATTENTION_CHANNELS))
     return {
         "sample_size": size,
         "in_channels": 3,
         "out_channels": 3,
-        "center_input_sample": not settings.switch("data.centered", False),
+        "center_input_sample": not settings.boolean("data.centered", False),
         "block_out_channels": widths,
         "layers_per_block": model.integer("num_res_blocks"),
-        "down_block_types": ["AttnSkipDownBlock2D" if attend else "SkipDownBlock2D" for attend in attends],
-        "up_block_types": ["AttnSkipUpBlock2D" if attend else "SkipUpBlock2D" for attend in reversed(attends)],
+        "down_block_types": ["AttnSkipDownBlock2D" if has else "SkipDownBlock2D" for has in has_attention],
+        "up_block_types": ["AttnSkipUpBlock2D" if has else "SkipUpBlock2D" for has in reversed(has_attention)],
         **_FIXED,
     }
 

@@ -1,129 +1,131 @@
-"""The configuration of an original repository: YAML, JSON or command-line flags, taken key by key."""
+"""The configuration of an original repository: YAML, JSON or command-line flags, read value by value."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ppdiffusers.core.errors import ConfigError
 
 _FLAG = re.compile(r"--(\w+)(?:=|\s+)([^\s\"']+)")
-_REQUIRED = object()
+_REQUIRED: Any = object()
+T = TypeVar("T")
 
 
 class Settings:
-    """Values by dotted names ("model.params.timesteps"), taken with the type that they must have.
+    """Values by dotted names ("model.params.timesteps"), each read with its type.
 
-    What is missing or wrong is noted, and a stand-in is given, so that `finish` can report everything at once.
+    A missing or wrong value is recorded as a problem and replaced by a placeholder, so that `raise_problems` can report
+    everything at once.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: object = None, singled_out: Iterable[str] = ()):
+    def __init__(self, values: Mapping[str, Any], where: object = None, overrides: Iterable[str] = ()):
         self.values = flattened(values)
         self.where = where
-        self.singled_out = set(singled_out)  # given one by one: each of them has to mean something
+        self.overrides = set(overrides)  # names given one by one: each of them must be used
         self.problems: list[str] = []
         self._prefix = ""
-        self._taken: set[str] = set()
+        self._used: set[str] = set()
 
     def renamed(self, table: Mapping[str, str]) -> Settings:
-        """The same values under other names, where `table` has one."""
+        """Return the same values with the names in `table` replaced."""
         values = {table.get(name, name): value for name, value in self.values.items()}
-        return Settings(values, self.where, (table.get(name, name) for name in self.singled_out))
+        return Settings(values, self.where, (table.get(name, name) for name in self.overrides))
 
     def section(self, prefix: str) -> Settings:
-        """The same settings, asked for without the beginning that their names share."""
+        """Return a view of the values whose names start with `prefix`, read without it; problems are shared."""
         inside = copy(self)
         inside._prefix = self._prefix + prefix
         return inside
 
-    def integer(self, name: str, default: Any = _REQUIRED) -> int:
-        return self._take(name, default, _integer, "a number without fractions", 1)
+    def integer(self, name: str, default: int = _REQUIRED) -> int:
+        return self._read(name, default, _integer, "an integer", 1)
 
-    def number(self, name: str, default: Any = _REQUIRED) -> float:
-        return self._take(name, default, _number, "a number", 1.0)
+    def number(self, name: str, default: float = _REQUIRED) -> float:
+        return self._read(name, default, _number, "a number", 1.0)
 
-    def switch(self, name: str, default: Any = _REQUIRED) -> bool:
-        return self._take(name, default, _switch, "True or False", False)
+    def boolean(self, name: str, default: bool = _REQUIRED) -> bool:
+        return self._read(name, default, _boolean, "True or False", False)
 
-    def text(self, name: str, default: Any = _REQUIRED) -> str:
-        return self._take(name, default, str, "a word", "")
+    def text(self, name: str, default: str = _REQUIRED) -> str:
+        return self._read(name, default, str, "a string", "")
 
-    def integers(self, name: str, default: Any = _REQUIRED) -> list[int]:
-        return self._take(name, default, _integers, "numbers, such as 32,16,8", [1])
+    def integers(self, name: str, default: T = _REQUIRED) -> list[int] | T:
+        return self._read(name, default, _integers, "integers, such as 32,16,8", [1])
 
     def expect(self, name: str, *supported: Any, default: Any = _REQUIRED) -> Any:
-        """The value, which has to be one of `supported`: networks with another cannot be built of our parts."""
-        convert = _switch if isinstance(supported[0], bool) else _as_it_is
-        value = self._take(name, default, convert, " or ".join(map(repr, supported)), supported[0])
-        plain = value.lower() if isinstance(value, str) else value
-        if plain not in supported:
-            only = " or ".join(map(repr, supported))
-            self.refuse(f"{self._prefix}{name} is {value!r}: only {only} can be converted")
+        """Read a value that must be one of `supported`: networks with other values cannot be built."""
+        convert = _boolean if isinstance(supported[0], bool) else _unchanged
+        value = self._read(name, default, convert, " or ".join(map(repr, supported)), supported[0])
+        value = value.lower() if isinstance(value, str) else value
+        if value not in supported:
+            known = " or ".join(map(repr, supported))
+            self.add_problem(f"{self._prefix}{name} is {value!r}: only {known} is supported")
             return supported[0]
-        return plain
+        return value
 
-    def refuse(self, problem: str) -> None:
-        """Note something that is wrong."""
+    def add_problem(self, problem: str) -> None:
+        """Record a problem."""
         self.problems.append(problem)
 
-    def finish(self, sections: Iterable[str] = (), harmless: Iterable[str] = ()) -> None:
-        """Raise ConfigError if anything was wrong, or was not understood.
+    def raise_problems(self, sections: Iterable[str] = (), ignored: Iterable[str] = ()) -> None:
+        """Raise ConfigError if there were problems, or unknown values.
 
         Args:
-            sections: beginnings of names; what begins so and was never asked for is a problem.
-            harmless: names that change nothing.
+            sections: prefixes of names; a value with such a prefix that was not read is unknown.
+            ignored: names of values that do not change the result.
         """
-        known = self._taken | set(harmless)
-        strict = {name for name in self.values if name.startswith(tuple(sections))} | self.singled_out
-        left = [name for name in self.values if name in strict - known]
-        problems = [*self.problems, *(f"{name} is not known; it says {self.values[name]!r}" for name in left)]
+        known = self._used | set(ignored)
+        strict = {name for name in self.values if name.startswith(tuple(sections))} | self.overrides
+        unknown = [name for name in self.values if name in strict - known]
+        problems = [*self.problems, *(f"{name} is unknown (its value is {self.values[name]!r})" for name in unknown)]
         if problems:
             raise ConfigError(
-                "The original's configuration cannot be converted.",
+                "The configuration of the original cannot be converted.",
                 where=self.where,
                 problems=problems,
-                remedy="give the configuration of the original repository with --config, single values with --set.",
+                remedy="pass the configuration of the original repository with --config, single values with --set.",
             )
 
-    def _take(self, name: str, default: Any, convert: Any, expected: str, stand_in: Any) -> Any:
+    def _read(self, name: str, default: Any, convert: Callable[[Any], Any], expected: str, placeholder: Any) -> Any:
         name = self._prefix + name
-        self._taken.add(name)
+        self._used.add(name)
         if self.values.get(name) in (None, ""):
             if default is _REQUIRED:
-                self.refuse(f"{name} is missing; expected: {expected}")
-                return stand_in
+                self.add_problem(f"{name} is missing; expected {expected}")
+                return placeholder
             return default
         try:
             return convert(self.values[name])
         except (TypeError, ValueError):
-            self.refuse(f"{name} is {self.values[name]!r}; expected: {expected}")
-            return stand_in
+            self.add_problem(f"{name} is {self.values[name]!r}; expected {expected}")
+            return placeholder
 
 
-def read_settings(config: str | os.PathLike | Mapping[str, Any] | None, pairs: Sequence[str] = ()) -> Settings:
-    """The configuration of an original, with single values replaced.
+def read_settings(config: str | os.PathLike | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read the configuration of an original, and override single values.
 
     Args:
         config: a `.yaml`, `.yml` or `.json` file, a text file with flags ("--image_size 64 --num_channels 128"), or
-            what such a file holds; None where everything is in `pairs`.
-        pairs: "name=value", names dotted where they are nested.
+            the content of such a file; None if all values are in `overrides`.
+        overrides: "name=value", with dotted names for nested values.
 
     Raises:
-        ConfigError: the file is missing or cannot be read, or a pair has no "=".
+        ConfigError: the file is missing or cannot be parsed, or an override has no "=".
     """
-    values = flattened(config) if isinstance(config, Mapping) else {} if config is None else _read(Path(config))
-    wrong = [pair for pair in pairs if not re.match(r"[\w.]+=", pair)]
-    if wrong:
-        raise ConfigError("A single value has no name.", problems=wrong, expected="--set name=value")
+    values = flattened(config) if isinstance(config, Mapping) else {} if config is None else _read_file(Path(config))
+    malformed = [override for override in overrides if not re.match(r"[\w.]+=", override)]
+    if malformed:
+        raise ConfigError("A setting has no name.", problems=malformed, expected="--set name=value")
     single: dict[str, Any] = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        single.update(flattened({name: _parsed_yaml(value, "--set")}))
+    for override in overrides:
+        name, _, value = override.partition("=")
+        single.update(flattened({name: _parse_yaml(value, "--set")}))
     return Settings({**values, **single}, None if isinstance(config, Mapping) else config, single)
 
 
@@ -136,36 +138,40 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("The original's configuration cannot be read.", where=path, problems=[str(error)]) from error
+        raise ConfigError(
+            "The configuration of the original cannot be read.", where=path, problems=[str(error)]
+        ) from error
     if path.suffix == ".json":
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise ConfigError("The original's configuration is no JSON.", where=path, problems=[str(error)]) from error
+            raise ConfigError(
+                "The configuration of the original is not valid JSON.", where=path, problems=[str(error)]
+            ) from error
     elif path.suffix in (".yaml", ".yml"):
-        values = _parsed_yaml(text, path)
+        values = _parse_yaml(text, path)
     else:
         values = dict(_FLAG.findall(text))
     if not isinstance(values, dict) or not values:
         raise ConfigError(
-            "The original's configuration names no values.",
+            "The configuration of the original contains no values.",
             where=path,
             expected="a .yaml or .json file with names and values, or a text file with flags: --image_size 64",
         )
     return flattened(values)
 
 
-def _parsed_yaml(text: str, where: object) -> Any:
-    import yaml  # needed here only
+def _parse_yaml(text: str, where: object) -> Any:
+    import yaml  # only needed here
 
     class Loader(yaml.SafeLoader):
-        """Plain YAML, and the plain content of what is tagged as a Python object: nothing is ever made of a tag."""
+        """Safe YAML that reads tagged Python objects as plain values: a tag never creates an object."""
 
-    def plain(loader: Any, _: str, node: Any) -> Any:
+    def plain(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
         if isinstance(node, yaml.MappingNode):
             return loader.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):
@@ -176,10 +182,12 @@ def _parsed_yaml(text: str, where: object) -> Any:
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise ConfigError("The original's configuration is no YAML.", where=where, problems=[str(error)]) from error
+        raise ConfigError(
+            "The configuration of the original is not valid YAML.", where=where, problems=[str(error)]
+        ) from error
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: T) -> T:
     return value
 
 
@@ -195,7 +203,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _switch(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if str(value).lower() not in words:
         raise ValueError(value)

@@ -1,1 +1,1 @@
-"""Data only: one small file per foreign naming."""
+"""Mappings of foreign key names to ours, one file each; data only."""

@@ -1,8 +1,8 @@
-"""The CLIP text encoder as transformers 5 writes it: without `text_model.` in front."""
+"""The CLIP text encoder of transformers 5: without the prefix `text_model.`."""
 
-from ppdiffusers.convert.rules import Family, Rename
+from ppdiffusers.convert.rules import KeyMapping, Rename
 
-FAMILY = Family(
+KEY_MAPPING = KeyMapping(
     name="transformers 5's names of the CLIP text encoder",
     present=("embeddings.token_embedding.weight", "final_layer_norm.weight"),
     rules=(

@@ -1,8 +1,8 @@
-"""The CLIP image encoder as transformers 5 writes it: without `vision_model.` in front."""
+"""The CLIP image encoder of transformers 5: without the prefix `vision_model.`."""
 
-from ppdiffusers.convert.rules import Family, Rename
+from ppdiffusers.convert.rules import KeyMapping, Rename
 
-FAMILY = Family(
+KEY_MAPPING = KeyMapping(
     name="transformers 5's names of the CLIP image encoder",
     present=("embeddings.class_embedding", "post_layernorm.weight"),
     rules=(

@@ -1,5 +1,5 @@
-"""CompVis' latent diffusion without a condition (arXiv 2112.10752): guided-diffusion's UNet, and an autoencoder with
-a codebook that is built of DDPM's parts, without time embeddings."""
+"""CompVis' unconditional latent diffusion (arXiv 2112.10752): guided-diffusion's UNet, and an autoencoder with a
+codebook that consists of DDPM's parts, without time embeddings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["unet_rules", "vq_rules"]
 
 
 def vq_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The names of the autoencoder; `config` is that of our VQModel. The codebook has the same name in both."""
+    """Return the rules for the autoencoder; `config` is that of our VQModel. The name of the codebook is the same."""
     return (
         *down_rules("encoder.", config["down_block_types"], time=False),
         *mid_rules("encoder.", time=False),

@@ -1,5 +1,5 @@
-"""Dance Diffusion's UNet as Harmonai's audio_diffusion names it: each level lies inside the one above, as member 3 of
-the outermost and member 7 of every other."""
+"""Dance Diffusion's UNet in Harmonai's audio_diffusion: each level is nested in the previous one, as member 3 of the
+outermost and member 7 of every other level."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ _RESNET = {"main.0": "conv_1", "main.1": "group_norm_1", "main.3": "conv_2"}
 
 
 def rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The names of the whole network; `config` is that of our UNet1DModel."""
+    """Return the rules for the whole network; `config` is that of our UNet1DModel."""
     down, up = config["down_block_types"], config["up_block_types"]
     last = len(up) - 1
     found: list[Rule] = [Rename("timestep_embed.weight", "time_proj.weight", ones=1)]
@@ -36,7 +36,7 @@ def _inside(depth: int) -> str:
 
 
 def _chain(target: str, source: str, first: int, numbers: range, attend: bool) -> list[Rule]:
-    """Three residual blocks, each with a place for an attention behind it, from member `first` of the level."""
+    """Return the rules for three residual blocks, each followed by an optional attention, from member `first`."""
     found: list[Rule] = []
     for step, number in enumerate(numbers):
         found += _resnet(f"{source}.{first + 2 * step}", f"{target}.resnets.{number}")

@@ -1,5 +1,7 @@
-"""DDPM's UNet (arXiv 2006.11239) as its PyTorch ports name it: pesser's pytorch_diffusion, ermongroup's ddim. The
-autoencoders of taming-transformers are made of the same parts (`compvis_ldm`)."""
+"""DDPM's UNet (arXiv 2006.11239) in its PyTorch ports: pesser's pytorch_diffusion, ermongroup's ddim.
+
+The autoencoders of taming-transformers have the same parts (`compvis_ldm`).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +13,7 @@ _ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
 
 def rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The names of the whole network; `config` is that of our UNet2DModel."""
+    """Return the rules for the whole network; `config` is that of our UNet2DModel."""
     return (
         Rename("temb.dense.0.*", "time_embedding.linear_1.*"),
         Rename("temb.dense.1.*", "time_embedding.linear_2.*"),
@@ -23,7 +25,7 @@ def rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
 
 
 def down_rules(prefix: str, block_types: list[str], time: bool = True) -> tuple[Rule, ...]:
-    """The levels going down; `prefix` ends in a dot, or is empty. Without `time` there are no time embeddings."""
+    """Return the rules for the down blocks, with or without time embeddings; `prefix` ends in a dot, or is empty."""
     found: list[Rule] = []
     for level, block_type in enumerate(block_types):
         source, target = f"{prefix}down.{level}", f"{prefix}down_blocks.{level}"
@@ -34,7 +36,7 @@ def down_rules(prefix: str, block_types: list[str], time: bool = True) -> tuple[
 
 
 def mid_rules(prefix: str, time: bool = True) -> tuple[Rule, ...]:
-    """The middle."""
+    """Return the rules for the middle block."""
     source, target = f"{prefix}mid", f"{prefix}mid_block"
     return (
         *_resnet(f"{source}.block_1", f"{target}.resnets.0", time),
@@ -44,7 +46,7 @@ def mid_rules(prefix: str, time: bool = True) -> tuple[Rule, ...]:
 
 
 def up_rules(prefix: str, block_types: list[str], time: bool = True) -> tuple[Rule, ...]:
-    """The levels going up, which the original numbers as it does going down: 0 has the full resolution."""
+    """Return the rules for the up blocks. In the original, level 0 has the full resolution in both directions."""
     found: list[Rule] = []
     for position, block_type in enumerate(block_types):
         level = len(block_types) - 1 - position

@@ -1,6 +1,7 @@
-"""The UNet of OpenAI's guided-diffusion (arXiv 2105.05233) and improved-diffusion; CompVis took it over for latent
-diffusion. Its levels stand in flat lists, a residual block, its attention and a resampler being the members 0, 1
-and the last of one entry."""
+"""The UNet of OpenAI's guided-diffusion (arXiv 2105.05233) and improved-diffusion, also in CompVis' latent diffusion.
+
+Its levels are flat lists; in one entry, the residual block is member 0, its attention member 1, a resampler the last.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,11 +18,11 @@ _RESNET = {
 
 
 def rules(config: Mapping[str, Any], heads_first: bool = True) -> tuple[Rule, ...]:
-    """The names of the whole network.
+    """Return the rules for the whole network.
 
     Args:
         config: of our UNet2DModel.
-        heads_first: whether the rows of `qkv` are ordered by head, then by query, key and value; the other order is
+        heads_first: whether the rows of `qkv` are ordered by head, then by query, key and value; False is the order of
             the original's `use_new_attention_order`.
     """
     widths, layers = config["block_out_channels"], config["layers_per_block"]

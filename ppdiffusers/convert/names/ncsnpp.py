@@ -17,12 +17,12 @@ _ATTENTION = {"NIN_0": "to_q", "NIN_1": "to_k", "NIN_2": "to_v", "NIN_3": "to_ou
 
 
 def rules(config: Mapping[str, Any], pyramids_counted: bool = True) -> tuple[Rule, ...]:
-    """The names of the whole network.
+    """Return the rules for the whole network.
 
     Args:
         config: of our UNet2DModel.
-        pyramids_counted: whether the resampling of the small picture, which has no weights, takes a number of its
-            own, as it does in score_sde_pytorch.
+        pyramids_counted: whether the resampling of the small image, which has no weights, has a separate number, as in
+            score_sde_pytorch.
     """
     numbers = (f"all_modules.{number}" for number in count(4))
     found: list[Rule] = [
@@ -50,7 +50,7 @@ def rules(config: Mapping[str, Any], pyramids_counted: bool = True) -> tuple[Rul
         target = f"up_blocks.{position}"
         for layer in range(layers + 1):
             found += _resnet(next(numbers), f"{target}.resnets.{layer}")
-        if "Attn" in block_type:  # one only, behind all residual blocks of the level
+        if "Attn" in block_type:  # only one, after all residual blocks of the level
             found += _attention(next(numbers), f"{target}.attentions.0")
         if pyramids_counted and position != 0:
             next(numbers)
@@ -69,7 +69,7 @@ def _resnet(source: str, target: str) -> list[Rule]:
 
 
 def _attention(source: str, target: str) -> list[Rule]:
-    """The original's matrices are bare parameters [in, out] that multiply from the right."""
+    """Return the rules for an attention; the original's matrices are bare parameters [in, out]."""
     return [
         Rename(f"{source}.GroupNorm_0.*", f"{target}.group_norm.*"),
         *(Rename(f"{source}.{a}.W", f"{target}.{b}.weight", transpose=True) for a, b in _ATTENTION.items()),

@@ -1,8 +1,8 @@
-"""Attention blocks as diffusers named them before 0.14, in published SD 1.x VAEs and DDPM networks."""
+"""Attention blocks of diffusers before 0.14, in the files of SD 1.x VAEs and DDPM networks."""
 
-from ppdiffusers.convert.rules import Family, Rename
+from ppdiffusers.convert.rules import KeyMapping, Rename
 
-FAMILY = Family(
+KEY_MAPPING = KeyMapping(
     name="the attention names of diffusers before 0.14",
     present=("**.attentions.*.query.weight", "**.attentions.*.proj_attn.weight"),
     rules=(

@@ -1,9 +1,9 @@
-"""AltDiffusion's text encoder as the early ppdiffusers saved it: paddlenlp's RobertaModel and the linear layer.
+"""AltDiffusion's text encoder in early ppdiffusers: paddlenlp's RobertaModel and the linear layer.
 
-Its files have Paddle's layout; `norm1` stands behind the attention, `norm2` behind the two-layer network.
+Its files have Paddle's layout; `norm1` follows the attention, `norm2` the feed-forward network.
 """
 
-from ppdiffusers.convert.rules import Family, Rename
+from ppdiffusers.convert.rules import KeyMapping, Rename
 
 _THEIRS, _OURS = "roberta.encoder.layers.*", "roberta.encoder.layer.*"
 _LAYER = {
@@ -17,7 +17,7 @@ _LAYER = {
     "norm2": "output.LayerNorm",
 }
 
-FAMILY = Family(
+KEY_MAPPING = KeyMapping(
     name="paddlenlp's names of RoBERTa",
     present=("roberta.embeddings.layer_norm.weight", f"{_THEIRS}.norm1.weight"),
     rules=(

@@ -1,9 +1,12 @@
-"""CLIP's text half as paddlenlp names it. Its files have Paddle's layout, so its bare [in, out] `text_projection` is
-our Linear weight as it stands: nothing is transposed. `rules.inverse` gives the way back."""
+"""CLIP's text encoder in paddlenlp.
 
-from ppdiffusers.convert.rules import Family, Rename
+Its files have Paddle's layout: its bare parameter `text_projection` [in, out] is our Linear weight without transposing.
+`rules.inverse` returns the opposite rules.
+"""
 
-FAMILY = Family(
+from ppdiffusers.convert.rules import KeyMapping, Rename
+
+KEY_MAPPING = KeyMapping(
     name="paddlenlp's names of the CLIP text encoder",
     present=("text_model.token_embedding.weight", "text_model.ln_final.weight"),
     rules=(

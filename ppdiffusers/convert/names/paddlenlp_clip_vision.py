@@ -1,8 +1,8 @@
-"""CLIP's image half as paddlenlp names it; as for the text half, nothing is transposed."""
+"""CLIP's image encoder in paddlenlp; nothing is transposed, as in the text encoder."""
 
-from ppdiffusers.convert.rules import Family, Rename
+from ppdiffusers.convert.rules import KeyMapping, Rename
 
-FAMILY = Family(
+KEY_MAPPING = KeyMapping(
     name="paddlenlp's names of the CLIP image encoder",
     present=("vision_model.class_embedding", "vision_model.conv1.weight"),
     rules=(

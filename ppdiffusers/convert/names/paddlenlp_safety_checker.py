@@ -1,9 +1,9 @@
-"""The safety checker of the old ppdiffusers: a paddlenlp image encoder under `clip.` and a bare projection."""
+"""The safety checker of early ppdiffusers: a paddlenlp image encoder with the prefix `clip.` and a bare projection."""
 
-from ppdiffusers.convert.names.paddlenlp_clip_vision import FAMILY as VISION
-from ppdiffusers.convert.rules import Family, Rename
+from ppdiffusers.convert.names.paddlenlp_clip_vision import KEY_MAPPING as VISION
+from ppdiffusers.convert.rules import KeyMapping, Rename
 
-FAMILY = Family(
+KEY_MAPPING = KeyMapping(
     name="the safety checker with paddlenlp's names",
     present=("clip.vision_model.class_embedding", "vision_projection"),
     rules=(
@@ -11,7 +11,7 @@ FAMILY = Family(
         *(
             Rename(f"clip.{rule.source}", f"vision_model.{rule.target}")
             for rule in VISION.rules
-            if rule.source != "vision_projection"
+            if isinstance(rule, Rename) and rule.source != "vision_projection"
         ),
     ),
 )

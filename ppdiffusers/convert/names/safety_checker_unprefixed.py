@@ -1,8 +1,8 @@
-"""The safety checker written with transformers 5: its image encoder has one `vision_model.` less."""
+"""The safety checker of transformers 5: its image encoder has one prefix `vision_model.` less."""
 
-from ppdiffusers.convert.rules import Family, Rename
+from ppdiffusers.convert.rules import KeyMapping, Rename
 
-FAMILY = Family(
+KEY_MAPPING = KeyMapping(
     name="transformers 5's names of the safety checker",
     present=("vision_model.embeddings.class_embedding", "vision_model.post_layernorm.weight"),
     absent=("vision_model.vision_model.**",),

@@ -1,4 +1,4 @@
-"""torch's random streams without torch: CPU (Mersenne Twister) and CUDA (Philox), and recorded noise."""
+"""torch's random streams without torch: CPU (Mersenne Twister), CUDA (Philox), and replay of recorded noise."""
 
 from ppdiffusers.core.torch_random.generator import TorchGenerator
 from ppdiffusers.core.torch_random.recorded import RecordedNoise

@@ -1,134 +1,145 @@
-"""The numbers torch draws on a CPU: what `torch.Generator("cpu")` gives to randn, rand, randint and their like."""
+"""torch's CPU stream: the numbers that `torch.Generator("cpu")` gives to randn, rand, randint and related calls."""
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Callable
 
 import numpy as np
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.core.torch_random.carrier import nearest, to_carrier
 from ppdiffusers.core.torch_random.mt19937 import CHUNK, MT19937, WORDS
+from ppdiffusers.core.torch_random.storage import round_to, to_storage
 
-BLOCK = 16  # torch turns 16 uniform numbers at a time into 16 normal ones
-LONG_RANGE = 1 << 28  # from this range on an integer takes two words of the engine
-# torch's own bytes: seed; words left, seeded, words used; 624 words of 64 bits; the pair's waiting normal (a number
-# unused today, its value, another unused one, whether there is one); a float32 pair's, which no CPU kernel sets.
+BLOCK = 16  # torch transforms 16 uniform numbers at a time into 16 normal numbers
+LONG_RANGE = 1 << 28  # integer ranges of this size and above take two words of the engine
+# The byte layout of torch's state: seed; words left, seeded, words used; 624 words of 64 bits; the cached normal (an
+# unused number, the value, another unused number, a flag); the cached float32 normal, which no CPU kernel sets.
 _STATE = struct.Struct(f"<Q ii Q {WORDS}Q ddd i4x f?3x")
 
 
 class CPUStream:
-    """A stream of torch's CPU numbers: the engine, and the second normal of a pair while it waits for its turn."""
+    """torch's CPU stream: the engine and the cached second normal of the last Box-Muller pair."""
 
     def __init__(self, seed: int):
         self.engine = MT19937(seed)
         self.restart(seed)
 
     def restart(self, seed: int) -> None:
-        """Begin the stream of `seed`."""
+        """Restart the stream from `seed`."""
         self.seed = seed
         self.engine.seed(seed)
-        self.waiting_normal: float | None = None
+        self.cached_normal: float | None = None
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
     def randn(self, count: int, dtype: str) -> np.ndarray:
-        """[count] standard normal numbers in the carrier of `dtype`."""
+        """Return [count] standard normal numbers in the storage dtype of `dtype`."""
         if count < BLOCK:
-            return to_carrier(np.array([self._one_normal() for _ in range(count)], dtype=np.float64), dtype)
+            return to_storage(np.array([self._one_normal() for _ in range(count)], dtype=np.float64), dtype)
         whole = count - count % BLOCK
-        # float16 and bfloat16 are drawn in float32, block by block: an incomplete block's words are not passed over
+        # float16 and bfloat16 are drawn in float32 block by block, without the words of an incomplete block
         drawn = count if dtype in ("float32", "float64") else whole
         values = np.empty(count, dtype=np.float64 if dtype == "float64" else np.float32)  # [count]
         values[:drawn] = self.engine.uniform(drawn, dtype)
         for start in range(0, whole, CHUNK):
             _box_muller(values[start : min(start + CHUNK, whole)].reshape(-1, 2, BLOCK // 2))
-        if whole < count:  # an incomplete block: the last 16 values are drawn anew
-            tail = self.engine.uniform(BLOCK, dtype)
+        if whole < count:  # incomplete block: torch redraws the last 16 values
+            tail = self.engine.uniform(BLOCK, dtype)  # [16]
             _box_muller(tail.reshape(-1, 2, BLOCK // 2))
             values[-BLOCK:] = tail
-        return to_carrier(values, dtype)
+        return to_storage(values, dtype)
 
     def _one_normal(self) -> float:
-        """Box and Muller's pair in float64, whatever the dtype: one of it now, the other at the next call."""
-        if self.waiting_normal is not None:
-            value, self.waiting_normal = self.waiting_normal, None
+        """Return one number of a Box-Muller pair and cache the other; float64 for every dtype."""
+        if self.cached_normal is not None:
+            value, self.cached_normal = self.cached_normal, None
             return value
-        u1, u2 = self.engine.uniform(2, "float64")
-        radius = np.sqrt(-2.0 * np.log1p(-u2))
-        theta = 2.0 * np.pi * u1
-        self.waiting_normal = float(radius * np.sin(theta))
-        return float(radius * np.cos(theta))
+        u1, u2 = self.engine.uniform(2, "float64").tolist()
+        radius = math.sqrt(-2.0 * math.log1p(-u2))
+        theta = 2.0 * math.pi * u1
+        self.cached_normal = radius * math.sin(theta)
+        return radius * math.cos(theta)
 
     def rand(self, count: int, dtype: str) -> np.ndarray:
-        """[count] numbers in [0, 1) in the carrier of `dtype`; what rounds up to 1 becomes 0."""
-        values = self.engine.uniform(count, dtype)
+        """Return [count] uniform numbers in [0, 1) in the storage dtype of `dtype`; values that round to 1 become 0."""
+        values = self.engine.uniform(count, dtype)  # [count]
         if dtype in ("float16", "bfloat16"):
-            values[nearest(values, dtype) == 1.0] = 0.0
-        return to_carrier(values, dtype)
+            values[round_to(values, dtype) == 1.0] = 0.0
+        return to_storage(values, dtype)
 
     def exponential(self, count: int, dtype: str) -> np.ndarray:
-        """[count] numbers of the exponential distribution with rate 1, drawn in float64 for every dtype."""
-        return to_carrier(-np.log1p(-self.engine.uniform(count, "float64")), dtype)
+        """Return [count] exponential numbers of rate 1, drawn in float64 for every dtype."""
+        return to_storage(-np.log1p(-self.engine.uniform(count, "float64")), dtype)
 
     def randint(self, low: int, high: int, count: int) -> np.ndarray:
-        """[count] int64 in [low, high)."""
+        """Return [count] int64 numbers in [low, high)."""
         words = self.engine.uint32(count) if high - low < LONG_RANGE else self.engine.uint64(count)
         return (words % np.uint64(high - low)).view(np.int64) + np.int64(low)
 
     def randperm(self, count: int) -> np.ndarray:
-        """The numbers 0 to count - 1 in random order, [count] int64: Fisher and Yates' shuffle from the front."""
+        """Return a random permutation of 0 to count - 1, [count] int64 (Fisher-Yates shuffle from the front)."""
         order = np.arange(count)
         if count < 2:
             return order
         steps = self.engine.uint32(count - 1) % np.arange(count, 1, -1, dtype=np.uint64)
-        for here, step in enumerate(steps.tolist()):
-            there = here + step
-            order[here], order[there] = order[there], order[here]
+        for i, step in enumerate(steps.tolist()):
+            j = i + step
+            order[i], order[j] = order[j], order[i]
         return order
 
     # -- state ---------------------------------------------------------------------------------------------------
 
     def get_state(self) -> bytes:
-        """The 5056 bytes of `torch.Generator("cpu").get_state()`, little-endian."""
+        """Return the 5056 bytes of `torch.Generator("cpu").get_state()`, little-endian."""
         words, used = self.engine.state
-        left = WORDS + 1 - used  # torch counts the words that are left, and 1 means: make new ones first
-        waiting = self.waiting_normal
+        left = WORDS + 1 - used  # torch's count of unused words; 1 means that the engine generates new words first
+        cached = self.cached_normal
         return _STATE.pack(
             *(self.seed, left, 1, 0 if self.engine.untouched else used, *words.tolist()),
-            *(0.0, waiting or 0.0, 0.0, int(waiting is not None)),
+            *(0.0, cached or 0.0, 0.0, int(cached is not None)),
             *(0.0, False),
         )
 
     def set_state(self, state: bytes) -> None:
-        """Continue from `get_state()`'s bytes, ours or torch's."""
+        """Continue from the bytes of `get_state()`, from this class or from torch."""
         if len(state) != _STATE.size:
             raise InputError(
-                "This is not the state of a CPU generator.",
+                "The state does not belong to a CPU generator.",
                 where=f"{len(state)} bytes",
                 expected=f"{_STATE.size} bytes, the layout of torch.Generator('cpu').get_state()",
             )
         seed, left, seeded, used, *rest = _STATE.unpack(state)
-        words, (_, normal, _, waits, _, _) = rest[:WORDS], rest[WORDS:]
+        words, (_, normal, _, is_cached, _, _) = rest[:WORDS], rest[WORDS:]
         fits = seeded == 1 and used <= WORDS and (left == 1 if used in (0, WORDS) else left + used == WORDS + 1)
         if not fits or max(words) >= 2**32:
-            raise InputError("The bytes are no valid state of a CPU generator.", expected="what get_state() returned")
+            raise InputError("The bytes are not a valid CPU generator state.", expected="the bytes of get_state()")
         self.seed = seed
         self.engine.state = np.array(words, dtype=np.uint32), WORDS if left == 1 else used
         self.engine.untouched = left == 1 and used == 0
-        self.waiting_normal = normal if waits else None
+        self.cached_normal = normal if is_cached else None
 
 
 def _box_muller(blocks: np.ndarray) -> None:
-    """In place, [blocks, 2, 8] uniform -> normal: the first 8 of a block give radii, the last 8 angles.
+    """Transform uniform numbers into normal ones in place, [blocks, 2, 8]: radii first, then angles.
 
-    Written with copies of the halves: numpy is fast on long rows and slow on many rows of 8.
+    Works on contiguous copies of the halves: numpy is fast on long rows and slow on many rows of 8.
     """
     kind = blocks.dtype.type
-    radius = kind(1.0) - np.ascontiguousarray(blocks[:, 0])  # [blocks, 8], in (0, 1]
-    np.log(radius, out=radius)
-    radius *= kind(-2.0)
-    np.sqrt(radius, out=radius)
-    angle = kind(2.0 * np.pi) * np.ascontiguousarray(blocks[:, 1])
-    blocks[:, 0] = radius * np.cos(angle)
-    blocks[:, 1] = radius * np.sin(angle)
+    uniform = kind(1.0) - np.ascontiguousarray(blocks[:, 0])  # [blocks, 8], in (0, 1]
+    angle = kind(2.0 * np.pi) * np.ascontiguousarray(blocks[:, 1])  # [blocks, 8]
+    if kind is np.float64:
+        # numpy's log, sine and cosine differ from libm's in the last bit on some processors (AVX-512). torch calls
+        # libm for float64, so that calling it too gives torch's bits on every machine.
+        log, cos, sin = _libm(math.log, uniform), _libm(math.cos, angle), _libm(math.sin, angle)
+    else:
+        log, cos, sin = np.log(uniform), np.cos(angle), np.sin(angle)
+    radius = np.sqrt(kind(-2.0) * log)  # [blocks, 8]
+    blocks[:, 0] = radius * cos
+    blocks[:, 1] = radius * sin
+
+
+def _libm(function: Callable[[float], float], values: np.ndarray) -> np.ndarray:
+    """Apply a function of `math` to each float64 value."""
+    return np.fromiter(map(function, values.ravel().tolist()), np.float64, values.size).reshape(values.shape)

@@ -1,15 +1,15 @@
-"""torch's CPU random engine: the 32-bit Mersenne Twister, and the uniform numbers torch makes of it.
+"""torch's CPU random engine: the 32-bit Mersenne Twister and torch's uniform numbers.
 
 Matsumoto and Nishimura, "Mersenne Twister: a 623-dimensionally equidistributed uniform pseudorandom number generator"
-(1998). numpy has the same engine; what is torch's own is how many bits of it become one number of each dtype.
+(1998). numpy has the same engine; torch differs in the number of bits that it uses for a number of each dtype.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-WORDS = 624  # the length of the engine's state
-CHUNK = 1 << 15  # numbers made at a time, so that they stay in the processor's cache
+WORDS = 624  # words of the engine's state
+CHUNK = 1 << 15  # numbers generated at a time, so that they stay in the processor's cache
 
 
 class MT19937:
@@ -20,25 +20,25 @@ class MT19937:
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
-        """Start anew, seventy times as fast as a new engine is made."""
-        # RandomState seeds an engine with an integer by the original `init_genrand`, which is what torch does;
-        # `np.random.MT19937(seed)` would hash the seed first.
+        """Restart from `seed`; seventy times faster than a new engine."""
+        # RandomState seeds an engine by the original `init_genrand`, as torch does; `np.random.MT19937(seed)` would
+        # hash the seed first.
         np.random.RandomState(self._engine).seed(seed & 0xFFFFFFFF)
-        self.untouched = True  # nothing was drawn since the seed
+        self.untouched = True  # no word was drawn since the seed was set
 
     def uint32(self, count: int) -> np.ndarray:
-        """The next `count` words: [count] uint64 holding 32 bits each."""
+        """Return the next words, [count] uint64 of 32 bits each."""
         self.untouched = self.untouched and count == 0
         return self._engine.random_raw(count)
 
     def uint64(self, count: int) -> np.ndarray:
-        """[count] uint64; the first of two words is the upper half."""
+        """Return [count] uint64; the first of two words is the upper half."""
         words = self.uint32(2 * count)  # [2 * count]
         return (words[0::2] << np.uint64(32)) | words[1::2]
 
     def uniform(self, count: int, dtype: str) -> np.ndarray:
-        """[count] numbers in [0, 1): float64 of 53 random bits for "float64", else float32 of 24 random bits."""
-        values = np.empty(count, dtype=np.float64 if dtype == "float64" else np.float32)
+        """Return [count] numbers in [0, 1): float64 of 53 random bits for "float64", else float32 of 24 random bits."""
+        values: np.ndarray = np.empty(count, dtype=np.float64 if dtype == "float64" else np.float32)  # [count]
         for start in range(0, count, CHUNK):
             part = values[start : start + CHUNK]
             if dtype == "float64":
@@ -51,7 +51,7 @@ class MT19937:
 
     @property
     def state(self) -> tuple[np.ndarray, int]:
-        """The state words [624] uint32 and how many of them are used up."""
+        """The state words, [624] uint32, and the number of used words."""
         state = self._engine.state["state"]
         return state["key"].copy(), int(state["pos"])
 

@@ -1,4 +1,4 @@
-"""The counter-based engine Philox 4x32-10, which torch uses on NVIDIA GPUs.
+"""Philox 4x32-10, the counter-based engine of torch on NVIDIA GPUs.
 
 Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 """
@@ -9,22 +9,22 @@ import numpy as np
 
 ROUNDS = 10
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-KEY_STEPS = (0x9E3779B9, 0xBB67AE85)  # the golden ratio and the square root of 3, minus 1
+KEY_STEPS = (0x9E3779B9, 0xBB67AE85)  # fractional bits of the golden ratio and of the square root of 3
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 
 
 def philox4x32(counter: np.ndarray, key: int) -> np.ndarray:
-    """Four random words for each counter.
+    """Compute four random words for each counter.
 
     Args:
-        counter: [4, n], the words of n counters of 128 bits, lowest first.
-        key: 64 bits.
+        counter: the words of n 128-bit counters, lowest first, [4, n].
+        key: a 64-bit integer.
 
     Returns:
-        [4, n] uint64 holding 32 bits each.
+        [4, n] uint64 of 32 bits each.
     """
-    x0, x1, x2, x3 = (np.asarray(word, dtype=np.uint64) for word in counter)
+    x0, x1, x2, x3 = (np.asarray(word, dtype=np.uint64) for word in counter)  # [n] each
     low, high = key & 0xFFFFFFFF, key >> 32
     for _ in range(ROUNDS):
         left, right = x0 * MULTIPLIERS[0], x2 * MULTIPLIERS[1]  # 32 x 32 -> 64 bits

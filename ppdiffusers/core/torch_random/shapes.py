@@ -1,4 +1,4 @@
-"""Shapes as callers write them."""
+"""Normalize shape arguments."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ppdiffusers.core.errors import InputError
 
 
 def as_shape(shape: Sequence[int] | int) -> tuple[int, ...]:
-    """A tuple of sizes from a sequence of integers (numpy's too) or one integer."""
+    """Return a tuple of sizes from a sequence of integers, numpy integers included, or from one integer."""
     sizes = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
     try:
         sizes = tuple(operator.index(size) for size in sizes)
     except TypeError:
-        raise InputError("A shape holds integers.", where=repr(shape)) from None
+        raise InputError("A shape must consist of integers.", where=repr(shape)) from None
     if any(size < 0 for size in sizes):
-        raise InputError("A shape holds no negative size.", where=repr(sizes))
+        raise InputError("A shape has a negative size.", where=repr(sizes))
     return sizes

@@ -1,4 +1,4 @@
-"""Where models come from: one module per source; this table names and orders them."""
+"""The hubs that models are downloaded from, one module each; this table names and orders them."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ppdiffusers.io.hubs.modelscope import ModelScopeHub
 from ppdiffusers.io.hubs.paddlenlp import PaddleNLPHub
 
 HUBS: dict[str, Hub] = {hub.name: hub for hub in (PaddleNLPHub(), HuggingFaceHub(), ModelScopeHub(), AIStudioHub())}
-# Other spellings that people use.
+# Other common spellings.
 _ALIASES = {"huggingface": "hf", "hf_hub": "hf", "bos": "paddlenlp", "ms": "modelscope", "ai_studio": "aistudio"}
 
 
 def find_hub(name: str) -> Hub:
-    """A source by its name.
+    """Return a hub by its name.
 
     Raises:
-        InputError: there is no such source.
+        InputError: the name is unknown.
     """
     key = name.strip().lower()
     key = _ALIASES.get(key, key)
     if key not in HUBS:
-        raise InputError(f"There is no source {name!r}.", expected=f"one of {', '.join(HUBS)}")
+        raise InputError(f"The source {name!r} is unknown.", expected=f"one of {', '.join(HUBS)}")
     return HUBS[key]
 
 
 def hubs_in_order(only: str | None = None) -> list[Hub]:
-    """The sources to ask: the one that is chosen, or those of `PPDIFFUSERS_SOURCES` (default: all) in order."""
+    """Return the hubs to search: the chosen one, or those of `PPDIFFUSERS_SOURCES` (default: all) in order."""
     if only is not None:
         return [find_hub(only)]
     names = [name for name in os.environ.get("PPDIFFUSERS_SOURCES", "").split(",") if name.strip()]
-    # the local cache always comes first: naming it changes nothing
+    # the local cache is always searched first: naming it has no effect
     return [find_hub(name) for name in names if name.strip() not in ("local", "cache")] if names else [*HUBS.values()]

@@ -1,8 +1,8 @@
-"""AI Studio: git repositories behind the interface of Gitea, asked for one file after the other.
+"""AI Studio: git repositories with the API of Gitea, queried file by file.
 
-Host, token and the description of a file are asked of its SDK where that is installed (io/hubs/aistudio_client.py),
-and found in the same places where it is not. The files come through our engine either way: the SDK neither goes on with
-a broken download nor checks what arrived.
+Where the SDK is installed, it provides the host, the token and the description of a file (io/hubs/aistudio_client.py);
+without it, they are found in the same places. Files are always downloaded by our engine: the SDK neither resumes a
+download nor verifies what it received.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from typing import Any
 from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.io.http_client import FetchError, HttpClient
 from ppdiffusers.io.hubs.aistudio_client import TOKEN, AIStudioClient, find_client
-from ppdiffusers.io.hubs.base import Digest, Hub, OpenModel, ProbedModel, RemoteFile
+from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, QueriedModel, RemoteFile
 from ppdiffusers.io.hubs.responses import as_size, parse_json, well_formed
-from ppdiffusers.io.web import FetchError, Web
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
 _ENDPOINT = "http://git.aistudio.baidu.com"
 _ABSENT = (404, 410)
-# What git keeps in place of a large file.
+# The content that git stores for a large file.
 _POINTER = re.compile(rb"version https://git-lfs\S+\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
 
 
 class AIStudioHub(Hub):
-    """Honours `STUDIO_GIT_HOST` (or `AISTUDIO_ENDPOINT`), `AISTUDIO_ACCESS_TOKEN` (or `AISTUDIO_TOKEN`), and the token
-    that the SDK's command line keeps (under `AISTUDIO_CACHE_HOME` if that is set)."""
+    """Respects `STUDIO_GIT_HOST` (or `AISTUDIO_ENDPOINT`), `AISTUDIO_ACCESS_TOKEN` (or `AISTUDIO_TOKEN`), and the token
+    that the SDK's command line stores (under `AISTUDIO_CACHE_HOME` if that is set).
+    """
 
     name = "aistudio"
     title = "AI Studio"
@@ -39,38 +40,38 @@ class AIStudioHub(Hub):
 
     @property
     def endpoint(self) -> str:
-        chosen = os.environ.get("STUDIO_GIT_HOST") or os.environ.get("AISTUDIO_ENDPOINT") or _usual_host()
+        chosen = os.environ.get("STUDIO_GIT_HOST") or os.environ.get("AISTUDIO_ENDPOINT") or _default_host()
         return chosen.rstrip("/")
 
-    def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
+    def open(self, client: HttpClient, model: str, revision: str, token: str | bool | None) -> HubModel:
         if model.count("/") != 1:
-            raise SourceError("Names of this hub have two parts.", where=model, expected="owner/name")
-        if revision == "main":  # what the other hubs call it
+            raise SourceError("Names on this hub have two parts.", where=model, expected="owner/name")
+        if revision == "main":  # the name on the other hubs
             revision = self.default_revision
-        wants_token, client = token is not False, find_client()
-        opened = _Model(web, self.name, model, revision, where=f"{self.endpoint}/api/v1/repos/{quote(model)}")
+        wants_token, sdk = token is not False, find_client()
+        opened = _Model(client, self.name, model, revision, where=f"{self.endpoint}/api/v1/repos/{quote(model)}")
         opened.host = self.endpoint
         opened.token = token if isinstance(token, str) else _token() if wants_token else None
-        # the SDK takes no proxies, and sends the environment's token where it is given none
-        if client is not None and client.describes and wants_token and not web.proxies:
-            opened.client = client
+        # the SDK does not support proxies, and sends the environment's token if it gets none
+        if sdk is not None and sdk.is_quiet and wants_token and not client.proxies:
+            opened.sdk = sdk
         return opened
 
 
-class _Model(ProbedModel):
+class _Model(QueriedModel):
     host: str
     token: str | None = None
-    client: AIStudioClient | None = None
+    sdk: AIStudioClient | None = None
 
-    def probe(self, path: str) -> RemoteFile | None:
+    def query(self, path: str) -> RemoteFile | None:
         reference = "" if self.revision == AIStudioHub.default_revision else f"?ref={quote(self.revision, safe='')}"
         address = f"{quote(path, safe='')}{reference}"
         url = f"{self.where}/contents/{address}"
         headers = {"Authorization": f"token {self.token}"} if self.token else {}
         try:
-            entry = self._told_by_client(path)
+            entry = self._describe_with_sdk(path)
             if entry is None:
-                entry = parse_json(self.web.read(url, headers), url)
+                entry = parse_json(self.client.read(url, headers), url)
         except FetchError as error:
             if error.status in _ABSENT:
                 return None
@@ -79,33 +80,32 @@ class _Model(ProbedModel):
             size, digest = _size_and_digest(entry)
         return RemoteFile(path, f"{self.where}/media/{address}", size, digest, headers)
 
-    def _told_by_client(self, path: str) -> dict[str, Any] | None:
-        """What the SDK says about a file. It asks a busy server once, and we go on asking: then, None."""
-        client = self.client
-        if client is None:
+    def _describe_with_sdk(self, path: str) -> dict[str, Any] | None:
+        """Return the SDK's description of a file; None if it failed. It never retries, our client does."""
+        if self.sdk is None:
             return None
         try:
-            return client.describe(self.host, self.model, path, self.revision, self.token)
+            return self.sdk.describe(self.host, self.model, path, self.revision, self.token)
         except FetchError as error:
             if error.status in _ABSENT:
                 raise
-            if error.status is None:  # it is not asked again: it would wait for each file anew
-                self.client = None
-            logger.info("%s: %s %s; asking without it", error.where, error.what, "; ".join(error.problems))
+            if error.status is None:  # no response: the SDK would wait again for each file
+                self.sdk = None
+            logger.info("%s: %s %s; continuing without the SDK", error.where, error.what, "; ".join(error.problems))
             return None
 
 
 def _size_and_digest(entry: dict[str, Any]) -> tuple[int | None, Digest | None]:
     content = entry.get("content")
     if not content:
-        return None, None  # a file too large to be sent along: the download says how large
+        return None, None  # the file is too large for the description: the download reports its size
     pointer = _POINTER.match(base64.b64decode(content))
     if pointer:
         return int(pointer[2]), Digest("sha256", pointer[1].decode())
     return as_size(entry["size"]), Digest("git-sha1", entry["sha"])
 
 
-def _usual_host() -> str:
+def _default_host() -> str:
     client = find_client()
     return _ENDPOINT if client is None else client.host
 

@@ -1,4 +1,4 @@
-"""What a source of models is: it opens a model by name, and the opened model finds files."""
+"""The interface of a hub: it opens a model by name, and the opened model finds files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.io.http_client import HttpClient
 from ppdiffusers.io.hubs.responses import parse_json
-from ppdiffusers.io.web import Web
 
 LARGEST_JSON = 64 << 20  # bytes
-_PROBES_AT_ONCE = 8
+_PARALLEL_QUERIES = 8
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Digest:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a model, where it is.
+    """A file of a model on a hub.
 
     Attributes:
         path: inside the model, parts separated by "/".
-        url: where to get it.
-        size: bytes, if the source says so.
-        digest: its checksum, if the source gives one.
-        headers: to send with the request.
-        local: the same file on this machine, in some cache.
+        url: its address.
+        size: bytes, if the hub reports them.
+        digest: its checksum, if the hub reports one.
+        headers: headers of the request.
+        local: a copy on this machine, in a cache.
     """
 
     path: str
@@ -45,21 +45,27 @@ class RemoteFile:
     headers: Mapping[str, str] = field(default_factory=dict)
     local: Path | None = None
 
+    @property
+    def local_path(self) -> Path:
+        """Return the copy on this machine, which has to exist."""
+        assert self.local is not None, f"{self.path} is not on this machine"
+        return self.local
+
 
 @dataclass(frozen=True)
-class SourceOptions:
-    """How a model is looked for.
+class HubOptions:
+    """How a model is searched and downloaded.
 
     Attributes:
-        source: the only source to ask; None for all of them in order.
-        revision: branch, tag or commit; None for the source's default.
-        cache_dir: instead of the usual cache.
-        force_download: fetch even what is there.
-        resume_download: go on where an earlier download stopped.
-        local_files_only: open no socket.
-        token: of the source; False for none at all.
-        proxies: scheme -> address, as the `requests` library takes them.
-        progress: whether a bar is shown; None: unless the environment switches it off.
+        source: name of the only hub to search; None for all hubs in order.
+        revision: branch, tag or commit; None for the hub's default.
+        cache_dir: replaces the default cache.
+        force_download: download files again that are in the cache.
+        resume_download: continue an interrupted download.
+        local_files_only: do not use the network.
+        token: the access token of the hub; False for none.
+        proxies: scheme -> address, as in the `requests` library.
+        progress: whether to show a progress bar; None: unless the environment disables it.
     """
 
     source: str | None = None
@@ -73,80 +79,84 @@ class SourceOptions:
     progress: bool | None = None
 
 
-class OpenModel(ABC):
-    """A model on a source.
+class HubModel(ABC):
+    """A model on a hub or in a cache.
 
     Attributes:
-        source: name of the source.
+        hub: name of the hub.
         model: name of the model.
-        revision: as asked for.
-        commit: what the revision means now, where the source says so.
-        asked_in_vain: paths that `find` was asked for and that the model does not have.
-        web: by which it is asked, if it is on a server: it knows already which hosts answer.
+        revision: as requested.
+        commit: the commit of the revision, if the hub reports it.
+        known_missing: paths that `find` did not find.
+        client: the client that opened it, if it is on a server; it remembers which hosts have responded.
     """
 
-    web: Web | None = None
+    client: HttpClient | None = None
 
-    def __init__(self, source: str, model: str, revision: str, commit: str | None = None):
-        self.source, self.model, self.revision, self.commit = source, model, revision, commit
-        self.asked_in_vain: set[str] = set()
+    def __init__(self, hub: str, model: str, revision: str, commit: str | None = None):
+        self.hub, self.model, self.revision, self.commit = hub, model, revision, commit
+        self.known_missing: set[str] = set()
 
     @property
     @abstractmethod
     def where(self) -> str:
-        """For messages."""
+        """Return the location, for messages."""
 
     def find(self, path: str) -> RemoteFile | None:
-        """The file of this path, or None if the model has none; that it has none is remembered."""
+        """Return the file at this path; None if the model has none, which is recorded in `known_missing`."""
         found = self._find(path)
         if found is None:
-            self.asked_in_vain.add(path)
+            self.known_missing.add(path)
         return found
 
     @abstractmethod
     def _find(self, path: str) -> RemoteFile | None:
-        """The same, without remembering."""
+        """Return the file at this path, or None."""
 
     @abstractmethod
     def read(self, file: RemoteFile) -> bytes:
-        """What a small file holds."""
+        """Return the content of a small file."""
 
     def look_up(self, paths: Iterable[str]) -> None:
-        """Learn at once about several paths that `find` is going to be asked for."""
+        """Query several paths at once, before `find` is called for each of them."""
         return
 
-    def folder_of(self, files: list[RemoteFile]) -> Path | None:
-        """The folder in which these files lie as they do in the model; None if they have to be fetched first."""
+    def local_folder(self, files: list[RemoteFile]) -> Path | None:
+        """Return the local folder with these files; None if they have to be downloaded first."""
         return None
 
     def read_json(self, file: RemoteFile) -> dict[str, Any]:
-        """What a JSON file holds.
+        """Return the object in a JSON file.
 
         Raises:
-            SourceError: it is too large to be one, or none.
+            SourceError: the file is too large, or is not a JSON object.
         """
         if file.size is not None and file.size > LARGEST_JSON:
-            raise SourceError(f"This is too large for a JSON file: {file.size} bytes.", where=file.url)
+            raise SourceError(f"The file is too large for a JSON file: {file.size} bytes.", where=file.url)
         return parse_json(self.read(file), file.url)
 
 
-class WebModel(OpenModel):
+class ServerModel(HubModel):
     """A model on a server."""
 
-    def __init__(self, web: Web, source: str, model: str, revision: str, commit: str | None = None, where: str = ""):
-        super().__init__(source, model, revision, commit)
-        self.web, self._where = web, where
+    client: HttpClient
+
+    def __init__(
+        self, client: HttpClient, hub: str, model: str, revision: str, commit: str | None = None, where: str = ""
+    ):
+        super().__init__(hub, model, revision, commit)
+        self.client, self._where = client, where
 
     @property
     def where(self) -> str:
         return self._where
 
     def read(self, file: RemoteFile) -> bytes:
-        return self.web.read(file.url, file.headers, LARGEST_JSON)
+        return self.client.read(file.url, file.headers, LARGEST_JSON)
 
 
-class ListedModel(WebModel):
-    """A model whose server says what files there are."""
+class ListedModel(ServerModel):
+    """A model on a server that lists all files."""
 
     files: Mapping[str, RemoteFile] = {}
 
@@ -154,35 +164,35 @@ class ListedModel(WebModel):
         return self.files.get(path)
 
 
-class ProbedModel(WebModel):
-    """A model on a server that has to be asked for each file."""
+class QueriedModel(ServerModel):
+    """A model on a server that has to be queried for each file."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, client: HttpClient, hub: str, model: str, revision: str, where: str = ""):
+        super().__init__(client, hub, model, revision, where=where)
         self._known: dict[str, RemoteFile | None] = {}
 
     @abstractmethod
-    def probe(self, path: str) -> RemoteFile | None:
-        """Ask the server."""
+    def query(self, path: str) -> RemoteFile | None:
+        """Ask the server for this path: the file, or None."""
 
     def _find(self, path: str) -> RemoteFile | None:
         if path not in self._known:
-            self._known[path] = self.probe(path)
+            self._known[path] = self.query(path)
         return self._known[path]
 
     def look_up(self, paths: Iterable[str]) -> None:
         unknown = [path for path in dict.fromkeys(paths) if path not in self._known]
-        with ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
-            self._known.update(zip(unknown, pool.map(self.probe, unknown)))
+        with ThreadPoolExecutor(_PARALLEL_QUERIES) as pool:
+            self._known.update(zip(unknown, pool.map(self.query, unknown)))
 
 
 class Hub(ABC):
-    """A source that is asked over the network.
+    """A hub of models on the network.
 
     Class attributes:
-        name: as in `PPDIFFUSERS_SOURCES` and `source=`.
-        title: for people.
-        default_revision: what is asked for unless something else is.
+        name: its name in `PPDIFFUSERS_SOURCES` and `source=`.
+        title: its name in messages.
+        default_revision: the revision to use if none is given.
     """
 
     name: str
@@ -192,12 +202,12 @@ class Hub(ABC):
     @property
     @abstractmethod
     def endpoint(self) -> str:
-        """Its address now, without a slash at the end."""
+        """Return its address, without a slash at the end."""
 
     @abstractmethod
-    def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
-        """Find a model.
+    def open(self, client: HttpClient, model: str, revision: str, token: str | bool | None) -> HubModel:
+        """Open a model.
 
         Raises:
-            SourceError: there is none of this name, it may not be read, or the source does not answer.
+            SourceError: the model does not exist, access is denied, or the hub does not respond.
         """

@@ -1,8 +1,8 @@
 """Hugging Face: one request lists a revision's files with sizes and checksums.
 
-Token, addresses and the library's own cache are asked of `huggingface_hub`. The files come through our own engine:
-that library neither checks contents against their checksums, nor waits and asks again when a server is busy, nor
-shows one bar for all files.
+`huggingface_hub` provides the token, the addresses and its own cache. Files are downloaded by our engine, because that
+library does not compare contents with checksums, does not retry when a server is busy, and has no progress bar for all
+files together.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.core.extras import need
-from ppdiffusers.io.hubs.base import Digest, Hub, ListedModel, OpenModel, RemoteFile
+from ppdiffusers.io.http_client import FetchError, HttpClient
+from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, ListedModel, RemoteFile
 from ppdiffusers.io.hubs.responses import as_size, parse_json, well_formed
 from ppdiffusers.io.names import check_file_name
-from ppdiffusers.io.web import FetchError, Web
 
 _ENDPOINT = "https://huggingface.co"
 _WHY = "to load models from Hugging Face"
 
 
 class HuggingFaceHub(Hub):
-    """Honours `HF_ENDPOINT`, `HF_TOKEN` and a login with `huggingface-cli`."""
+    """Respects `HF_ENDPOINT`, `HF_TOKEN` and a login with `huggingface-cli`."""
 
     name = "hf"
     title = "Hugging Face"
@@ -34,19 +34,19 @@ class HuggingFaceHub(Hub):
     def endpoint(self) -> str:
         return os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
 
-    def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
+    def open(self, client: HttpClient, model: str, revision: str, token: str | bool | None) -> HubModel:
         hub = need("huggingface_hub", _WHY)
-        # True: the token of the login, which it finds by itself; if there is none, the server says what is missing
+        # True: the token of the login, which the library finds; without one, the server's error names what is missing
         token = None if token is True else token
         headers = need("huggingface_hub.utils", _WHY).build_hf_headers(token=token, library_name="ppdiffusers")
         url = f"{self.endpoint}/api/models/{model}/revision/{quote(revision, safe='')}?blobs=true"
         try:
-            info = parse_json(web.read(url, headers), url)
+            info = parse_json(client.read(url, headers), url)
         except FetchError as error:
             raise SourceError(error.what, where=url, problems=[*error.problems, *_advice(error.status)]) from error
         with well_formed("the list of a model's files", url):
             commit, entries = info["sha"], [_parse(entry, url) for entry in info["siblings"]]
-        opened = ListedModel(web, self.name, model, revision, commit, where=f"{self.endpoint}/{model}")
+        opened = ListedModel(client, self.name, model, revision, commit, where=f"{self.endpoint}/{model}")
         opened.files = {
             path: RemoteFile(
                 path,
@@ -72,12 +72,12 @@ def _parse(entry: Mapping[str, Any], where: str) -> tuple[str, int | None, Diges
 
 def _advice(status: int | None) -> list[str]:
     if status in (401, 403):
-        return ["a private model needs a token (HF_TOKEN or token=), a gated one your consent on its page as well"]
+        return ["a private model needs a token (HF_TOKEN or token=); a gated model also needs your consent on its page"]
     return []
 
 
 def cached_file(model: str, path: str, revision: str) -> Path | None:
-    """A file in the cache of `huggingface_hub`, which that library finds without the network."""
-    cache_dir = os.environ.get("HF_HUB_CACHE")  # as it is now; the library read it when it was imported
+    """Find a file in the cache of `huggingface_hub`, without the network."""
+    cache_dir = os.environ.get("HF_HUB_CACHE")  # the current value; the library read it at its import
     found = need("huggingface_hub", _WHY).try_to_load_from_cache(model, path, cache_dir, revision)
     return Path(found) if isinstance(found, str) else None

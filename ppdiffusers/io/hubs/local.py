@@ -1,4 +1,4 @@
-"""Folders on this machine."""
+"""Model folders on this machine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ppdiffusers.core.errors import SourceError
 from ppdiffusers.registry import Entry
 
 
-def subfolder_of(base: Path, subfolder: str | None) -> Path:
-    """A folder inside a model's folder, or that folder itself.
+def find_subfolder(base: Path, subfolder: str | None) -> Path:
+    """Return a folder inside a model's folder, or that folder itself.
 
     Raises:
-        SourceError: there is none of this name.
+        SourceError: the folder has no such subfolder.
     """
     folder = base / subfolder if subfolder else base
     if not folder.is_dir():
@@ -27,6 +27,6 @@ def subfolder_of(base: Path, subfolder: str | None) -> Path:
 
 
 def component_folder(base: Path, name: str, known: Entry) -> Path:
-    """Where a pipeline's component lies: in the folder of its name, or beside the index as models of 2022 have it."""
+    """Return the folder of a pipeline's component: its subfolder, or that of the index, as in models of 2022."""
     own, config = base / name, known.legacy_config
     return base if config and not own.is_dir() and (base / config).is_file() else own

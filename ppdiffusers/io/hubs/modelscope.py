@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from urllib.parse import quote, urlencode
 
-from ppdiffusers.io.hubs.base import Digest, Hub, ListedModel, OpenModel, RemoteFile
+from ppdiffusers.io.http_client import HttpClient
+from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, ListedModel, RemoteFile
 from ppdiffusers.io.hubs.responses import as_size, parse_json, well_formed
 from ppdiffusers.io.names import check_file_name
-from ppdiffusers.io.web import Web
 
 _DOMAIN = "www.modelscope.cn"
 
 
 class ModelScopeHub(Hub):
-    """Honours `MODELSCOPE_DOMAIN` and `MODELSCOPE_API_TOKEN`."""
+    """Respects `MODELSCOPE_DOMAIN` and `MODELSCOPE_API_TOKEN`."""
 
     name = "modelscope"
     title = "ModelScope"
@@ -25,19 +25,19 @@ class ModelScopeHub(Hub):
         domain = os.environ.get("MODELSCOPE_DOMAIN", _DOMAIN).rstrip("/")
         return domain if "://" in domain else f"https://{domain}"
 
-    def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
-        if revision == "main":  # what the other hubs call it
+    def open(self, client: HttpClient, model: str, revision: str, token: str | bool | None) -> HubModel:
+        if revision == "main":  # the name on the other hubs
             revision = self.default_revision
         base = f"{self.endpoint}/api/v1/models/{quote(model)}/repo"
         token = token if isinstance(token, str) else None if token is False else os.environ.get("MODELSCOPE_API_TOKEN")
         headers = {"Cookie": f"m_session_id={token}"} if token else {}
         url = f"{base}/files?{urlencode({'Revision': revision, 'Recursive': 'true'})}"
-        answer = parse_json(web.read(url, headers), url)
+        response = parse_json(client.read(url, headers), url)
         with well_formed("the list of a model's files", url):
-            entries = [entry for entry in answer["Data"]["Files"] if entry.get("Type") != "tree"]
+            entries = [entry for entry in response["Data"]["Files"] if entry.get("Type") != "tree"]
             names = [check_file_name(entry["Path"], url) for entry in entries]
             sizes = [as_size(entry.get("Size")) for entry in entries]
-        opened = ListedModel(web, self.name, model, revision, where=f"{self.endpoint}/models/{model}")
+        opened = ListedModel(client, self.name, model, revision, where=f"{self.endpoint}/models/{model}")
         opened.files = {
             name: RemoteFile(
                 name,

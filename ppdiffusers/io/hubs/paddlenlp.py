@@ -1,4 +1,4 @@
-"""PaddleNLP's community hub: an object storage that says whether it has a file, and never which files it has."""
+"""PaddleNLP's community hub: an object storage that can be queried for a file and cannot list its files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.io.hubs.base import Digest, Hub, OpenModel, ProbedModel, RemoteFile
-from ppdiffusers.io.web import FetchError, Web
+from ppdiffusers.io.http_client import FetchError, HttpClient
+from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, QueriedModel, RemoteFile
 
 # `<endpoint>/models/community/<name>/<file>`
 _ENDPOINT = "https://bj.bcebos.com/paddlenlp"
 _DEFAULT = "default"  # the hub has no revisions
-# A storage that may not be listed forbids (403) what it does not have.
+# A storage that does not allow listing responds with 403 to requests for missing files.
 _ABSENT = (403, 404, 410)
 
 
 class PaddleNLPHub(Hub):
-    """`PPNLP_ENDPOINT` replaces its address, as for paddlenlp itself."""
+    """Respects `PPNLP_ENDPOINT`, as paddlenlp does."""
 
     name = "paddlenlp"
     title = "PaddleNLP"
@@ -30,17 +30,17 @@ class PaddleNLPHub(Hub):
     def endpoint(self) -> str:
         return os.environ.get("PPNLP_ENDPOINT", _ENDPOINT).rstrip("/")
 
-    def open(self, web: Web, model: str, revision: str, token: str | bool | None) -> OpenModel:
+    def open(self, client: HttpClient, model: str, revision: str, token: str | bool | None) -> HubModel:
         if revision not in (_DEFAULT, "main", "master"):
-            raise SourceError(f"This hub has no revisions, and {revision!r} was asked for.", where=self.endpoint)
-        return _Model(web, self.name, model, _DEFAULT, where=f"{self.endpoint}/models/community/{quote(model)}")
+            raise SourceError(f"This hub has no revisions; {revision!r} was requested.", where=self.endpoint)
+        return _Model(client, self.name, model, _DEFAULT, where=f"{self.endpoint}/models/community/{quote(model)}")
 
 
-class _Model(ProbedModel):
-    def probe(self, path: str) -> RemoteFile | None:
+class _Model(QueriedModel):
+    def query(self, path: str) -> RemoteFile | None:
         url = f"{self.where}/{quote(path)}"
         try:
-            with self.web.ask("HEAD", url) as response:
+            with self.client.request("HEAD", url) as response:
                 length = response.headers.get("Content-Length", "")
                 size = int(length) if length.isdecimal() else None
                 return RemoteFile(path, url, size, _digest(response.headers))
@@ -51,7 +51,7 @@ class _Model(ProbedModel):
 
 
 def _digest(headers: Mapping[str, str]) -> Digest | None:
-    """The MD5 that the storage keeps of objects that were sent to it in one piece."""
+    """Return the MD5 that the storage reports for objects that were uploaded in one piece."""
     md5 = headers.get("Content-MD5", "")
     if re.fullmatch(r"[A-Za-z0-9+/]{22}==", md5):
         return Digest("md5", base64.b64decode(md5).hex())

@@ -1,4 +1,4 @@
-"""Reading what a server says: whatever is not what it should be ends as one error about this source."""
+"""Parsing the responses of hubs: a malformed response raises one error about this hub."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from ppdiffusers.core.errors import SourceError
 
 
 def parse_json(body: bytes, where: str) -> dict[str, Any]:
-    """What a JSON text says.
+    """Parse a JSON object.
 
     Raises:
-        SourceError: it is none, or no object.
+        SourceError: the body is not JSON, or not an object.
     """
     try:
         value = json.loads(body.decode("utf-8"))
     except ValueError as error:
-        raise SourceError("This is not JSON.", where=where, problems=[str(error)]) from error
+        raise SourceError("The response is not JSON.", where=where, problems=[str(error)]) from error
     if not isinstance(value, dict):
-        raise SourceError("This JSON file holds no object.", where=where)
+        raise SourceError("The response is not a JSON object.", where=where)
     return value
 
 
 @contextmanager
 def well_formed(what: str, where: str) -> Iterator[None]:
-    """Inside, an answer's fields are read: those that are missing or of another kind end as one error.
+    """Turn the errors of missing fields and wrong types in a response into one error.
 
     Raises:
-        SourceError: "This is not `what`."
+        SourceError: "The response is not `what`."
     """
     try:
         yield
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise SourceError(f"This is not {what}.", where=where, problems=[repr(error)]) from error
+        raise SourceError(f"The response is not {what}.", where=where, problems=[repr(error)]) from error
 
 
-def as_size(value: Any) -> int | None:
-    """A number of bytes in an answer; None if the source does not know it.
+def as_size(value: object) -> int | None:
+    """Check a number of bytes in a response; None means that the hub does not know it.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: the value is neither.
     """
     if value is None or (isinstance(value, int) and value >= 0):
         return value

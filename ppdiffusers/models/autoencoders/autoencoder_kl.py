@@ -1,30 +1,37 @@
-"""Variational autoencoder with a KL term (Latent Diffusion, arXiv 2112.10752): pictures to latents and back."""
+"""Variational autoencoder with a KL loss (Latent Diffusion, arXiv 2112.10752): images to latents and back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.models.autoencoders.latent_space import LatentSpaceMixin
 from ppdiffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribution, Encoder
 from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.factory import check_block_types, known_block_types
 from ppdiffusers.models.modeling_outputs import AutoencoderKLOutput, DecoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
+
+TensorFunction = Callable[[paddle.Tensor], paddle.Tensor]
 
 
-class AutoencoderKL(ModelMixin):
-    """Pictures [B, in_channels, H, W] to a Gaussian over latents, and latents to pictures.
+class AutoencoderKL(LatentSpaceMixin, ModelMixin):
+    """Encode images [B, in_channels, H, W] into a Gaussian over latents, and decode latents into images.
 
     Args:
-        scaling_factor: pipelines multiply latents by it, so that they have unit variance.
-        force_upcast: whether a half-precision network should decode in float32.
+        scaling_factor, shift_factor, latents_mean, latents_std: normalization of the latents, applied by
+            `scale_latents` and `unscale_latents` (`LatentSpaceMixin`).
+        force_upcast: whether pipelines decode in float32 when the network is in half precision.
     """
 
-    # what `runtime.compile` compiles: also tiles and slices run the program
+    # The methods that `runtime.compile` compiles; tiles and slices run the compiled program too.
     compiled_methods = ("_encode_tile", "_decode_tile")
 
     @register_to_config
@@ -67,22 +74,22 @@ class AutoencoderKL(ModelMixin):
         self.quant_conv = Conv2D(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None
         self.post_quant_conv = Conv2D(latent_channels, latent_channels, 1) if use_post_quant_conv else None
         self.use_slicing = self.use_tiling = False
-        side = sample_size[0] if isinstance(sample_size, (list, tuple)) else sample_size
-        self.tile_sample_min_size = side
-        self.tile_latent_min_size = int(side / 2 ** (levels - 1))
+        size = sample_size[0] if isinstance(sample_size, (list, tuple)) else sample_size
+        self.tile_sample_min_size = size
+        self.tile_latent_min_size = int(size / 2 ** (levels - 1))
         self.tile_overlap_factor = 0.25
 
-    # -- memory savers ------------------------------------------------------------------------------------------
+    # -- memory -------------------------------------------------------------------------------------------------
 
     def enable_slicing(self) -> None:
-        """Encode and decode one picture of a batch at a time."""
+        """Encode and decode one image of a batch at a time."""
         self.use_slicing = True
 
     def disable_slicing(self) -> None:
         self.use_slicing = False
 
     def enable_tiling(self, use_tiling: bool = True) -> None:
-        """Encode and decode large pictures in overlapping tiles that are blended into each other."""
+        """Encode and decode large images in overlapping tiles and blend the overlaps."""
         self.use_tiling = use_tiling
 
     def disable_tiling(self) -> None:
@@ -91,13 +98,16 @@ class AutoencoderKL(ModelMixin):
     # -- encoding and decoding ----------------------------------------------------------------------------------
 
     def encode(self, x: paddle.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
-        """Pictures [B, in_channels, H, W], values -1 to 1, to a distribution over latents."""
+        """Encode images [B, in_channels, H, W] with values in [-1, 1] into a distribution over latents."""
         check_channels(x, self.config.in_channels, type(self).__name__)
         posterior = DiagonalGaussianDistribution(self._in_slices(self._encode, x))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     def decode(self, z: paddle.Tensor, return_dict: bool = True, generator: object = None) -> DecoderOutput | tuple:
-        """Latents [B, latent_channels, h, w], already divided by `scaling_factor`, to pictures."""
+        """Decode latents [B, latent_channels, h, w], after `unscale_latents`, into images [B, out_channels, H, W].
+
+        `generator` has no effect; diffusers has the argument too.
+        """
         check_channels(z, self.config.latent_channels, type(self).__name__)
         sample = self._in_slices(self._decode, z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
@@ -109,12 +119,12 @@ class AutoencoderKL(ModelMixin):
         return_dict: bool = True,
         generator: object = None,
     ) -> DecoderOutput | tuple:
-        """Encode and decode again, from a draw of the latents or from their mode."""
+        """Encode and decode, from sampled latents or from the mode of their distribution."""
         posterior = self.encode(sample).latent_dist
         z = posterior.sample(generator=generator) if sample_posterior else posterior.mode()
         return self.decode(z, return_dict=return_dict)
 
-    def _in_slices(self, function: Callable, x: paddle.Tensor) -> paddle.Tensor:
+    def _in_slices(self, function: TensorFunction, x: paddle.Tensor) -> paddle.Tensor:
         if self.use_slicing and x.shape[0] > 1:
             return paddle.concat([function(one) for one in x.split(x.shape[0], axis=0)], axis=0)
         return function(x)
@@ -136,8 +146,8 @@ class AutoencoderKL(ModelMixin):
     def _decode_tile(self, z: paddle.Tensor) -> paddle.Tensor:
         return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
 
-    def _tiled(self, function: Callable, x: paddle.Tensor, tile_in: int, tile_out: int) -> paddle.Tensor:
-        """Run `function` on tiles of side `tile_in`, overlapping by a quarter; results have side `tile_out`."""
+    def _tiled(self, function: TensorFunction, x: paddle.Tensor, tile_in: int, tile_out: int) -> paddle.Tensor:
+        """Run `function` on overlapping square tiles of `tile_in` pixels; its results have `tile_out` pixels."""
         step = int(tile_in * (1 - self.tile_overlap_factor))
         extent = int(tile_out * self.tile_overlap_factor)
         keep = tile_out - extent
@@ -146,19 +156,32 @@ class AutoencoderKL(ModelMixin):
             [function(x[:, :, top : top + tile_in, left : left + tile_in]) for left in range(0, width, step)]
             for top in range(0, height, step)
         ]
-        lines = []
+        blended_rows = []
         for i, row in enumerate(rows):
             for j in range(len(row)):
                 if i > 0:
                     row[j] = _blend(rows[i - 1][j], row[j], extent, axis=2)
                 if j > 0:
                     row[j] = _blend(row[j - 1], row[j], extent, axis=3)
-            lines.append(paddle.concat([tile[:, :, :keep, :keep] for tile in row], axis=3))
-        return paddle.concat(lines, axis=2)
+            blended_rows.append(paddle.concat([tile[:, :, :keep, :keep] for tile in row], axis=3))
+        return paddle.concat(blended_rows, axis=2)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        size = 2 ** (len(self.config.block_out_channels) + 1)
+        return {
+            "image": normal(rng, BATCH, self.config.in_channels, size, size),  # [B, C, H, W]
+            "latents": normal(rng, BATCH, self.config.latent_channels, 4, 4),  # [B, latent C, h, w]
+        }
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        posterior = network.encode(inputs["image"]).latent_dist
+        decoded = network.decode(inputs["latents"]).sample
+        return {"mean": posterior.mean, "logvar": posterior.logvar, "decoded": decoded}
 
 
 def _blend(before: paddle.Tensor, after: paddle.Tensor, extent: int, axis: int) -> paddle.Tensor:
-    """`after`, whose first `extent` lines along `axis` fade in over the last ones of `before`."""
+    """Blend the last `extent` positions of `before` along `axis` linearly into the first ones of `after`."""
     extent = min(before.shape[axis], after.shape[axis], extent)
     if extent == 0:
         return after

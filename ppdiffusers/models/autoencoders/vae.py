@@ -1,4 +1,4 @@
-"""Encoder and decoder of the autoencoders, and the Gaussian over latents (arXiv 2112.10752, appendix E)."""
+"""Encoder, decoder and latent distribution of the autoencoders (arXiv 2112.10752, appendix E)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppdiffusers.utils.torch_utils import randn_tensor
 
 
 def _settings(norm_num_groups: int, act_fn: str, width: int) -> BlockSettings:
-    """Autoencoder blocks: no time embedding, one attention head, padding on one side when halving."""
+    """Settings of autoencoder blocks: no time embedding, one attention head, asymmetric padding in downsampling."""
     return BlockSettings(
         temb_channels=None,
         resnet_eps=1e-6,
@@ -27,7 +27,10 @@ def _settings(norm_num_groups: int, act_fn: str, width: int) -> BlockSettings:
 
 
 class Encoder(nn.Layer):
-    """Picture [B, in_channels, H, W] -> moments [B, 2 * out_channels, h, w] (or out_channels, when not `double_z`)."""
+    """Encode images [B, in_channels, H, W] into moments [B, 2 * out_channels, h, w].
+
+    Without `double_z` the result is latents [B, out_channels, h, w].
+    """
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class Encoder(nn.Layer):
 
 
 class Decoder(nn.Layer):
-    """Latents [B, in_channels, h, w] -> picture [B, out_channels, H, W]."""
+    """Decode latents [B, in_channels, h, w] into images [B, out_channels, H, W]."""
 
     def __init__(
         self,
@@ -126,10 +129,11 @@ def _mid_block(norm_num_groups: int, act_fn: str, width: int, add_attention: boo
 
 
 class DiagonalGaussianDistribution:
-    """Normal distribution with a mean and a variance for every latent element.
+    """Normal distribution with a mean and a variance for each element of the latents.
 
     Args:
-        parameters: [B, 2C, h, w], means then log variances (held to -30 .. 20).
+        parameters: [B, 2C, h, w]: means, then log variances, which are clipped to [-30, 20].
+        deterministic: use a variance of 0, so that samples equal the mean.
     """
 
     def __init__(self, parameters: paddle.Tensor, deterministic: bool = False):
@@ -142,7 +146,7 @@ class DiagonalGaussianDistribution:
             self.std, self.var = paddle.exp(0.5 * self.logvar), paddle.exp(self.logvar)
 
     def sample(self, generator: object = None) -> paddle.Tensor:
-        """A draw [B, C, h, w]; `generator` as in `randn_tensor`."""
+        """Sample latents [B, C, h, w]; `generator` as for `randn_tensor`."""
         noise = randn_tensor(tuple(self.mean.shape), generator=generator, dtype=self.parameters.dtype)
         return self.mean + self.std * noise
 
@@ -150,7 +154,7 @@ class DiagonalGaussianDistribution:
         return self.mean
 
     def kl(self, other: DiagonalGaussianDistribution | None = None) -> paddle.Tensor:
-        """KL divergence to `other`, by default to the standard normal; [B]."""
+        """Compute the KL divergence [B] from `other`, by default from the standard normal distribution."""
         if self.deterministic:
             return paddle.to_tensor([0.0])
         if other is None:
@@ -160,7 +164,7 @@ class DiagonalGaussianDistribution:
         return 0.5 * inner.sum(axis=[1, 2, 3])
 
     def nll(self, sample: paddle.Tensor, dims: tuple[int, ...] = (1, 2, 3)) -> paddle.Tensor:
-        """Negative log likelihood of `sample`, summed over `dims`."""
+        """Compute the negative log-likelihood of `sample`, summed over `dims`."""
         if self.deterministic:
             return paddle.to_tensor([0.0])
         inner = math.log(2.0 * math.pi) + self.logvar + (sample - self.mean) ** 2 / self.var

@@ -1,28 +1,33 @@
-"""Autoencoder with a codebook (VQGAN, arXiv 2012.09841; latents of LDM, arXiv 2112.10752, and VQ-Diffusion)."""
+"""Vector-quantized autoencoder (VQGAN, arXiv 2012.09841), used by LDM (arXiv 2112.10752) and VQ-Diffusion."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.autoencoders.latent_space import LatentSpaceMixin
 from ppdiffusers.models.autoencoders.vae import Decoder, Encoder
 from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.factory import check_block_types, known_block_types
 from ppdiffusers.models.modeling_outputs import DecoderOutput, VQEncoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 
 class VectorQuantizer(nn.Layer):
-    """Replaces every latent vector by the nearest entry of a codebook (VQ-VAE, arXiv 1711.00937, eq. 1-3).
+    """Replace each latent vector by the nearest codebook entry (VQ-VAE, arXiv 1711.00937, eq. 1-3).
 
     Args:
-        n_e: K, entries of the codebook.
-        vq_embed_dim: D, width of an entry.
-        beta: weight of the commitment in the loss.
-        legacy: whether beta weighs the codebook's term instead, as published networks were trained.
+        n_e: number K of codebook entries.
+        vq_embed_dim: dimension D of an entry.
+        beta: weight of the commitment loss.
+        legacy: apply `beta` to the codebook loss instead; released networks were trained this way.
     """
 
     def __init__(self, n_e: int, vq_embed_dim: int, beta: float = 0.25, legacy: bool = True):
@@ -31,39 +36,41 @@ class VectorQuantizer(nn.Layer):
         self.embedding = nn.Embedding(n_e, vq_embed_dim)
 
     def nearest(self, z: paddle.Tensor) -> paddle.Tensor:
-        """Index of the nearest entry for each vector: [B, D, H, W] -> [B * H * W]."""
+        """Return the index of the nearest entry for each vector: [B, D, H, W] -> [B * H * W]."""
         codebook = self.embedding.weight  # [K, D]
         vectors = z.transpose([0, 2, 3, 1]).reshape([-1, self.vq_embed_dim])  # [B * H * W, D]
-        # |z - e|^2 without |z|^2, which is the same for all entries
+        # |z - e|^2 without |z|^2, which is equal for all entries
         distances = (codebook**2).sum(axis=1) - 2 * paddle.matmul(vectors, codebook, transpose_y=True)
         return distances.argmin(axis=1)
 
     def forward(self, z: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-        """z: [B, D, H, W] -> (its quantized form, the loss, indices [B * H * W])."""
+        """Quantize z [B, D, H, W]: (quantized [B, D, H, W], loss, indices [B * H * W])."""
         indices = self.nearest(z)
         batch, _, height, width = z.shape
         quantized = self.get_codebook_entry(indices, (batch, height, width, self.vq_embed_dim))
         commitment = ((quantized.detach() - z) ** 2).mean()
         codebook = ((quantized - z.detach()) ** 2).mean()
         loss = commitment + self.beta * codebook if self.legacy else self.beta * commitment + codebook
-        quantized = z + (quantized - z).detach()  # gradients go straight through
+        quantized = z + (quantized - z).detach()  # straight-through estimator: the gradient of z is that of the result
         return quantized, loss, indices
 
     def get_codebook_entry(self, indices: paddle.Tensor, shape: tuple[int, int, int, int]) -> paddle.Tensor:
-        """Entries of `indices` as a picture [B, D, H, W]; `shape` is (B, H, W, D)."""
+        """Look up the entries of `indices` as a feature map [B, D, H, W]; `shape` is (B, H, W, D)."""
         return self.embedding(indices).reshape(list(shape)).transpose([0, 3, 1, 2])
 
 
-class VQModel(ModelMixin):
-    """Pictures [B, in_channels, H, W] to latents [B, vq_embed_dim, h, w], and latents or codes to pictures.
+class VQModel(LatentSpaceMixin, ModelMixin):
+    """Encode images [B, in_channels, H, W] into latents [B, vq_embed_dim, h, w]; decode latents or codes into images.
 
     Args:
-        num_vq_embeddings: entries of the codebook; vq_embed_dim: their width (default: latent_channels).
-        scaling_factor: pipelines multiply latents by it, so that they have unit variance.
-        lookup_from_codebook: with `force_not_quantize`, `decode` is given codes in place of latents.
+        num_vq_embeddings: number of codebook entries.
+        vq_embed_dim: dimension of an entry; `latent_channels` by default.
+        scaling_factor: normalization of the latents, applied by `scale_latents` and `unscale_latents`
+            (`LatentSpaceMixin`).
+        lookup_from_codebook: `decode` with `force_not_quantize` expects codes instead of latents.
     """
 
-    # what `runtime.compile` compiles: the search in the codebook stays outside, it costs nothing
+    # The methods that `runtime.compile` compiles. The codebook search is not among them: its cost is negligible.
     compiled_methods = ("_encode", "_decode")
 
     @register_to_config
@@ -92,7 +99,7 @@ class VQModel(ModelMixin):
         lengths = {"down_block_types": down_block_types, "up_block_types": up_block_types}
         problems += wrong_lengths(len(block_out_channels), **lengths)
         if norm_type != "group":
-            problems.append(f'norm_type is {norm_type!r}, networks with "group" can be built')
+            problems.append(f'norm_type is {norm_type!r}; only "group" is supported')
         if problems:
             raise ConfigError("This VQModel cannot be built.", problems=problems, expected=known_block_types())
         shared = {
@@ -102,15 +109,21 @@ class VQModel(ModelMixin):
             "act_fn": act_fn,
             "mid_block_add_attention": mid_block_add_attention,
         }
-        self.latent_width = latent_channels if vq_embed_dim is None else vq_embed_dim
+        width = latent_channels if vq_embed_dim is None else vq_embed_dim
         self.encoder = Encoder(in_channels, latent_channels, down_block_types, double_z=False, **shared)
-        self.quant_conv = Conv2D(latent_channels, self.latent_width, 1)
-        self.quantize = VectorQuantizer(num_vq_embeddings, self.latent_width)
-        self.post_quant_conv = Conv2D(self.latent_width, latent_channels, 1)
+        self.quant_conv = Conv2D(latent_channels, width, 1)
+        self.quantize = VectorQuantizer(num_vq_embeddings, width)
+        self.post_quant_conv = Conv2D(width, latent_channels, 1)
         self.decoder = Decoder(latent_channels, out_channels, up_block_types, **shared)
 
+    @property
+    def latent_channels(self) -> int:
+        """Number of channels of the latents: the dimension of a codebook entry."""
+        width = self.config.vq_embed_dim
+        return self.config.latent_channels if width is None else width
+
     def encode(self, x: paddle.Tensor, return_dict: bool = True) -> VQEncoderOutput | tuple:
-        """Pictures [B, in_channels, H, W], values -1 to 1, to latents that are not quantized yet."""
+        """Encode images [B, in_channels, H, W] with values in [-1, 1] into latents that are not quantized."""
         check_channels(x, self.config.in_channels, type(self).__name__)
         latents = self._encode(x)
         return VQEncoderOutput(latents=latents) if return_dict else (latents,)
@@ -128,17 +141,20 @@ class VQModel(ModelMixin):
         return_dict: bool = True,
         shape: tuple[int, int, int, int] | None = None,
     ) -> DecoderOutput | tuple:
-        """Latents [B, vq_embed_dim, h, w], already divided by `scaling_factor`, to pictures.
+        """Decode latents [B, vq_embed_dim, h, w], after `unscale_latents`, into images [B, out_channels, H, W].
 
         Args:
-            force_not_quantize: `h` is in the codebook already; with `lookup_from_codebook` it holds codes.
-            shape: (B, h, w, vq_embed_dim) of the latents that codes stand for.
+            force_not_quantize: `h` is quantized already; with `lookup_from_codebook` it contains codes.
+            shape: shape (B, h, w, vq_embed_dim) of the latents that the codes represent.
         """
         codes = force_not_quantize and self.config.lookup_from_codebook
         if not codes:
-            check_channels(h, self.latent_width, type(self).__name__)
+            check_channels(h, self.latent_channels, type(self).__name__)
         elif shape is None:
-            raise InputError("VQModel.decode needs the shape of the latents that codes stand for.")
+            raise InputError(
+                "VQModel.decode was given codes without a shape.",
+                expected="`shape`: (batch, height, width, vq_embed_dim) of the latents that the codes represent",
+            )
         if not force_not_quantize:
             quantized, loss, _ = self.quantize(h)
         else:
@@ -148,5 +164,20 @@ class VQModel(ModelMixin):
         return DecoderOutput(sample=sample, commit_loss=loss) if return_dict else (sample, loss)
 
     def forward(self, sample: paddle.Tensor, return_dict: bool = True) -> DecoderOutput | tuple:
-        """Encode, quantize and decode again."""
+        """Encode, quantize and decode."""
         return self.decode(self.encode(sample).latents, return_dict=return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        size = 2 ** (len(self.config.block_out_channels) + 1)
+        return {
+            "image": normal(rng, BATCH, self.config.in_channels, size, size),  # [B, C, H, W]
+            "codes": rng.integers(0, self.config.num_vq_embeddings, BATCH * 16).reshape(BATCH, 4, 4),  # [B, h, w]
+        }
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        """Decode entries of the codebook: rounding other latents to an entry may differ between frameworks."""
+        width = network.config["vq_embed_dim"] or network.config["latent_channels"]
+        codes = inputs["codes"]
+        latents = network.quantize.get_codebook_entry(codes.flatten(), (*codes.shape, width))  # [B, width, h, w]
+        return {"latents": network.encode(inputs["image"]).latents, "decoded": network.decode(latents).sample}

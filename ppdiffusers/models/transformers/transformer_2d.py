@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -15,6 +16,7 @@ from ppdiffusers.models.blocks.embeddings import ImagePositionalEmbeddings, as_t
 from ppdiffusers.models.blocks.transformer import BasicTransformerBlock
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal, prompt_embeddings
 
 # Supported values of configuration keys.
 _SUPPORTED = {
@@ -205,3 +207,16 @@ class Transformer2DModel(ModelMixin):
     def _log_probabilities(self, tokens: paddle.Tensor) -> paddle.Tensor:  # [B, N, D] -> [B, codes - 1, N]
         logits = self.out(self.norm_out(tokens)).transpose([0, 2, 1])
         return F.log_softmax(logits.astype("float64"), axis=1).astype("float32")
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        config = self.config
+        if config.num_vector_embeds is None:
+            hidden_states = normal(rng, BATCH, config.in_channels, 8, 8)  # [B, C, H, W]
+        else:
+            hidden_states = rng.integers(0, config.num_vector_embeds, (BATCH, config.sample_size**2))  # [B, N]
+        inputs = {"hidden_states": hidden_states}
+        if config.cross_attention_dim is not None:
+            inputs["encoder_hidden_states"] = prompt_embeddings(config.cross_attention_dim, rng)
+        if config.num_embeds_ada_norm is not None:
+            inputs["timestep"] = np.asarray(config.num_embeds_ada_norm // 3)
+        return inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -20,6 +21,7 @@ from ppdiffusers.models.blocks.unet_1d_blocks import (
 from ppdiffusers.models.modeling_outputs import UNet1DOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 _FOURIER_FEATURES = 16
 
@@ -36,7 +38,7 @@ class UNet1DModel(ModelMixin):
     """
 
     # the attention layers are named `query`, `key` and `value` in all versions: no legacy names to convert
-    load_families = ()
+    key_mappings = ()
 
     @register_to_config
     def __init__(
@@ -127,3 +129,8 @@ class UNet1DModel(ModelMixin):
                 expected=f"[batch, {channels}, a multiple of {step} that is at least {3 * step}]",
             )
         check_computable(sample, type(self).__name__)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        length = 4 * 2 ** len(self.config.block_out_channels)
+        sample = normal(rng, BATCH, self.config.in_channels, length)  # [B, C, L]
+        return {"sample": sample, "timestep": np.array([0.2, 0.9], dtype=np.float32)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -23,6 +24,7 @@ from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_skip_blocks import SkipDownBlock2D, SkipUpBlock2D
 from ppdiffusers.models.modeling_outputs import UNet2DOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, make_class_labels, normal, small_size, unet_timestep
 
 
 class UNet2DModel(ModelMixin):
@@ -240,3 +242,13 @@ class UNet2DModel(ModelMixin):
         if self.config.class_embed_type == "timestep":
             class_labels = self.time_proj(class_labels.astype("float32")).astype(dtype)
         return emb + self.class_embedding(class_labels).astype(dtype)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        config = self.config
+        size = small_size(config.sample_size, len(config.block_out_channels))
+        inputs = {
+            "sample": normal(rng, BATCH, config.in_channels, size, size),  # [B, C, H, W]
+            "timestep": unet_timestep(config),
+        }
+        labels = make_class_labels(config, rng)
+        return inputs if labels is None else {**inputs, "class_labels": labels}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.adapters.layers import scaled
 from ppdiffusers.models.attention.masks import mask_to_bias
 from ppdiffusers.models.blocks.activations import get_activation
 from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
@@ -35,7 +39,17 @@ from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
-from ppdiffusers.models.unets.adapter_scale import scaled_adapters
+from ppdiffusers.models.unets.layerwise import layer_inputs, layer_outputs
+from ppdiffusers.utils.dummy_inputs import (
+    BATCH,
+    DummyInputs,
+    make_class_labels,
+    normal,
+    prompt_embeddings,
+    small_size,
+    tensor_fields,
+    unet_timestep,
+)
 
 # Supported values of configuration keys.
 _SUPPORTED = {
@@ -355,7 +369,7 @@ class UNet2DConditionModel(ModelMixin):
             InputError: an input is missing or does not fit the network.
         """
         kwargs = dict(cross_attention_kwargs or {})
-        scale = kwargs.pop("scale", 1.0)
+        scale = kwargs.pop("scale", None)
         self._check_inputs(sample, encoder_hidden_states, class_labels, added_cond_kwargs, kwargs)
         emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
         if self.config.center_input_sample:
@@ -369,7 +383,7 @@ class UNet2DConditionModel(ModelMixin):
             cross_attention_kwargs=kwargs,
         )
         intrablock = list(down_intrablock_additional_residuals or ())
-        with scaled_adapters(self, scale):
+        with contextlib.nullcontext() if scale is None else scaled(self, scale):
             sample = self._denoise(
                 sample, emb, inputs, down_block_additional_residuals, mid_block_additional_residual, intrablock
             )
@@ -468,3 +482,32 @@ class UNet2DConditionModel(ModelMixin):
             added = paddle.concat([text_embeds, time_embeds.astype(text_embeds.dtype)], axis=-1)
             emb = emb + self.add_embedding(added.astype(emb.dtype))
         return emb if self.time_embed_act is None else self.time_embed_act(emb)
+
+    # -- verification -------------------------------------------------------------------------------------------
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        config = self.config
+        if config.dual_cross_attention:
+            return layer_inputs(self, rng)
+        size = small_size(config.sample_size, len(config.block_out_channels))
+        inputs: DummyInputs = {
+            "sample": normal(rng, BATCH, config.in_channels, size, size),  # [B, C, H, W]
+            "timestep": unet_timestep(config),
+            "encoder_hidden_states": prompt_embeddings(config.encoder_hid_dim or config.cross_attention_dim, rng),
+        }
+        labels = make_class_labels(config, rng)
+        if labels is not None:
+            inputs["class_labels"] = labels
+        if config.time_cond_proj_dim:
+            inputs["timestep_cond"] = normal(rng, BATCH, config.time_cond_proj_dim)
+        if config.addition_embed_type == "text_time":
+            pooled_width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            inputs["added_cond_kwargs"] = {
+                "text_embeds": normal(rng, BATCH, pooled_width),
+                "time_ids": rng.integers(0, 1024, (BATCH, 6)).astype(np.float32),
+            }
+        return inputs
+
+    @staticmethod
+    def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:
+        return tensor_fields(network(**inputs)) if "sample" in inputs else layer_outputs(network, inputs)

@@ -1,19 +1,21 @@
-"""AltCLIP's text encoder: XLM-RoBERTa taught to give CLIP's text states (Chen et al., arXiv 2211.06679)."""
+"""The text encoder of AltCLIP: XLM-RoBERTa distilled from CLIP's text encoder (Chen et al., arXiv 2211.06679)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.transformers import PretrainedModel, XLMRobertaConfig, XLMRobertaModel
+from ppdiffusers.utils.dummy_inputs import DummyInputs, padded_token_ids
 
 
 @dataclass
 class TransformationModelOutput(BaseOutput):
-    """`projection_state` [B, S, project_dim], which the UNet reads, and XLM-RoBERTa's own outputs."""
+    """`projection_state` [B, S, project_dim], which the UNet reads, and the outputs of XLM-RoBERTa."""
 
     projection_state: paddle.Tensor = None
     last_hidden_state: paddle.Tensor = None
@@ -22,7 +24,7 @@ class TransformationModelOutput(BaseOutput):
 
 
 class RobertaSeriesConfig(XLMRobertaConfig):
-    """XLM-RoBERTa's configuration and the width of the states that the UNet reads."""
+    """Configuration of XLM-RoBERTa, and `project_dim`, the width of the embeddings that the UNet reads."""
 
     defaults = {
         **XLMRobertaConfig.defaults,
@@ -37,14 +39,14 @@ class RobertaSeriesConfig(XLMRobertaConfig):
 class RobertaSeriesModelWithTransformation(PretrainedModel):
     """XLM-RoBERTa and a linear layer.
 
-    With `has_pre_transformation` (AltDiffusion-m18) the states before the last layer are normalised and projected
-    instead of the last ones.
+    With `has_pre_transformation` (AltDiffusion-m18) the input of the last layer is normalised and projected instead of
+    its output.
     """
 
     config_class = RobertaSeriesConfig
-    load_families = ("old_roberta",)
+    key_mappings = ("old_roberta",)
     ignore_unexpected = (*XLMRobertaModel.ignore_unexpected, r"logit_scale$")
-    ignore_missing = (r"^roberta\.pooler\.",)  # no picture depends on it
+    ignore_missing = (r"^roberta\.pooler\.",)  # no output depends on it
 
     def __init__(self, config: RobertaSeriesConfig):
         super().__init__(config)
@@ -69,19 +71,24 @@ class RobertaSeriesModelWithTransformation(PretrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> TransformationModelOutput | tuple:
-        """Encode ids [B, S]; `attention_mask` [B, S] is 1 for tokens that are read and 0 for padding."""
-        tower = self.roberta(
+        """Encode ids [B, S]; `attention_mask` [B, S] is 1 for tokens and 0 for padding."""
+        encoded = self.roberta(
             input_ids,
             attention_mask,
             token_type_ids,
             position_ids,
-            output_attentions=True,
+            output_attentions=self._requests(output_attentions, "output_attentions"),
             output_hidden_states=True,
             return_dict=True,
         )
         if self.has_pre_transformation:
-            projection = self.transformation_pre(self.pre_LN(tower.hidden_states[-2]))
+            projection = self.transformation_pre(self.pre_LN(encoded.hidden_states[-2]))
         else:
-            projection = self.transformation(tower.last_hidden_state)
-        output = TransformationModelOutput(projection, tower.last_hidden_state, tower.hidden_states, tower.attentions)
+            projection = self.transformation(encoded.last_hidden_state)
+        output = TransformationModelOutput(
+            projection, encoded.last_hidden_state, encoded.hidden_states, encoded.attentions
+        )
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return padded_token_ids(self.config, rng)

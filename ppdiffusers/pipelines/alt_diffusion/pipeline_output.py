@@ -1,5 +1,5 @@
-"""What the AltDiffusion pipelines return: the same as Stable Diffusion's."""
+"""Output of the AltDiffusion pipelines, which is that of Stable Diffusion."""
 
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 
 AltDiffusionPipelineOutput = StableDiffusionPipelineOutput

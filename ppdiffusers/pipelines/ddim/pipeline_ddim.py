@@ -1,27 +1,33 @@
-"""Unconditional pictures, few steps: Song et al., "Denoising Diffusion Implicit Models" (arXiv 2010.02502), eq. 12."""
+"""Unconditional images in few steps: Song et al., "Denoising Diffusion Implicit Models" (arXiv 2010.02502), eq. 12."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.run import FiniteWatch, inference, step_kwargs
-from ppdiffusers.pipelines.stages.unconditional import check_call, first_noise
+from ppdiffusers.pipelines.stages.denoise import inference
+from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.timesteps import step_kwargs
+from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler
 from ppdiffusers.utils.torch_utils import as_generator
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.unets.unet_2d import UNet2DModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+
 
 class DDIMPipeline(DiffusionPipeline):
-    """Noise to pictures with the network of a DDPM, in a tenth of its steps.
+    """Generate images with the network of a DDPM, in a tenth of its steps.
 
     Args:
         unet: a `UNet2DModel` that predicts the noise.
-        scheduler: `DDIMScheduler`; any other is turned into one with the same noise schedule.
+        scheduler: `DDIMScheduler`; any other is converted to one with the same noise schedule.
     """
 
-    def __init__(self, unet: Any, scheduler: Any):
+    def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         scheduler = DDIMScheduler.from_config(scheduler.config)
         self.register_modules(unet=unet, scheduler=scheduler)
@@ -38,35 +44,44 @@ class DDIMPipeline(DiffusionPipeline):
         output_type: str | None = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Paint.
+        """Generate images.
 
         Args:
-            batch_size: number of pictures.
+            batch_size: number of images.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each picture.
-            eta: share of fresh noise in every step, from 0 (DDIM) to 1 (DDPM).
-            num_inference_steps: fewer are quicker and coarser.
-            use_clipped_model_output: whether a step goes on from the clipped picture instead of the predicted noise.
-            output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (the same as a tensor [B, C, H, W]).
-            return_dict: False gives `(images,)`.
+                a `paddle.Generator`, or a list with one of them for each image.
+            eta: how much noise is added in each step, from 0 (DDIM) to 1 (DDPM).
+            num_inference_steps: number of denoising steps.
+            use_clipped_model_output: whether a step uses the noise that corresponds to the clipped prediction of x_0.
+            output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
+            return_dict: if False, return `(images,)`.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        check_call(self, batch_size, num_inference_steps, generator, output_type, checks.check_numbers(eta=eta))
+        check_call(
+            self,
+            checks.check_numbers(eta=eta),
+            batch_size=batch_size,
+            num_inference_steps=num_inference_steps,
+            generator=generator,
+            output_type=output_type,
+        )
         generator = as_generator(generator)
-        image = first_noise(self.unet, batch_size, generator)  # x_T, [B, C, H, W]
+        image = initial_noise(self.unet, batch_size, generator)  # x_T, [B, C, H, W]
 
         self.scheduler.set_timesteps(num_inference_steps)
         options = step_kwargs(self.scheduler, generator, eta)
         if use_clipped_model_output is not None:
             options["use_clipped_model_output"] = use_clipped_model_output
-        watch = FiniteWatch()
+        finite = FiniteCheck()
         for t in self.progress_bar(self.scheduler.timesteps):
             noise = self.unet(image, t, return_dict=False)[0]  # eps_theta(x_t)
-            image = self.scheduler.step(noise, t, image, **options).prev_sample  # the next x on the shorter path
-            watch.note(f"denoising at timestep {t}", image)
-        watch.warn()
+            image = self.scheduler.step(
+                noise, t, image, **options
+            ).prev_sample  # x of the next timestep in the subsequence
+            finite.note(f"denoising at timestep {t}", image)
+        finite.warn()
 
         images = self.image_processor.postprocess(image, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)

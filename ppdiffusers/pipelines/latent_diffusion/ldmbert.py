@@ -4,17 +4,18 @@ BERT's tokens; names and keys as in the original library."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
-from ppdiffusers.transformers.layers import attend, get_activation, mask_bias
+from ppdiffusers.transformers.layers import get_activation, mask_to_bias, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import PretrainedModel
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs
 
 
 class LDMBertConfig(PretrainedConfig):
@@ -63,9 +64,12 @@ class LDMBertAttention(nn.Layer):
         self.q_proj = nn.Linear(config.d_model, inner, bias_attr=False)
         self.out_proj = nn.Linear(inner, config.d_model)
 
-    def forward(self, x: paddle.Tensor, bias: paddle.Tensor | None) -> tuple[paddle.Tensor, paddle.Tensor]:
+    def forward(
+        self, x: paddle.Tensor, bias: paddle.Tensor | None, output_attentions: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
         dropout = self.dropout if self.training else 0.0
-        mixed, weights = attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.num_heads, bias, dropout)
+        query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)  # [B, S, heads * head_dim]
+        mixed, weights = multi_head_attention(query, key, value, self.num_heads, bias, dropout, output_attentions)
         return self.out_proj(mixed), weights
 
 
@@ -82,8 +86,10 @@ class LDMBertEncoderLayer(nn.Layer):
         self.final_layer_norm = nn.LayerNorm(config.d_model)
         self.dropout, self.activation_dropout = nn.Dropout(config.dropout), nn.Dropout(config.activation_dropout)
 
-    def forward(self, x: paddle.Tensor, bias: paddle.Tensor | None) -> tuple[paddle.Tensor, paddle.Tensor]:
-        mixed, weights = self.self_attn(self.self_attn_layer_norm(x), bias)
+    def forward(
+        self, x: paddle.Tensor, bias: paddle.Tensor | None, output_attentions: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        mixed, weights = self.self_attn(self.self_attn_layer_norm(x), bias, output_attentions)
         x = x + self.dropout(mixed)
         inner = self.activation_dropout(self.activation(self.fc1(self.final_layer_norm(x))))
         return x + self.dropout(self.fc2(inner)), weights
@@ -100,21 +106,23 @@ class LDMBertEncoder(nn.Layer):
         self.layer_norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, input_ids: paddle.Tensor, attention_mask: paddle.Tensor | None) -> LDMBertOutput:
-        tokens, most = input_ids.shape[1], self.embed_positions.weight.shape[0]
-        if tokens > most:
-            raise InputError(f"The text has {tokens} tokens; this model takes {most} at the most.")
+    def forward(
+        self, input_ids: paddle.Tensor, attention_mask: paddle.Tensor | None, output_attentions: bool = False
+    ) -> LDMBertOutput:
+        tokens, limit = input_ids.shape[1], self.embed_positions.weight.shape[0]
+        if tokens > limit:
+            raise InputError(f"The prompt has {tokens} tokens.", expected=f"at most {limit} tokens for this model")
         x = self.dropout(self.embed_tokens(input_ids) + self.embed_positions.weight[:tokens])  # [B, S, D]
         bias = None
         if attention_mask is not None:
-            bias = mask_bias(attention_mask.astype("bool").unsqueeze(1).unsqueeze(1), x.dtype)  # [B, 1, 1, S]
+            bias = mask_to_bias(attention_mask.astype("bool").unsqueeze(1).unsqueeze(1), x.dtype)  # [B, 1, 1, S]
         states, attentions = [], []
         for layer in self.layers:
             states.append(x)
-            x, weights = layer(x, bias)
+            x, weights = layer(x, bias, output_attentions)
             attentions.append(weights)
         x = self.layer_norm(x)
-        return LDMBertOutput(x, (*states, x), tuple(attentions))
+        return LDMBertOutput(x, (*states, x), tuple(attentions) if output_attentions else None)
 
 
 class LDMBertModel(PretrainedModel):
@@ -142,5 +150,10 @@ class LDMBertModel(PretrainedModel):
         if input_ids is None:
             raise InputError("input_ids is None: the text encoder needs token ids [B, S].")
         check_computable(self.to_logits.weight, "LDMBert")
-        output: Any = self.model(input_ids.astype("int64"), attention_mask)
+        attentions = self._requests(output_attentions, "output_attentions")
+        output = self.model(input_ids.astype("int64"), attention_mask, attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        shape = (BATCH, self.config.max_position_embeddings)
+        return {"input_ids": rng.integers(0, self.config.vocab_size, shape)}  # [B, S]

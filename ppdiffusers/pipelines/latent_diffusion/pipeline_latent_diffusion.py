@@ -1,40 +1,55 @@
-"""Text to picture. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752."""
+"""Text to image. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import VaeImageProcessor
-from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.guidance import guide
-from ppdiffusers.pipelines.stages.images import decode_latents
-from ppdiffusers.pipelines.stages.latents import first_latents
-from ppdiffusers.pipelines.stages.prompts import encode_texts
-from ppdiffusers.pipelines.stages.run import FiniteWatch, inference, step_kwargs
+from ppdiffusers.pipelines.stages.denoise import UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
+from ppdiffusers.pipelines.stages.latents import decode_latents, initial_latents
+from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
+from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.utils.torch_utils import as_generator
 
-# What published networks were trained for, whatever their autoencoder is: tokens of a text, pixels to a latent.
-TOKENS, PIXELS = 77, 8
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.autoencoders.vq_model import VQModel
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import BertTokenizer
+
+# Constants of the original, whatever the autoencoder is: tokens of a prompt, pixels of a latent.
+MAX_TOKENS, SCALE_FACTOR = 77, 8
 
 
 class LDMTextToImagePipeline(DiffusionPipeline):
-    """Pictures from texts.
+    """Generate images from prompts.
 
     Args:
-        vqvae: a `VQModel` or an `AutoencoderKL`, between pictures and latents.
-        bert: an `LDMBertModel`.
-        tokenizer: a `BertTokenizer`.
-        unet: a `UNet2DConditionModel` that predicts the noise in the latents.
-        scheduler: `DDIMScheduler` or another one (the original neither scales the first noise nor the network's input,
-            which Euler and LMS need; this pipeline does).
+        vqvae: decodes latents to images.
+        bert: the text encoder.
+        tokenizer: of the text encoder.
+        unet: predicts the noise in the latents.
+        scheduler: `DDIMScheduler` or another one. The initial noise and the network's input are scaled as Euler and LMS
+            require, which diffusers omits.
     """
 
-    def __init__(self, vqvae: Any, bert: LDMBertModel, tokenizer: Any, unet: Any, scheduler: Any):
+    def __init__(
+        self,
+        vqvae: VQModel | AutoencoderKL,
+        bert: LDMBertModel,
+        tokenizer: BertTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Scheduler,
+    ):
         super().__init__()
         self.register_modules(vqvae=vqvae, bert=bert, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
         self.vae_scale_factor = 2 ** (len(vqvae.config.block_out_channels) - 1)
@@ -54,64 +69,74 @@ class LDMTextToImagePipeline(DiffusionPipeline):
         output_type: str | None = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Paint pictures of the prompts.
+        """Generate images from prompts.
 
         Args:
-            prompt: what to paint; one picture for each text.
-            height, width: pixels, multiples of 8; by default what the UNet was trained for.
-            num_inference_steps: fewer are quicker and coarser.
-            guidance_scale: how strongly the prompt is followed; 1 is without guidance and twice as fast.
-            eta: share of fresh noise in each DDIM step, 0 to 1.
+            prompt: one image is generated for each string.
+            height, width: in pixels, multiples of 8; by default the UNet's `sample_size`.
+            num_inference_steps: number of denoising steps.
+            guidance_scale: classifier-free guidance; at 1 there is no guidance and each step takes half the time.
+            eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each picture.
-            latents: standard normal noise [B, C, height / 8, width / 8] to start from, instead of drawing it.
+                a `paddle.Generator`, or a list with one of them for each image.
+            latents: standard normal noise [B, C, height / 8, width / 8], used instead of drawing it.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
-            return_dict: False gives `(images,)`.
+            return_dict: if False, return `(images,)`.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
         config = self.unet.config
         height = config.sample_size * self.vae_scale_factor if height is None else height
         width = config.sample_size * self.vae_scale_factor if width is None else width
-        checks.refuse(
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, None, None, None),
-            checks.check_size(height, width, PIXELS),
+            checks.check_prompts(prompt=prompt),
+            checks.check_size(height=height, width=width, multiple=SCALE_FACTOR),
             checks.check_sampling(
-                self.scheduler, num_inference_steps, 1, output_type, guidance_scale=guidance_scale, eta=eta
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=1,
+                output_type=output_type,
+                guidance_scale=guidance_scale,
+                eta=eta,
             ),
             checks.check_noise(
-                latents, generator, checks.batch_of(prompt, None), 1, config.in_channels, (height, width), PIXELS
+                latents=latents,
+                generator=generator,
+                prompts=checks.num_prompts(prompt),
+                num_images_per_prompt=1,
+                channels=config.in_channels,
+                height=height,
+                width=width,
+                scale_factor=SCALE_FACTOR,
             ),
         )
         prompt = [prompt] if isinstance(prompt, str) else prompt
         generator = as_generator(generator)
         guided = guidance_scale != 1.0
 
-        # 1. the texts; with guidance, nothing said comes first in the batch
-        texts = [""] * len(prompt) + prompt if guided else prompt
-        prompt_embeds = encode_texts(self.tokenizer, self.bert, texts, TOKENS, tell_truncation=True)  # [2B or B, 77, D]
+        # 1. encode the prompts, with guidance after as many empty ones
+        encoder = PromptEncoder(self.tokenizer, self.bert)
+        prompt_embeds = encoder.encode([""] * len(prompt) + prompt if guided else prompt, MAX_TOKENS, warn=True)
 
-        # 2. the steps, and the noise to start from
+        # 2. timesteps and initial noise
         self.scheduler.set_timesteps(num_inference_steps)
-        shape = (len(prompt), config.in_channels, height // PIXELS, width // PIXELS)
-        latents = first_latents(shape, self.scheduler.init_noise_sigma, prompt_embeds.dtype, generator, latents)
+        shape = (len(prompt), config.in_channels, height // SCALE_FACTOR, width // SCALE_FACTOR)
+        latents = initial_latents(shape, self.scheduler.init_noise_sigma, prompt_embeds.dtype, generator, latents)
         extra_step_kwargs = step_kwargs(self.scheduler, generator, eta)
 
         # 3. denoise
-        watch = FiniteWatch()
+        denoiser, finite = UNetDenoiser(self.unet, self.scheduler), FiniteCheck()
         for t in self.progress_bar(self.scheduler.timesteps):
-            model_input = paddle.concat([latents] * 2) if guided else latents
-            model_input = self.scheduler.scale_model_input(model_input, t)
-            noise_pred = self.unet(model_input, t, encoder_hidden_states=prompt_embeds).sample  # [2B or B, C, h, w]
+            noise_pred = denoiser(latents, t, prompt_embeds)  # [2B or B, C, h, w]
             if guided:
-                noise_pred = guide(noise_pred, guidance_scale)
+                noise_pred = classifier_free_guidance(noise_pred, guidance_scale)
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs).prev_sample
-            watch.note(f"denoising at timestep {t}", latents)
+            finite.note(f"denoising at timestep {t}", latents)
 
         # 4. decode
-        image = latents if output_type == "latent" else decode_latents(self.vqvae, latents, watch)
-        watch.warn()
+        image = latents if output_type == "latent" else decode_latents(self.vqvae, latents, finite)
+        finite.warn()
         images = self.image_processor.postprocess(image, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)

@@ -1,8 +1,8 @@
-"""Four times the resolution: Latent Diffusion conditioned on a small picture (arXiv 2112.10752, section 4.4)."""
+"""Super-resolution: latent diffusion conditioned on a low-resolution image (arXiv 2112.10752, section 4.4)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -11,25 +11,31 @@ import PIL.Image
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.images import decode
-from ppdiffusers.pipelines.stages.latents import first_latents
-from ppdiffusers.pipelines.stages.prompts import dtype_of
-from ppdiffusers.pipelines.stages.run import FiniteWatch, inference, step_kwargs
+from ppdiffusers.pipelines.stages.denoise import inference
+from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.latents import decode, initial_latents
+from ppdiffusers.pipelines.stages.timesteps import step_kwargs
+from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.torch_utils import as_generator
 
-_MULTIPLE = 32  # sides of PIL pictures are rounded down to it
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.vq_model import VQModel
+    from ppdiffusers.models.unets.unet_2d import UNet2DModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+
+_MULTIPLE = 32  # height and width of PIL images are rounded down to a multiple
 
 
 class LDMSuperResolutionPipeline(DiffusionPipeline):
-    """Small pictures to large ones: the latents are as high and wide as the small picture, and lie beside it.
+    """Upscale images by a factor of four: the latents have the size of the low-resolution image.
 
     Args:
-        vqvae: a `VQModel` that makes pictures of latents.
-        unet: a `UNet2DModel` that reads latents and the small picture together (3 + 3 channels).
-        scheduler: `DDIMScheduler` or another whose step takes the same arguments.
+        vqvae: decodes latents to images.
+        unet: predicts the noise from latents and low-resolution image (3 + 3 channels).
+        scheduler: `DDIMScheduler`, or another one with the same arguments of `step`.
     """
 
-    def __init__(self, vqvae: Any, unet: Any, scheduler: Any):
+    def __init__(self, vqvae: VQModel, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(vqvae=vqvae, unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor(vae_scale_factor=_MULTIPLE)
@@ -45,28 +51,34 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         output_type: str | None = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Paint the pictures large.
+        """Upscale images.
 
         Args:
-            image: a PIL picture, whose sides are rounded down to multiples of 32, or a batch [B, 3, H, W] in [-1, 1],
-                whose sides the UNet can halve at every level.
-            batch_size: has no effect: there are as many results as pictures.
-            num_inference_steps: fewer are quicker and coarser.
-            eta: share of fresh noise in each DDIM step, 0 to 1.
+            image: a PIL image, whose height and width are rounded down to multiples of 32, or a batch [B, 3, H, W] in
+                [-1, 1], whose height and width are divisible by the downsampling of the UNet.
+            batch_size: has no effect: the batch is that of `image`.
+            num_inference_steps: number of denoising steps.
+            eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each picture.
+                a `paddle.Generator`, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
-            return_dict: False gives `(images,)`.
+            return_dict: if False, return `(images,)`.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
         config = self.unet.config
         channels = config.in_channels // 2
-        checks.refuse(
+        checks.raise_problems(
             self,
             _check_image(image, config.in_channels - channels, 2 ** (len(config.block_out_channels) - 1)),
-            checks.check_sampling(self.scheduler, num_inference_steps, 1, output_type, eta=eta),
+            checks.check_sampling(
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=1,
+                output_type=output_type,
+                eta=eta,
+            ),
             checks.check_generator(generator, 1 if isinstance(image, PIL.Image.Image) else len(np.atleast_1d(image))),
         )
         generator = as_generator(generator)
@@ -74,19 +86,19 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         image = self._prepare(image).astype(dtype)  # [B, 3, h, w]
         shape = (image.shape[0], channels, *image.shape[2:])
         self.scheduler.set_timesteps(num_inference_steps)
-        latents = first_latents(shape, self.scheduler.init_noise_sigma, dtype, generator)
+        latents = initial_latents(shape, self.scheduler.init_noise_sigma, dtype, generator)
         extra_step_kwargs = step_kwargs(self.scheduler, generator, eta)
 
-        watch = FiniteWatch()
+        finite = FiniteCheck()
         for t in self.progress_bar(self.scheduler.timesteps):
             model_input = self.scheduler.scale_model_input(paddle.concat([latents, image], axis=1), t)
             noise_pred = self.unet(model_input, t).sample  # [B, 3, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs).prev_sample
-            watch.note(f"denoising at timestep {t}", latents)
+            finite.note(f"denoising at timestep {t}", latents)
 
         if output_type != "latent":  # these latents are not scaled
-            latents = decode(self.vqvae, latents, watch)  # [B, 3, 4h, 4w]
-        watch.warn()
+            latents = decode(self.vqvae, latents, finite)  # [B, 3, 4h, 4w]
+        finite.warn()
         images = self.image_processor.postprocess(latents, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
@@ -97,13 +109,15 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
 
 
 def _check_image(image: Any, channels: int, multiple: int) -> list[str]:
-    """A PIL picture of at least 32 x 32, or a batch without NaN whose sides are multiples of `multiple`."""
+    """A PIL image of at least 32 x 32, or a finite batch with height and width that are multiples of `multiple`."""
     if isinstance(image, PIL.Image.Image):
         return [] if min(image.size) >= _MULTIPLE else [f"`image` must be at least 32 x 32 pixels, not {image.size}"]
     problems = checks.check_latents(image, (None, channels, None, None))
     problems = [problem.replace("`latents`", "`image`") for problem in problems]
     if image is None:
-        problems.append("`image` is needed: a PIL picture, or a batch of pictures in [-1, 1]")
+        problems.append("`image` is required: a PIL image, or a batch of images in [-1, 1]")
     elif not problems and (image.shape[2] % multiple or image.shape[3] % multiple):
-        problems.append(f"`image` must have sides that are multiples of {multiple}, not {tuple(image.shape[2:])}")
+        problems.append(
+            f"`image` must have a height and width that are multiples of {multiple}, not {tuple(image.shape[2:])}"
+        )
     return problems

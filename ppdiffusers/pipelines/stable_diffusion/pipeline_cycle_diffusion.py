@@ -1,32 +1,68 @@
-"""Editing a picture by two prompts: what it shows, and what it shall show.
+"""Editing of an image by two prompts: one that describes the image, and one that describes the result.
 
 Wu and De la Torre, "Unifying Diffusion Models' Latent Space, with Applications to CycleDiffusion and Guidance"
-(arXiv 2210.05559), algorithm 1: the noise with which DDIM would paint the picture from its own prompt is found step by
-step (the DPM-Encoder) and used again to paint the other prompt.
+(arXiv 2210.05559), algorithm 1: each step computes the noise with which DDIM generates the image from its own prompt
+(the DPM-Encoder), and uses it to denoise for the other prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.from_picture import FromPictureAloneMixin, noised_image_latents
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.img2img import noised_image_latents
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler, ddim_variance
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
-class CycleDiffusionPipeline(FromPictureAloneMixin, DiffusionPipeline):
-    """Pictures changed from what one prompt says to what another says; with a `DDIMScheduler`."""
 
-    _mended_settings = ("steps_offset",)
+class CycleDiffusionPipeline(StableDiffusionBase):
+    """Edit images by a source prompt and a prompt; requires a `DDIMScheduler`.
+
+    The components are those of `StableDiffusionBase` without the image encoder.
+    """
+
+    _optional_components = ("safety_checker", "feature_extractor")
+    _corrected_settings = ("steps_offset",)
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: DDIMScheduler,
+        safety_checker: StableDiffusionSafetyChecker | None,
+        feature_extractor: CLIPImageProcessor | None,
+        requires_safety_checker: bool = True,
+    ):
+        DiffusionPipeline.__init__(self)
+        self._register(
+            requires_safety_checker,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
+        )
 
     @inference
     def __call__(
@@ -44,93 +80,102 @@ class CycleDiffusionPipeline(FromPictureAloneMixin, DiffusionPipeline):
         prompt_embeds: paddle.Tensor | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int = 1,
         cross_attention_kwargs: dict[str, Any] | None = None,
         clip_skip: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Change pictures from the source prompts to the prompts.
+        """Edit images from the source prompts to the prompts.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+        Arguments that are not listed are those of `StableDiffusionPipeline`.
 
         Args:
-            prompt: what the result shall show.
-            source_prompt: what the picture shows, a text for each prompt.
-            image: the pictures to change, or their latents [N, C, h, w]; N divides the number of pictures painted.
-            strength: how far to go, 0 to 1: this share of the steps is taken.
-            source_guidance_scale: guidance by the source prompt; it acts only if `guidance_scale` is above 1.
-            eta: share of noise in each DDIM step, above 0: it carries what is kept of the picture.
-            prompt_embeds: [B, L, D] instead of `prompt`, which is None then.
-            generator: draws the picture's latents, the noise on them, then that of the source's steps.
+            prompt: describes the result.
+            source_prompt: describes the image; one string for each prompt.
+            image: images to edit, or their latents [N, C, h, w]; the number of generated images is a multiple of N.
+            strength: fraction of the steps to run, 0 to 1; more changes the image more.
+            source_guidance_scale: guidance by the source prompt; it has no effect unless `guidance_scale` exceeds 1.
+            eta: noise of each DDIM step, above 0: this noise preserves what both prompts have in common.
+            prompt_embeds: [B, L, D], used instead of `prompt`, which is then None.
+            generator: draws the latents of the image, the noise, then that of the source's steps.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        batch_size = checks.batch_of(prompt, prompt_embeds)
-        self.check_inputs(
-            prompt,
-            strength,
-            callback_steps,
-            None,
-            prompt_embeds,
-            None,
-            None,
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
+        prompts = checks.num_prompts(prompt, prompt_embeds)
+        checks.raise_problems(
+            self,
+            checks.problems_of(self.check_inputs, prompt, strength, callback_steps, prompt_embeds=prompt_embeds),
             _check_scheduler(self.scheduler),
-            _check_source(source_prompt, batch_size),
-            checks.check_pictures(image=image),
+            _check_source_prompt(source_prompt, prompts),
+            checks.check_images(image=image),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
                 guidance_scale=guidance_scale,
                 source_guidance_scale=source_guidance_scale,
             ),
             _check_eta(eta),
-            checks.check_callbacks(None, (), (), callback, callback_steps),
-            checks.check_generators_of(generator, batch_size, num_images_per_prompt),
+            checks.check_callbacks(callback=callback),
+            checks.check_generators_of(generator, prompts, num_images_per_prompt),
         )
+        batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale, 0.0, clip_skip, cross_attention_kwargs)
+        self._begin(guidance_scale=guidance_scale, clip_skip=clip_skip, cross_attention_kwargs=cross_attention_kwargs)
 
-        # 1. the steps that are left, both prompts
+        # 1. remaining timesteps, both prompts
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
         timesteps, num_inference_steps = self.get_timesteps(num_inference_steps, strength, self.device)
-        encoding = (clip_skip, prompt_syntax, long_prompts)
-        prompt_embeds, _ = self._embed(prompt, num_images_per_prompt, None, prompt_embeds, None, *encoding)
-        source_embeds, _ = self._embed(source_prompt, num_images_per_prompt, None, None, None, *encoding)
-        loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        settings = {
+            "num_images_per_prompt": num_images_per_prompt,
+            "clip_skip": clip_skip,
+            "prompt_syntax": prompt_syntax,
+            "long_prompts": long_prompts,
+        }
+        prompt_embeds = self._conditioning(prompt=prompt, prompt_embeds=prompt_embeds, **settings).guided()
+        source_embeds = self._conditioning(prompt=source_prompt, **settings).guided()  # [2B or B, L, D]
+        loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop.finite.note("the text encoder", prompt_embeds)
 
-        # 2. the picture, noised to the first of these steps: both paths start there
+        # 2. latents of the image, noised to the first of these timesteps: both trajectories start there
         latents, clean_latents = self.prepare_latents(
-            self.image_processor.preprocess(image),
-            timesteps[:1].repeat(batch_size * num_images_per_prompt),
-            batch_size,
+            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            timesteps[:1].repeat(batch_size),
+            prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,
             self.device,
             generator,
         )  # [B, C, h, w] each
-        loop.watch.note("the VAE's encoder", clean_latents)
+        loop.finite.note("the VAE's encoder", clean_latents)
         source_latents = latents
 
-        # 3. denoise: the source's path ends at the picture, and its noise moves the other one
+        # 3. denoise: the source's trajectory ends at the image, and its noise is used for the other one
+        denoiser = UNetDenoiser(self.unet, self.scheduler, cross_attention_kwargs=cross_attention_kwargs)
         for i, t in loop.steps():
-            noise_pred = self._guide(self._predict(latents, t, prompt_embeds))  # [B, C, h, w]
-            source_noise_pred = self._predict(source_latents, t, source_embeds)
+            noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
+            source_noise_pred = denoiser(source_latents, t, source_embeds)
             source_noise_pred = self._guide(source_noise_pred, source_guidance_scale)  # [B, C, h, w]
             prev_source_latents = posterior_sample(self.scheduler, source_latents, t, clean_latents, eta, generator)
-            noise = used_noise(self.scheduler, prev_source_latents, source_latents, t, source_noise_pred, eta)
+            noise = compute_noise(self.scheduler, prev_source_latents, source_latents, t, source_noise_pred, eta)
             source_latents = prev_source_latents
             latents = self.scheduler.step(noise_pred, t, latents, eta, variance_noise=noise, return_dict=False)[0]
             (latents,) = loop.end_step(i, t, latents=latents)
 
-        # 4. decode, judge
-        picture, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
-        return self._output(picture, has_nsfw_concept, return_dict)
+        # 4. decode and run the safety checker
+        image, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+        )
+        return self._output(image, has_nsfw_concept, return_dict)
+
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
+        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
 
     def prepare_latents(
         self,
@@ -142,15 +187,49 @@ class CycleDiffusionPipeline(FromPictureAloneMixin, DiffusionPipeline):
         device: Any,
         generator: Any = None,
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """(latents noised to `timestep` [B], clean latents), [B, C, h, w] each, of pictures [N, 3, H, W]."""
-        count = batch_size * num_images_per_prompt
-        return noised_image_latents(self.scheduler, self.vae, image, timestep, count, dtype, generator)
+        """(latents noised to `timestep` [B], clean latents), [B, C, h, w] each, of images [N, 3, H, W]."""
+        return noised_image_latents(
+            self.scheduler,
+            self.vae,
+            image=image,
+            timestep=timestep,
+            batch_size=batch_size * num_images_per_prompt,
+            dtype=dtype,
+            generator=generator,
+        )
+
+    def check_inputs(
+        self,
+        prompt: Any,
+        strength: Any,
+        callback_steps: Any,
+        negative_prompt: Any = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
+        callback_on_step_end_tensor_inputs: Any = None,
+    ) -> None:
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
+            self,
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_strength(strength),
+            checks.check_callbacks(
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
+            ),
+        )
 
 
 def posterior_sample(
     scheduler: DDIMScheduler, latents: paddle.Tensor, t: int, clean: paddle.Tensor, eta: float, generator: Any
 ) -> paddle.Tensor:
-    """x_{t-1} drawn from q(x_{t-1} | x_t, x_0) of DDIM (arXiv 2010.02502, equation 7): a path that ends at the picture.
+    """Sample x_{t-1} from q(x_{t-1} | x_t, x_0) of DDIM (arXiv 2010.02502, equation 7): it leads to the image.
 
     Args:
         latents: x_t, [B, C, h, w].
@@ -164,7 +243,7 @@ def posterior_sample(
     return mean + float(std) * randn_tensor(clean.shape, generator=generator, dtype=clean.dtype)
 
 
-def used_noise(
+def compute_noise(
     scheduler: DDIMScheduler,
     prev_latents: paddle.Tensor,
     latents: paddle.Tensor,
@@ -172,40 +251,40 @@ def used_noise(
     noise_pred: paddle.Tensor,
     eta: float,
 ) -> paddle.Tensor:
-    """The noise with which DDIM leads from x_t to the given x_{t-1}, [B, C, h, w]; zero in a step without any."""
-    nothing = paddle.zeros_like(latents)
+    """The noise with which DDIM steps from x_t to the given x_{t-1}, [B, C, h, w]; zero for a step without noise."""
+    zeros = paddle.zeros_like(latents)
     std = _coefficients(scheduler, t, eta)[2]
     if std == 0:
-        return nothing
-    mean = scheduler.step(noise_pred, t, latents, eta, variance_noise=nothing, return_dict=False)[0]
+        return zeros
+    mean = scheduler.step(noise_pred, t, latents, eta, variance_noise=zeros, return_dict=False)[0]
     return (prev_latents - mean) / float(std)
 
 
 def _coefficients(scheduler: DDIMScheduler, t: int, eta: float) -> tuple[np.float32, np.float32, np.float32, int]:
-    """(alpha_bar_t, alpha_bar_{t-1}, sigma_t, t-1) in the notation of equation 12, where t-1 is one step on."""
+    """(alpha_bar_t, alpha_bar_{t-1}, sigma_t, t-1) in the notation of equation 12, where t-1 is the next timestep."""
     prev_t = int(t) - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
     alpha_bar = scheduler.alpha_bar(t)
     alpha_bar_prev = scheduler.alpha_bar(prev_t, scheduler.final_alpha_cumprod)
     return alpha_bar, alpha_bar_prev, eta * ddim_variance(alpha_bar, alpha_bar_prev) ** 0.5, prev_t
 
 
-def _check_scheduler(scheduler: Any) -> list[str]:
+def _check_scheduler(scheduler: Scheduler) -> list[str]:
     if isinstance(scheduler, DDIMScheduler):
         return []
     remedy = "`pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)`"
     return [f"the scheduler must be a DDIMScheduler, not {type(scheduler).__name__}: {remedy}"]
 
 
-def _check_source(source_prompt: Any, batch_size: int | None) -> list[str]:
-    problems = checks.check_texts("source_prompt", source_prompt)
+def _check_source_prompt(source_prompt: Any, prompts: int | None) -> list[str]:
     if source_prompt is None:
-        return ["`source_prompt` is needed: what the picture shows"]
-    count = checks.batch_of(source_prompt, None)
-    if not problems and batch_size is not None and count != batch_size:
-        problems.append(f"`source_prompt` has {count} text(s) for {batch_size} prompt(s)")
+        return ["`source_prompt` is required: it describes the image"]
+    problems = checks.check_strings("source_prompt", source_prompt)
+    count = checks.num_prompts(source_prompt)
+    if not problems and prompts is not None and count != prompts:
+        problems.append(f"`source_prompt` has {count} entries for {prompts} prompt(s)")
     return problems
 
 
 def _check_eta(eta: Any) -> list[str]:
     problems = checks.check_numbers(eta=eta)
-    return problems or ([] if 0 < eta <= 1 else [f"`eta` must lie above 0, up to 1, not {eta!r}: the noise is found"])
+    return problems or ([] if 0 < eta <= 1 else [f"`eta` must be above 0 and at most 1, not {eta!r}"])

@@ -1,24 +1,25 @@
-"""Text to picture. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752."""
+"""Text to image. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv 2112.10752."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator
 
 
-class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures from prompts; the components are those of `TextGuidedMixin`."""
+class StableDiffusionPipeline(StableDiffusionBase):
+    """Generate images from prompts; the components are those of `StableDiffusionBase`."""
 
     @inference
     def __call__(
@@ -44,113 +45,139 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
         cross_attention_kwargs: dict[str, Any] | None = None,
         guidance_rescale: float = 0.0,
         clip_skip: int | None = None,
-        callback_on_step_end: Callable[[Any, int, Any, dict], dict] | None = None,
+        callback_on_step_end: StepEndCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Paint pictures of the prompts.
+        """Generate images from prompts.
 
         Args:
-            prompt: what to paint; one picture (or `num_images_per_prompt`) for each text.
-            height, width: pixels, multiples of 8; by default what the UNet was trained for.
-            num_inference_steps: fewer are quicker and coarser.
-            timesteps, sigmas: the steps one by one, falling, for schedulers that take them.
-            guidance_scale: how strongly the prompt is followed; 1 or less is without guidance and twice as fast.
-            negative_prompt: what to keep away from; without guidance it has no effect.
-            num_images_per_prompt: pictures for each prompt.
-            eta: share of fresh noise in each DDIM step, 0 to 1.
+            prompt: one image (or `num_images_per_prompt`) is generated for each string.
+            height, width: in pixels, multiples of 8; by default the UNet's `sample_size`.
+            num_inference_steps: number of denoising steps.
+            timesteps, sigmas: explicit steps in descending order, for schedulers that support them.
+            guidance_scale: classifier-free guidance; at 1 or less there is no guidance and each step takes half the
+                time.
+            negative_prompt: what the images should not show; it has no effect without guidance.
+            num_images_per_prompt: number of images for each prompt.
+            eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each picture.
-            latents: standard normal noise [B, C, height / 8, width / 8] to start from, instead of drawing it.
-            prompt_embeds, negative_prompt_embeds: [B, L, D], instead of the texts.
-            ip_adapter_image, ip_adapter_image_embeds: must be None: this pipeline holds no image prompt adapter.
+                a `paddle.Generator`, or a list with one of them for each image.
+            latents: standard normal noise [B, C, height / 8, width / 8], used instead of drawing it.
+            prompt_embeds, negative_prompt_embeds: [B, L, D], used instead of the strings.
+            ip_adapter_image, ip_adapter_image_embeds: require a loaded IP-Adapter.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
-            return_dict: False gives `(images, nsfw_content_detected)`.
-            cross_attention_kwargs: handed to the UNet's attention.
-            guidance_rescale: phi of arXiv 2305.08891, against over-exposure from strong guidance.
-            clip_skip: how many of the text encoder's last layers are left out.
-            callback_on_step_end: called after each step as `f(pipeline, index, timestep, tensors)`; what it returns
-                (a dict) replaces the tensors. It may set `pipeline._interrupt = True` to stop.
-            callback_on_step_end_tensor_inputs: names of the tensors it is given.
-            callback, callback_steps: the older form: `f(index, timestep, latents)`, every so many steps.
-            prompt_syntax, long_prompts: "webui" takes weights such as `(word:1.3)`; "truncate" cuts a prompt that the
-                text encoder cannot read at once, as diffusers does. See `ppdiffusers.pipelines.stages.prompts`.
+            return_dict: if False, return `(images, nsfw_content_detected)`.
+            cross_attention_kwargs: keyword arguments of the UNet's attention processors.
+            guidance_rescale: phi of arXiv 2305.08891, against over-exposure by large guidance scales.
+            clip_skip: number of last layers of the text encoder to skip.
+            callback_on_step_end: called after each step as `f(pipeline, index, timestep, tensors)`; tensors in the dict
+                that it returns replace those of the loop. It may set `pipeline._interrupt = True` to stop.
+            callback_on_step_end_tensor_inputs: names of the tensors that are passed to it.
+            callback, callback_steps: the legacy form: `f(index, timestep, latents)`, every `callback_steps` steps.
+            prompt_syntax, long_prompts: "webui" supports weights such as `(word:1.3)`; "split" encodes prompts of more
+                than 77 tokens in chunks instead of truncating them. See
+                `ppdiffusers.pipelines.stages.prompt_encoders`.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "scheduler"))
         tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         height, width = self._size(height, width, latents)
         channels = self.unet.config.in_channels
-        self.check_inputs(
-            prompt,
-            height,
-            width,
-            callback_steps,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            ip_adapter_image,
-            ip_adapter_image_embeds,
-            tensor_inputs,
+        prompts = checks.num_prompts(prompt, prompt_embeds)
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs,
+                prompt,
+                height,
+                width,
+                callback_steps,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
+                callback_on_step_end_tensor_inputs=tensor_inputs,
+            ),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
-                timesteps,
-                sigmas,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
+                timesteps=timesteps,
+                sigmas=sigmas,
                 guidance_scale=guidance_scale,
                 guidance_rescale=guidance_rescale,
                 eta=eta,
             ),
-            checks.check_callbacks(
-                callback_on_step_end, tensor_inputs, self._callback_tensor_inputs, callback, callback_steps
-            ),
+            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
             checks.check_noise(
-                latents,
-                generator,
-                checks.batch_of(prompt, prompt_embeds),
-                num_images_per_prompt,
-                channels,
-                (height, width),
-                self.vae_scale_factor,
+                latents=latents,
+                generator=generator,
+                prompts=prompts,
+                num_images_per_prompt=num_images_per_prompt,
+                channels=channels,
+                height=height,
+                width=width,
+                scale_factor=self.vae_scale_factor,
             ),
         )
-        batch_size = checks.batch_of(prompt, prompt_embeds) * num_images_per_prompt
+        batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale, guidance_rescale, clip_skip, cross_attention_kwargs)
+        self._begin(
+            guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
+            clip_skip=clip_skip,
+            cross_attention_kwargs=cross_attention_kwargs,
+        )
 
-        # 1. the prompt; with guidance, what to keep away from comes first in the batch
-        prompt_embeds, negative_prompt_embeds = self._embed(
-            prompt,
-            num_images_per_prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            clip_skip,
-            prompt_syntax,
-            long_prompts,
-        )  # [2B or B, L, D]
+        # 1. encode the prompts
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            clip_skip=clip_skip,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        negative_prompt_embeds = conditioning.negative_prompt_embeds  # [B, L, D]
+        prompt_embeds = conditioning.guided()  # [2B or B, L, D]
 
-        # 2. the steps, and the noise to start from
+        # 2. timesteps and initial noise
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
         self._num_timesteps = len(timesteps)
         latents = self.prepare_latents(
             batch_size, channels, height, width, prompt_embeds.dtype, self.device, generator, latents
         )  # [B, C, h, w]
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
-        timestep_cond = self._guidance_condition(batch_size, latents.dtype)
 
         # 3. denoise
-        loop = Loop(self, timesteps, num_inference_steps, callback_on_step_end, tensor_inputs, callback, callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        denoiser = UNetDenoiser(
+            self.unet,
+            self.scheduler,
+            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
+            cross_attention_kwargs=cross_attention_kwargs,
+        )
+        loop = DenoisingLoop(
+            self,
+            timesteps,
+            num_inference_steps,
+            callback_on_step_end=callback_on_step_end,
+            tensor_inputs=tensor_inputs,
+            callback=callback,
+            callback_steps=callback_steps,
+        )
+        loop.finite.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():
-            noise_pred = self._predict(latents, t, prompt_embeds, timestep_cond)  # [2B or B, C, h, w]
-            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
+            noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, negative_prompt_embeds = loop.end_step(
                 i,
@@ -160,8 +187,10 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
                 negative_prompt_embeds=negative_prompt_embeds,
             )
 
-        # 4. decode, judge
-        image, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
+        # 4. decode and run the safety checker
+        image, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+        )
         return self._output(image, has_nsfw_concept, return_dict)
 
     def check_inputs(
@@ -176,16 +205,21 @@ class StableDiffusionPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusio
         ip_adapter_image: Any = None,
         ip_adapter_image_embeds: Any = None,
         callback_on_step_end_tensor_inputs: Any = None,
-        *more_findings: list[str],
     ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
-            checks.check_size(height, width),
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_size(height=height, width=width),
             checks.check_callbacks(
-                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
             ),
             checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
-            *more_findings,
         )

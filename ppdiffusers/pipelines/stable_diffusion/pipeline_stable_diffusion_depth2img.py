@@ -1,14 +1,15 @@
-"""Picture and text to picture of the same depth: Stable Diffusion 2's UNet that sees a depth map beside the latents.
+"""Image to image that preserves depth, guided by a prompt: the UNet of Stable Diffusion 2 that reads a depth map.
 
-As in `StableDiffusionImg2ImgPipeline` the run starts from the noised picture; the depth keeps its shapes even when
-nothing else of it is left.
+As in `StableDiffusionImg2ImgPipeline` denoising starts from the noised image; the depth map, concatenated to the
+latents, preserves the shapes even if nothing else of the image is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 import PIL.Image
@@ -16,40 +17,52 @@ import PIL.Image
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.from_picture import FromPictureAloneMixin
-from ppdiffusers.pipelines.stages.images import decode_latents, repeat_to
-from ppdiffusers.pipelines.stages.prompts import dtype_of
-from ppdiffusers.pipelines.stages.published import mend_unet
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.img2img import noised_image_latents
+from ppdiffusers.pipelines.stages.latents import decode_latents, repeat_to
+from ppdiffusers.pipelines.stages.legacy import correct_unet
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.torch_utils import as_generator
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import CLIPTextModel, CLIPTokenizer, DPTForDepthEstimation, DPTImageProcessor
 
-class StableDiffusionDepth2ImgPipeline(FromPictureAloneMixin, DiffusionPipeline):
-    """Pictures made from a picture, its depth and a prompt; other components are those of `TextGuidedMixin`.
+
+class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
+    """Generate images from images, their depth and prompts; other components are those of `StableDiffusionBase`.
 
     Args:
-        unet: a `UNet2DConditionModel` with one input channel more than the latents have: the depth.
-        depth_estimator: a `DPTForDepthEstimation`.
-        feature_extractor: a `DPTImageProcessor`, which prepares pictures for it.
+        unet: has one input channel more than the latents: the depth.
+        depth_estimator: estimates the depth of images.
+        feature_extractor: preprocesses images for the depth estimator.
     """
 
     _optional_components = ()
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "depth_mask")
 
+    depth_estimator: DPTForDepthEstimation
+    feature_extractor: DPTImageProcessor
+
     def __init__(
         self,
-        vae: Any,
-        text_encoder: Any,
-        tokenizer: Any,
-        unet: Any,
-        scheduler: Any,
-        depth_estimator: Any,
-        feature_extractor: Any,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Scheduler,
+        depth_estimator: DPTForDepthEstimation,
+        feature_extractor: DPTImageProcessor,
     ):
         DiffusionPipeline.__init__(self)
-        mend_unet(unet)
-        self._register(
+        correct_unet(unet)
+        self._register_with_vae(
             vae=vae,
             text_encoder=text_encoder,
             tokenizer=tokenizer,
@@ -78,93 +91,105 @@ class StableDiffusionDepth2ImgPipeline(FromPictureAloneMixin, DiffusionPipeline)
         return_dict: bool = True,
         cross_attention_kwargs: dict[str, Any] | None = None,
         clip_skip: int | None = None,
-        callback_on_step_end: Callable[[Any, int, Any, dict], dict] | None = None,
+        callback_on_step_end: StepEndCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> ImagePipelineOutput | tuple:
-        """Change pictures towards the prompts and keep their depth.
+        """Change images according to prompts and preserve their depth.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionImg2ImgPipeline`.
+        Arguments that are not listed are those of `StableDiffusionImg2ImgPipeline`.
 
         Args:
-            image: the pictures to start from, or, with a `depth_map`, their latents [N, C, h, w].
-            depth_map: [N, H, W], larger is nearer, of any size and scale; by default it is estimated.
-            return_dict: False gives `(images,)`.
+            image: images to start from, or, with a `depth_map`, their latents [N, C, h, w].
+            depth_map: [N, H, W] of any size and scale, larger is nearer; by default it is estimated.
+            return_dict: if False, return `(images,)`.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
         tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
-        batch_size = checks.batch_of(prompt, prompt_embeds)
-        self.check_inputs(
-            prompt,
-            strength,
-            callback_steps,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            tensor_inputs,
-            checks.check_pictures(image=image),
+        prompts = checks.num_prompts(prompt, prompt_embeds)
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs,
+                prompt,
+                strength,
+                callback_steps,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                callback_on_step_end_tensor_inputs=tensor_inputs,
+            ),
+            checks.check_images(image=image),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
                 guidance_scale=guidance_scale,
                 eta=eta,
             ),
-            checks.check_depth_map(depth_map),
-            checks.check_callbacks(callback_on_step_end, (), (), callback, None),
-            checks.check_generators_of(generator, batch_size, num_images_per_prompt),
+            _check_depth_map(depth_map),
+            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
+            checks.check_generators_of(generator, prompts, num_images_per_prompt),
         )
+        batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale, 0.0, clip_skip, cross_attention_kwargs)
+        self._begin(guidance_scale=guidance_scale, clip_skip=clip_skip, cross_attention_kwargs=cross_attention_kwargs)
 
-        # 1. the steps that are left, the prompt
+        # 1. remaining timesteps, prompts
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
         timesteps, num_inference_steps = self.get_timesteps(num_inference_steps, strength, self.device)
         self._num_timesteps = len(timesteps)
-        prompt_embeds, negative_prompt_embeds = self._embed(
-            prompt,
-            num_images_per_prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            clip_skip,
-            prompt_syntax,
-            long_prompts,
-        )  # [2B or B, L, D]
-        loop = Loop(self, timesteps, num_inference_steps, callback_on_step_end, tensor_inputs, callback, callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            clip_skip=clip_skip,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        negative_prompt_embeds = conditioning.negative_prompt_embeds  # [B, L, D]
+        prompt_embeds = conditioning.guided()  # [2B or B, L, D]
+        loop = DenoisingLoop(
+            self,
+            timesteps,
+            num_inference_steps,
+            callback_on_step_end=callback_on_step_end,
+            tensor_inputs=tensor_inputs,
+            callback=callback,
+            callback_steps=callback_steps,
+        )
+        loop.finite.note("the text encoder", prompt_embeds)
 
-        # 2. the depth, and the picture's latents, noised to the first of these steps
+        # 2. the depth, and latents of the image, noised to the first of these timesteps
         depth_mask = self.prepare_depth_map(
-            image,
-            depth_map,
-            batch_size * num_images_per_prompt,
-            self.do_classifier_free_guidance,
-            prompt_embeds.dtype,
-            self.device,
+            image, depth_map, batch_size, self.do_classifier_free_guidance, prompt_embeds.dtype, self.device
         )  # [2B or B, 1, h, w]
         latents = self.prepare_latents(
-            self.image_processor.preprocess(image),
-            timesteps[:1].repeat(batch_size * num_images_per_prompt),
-            batch_size,
+            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            timesteps[:1].repeat(batch_size),
+            prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,
             self.device,
             generator,
         )  # [B, C, h, w]
-        loop.watch.note("the VAE's encoder", latents)
+        loop.finite.note("the VAE's encoder", latents)
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
+        denoiser = UNetDenoiser(self.unet, self.scheduler, cross_attention_kwargs=cross_attention_kwargs)
         for i, t in loop.steps():
-            noise_pred = self._predict(latents, t, prompt_embeds, seen=(depth_mask,))  # [2B or B, C, h, w]
-            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
+            denoiser.extra_channels = (depth_mask,)
+            noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, negative_prompt_embeds, depth_mask = loop.end_step(
                 i,
@@ -177,10 +202,36 @@ class StableDiffusionDepth2ImgPipeline(FromPictureAloneMixin, DiffusionPipeline)
 
         # 4. decode
         if output_type != "latent":
-            latents = decode_latents(self.vae, latents, loop.watch)  # [B, 3, H, W]
-        loop.watch.warn()
+            latents = decode_latents(self.vae, latents, loop.finite)  # [B, 3, H, W]
+        loop.finite.warn()
         images = self.image_processor.postprocess(latents, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
+        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
+
+    def prepare_latents(
+        self,
+        image: paddle.Tensor,
+        timestep: np.ndarray,
+        batch_size: int,
+        num_images_per_prompt: int,
+        dtype: Any,
+        device: Any,
+        generator: Any = None,
+    ) -> paddle.Tensor:
+        """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w], noised to `timestep` [B]."""
+        noised, _ = noised_image_latents(
+            self.scheduler,
+            self.vae,
+            image=image,
+            timestep=timestep,
+            batch_size=batch_size * num_images_per_prompt,
+            dtype=dtype,
+            generator=generator,
+        )
+        return noised
 
     def prepare_depth_map(
         self,
@@ -191,45 +242,82 @@ class StableDiffusionDepth2ImgPipeline(FromPictureAloneMixin, DiffusionPipeline)
         dtype: Any,
         device: Any,
     ) -> paddle.Tensor:
-        """The depth [2B or B, 1, h, w] of the pictures, of the latents' size and stretched to [-1, 1]; nearer is more.
+        """Depth of the images at the size of the latents, scaled to [-1, 1]: [2B or B, 1, h, w]; larger is nearer.
 
         Raises:
-            InputError: latents without a depth map, or a map that is the same everywhere.
+            InputError: latents without a depth map, or a constant depth map.
         """
-        images = _one_by_one(image)
-        size, latents = self._latent_size(images[0])
-        if depth_map is None and latents:
-            raise InputError("Latents have no depth that could be estimated.", remedy="pass `depth_map`.")
+        images = _single_images(image)
+        size, is_latents = self._latent_size(images[0])
+        if depth_map is None and is_latents:
+            raise InputError("The depth of latents cannot be estimated.", remedy="pass `depth_map`.")
         if depth_map is None:
-            pixels = self.feature_extractor(images=images, return_tensors="np")["pixel_values"]
+            pixels = self.feature_extractor(images=images, return_tensors="np")["pixel_values"]  # [N, 3, H, W]
             depth_map = self.depth_estimator(paddle.to_tensor(pixels).astype(dtype_of(self.depth_estimator)))[0]
         depth = depth_map.astype("float32").unsqueeze(1)  # [N, 1, H, W]
-        depth = F.interpolate(depth, size=size, mode="bicubic", align_corners=False)
-        least, most = depth.amin(axis=[1, 2, 3], keepdim=True), depth.amax(axis=[1, 2, 3], keepdim=True)
-        if bool((least == most).any()):
+        depth = F.interpolate(depth, size=size, mode="bicubic", align_corners=False)  # [N, 1, h, w]
+        minimum, maximum = depth.amin(axis=[1, 2, 3], keepdim=True), depth.amax(axis=[1, 2, 3], keepdim=True)
+        if bool((minimum == maximum).any()):
             raise InputError(
-                "The depth is the same everywhere: it cannot be stretched to [-1, 1].",
-                where="`depth_map`" if latents else "the estimated depth, or `depth_map`",
+                "The depth map is constant: it cannot be scaled to [-1, 1].",
+                where="`depth_map`" if is_latents else "`depth_map`, or the estimated depth",
             )
-        depth = (2.0 * (depth - least) / (most - least) - 1.0).astype(dtype)
+        depth = (2.0 * (depth - minimum) / (maximum - minimum) - 1.0).astype(dtype)
         depth = repeat_to(depth, batch_size, "depth_map")
         return paddle.concat([depth] * 2) if do_classifier_free_guidance else depth
 
-    def _latent_size(self, image: Any) -> tuple[list[int], bool]:
-        """(height and width of the latents of a picture, whether it is latents already)."""
+    def _latent_size(self, image: PIL.Image.Image | np.ndarray | paddle.Tensor) -> tuple[list[int], bool]:
+        """(height and width of the latents of an image, whether the image is latents already)."""
         if isinstance(image, PIL.Image.Image):
             height, width = image.height, image.width
         elif isinstance(image, paddle.Tensor):  # [C, H, W]
             height, width = image.shape[-2:]
-            if image.shape[0] == self.vae.config.latent_channels:
+            if self.vae.is_latents(image):
                 return [height, width], True
         else:  # [H, W, C]
             height, width = image.shape[:2]
         return [height // self.vae_scale_factor, width // self.vae_scale_factor], False
 
+    def check_inputs(
+        self,
+        prompt: Any,
+        strength: Any,
+        callback_steps: Any,
+        negative_prompt: Any = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
+        callback_on_step_end_tensor_inputs: Any = None,
+    ) -> None:
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
+            self,
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_strength(strength),
+            checks.check_callbacks(
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
+            ),
+        )
 
-def _one_by_one(image: PipelineImageInput) -> list:
-    """The pictures of a list, of a batch, or of a list of batches."""
+
+def _single_images(image: PipelineImageInput) -> list[PIL.Image.Image | np.ndarray | paddle.Tensor]:
+    """The images of a list, a batch, or a list of batches."""
     if isinstance(image, PIL.Image.Image) or getattr(image, "ndim", 0) in (2, 3):
         return [image]
     return [one for some in image for one in (some if getattr(some, "ndim", 0) == 4 else [some])]
+
+
+def _check_depth_map(depth_map: Any) -> list[str]:
+    """A finite tensor [images, height, width], or None."""
+    if depth_map is None:
+        return []
+    if not isinstance(depth_map, paddle.Tensor) or depth_map.ndim != 3:
+        found = tuple(depth_map.shape) if hasattr(depth_map, "shape") else type(depth_map).__name__
+        return [f"`depth_map` must be a Paddle tensor [images, height, width], not {found}"]
+    return [] if checks.all_finite(depth_map) else ["`depth_map` contains NaN or infinite values"]

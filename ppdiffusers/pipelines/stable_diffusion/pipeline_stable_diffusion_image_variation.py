@@ -1,51 +1,59 @@
-"""Variations of a picture: Stable Diffusion tuned to be guided by a picture's CLIP embedding instead of a text."""
+"""Variations of an image: Stable Diffusion fine-tuned to read the CLIP embedding of an image instead of a prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.prompts import dtype_of
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.stages.text_guided import LatentPipelineMixin
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.torch_utils import as_generator
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-class StableDiffusionImageVariationPipeline(LatentPipelineMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures like a picture.
+
+class StableDiffusionImageVariationPipeline(LatentDiffusionBase):
+    """Generate variations of images.
 
     Args:
-        vae: an `AutoencoderKL`, between pictures and latents.
-        image_encoder: a `CLIPVisionModelWithProjection`.
-        unet: a `UNet2DConditionModel` that attends to picture embeddings, such as lambdalabs' Image Variations.
-        scheduler: any scheduler for the UNet's noise schedule.
-        safety_checker: a `StableDiffusionSafetyChecker` that blacks out objectionable pictures, or None.
-        feature_extractor: a `CLIPImageProcessor`, which prepares pictures for the encoder and the checker.
-        requires_safety_checker: whether to warn when there is no safety checker.
+        vae: decodes latents to images.
+        image_encoder: encodes the images.
+        unet: reads image embeddings, such as that of lambdalabs/sd-image-variations-diffusers.
+        scheduler: any scheduler for the noise schedule of the UNet.
+        safety_checker: flags objectionable images, which are returned black; or None.
+        feature_extractor: preprocesses images for the image encoder and the safety checker.
+        requires_safety_checker: whether to warn if there is no safety checker.
     """
 
     _optional_components = ("safety_checker",)
-    _mended_settings = ()
+    _corrected_settings = ()
+
+    image_encoder: CLIPVisionModelWithProjection
 
     def __init__(
         self,
-        vae: Any,
-        image_encoder: Any,
-        unet: Any,
-        scheduler: Any,
-        safety_checker: Any,
-        feature_extractor: Any,
+        vae: AutoencoderKL,
+        image_encoder: CLIPVisionModelWithProjection,
+        unet: UNet2DConditionModel,
+        scheduler: Scheduler,
+        safety_checker: StableDiffusionSafetyChecker | None,
+        feature_extractor: CLIPImageProcessor,
         requires_safety_checker: bool = True,
     ):
         super().__init__()
-        self._set_up(
+        self._register(
             requires_safety_checker,
             vae=vae,
             image_encoder=image_encoder,
@@ -69,94 +77,112 @@ class StableDiffusionImageVariationPipeline(LatentPipelineMixin, DiffusionPipeli
         latents: paddle.Tensor | np.ndarray | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int = 1,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Paint variations of the pictures.
+        """Generate variations of images.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+        Arguments that are not listed are those of `StableDiffusionPipeline`.
 
         Args:
-            image: the pictures, or a tensor [B, 3, h, w] as the feature extractor makes it.
-            height, width: pixels, multiples of 8, of the result; by default what the UNet was trained for.
-            num_images_per_prompt: variations of each picture.
+            image: PIL images, or a tensor [N, 3, h, w] of images preprocessed by the feature extractor.
+            height, width: of the results, in pixels, multiples of 8; by default the UNet's `sample_size`.
+            num_images_per_prompt: number of variations of each image.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        own = self._size(None, None, latents)
-        height, width = height or own[0], width or own[1]
-        channels, count = self.unet.config.in_channels, _count(image)
-        self.check_inputs(
-            image,
-            height,
-            width,
-            callback_steps,
+        checks.raise_problems(
+            self, checks.check_components(self.components, "unet", "vae", "image_encoder", "scheduler")
+        )
+        height, width = self._size_of_each(height, width, latents)
+        channels, count = self.unet.config.in_channels, _num_images(image)
+        checks.raise_problems(
+            self,
+            checks.problems_of(self.check_inputs, image, height, width, callback_steps),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
                 guidance_scale=guidance_scale,
                 eta=eta,
             ),
-            checks.check_callbacks(None, (), (), callback, None),
+            checks.check_callbacks(callback=callback),
             checks.check_noise(
-                latents, generator, count, num_images_per_prompt, channels, (height, width), self.vae_scale_factor
+                latents=latents,
+                generator=generator,
+                prompts=count,
+                num_images_per_prompt=num_images_per_prompt,
+                channels=channels,
+                height=height,
+                width=width,
+                scale_factor=self.vae_scale_factor,
             ),
         )
+        batch_size = count * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale)
+        self._begin(guidance_scale=guidance_scale)
 
-        # 1. the picture's embedding; with guidance, an empty one comes first in the batch
-        image_embeds = self._encode_image(image, num_images_per_prompt)  # [2B or B, 1, D]
+        # 1. encode the images
+        image_embeds = self._encode_image(
+            image, self.device, num_images_per_prompt, self.do_classifier_free_guidance
+        )  # [2B or B, 1, D]
 
-        # 2. the steps, and the noise to start from
+        # 2. timesteps and initial noise
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
-        loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
-        loop.watch.note("the image encoder", image_embeds)
         latents = self.prepare_latents(
-            count * num_images_per_prompt, channels, height, width, image_embeds.dtype, self.device, generator, latents
+            batch_size, channels, height, width, image_embeds.dtype, self.device, generator, latents
         )  # [B, C, h, w]
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
+        denoiser = UNetDenoiser(self.unet, self.scheduler)
+        loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop.finite.note("the image encoder", image_embeds)
         for i, t in loop.steps():
-            noise_pred = self._predict(latents, t, image_embeds)  # [2B or B, C, h, w]
-            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
+            noise_pred = self._guide(denoiser(latents, t, image_embeds))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             (latents,) = loop.end_step(i, t, latents=latents)
 
-        # 4. decode, judge
-        pictures, has_nsfw_concept = self._pictures(latents, output_type, image_embeds.dtype, loop.watch)
-        return self._output(pictures, has_nsfw_concept, return_dict)
+        # 4. decode and run the safety checker
+        images, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=image_embeds.dtype, finite=loop.finite
+        )
+        return self._output(images, has_nsfw_concept, return_dict)
 
-    def check_inputs(self, image: Any, height: Any, width: Any, callback_steps: Any, *more_findings: list[str]) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        unfit = []
-        if not _count(image):
-            unfit = [
-                "`image` must be a PIL picture, a list of them, or a Paddle tensor [pictures, 3, height, width], "
+    def check_inputs(self, image: Any, height: Any, width: Any, callback_steps: Any) -> None:
+        """Raise one InputError that lists all invalid arguments."""
+        problems = []
+        if not _num_images(image):
+            problems = [
+                "`image` must be a PIL image, a list of them, or a Paddle tensor [images, 3, height, width], "
                 f"not {type(image).__name__}"
             ]
-        checks.refuse(
-            self, unfit, checks.check_size(height, width), checks.check_counts(callback_steps=callback_steps),
-            *more_findings,
-        )  # fmt: skip
+        checks.raise_problems(
+            self,
+            problems,
+            checks.check_size(height=height, width=width),
+            checks.check_counts(callback_steps=callback_steps),
+        )
 
-    def _encode_image(self, image: Any, num_images_per_prompt: int) -> paddle.Tensor:
-        """Embeddings of the pictures, [B, 1, D], or [2B, 1, D] with guidance, where zeros stand for no picture."""
+    def _encode_image(
+        self,
+        image: PIL.Image.Image | list[PIL.Image.Image] | paddle.Tensor,
+        device: Any,
+        num_images_per_prompt: int,
+        do_classifier_free_guidance: bool,
+    ) -> paddle.Tensor:
+        """Embeddings of images, [B, 1, D]; with guidance [2B, 1, D], zeros (the unconditional embeddings) first."""
         if not isinstance(image, paddle.Tensor):
             image = paddle.to_tensor(self.feature_extractor(images=image, return_tensors="np")["pixel_values"])
         embeds = self.image_encoder(image.astype(dtype_of(self.image_encoder))).image_embeds[:, None]  # [N, 1, D]
-        embeds = embeds.repeat_interleave(num_images_per_prompt, axis=0)
-        if self.do_classifier_free_guidance:
-            return paddle.concat([paddle.zeros_like(embeds), embeds])
-        return embeds
+        embeds = embeds.repeat_interleave(num_images_per_prompt, axis=0)  # [B, 1, D]
+        return paddle.concat([paddle.zeros_like(embeds), embeds]) if do_classifier_free_guidance else embeds
 
 
-def _count(image: Any) -> int | None:
-    """How many pictures there are; None if these are not pictures."""
+def _num_images(image: Any) -> int | None:
+    """The number of images; None if the argument is not valid."""
     if isinstance(image, PIL.Image.Image):
         return 1
     if isinstance(image, list):

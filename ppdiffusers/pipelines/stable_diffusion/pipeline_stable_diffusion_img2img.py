@@ -1,24 +1,26 @@
-"""Picture and text to picture. Meng et al., "SDEdit", arXiv 2108.01073: start from a noised picture, not from noise."""
+"""Image to image, guided by a prompt. Meng et al., "SDEdit", arXiv 2108.01073: denoising starts from a noised image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.from_picture import FromPictureMixin
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.img2img import noised_image_latents
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator
 
 
-class StableDiffusionImg2ImgPipeline(FromPictureMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures made from a picture and a prompt; the components are those of `TextGuidedMixin`."""
+class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
+    """Generate images from images and prompts; the components are those of `StableDiffusionBase`."""
 
     @inference
     def __call__(
@@ -42,92 +44,111 @@ class StableDiffusionImg2ImgPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
         return_dict: bool = True,
         cross_attention_kwargs: dict[str, Any] | None = None,
         clip_skip: int | None = None,
-        callback_on_step_end: Callable[[Any, int, Any, dict], dict] | None = None,
+        callback_on_step_end: StepEndCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Change pictures towards the prompts.
+        """Change images according to prompts.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+        Arguments that are not listed are those of `StableDiffusionPipeline`.
 
         Args:
-            prompt: what to paint; one picture (or `num_images_per_prompt`) for each text.
-            image: the pictures to start from, or their latents [N, C, h, w]; N divides the number of pictures painted.
-                The result has their size, cut to multiples of 8.
-            strength: how far to go, 0 to 1: this share of the steps is taken, and at 1 little is left of the picture.
-            generator: draws the picture's latents first, then the noise on them.
+            prompt: one image (or `num_images_per_prompt`) is generated for each string.
+            image: images to start from, or their latents [N, C, h, w]; the number of generated images is a multiple
+                of N. The results have the size of the image, rounded down to multiples of 8.
+            strength: fraction of the steps to run, 0 to 1; at 1 little of the image remains.
+            generator: draws the latents of the image, then the noise.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
         tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
-        batch_size = checks.batch_of(prompt, prompt_embeds)
-        self.check_inputs(
-            prompt,
-            strength,
-            callback_steps,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            ip_adapter_image,
-            ip_adapter_image_embeds,
-            tensor_inputs,
-            checks.check_pictures(image=image),
+        prompts = checks.num_prompts(prompt, prompt_embeds)
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs,
+                prompt,
+                strength,
+                callback_steps,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
+                callback_on_step_end_tensor_inputs=tensor_inputs,
+            ),
+            checks.check_images(image=image),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
-                timesteps,
-                sigmas,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
+                timesteps=timesteps,
+                sigmas=sigmas,
                 guidance_scale=guidance_scale,
                 eta=eta,
             ),
-            checks.check_callbacks(callback_on_step_end, (), (), callback, None),
-            checks.check_generators_of(generator, batch_size, num_images_per_prompt),
+            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
+            checks.check_generators_of(generator, prompts, num_images_per_prompt),
         )
+        batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale, 0.0, clip_skip, cross_attention_kwargs)
+        self._begin(guidance_scale=guidance_scale, clip_skip=clip_skip, cross_attention_kwargs=cross_attention_kwargs)
 
-        # 1. the steps that are left, the prompt, the picture
+        # 1. remaining timesteps, prompts
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
         timesteps, num_inference_steps = self.get_timesteps(num_inference_steps, strength, self.device)
         self._num_timesteps = len(timesteps)
-        prompt_embeds, negative_prompt_embeds = self._embed(
-            prompt,
-            num_images_per_prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            clip_skip,
-            prompt_syntax,
-            long_prompts,
-        )  # [2B or B, L, D]
-        loop = Loop(self, timesteps, num_inference_steps, callback_on_step_end, tensor_inputs, callback, callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            clip_skip=clip_skip,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        negative_prompt_embeds = conditioning.negative_prompt_embeds  # [B, L, D]
+        prompt_embeds = conditioning.guided()  # [2B or B, L, D]
+        loop = DenoisingLoop(
+            self,
+            timesteps,
+            num_inference_steps,
+            callback_on_step_end=callback_on_step_end,
+            tensor_inputs=tensor_inputs,
+            callback=callback,
+            callback_steps=callback_steps,
+        )
+        loop.finite.note("the text encoder", prompt_embeds)
 
-        # 2. the picture's latents, noised to the first of these steps
-        image = self.image_processor.preprocess(image)  # [N, 3, H, W]
+        # 2. latents of the image, noised to the first of these timesteps
         latents = self.prepare_latents(
-            image,
-            timesteps[:1].repeat(batch_size * num_images_per_prompt),
-            batch_size,
+            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            timesteps[:1].repeat(batch_size),
+            prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,
             self.device,
             generator,
         )  # [B, C, h, w]
-        loop.watch.note("the VAE's encoder", latents)
+        loop.finite.note("the VAE's encoder", latents)
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
-        timestep_cond = self._guidance_condition(latents.shape[0], latents.dtype)
 
         # 3. denoise
+        denoiser = UNetDenoiser(
+            self.unet,
+            self.scheduler,
+            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
+            cross_attention_kwargs=cross_attention_kwargs,
+        )
         for i, t in loop.steps():
-            noise_pred = self._predict(latents, t, prompt_embeds, timestep_cond)  # [2B or B, C, h, w]
-            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
+            noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, negative_prompt_embeds = loop.end_step(
                 i,
@@ -137,9 +158,37 @@ class StableDiffusionImg2ImgPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
                 negative_prompt_embeds=negative_prompt_embeds,
             )
 
-        # 4. decode, judge
-        image, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
+        # 4. decode and run the safety checker
+        image, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+        )
         return self._output(image, has_nsfw_concept, return_dict)
+
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
+        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
+
+    def prepare_latents(
+        self,
+        image: paddle.Tensor,
+        timestep: np.ndarray,
+        batch_size: int,
+        num_images_per_prompt: int,
+        dtype: Any,
+        device: Any,
+        generator: Any = None,
+    ) -> paddle.Tensor:
+        """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w], noised to `timestep` [B]."""
+        noised, _ = noised_image_latents(
+            self.scheduler,
+            self.vae,
+            image=image,
+            timestep=timestep,
+            batch_size=batch_size * num_images_per_prompt,
+            dtype=dtype,
+            generator=generator,
+        )
+        return noised
 
     def check_inputs(
         self,
@@ -152,17 +201,21 @@ class StableDiffusionImg2ImgPipeline(FromPictureMixin, TextGuidedMixin, Diffusio
         ip_adapter_image: Any = None,
         ip_adapter_image_embeds: Any = None,
         callback_on_step_end_tensor_inputs: Any = None,
-        *more_findings: list[str],
     ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        super().check_inputs(
-            prompt,
-            strength,
-            callback_steps,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            callback_on_step_end_tensor_inputs,
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
+            self,
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_strength(strength),
+            checks.check_callbacks(
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
+            ),
             checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
-            *more_findings,
         )

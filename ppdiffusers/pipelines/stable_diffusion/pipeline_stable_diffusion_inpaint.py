@@ -1,13 +1,13 @@
-"""Painting what a mask uncovers, by the prompt.
+"""Inpainting of the masked part of an image, guided by a prompt.
 
-With a UNet of 9 input channels, which was trained to see the mask and the masked picture (Rombach et al., arXiv
-2112.10752), or with any text-to-picture UNet of 4, whose latents are held to the noised picture outside of the mask
+With a UNet of 9 input channels, which is trained to read the mask and the masked image (Rombach et al., arXiv
+2112.10752), or with any text-to-image UNet of 4, whose latents are replaced by the noised image outside of the mask
 (Lugmayr et al., "RePaint", arXiv 2201.09865, equation 8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,39 @@ import paddle
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.inpainting import InpaintingMixin, check_crop, check_latents_to_paint
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.inpaint import (
+    InpaintLatents,
+    blend_with_known,
+    check_crop,
+    check_masked_latents,
+    encode_known_image,
+    prepare_inpaint_latents,
+    prepare_mask,
+)
+from ppdiffusers.pipelines.stages.latents import repeat_to
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator
 
 
-class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures whose masked part is painted anew; the components are those of `TextGuidedMixin`."""
+class StableDiffusionInpaintPipeline(StableDiffusionBase):
+    """Inpaint images; the components are those of `StableDiffusionBase`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
-    _mended_settings = ("steps_offset", "skip_prk_steps")
+    _corrected_settings = ("steps_offset", "skip_prk_steps")
 
-    def _set_up(self, requires_safety_checker: bool, **components: Any) -> None:
+    def _register(self, requires_safety_checker: bool, **components: Any) -> None:
         unet = components["unet"]
         if unet is not None and unet.config.in_channels not in (4, 9):
             raise ConfigError(
                 f"The UNet takes {unet.config.in_channels} channels and cannot inpaint.",
-                expected="9 (latents, mask, masked picture), or 4 (latents alone)",
+                expected="9 (latents, mask, masked image), or 4 (latents only)",
             )
-        super()._set_up(requires_safety_checker, **components)
+        super()._register(requires_safety_checker, **components)
         self.mask_processor = VaeImageProcessor(
             vae_scale_factor=self.vae_scale_factor, do_normalize=False, do_binarize=True, do_convert_grayscale=True
         )
@@ -70,118 +80,145 @@ class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, Diffusion
         return_dict: bool = True,
         cross_attention_kwargs: dict[str, Any] | None = None,
         clip_skip: int | None = None,
-        callback_on_step_end: Callable[[Any, int, Any, dict], dict] | None = None,
+        callback_on_step_end: StepEndCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Paint the masked part of pictures by the prompts.
+        """Inpaint the masked part of images according to prompts.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+        Arguments that are not listed are those of `StableDiffusionPipeline`.
 
         Args:
-            image: the pictures, resized to `height` and `width`; or their latents.
-            mask_image: as many masks, white (1) where to paint.
-            masked_image_latents: latents of the pictures without their masked part, instead of having them encoded.
-            height, width: pixels, multiples of 8; by default what the UNet was trained for, not the picture's.
-            padding_mask_crop: paint a cut-out only: the box around the mask and so many pixels more, enlarged to
-                `height` x `width` and put back afterwards. `image` and `mask_image` are PIL pictures then.
-            strength: share of the steps taken; below 1 the painting starts from the picture that is there.
-            generator: draws, as far as they are needed, the picture's latents, the noise, the masked picture's latents.
-            latents: the noise [B, C, height / 8, width / 8], instead of drawing it; the run then starts from it,
+            image: images, resized to `height` and `width`; or their latents.
+            mask_image: as many masks, white (1) where to inpaint.
+            masked_image_latents: latents of the images without their masked part, used instead of encoding them.
+            height, width: in pixels, multiples of 8; by default the UNet's `sample_size`, not the size of the image.
+            padding_mask_crop: inpaint a crop only: the bounding box of the mask, widened by this number of pixels and
+                enlarged to `height` x `width`. The result is pasted back. Requires a PIL image and mask.
+            strength: fraction of the steps to run; below 1 denoising starts from the noised image.
+            generator: draws, as far as they are needed, the latents of the image, the noise, and the latents of the
+                masked image.
+            latents: noise [B, C, height / 8, width / 8], used instead of drawing it; the call then starts from it,
                 whatever the strength.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
         tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         height, width = self._size_of_each(height, width)
-        prompts = checks.batch_of(prompt, prompt_embeds)
+        prompts = checks.num_prompts(prompt, prompt_embeds)
         channels = self.vae.config.latent_channels
-        self.check_inputs(
-            prompt,
-            image,
-            mask_image,
-            height,
-            width,
-            strength,
-            callback_steps,
-            output_type,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            ip_adapter_image,
-            ip_adapter_image_embeds,
-            tensor_inputs,
-            padding_mask_crop,
-            checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs,
+                prompt,
+                image,
+                mask_image,
+                height,
+                width,
+                strength,
+                callback_steps,
                 output_type,
-                timesteps,
-                sigmas,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
+                callback_on_step_end_tensor_inputs=tensor_inputs,
+                padding_mask_crop=padding_mask_crop,
+            ),
+            checks.check_sampling(
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
+                timesteps=timesteps,
+                sigmas=sigmas,
                 guidance_scale=guidance_scale,
                 eta=eta,
             ),
-            checks.check_callbacks(callback_on_step_end, (), (), callback, None),
-            check_latents_to_paint(image, masked_image_latents, channels),
+            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
+            check_masked_latents(image=image, masked_image_latents=masked_image_latents, channels=channels),
             checks.check_noise(
-                latents, generator, prompts, num_images_per_prompt, channels, (height, width), self.vae_scale_factor
+                latents=latents,
+                generator=generator,
+                prompts=prompts,
+                num_images_per_prompt=num_images_per_prompt,
+                channels=channels,
+                height=height,
+                width=width,
+                scale_factor=self.vae_scale_factor,
             ),
         )
         batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale, 0.0, clip_skip, cross_attention_kwargs)
-        sees_mask = self.unet.config.in_channels == 9
+        self._begin(guidance_scale=guidance_scale, clip_skip=clip_skip, cross_attention_kwargs=cross_attention_kwargs)
+        reads_mask = self.unet.config.in_channels == 9
 
-        # 1. the steps that are left, the prompt
+        # 1. remaining timesteps, prompts
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
         timesteps, num_inference_steps = self.get_timesteps(num_inference_steps, strength, self.device)
         self._num_timesteps = len(timesteps)
-        prompt_embeds, negative_prompt_embeds = self._embed(
-            prompt,
-            num_images_per_prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            clip_skip,
-            prompt_syntax,
-            long_prompts,
-        )  # [2B or B, L, D]
-        loop = Loop(self, timesteps, num_inference_steps, callback_on_step_end, tensor_inputs, callback, callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            clip_skip=clip_skip,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        negative_prompt_embeds = conditioning.negative_prompt_embeds  # [B, L, D]
+        prompt_embeds = conditioning.guided()  # [2B or B, L, D]
+        loop = DenoisingLoop(
+            self,
+            timesteps,
+            num_inference_steps,
+            callback_on_step_end=callback_on_step_end,
+            tensor_inputs=tensor_inputs,
+            callback=callback,
+            callback_steps=callback_steps,
+        )
+        loop.finite.note("the text encoder", prompt_embeds)
 
-        # 2. the picture and its mask, or the part of both that is to be painted
+        # 2. image and mask, or the crop of both that is inpainted
         crop = None
         if padding_mask_crop is not None:
             crop = self.mask_processor.get_crop_region(mask_image, width, height, pad=padding_mask_crop)
         resize_mode = "default" if crop is None else "fill"
-        picture = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
+        pixels = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
         mask = self.mask_processor.preprocess(mask_image, height, width, resize_mode, crop)  # [N, 1, H, W]
 
-        # 3. the latents to start from, those of the picture, and what the UNet sees besides
-        latents, noise, image_latents = self.prepare_latents(
-            batch_size,
-            channels,
-            height,
-            width,
-            prompt_embeds.dtype,
-            self.device,
-            generator,
-            latents,
-            picture,
-            timesteps[:1].repeat(batch_size),
-            strength == 1.0,
-            True,
-            not sees_mask,
-        )  # [B, C, h, w]
-        masked_image = picture * (mask < 0.5).astype(picture.dtype) if masked_image_latents is None else None
+        # 3. initial latents, those of the image, and what the UNet reads in addition
+        known = InpaintLatents(
+            *self.prepare_latents(
+                batch_size,
+                channels,
+                height,
+                width,
+                prompt_embeds.dtype,
+                self.device,
+                generator,
+                latents,
+                image=pixels,
+                timestep=timesteps[:1].repeat(batch_size),
+                is_strength_max=strength == 1.0,
+                return_noise=True,
+                return_image_latents=not reads_mask,
+            )
+        )
+        latents = known.initial  # [B, C, h, w]
+        if masked_image_latents is None:
+            masked_image_latents = pixels * (mask < 0.5).astype(pixels.dtype)  # [N, 3, H, W], encoded below
         mask, masked_image_latents = self.prepare_mask_latents(
             mask,
-            masked_image_latents if masked_image is None else masked_image,
+            masked_image_latents,
             batch_size,
             height,
             width,
@@ -190,21 +227,23 @@ class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, Diffusion
             generator,
             self.do_classifier_free_guidance,
         )  # [2B or B, 1, h, w], [2B or B, C, h, w]
-        loop.watch.note("the VAE's encoder", masked_image_latents)
+        loop.finite.note("the VAE's encoder", masked_image_latents)
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
-        timestep_cond = self._guidance_condition(batch_size, latents.dtype)
 
         # 4. denoise
+        denoiser = UNetDenoiser(
+            self.unet,
+            self.scheduler,
+            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
+            cross_attention_kwargs=cross_attention_kwargs,
+        )
         for i, t in loop.steps():
-            seen = (mask, masked_image_latents) if sees_mask else ()
-            noise_pred = self._predict(latents, t, prompt_embeds, timestep_cond, seen)  # [2B or B, C, h, w]
-            noise_pred = self._guide(noise_pred)  # [B, C, h, w]
+            denoiser.extra_channels = (mask, masked_image_latents) if reads_mask else ()
+            noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
-            if not sees_mask:
-                known = image_latents
-                if i < len(timesteps) - 1:
-                    known = self.scheduler.add_noise(image_latents, noise, timesteps[i + 1 : i + 2])
-                latents = (1 - mask[:batch_size]) * known + mask[:batch_size] * latents
+            if not reads_mask:
+                next_timestep = timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
+                latents = blend_with_known(self.scheduler, latents, mask[:batch_size], known, next_timestep)
             latents, prompt_embeds, negative_prompt_embeds, mask, masked_image_latents = loop.end_step(
                 i,
                 t,
@@ -215,11 +254,77 @@ class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, Diffusion
                 masked_image_latents=masked_image_latents,
             )
 
-        # 5. decode, judge, put the cut-out back
-        painted, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
+        # 5. decode, run the safety checker, paste the crop
+        images, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+        )
         if crop is not None:
-            painted = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in painted]
-        return self._output(painted, has_nsfw_concept, return_dict)
+            images = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in images]
+        return self._output(images, has_nsfw_concept, return_dict)
+
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
+        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
+
+    def prepare_latents(
+        self,
+        batch_size: int,
+        num_channels_latents: int,
+        height: int,
+        width: int,
+        dtype: Any,
+        device: Any,
+        generator: Any,
+        latents: paddle.Tensor | np.ndarray | None = None,
+        image: paddle.Tensor | None = None,
+        timestep: np.ndarray | None = None,
+        is_strength_max: bool = True,
+        return_noise: bool = False,
+        return_image_latents: bool = False,
+    ) -> tuple[paddle.Tensor | None, ...]:
+        """(initial latents, noise if requested, latents of the image or None if requested), [B, C, h, w] each."""
+        known = prepare_inpaint_latents(
+            self.scheduler,
+            self.vae,
+            shape=(
+                batch_size,
+                num_channels_latents,
+                height // self.vae_scale_factor,
+                width // self.vae_scale_factor,
+            ),
+            dtype=dtype,
+            generator=generator,
+            latents=latents,
+            image=image,
+            timestep=timestep,
+            is_strength_max=is_strength_max,
+            encode=return_image_latents,
+        )
+        returned = (
+            (True, known.initial),
+            (return_noise, known.noise),
+            (return_image_latents or return_noise, known.image),
+        )
+        return tuple(value for requested, value in returned if requested)
+
+    def prepare_mask_latents(
+        self,
+        mask: paddle.Tensor,
+        masked_image: paddle.Tensor,
+        batch_size: int,
+        height: int,
+        width: int,
+        dtype: Any,
+        device: Any,
+        generator: Any,
+        do_classifier_free_guidance: bool,
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Mask [2B or B, 1, h, w] and latents of the masked image [2B or B, C, h, w], as the UNet reads them."""
+        size = (height // self.vae_scale_factor, width // self.vae_scale_factor)
+        mask = prepare_mask(mask, size, batch_size, dtype)
+        masked = repeat_to(encode_known_image(self.vae, masked_image, generator), batch_size).astype(dtype)
+        copies = 2 if do_classifier_free_guidance else 1
+        return paddle.concat([mask] * copies), paddle.concat([masked] * copies)
 
     def check_inputs(
         self,
@@ -238,19 +343,26 @@ class StableDiffusionInpaintPipeline(InpaintingMixin, TextGuidedMixin, Diffusion
         ip_adapter_image_embeds: Any = None,
         callback_on_step_end_tensor_inputs: Any = None,
         padding_mask_crop: Any = None,
-        *more_findings: list[str],
     ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
-            checks.check_pictures(image=image, mask_image=mask_image),
-            checks.check_size(height, width),
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_images(image=image, mask_image=mask_image),
+            checks.check_size(height=height, width=width),
             checks.check_strength(strength),
             checks.check_callbacks(
-                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
             ),
             checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
-            check_crop(padding_mask_crop, image, mask_image, output_type),
-            *more_findings,
+            check_crop(
+                padding_mask_crop=padding_mask_crop, image=image, mask_image=mask_image, output_type=output_type
+            ),
         )

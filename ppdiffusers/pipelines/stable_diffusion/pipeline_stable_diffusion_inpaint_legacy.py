@@ -1,13 +1,12 @@
-"""Painting what a mask uncovers with any text-to-picture UNet, as the first releases of Stable Diffusion did it.
+"""Inpainting with any text-to-image UNet, as in the first releases of Stable Diffusion.
 
-After each step the latents outside of the mask are replaced by the picture's, noised to that step (Lugmayr et al.,
-"RePaint", arXiv 2201.09865, equation 8, with the step's own timestep instead of the next one's).
+After each step the latents outside of the mask are replaced by those of the image, noised to the timestep of the step
+(Lugmayr et al., "RePaint", arXiv 2201.09865, equation 8, which noises them to the next timestep).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -16,17 +15,51 @@ import PIL.Image
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import RESAMPLING
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.from_picture import FromPictureAloneMixin
-from ppdiffusers.pipelines.stages.images import encode_image
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.run import Loop, inference, last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.latents import encode_image
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
-class StableDiffusionInpaintPipelineLegacy(FromPictureAloneMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures whose masked part is painted anew; the components are those of `TextGuidedAloneMixin`."""
+
+class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
+    """Inpaint images; the components are those of `StableDiffusionBase` without the image encoder."""
+
+    _optional_components = ("safety_checker", "feature_extractor")
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Scheduler,
+        safety_checker: StableDiffusionSafetyChecker | None,
+        feature_extractor: CLIPImageProcessor | None,
+        requires_safety_checker: bool = True,
+    ):
+        DiffusionPipeline.__init__(self)
+        self._register(
+            requires_safety_checker,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
+        )
 
     @inference
     def __call__(
@@ -46,85 +79,95 @@ class StableDiffusionInpaintPipelineLegacy(FromPictureAloneMixin, DiffusionPipel
         negative_prompt_embeds: paddle.Tensor | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int = 1,
         cross_attention_kwargs: dict[str, Any] | None = None,
         clip_skip: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Paint the masked part of a picture by the prompts.
+        """Inpaint the masked part of an image according to prompts.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+        Arguments that are not listed are those of `StableDiffusionPipeline`.
 
         Args:
-            image: a PIL picture, which is used for every prompt, or a tensor [B, 3, H, W] in [-1, 1].
-            mask_image: a PIL picture, white where to paint, or a tensor [B, 1 or 3, H, W] (or [B, H, W, 1 or 3]), 1
-                where to keep the picture.
-            strength: share of the steps taken, 0 to 1.
-            add_predicted_noise: noise the picture with the unconditional prediction, instead of the noise drawn first;
-                needs guidance.
+            image: a PIL image, which is used for each prompt, or a tensor [B, 3, H, W] in [-1, 1].
+            mask_image: a PIL image, white where to inpaint, or a tensor [B, 1 or 3, H, W] (or [B, H, W, 1 or 3]), 1
+                where to preserve the image.
+            strength: fraction of the steps to run, 0 to 1.
+            add_predicted_noise: noise the image with the unconditional prediction instead of the initial noise;
+                requires guidance.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        guided = checks.check_numbers(guidance_scale=guidance_scale)
-        if add_predicted_noise and not guided and guidance_scale <= 1:
-            guided = ["`add_predicted_noise` needs guidance: `guidance_scale` above 1"]
-        batch_size = checks.batch_of(prompt, prompt_embeds)
-        self.check_inputs(
-            prompt,
-            strength,
-            callback_steps,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            None,
-            _check_kind("image", image),
-            _check_kind("mask_image", mask_image),
-            guided,
-            checks.check_sampling(self.scheduler, num_inference_steps, num_images_per_prompt, output_type, eta=eta),
-            checks.check_callbacks(None, (), (), callback, callback_steps),
-            checks.check_generators_of(generator, batch_size, num_images_per_prompt),
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
+        guidance_problems = checks.check_numbers(guidance_scale=guidance_scale)
+        if add_predicted_noise and not guidance_problems and guidance_scale <= 1:
+            guidance_problems = ["`add_predicted_noise` requires guidance: `guidance_scale` above 1"]
+        prompts = checks.num_prompts(prompt, prompt_embeds)
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs,
+                prompt,
+                strength,
+                callback_steps,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            _check_image("image", image),
+            _check_image("mask_image", mask_image),
+            guidance_problems,
+            checks.check_sampling(
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
+                eta=eta,
+            ),
+            checks.check_callbacks(callback=callback),
+            checks.check_generators_of(generator, prompts, num_images_per_prompt),
         )
         generator = as_generator(generator)
-        self._begin(guidance_scale, 0.0, clip_skip, cross_attention_kwargs)
+        self._begin(guidance_scale=guidance_scale, clip_skip=clip_skip, cross_attention_kwargs=cross_attention_kwargs)
 
-        # 1. the steps that are left, the prompt
+        # 1. remaining timesteps, prompts
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
-        timesteps, num_inference_steps = last_timesteps(
-            self.scheduler, timesteps, num_inference_steps, strength, begin=False
+        timesteps, num_inference_steps = self.get_timesteps(num_inference_steps, strength, self.device)
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            clip_skip=clip_skip,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
         )
-        prompt_embeds, _ = self._embed(
-            prompt,
-            num_images_per_prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            clip_skip,
-            prompt_syntax,
-            long_prompts,
-        )  # [2B or B, L, D]
-        loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        prompt_embeds = conditioning.guided()  # [2B or B, L, D]
+        loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop.finite.note("the text encoder", prompt_embeds)
 
-        # 2. the picture, noised to the first of these steps; the mask is 1 where it is kept
+        # 2. latents of the image, noised to the first of these timesteps; the mask is 1 where the image is preserved
         latents, image_latents, noise = self.prepare_latents(
-            preprocess_image(image, batch_size),
-            timesteps[:1].repeat(batch_size * num_images_per_prompt),
+            preprocess_image(image, prompts),  # [N, 3, H, W]
+            timesteps[:1].repeat(prompts * num_images_per_prompt),
             num_images_per_prompt,
             prompt_embeds.dtype,
             self.device,
             generator,
         )  # [B, C, h, w] each
-        loop.watch.note("the VAE's encoder", image_latents)
-        mask = preprocess_mask(mask_image, batch_size, self.vae_scale_factor).astype(latents.dtype)
+        loop.finite.note("the VAE's encoder", image_latents)
+        mask = preprocess_mask(mask_image, prompts, self.vae_scale_factor).astype(latents.dtype)
         mask = paddle.concat([mask] * num_images_per_prompt)  # [B, 1, h, w]
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
+        denoiser = UNetDenoiser(self.unet, self.scheduler, cross_attention_kwargs=cross_attention_kwargs)
         for i, t in loop.steps():
-            noise_pred = self._predict(latents, t, prompt_embeds)  # [2B or B, C, h, w]
+            noise_pred = denoiser(latents, t, prompt_embeds)  # [2B or B, C, h, w]
             if add_predicted_noise:
                 noise = noise_pred.chunk(2)[0]
             noise_pred = self._guide(noise_pred)  # [B, C, h, w]
@@ -132,10 +175,18 @@ class StableDiffusionInpaintPipelineLegacy(FromPictureAloneMixin, DiffusionPipel
             known = self.scheduler.add_noise(image_latents, noise, np.asarray([t]))
             (latents,) = loop.end_step(i, t, latents=known * mask + latents * (1 - mask))
 
-        # 4. the picture itself where it is kept; decode, judge
+        # 4. restore the preserved part of the image, decode, run the safety checker
         latents = image_latents * mask + latents * (1 - mask)
-        image, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
+        image, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+        )
         return self._output(image, has_nsfw_concept, return_dict)
+
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
+        return last_timesteps(
+            self.scheduler, self.scheduler.timesteps, num_inference_steps, strength, set_begin_index=False
+        )
 
     def prepare_latents(
         self,
@@ -146,42 +197,70 @@ class StableDiffusionInpaintPipelineLegacy(FromPictureAloneMixin, DiffusionPipel
         device: Any,
         generator: Any,
     ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-        """(noised latents, clean latents, noise) of pictures [B, 3, H, W]: [B * num_images_per_prompt, C, h, w]."""
-        own = generator[: image.shape[0]] if isinstance(generator, list) else generator
-        clean = paddle.concat([encode_image(self.vae, image, own).astype(dtype)] * num_images_per_prompt)
+        """(noised latents, clean latents, noise) of images [N, 3, H, W]: [N * num_images_per_prompt, C, h, w] each."""
+        # of a list with one generator for each generated image, the first ones sample the latents of the images
+        sampling = generator[: image.shape[0]] if isinstance(generator, list) else generator
+        clean = paddle.concat([encode_image(self.vae, image, sampling).astype(dtype)] * num_images_per_prompt)
         noise = randn_tensor(clean.shape, generator=generator, dtype=dtype)
         return self.scheduler.add_noise(clean, noise, timestep), clean, noise
 
+    def check_inputs(
+        self,
+        prompt: Any,
+        strength: Any,
+        callback_steps: Any,
+        negative_prompt: Any = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
+        callback_on_step_end_tensor_inputs: Any = None,
+    ) -> None:
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
+            self,
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_strength(strength),
+            checks.check_callbacks(
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
+            ),
+        )
+
 
 def preprocess_image(image: paddle.Tensor | PIL.Image.Image, batch_size: int) -> paddle.Tensor:
-    """A PIL picture -> [batch_size, 3, H, W] in [-1, 1], sides cut to multiples of 8; a tensor stays as it is."""
+    """Convert a PIL image to [batch_size, 3, H, W] in [-1, 1], resized to multiples of 8; tensors stay as they are."""
     if isinstance(image, paddle.Tensor):
         return image
-    width, height = (side - side % 8 for side in image.size)
-    levels = np.asarray(image.convert("RGB").resize((width, height), resample=RESAMPLING["lanczos"]))
-    pixels = levels.astype(np.float32).transpose(2, 0, 1) / 255.0  # [3, H, W]
+    width, height = (size - size % 8 for size in image.size)
+    resized = np.asarray(image.convert("RGB").resize((width, height), resample=RESAMPLING["lanczos"]))  # [H, W, 3]
+    pixels = resized.astype(np.float32).transpose(2, 0, 1) / 255.0  # [3, H, W]
     return paddle.to_tensor(np.stack([2.0 * pixels - 1.0] * batch_size))
 
 
 def preprocess_mask(mask: paddle.Tensor | PIL.Image.Image, batch_size: int, scale_factor: int = 8) -> paddle.Tensor:
-    """A mask at the latents' size, [B, 1, h, w], 1 where the picture is kept.
+    """Convert a mask to the size of the latents, [B, 1, h, w], 1 where the image is preserved.
 
     Args:
-        mask: a PIL picture, white where to paint; or a tensor [B, C, H, W] or [B, H, W, C] with 1 or 3 channels, 1
-            where to keep.
+        mask: a PIL image, white where to inpaint; or a tensor [B, C, H, W] or [B, H, W, C] with 1 or 3 channels, 1
+            where to preserve the image.
     """
     if isinstance(mask, paddle.Tensor):
-        mask = mask.transpose([0, 3, 1, 2]) if mask.shape[3] in (1, 3) else mask
+        mask = mask.transpose([0, 3, 1, 2]) if mask.shape[3] in (1, 3) else mask  # [B, C, H, W]
         if mask.shape[1] not in (1, 3):
             raise InputError(f"A mask of shape {tuple(mask.shape)} has no channel axis.", expected="1 or 3 channels")
-        height, width = ((side - side % 8) // scale_factor for side in mask.shape[-2:])
+        height, width = ((size - size % 8) // scale_factor for size in mask.shape[-2:])
         return F.interpolate(mask.mean(axis=1, keepdim=True), size=(height, width), mode="nearest")
-    width, height = ((side - side % 8) // scale_factor for side in mask.size)
-    levels = np.asarray(mask.convert("L").resize((width, height), resample=RESAMPLING["nearest"]))
-    return paddle.to_tensor(np.stack([1 - levels.astype(np.float32)[None] / 255.0] * batch_size))
+    width, height = ((size - size % 8) // scale_factor for size in mask.size)
+    resized = np.asarray(mask.convert("L").resize((width, height), resample=RESAMPLING["nearest"]))  # [h, w]
+    return paddle.to_tensor(np.stack([1 - resized.astype(np.float32)[None] / 255.0] * batch_size))
 
 
-def _check_kind(name: str, value: Any) -> list[str]:
+def _check_image(name: str, value: Any) -> list[str]:
     if isinstance(value, PIL.Image.Image) or (isinstance(value, paddle.Tensor) and value.ndim == 4):
         return []
-    return [f"`{name}` must be a PIL picture or a Paddle tensor of four axes, not {type(value).__name__}"]
+    return [f"`{name}` must be a PIL image or a Paddle tensor with 4 dimensions, not {type(value).__name__}"]

@@ -1,8 +1,8 @@
-"""Editing a picture by an instruction. Brooks et al., "InstructPix2Pix", arXiv 2211.09800: two kinds of guidance."""
+"""Editing of an image by an instruction. Brooks et al., "InstructPix2Pix", arXiv 2211.09800: two guidance scales."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +10,22 @@ import paddle
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.images import encode_distribution, repeat_to
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.run import FiniteWatch, Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.guidance import image_text_guidance
+from ppdiffusers.pipelines.stages.latents import encode_distribution, repeat_to
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator
 
 
-class StableDiffusionInstructPix2PixPipeline(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures edited by instructions; the components are those of `TextGuidedMixin`, with a UNet of 8 channels."""
+class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
+    """Edit images by instructions; the components are those of `StableDiffusionBase`, with a UNet of 8 channels."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "image_latents")
-    _mended_settings = ()
+    _corrected_settings = ()
     _image_guidance_scale = 1.0
 
     @inference
@@ -45,117 +47,126 @@ class StableDiffusionInstructPix2PixPipeline(TextGuidedMixin, DiffusionPipeline,
         ip_adapter_image_embeds: list[paddle.Tensor] | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[Any, int, Any, dict], dict] | None = None,
+        callback_on_step_end: StepEndCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         cross_attention_kwargs: dict[str, Any] | None = None,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Edit pictures by the prompts.
+        """Edit images according to prompts.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+        Arguments that are not listed are those of `StableDiffusionPipeline`.
 
         Args:
-            prompt: what to change, as an instruction: "make it winter".
-            image: the pictures to edit, or their latents [N, C, h, w] as the VAE gives them; N divides the number of
-                pictures painted. The result has their size, cut to multiples of 8.
-            guidance_scale: s_T of the paper: how strongly the instruction is followed.
-            image_guidance_scale: s_I: how closely the picture is kept, from 1 on. There is no guidance at all, neither
-                by the text, if this is below 1 or `guidance_scale` is not above 1.
+            prompt: an instruction, such as "make it winter".
+            image: images to edit, or their unscaled latents [N, C, h, w]; the number of generated images is a multiple
+                of N. The results have the size of the image, rounded down to multiples of 8.
+            guidance_scale: s_T of the paper: larger follows the instruction more closely.
+            image_guidance_scale: s_I, at least 1: larger preserves the image more. There is no guidance by either if
+                this is below 1 or `guidance_scale` is 1 or less.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
-            ConfigError: the UNet takes another number of channels than the latents and the picture have.
+            InputError: invalid arguments; all of them are listed.
+            ConfigError: the UNet accepts another number of channels than those of the latents and the image.
         """
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
         tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
-        prompts = checks.batch_of(prompt, prompt_embeds)
+        prompts = checks.num_prompts(prompt, prompt_embeds)
         channels = self.vae.config.latent_channels
-        self.check_inputs(
-            prompt,
-            callback_steps,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            ip_adapter_image,
-            ip_adapter_image_embeds,
-            tensor_inputs,
-            checks.check_pictures(image=image),
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs,
+                prompt,
+                callback_steps,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
+                callback_on_step_end_tensor_inputs=tensor_inputs,
+            ),
+            checks.check_images(image=image),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
                 guidance_scale=guidance_scale,
                 image_guidance_scale=image_guidance_scale,
                 eta=eta,
             ),
-            checks.check_callbacks(callback_on_step_end, (), (), callback, None),
+            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
             checks.check_generators_of(generator, prompts, num_images_per_prompt),
         )
         batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale, cross_attention_kwargs=cross_attention_kwargs)
+        self._begin(guidance_scale=guidance_scale, cross_attention_kwargs=cross_attention_kwargs)
         self._image_guidance_scale = image_guidance_scale
 
-        # 1. the prompt; the UNet sees text and picture, the picture alone, neither of them
-        prompt_embeds, negative_prompt_embeds = self._embed_each(
-            prompt,
-            num_images_per_prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            None,
-            prompt_syntax,
-            long_prompts,
-        )  # [B, L, D]
+        # 1. encode the prompts: the UNet predicts with prompt and image, with the image only, with neither
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        prompt_embeds, negative_prompt_embeds = conditioning.prompt_embeds, conditioning.negative_prompt_embeds
         if self.do_classifier_free_guidance:
             prompt_embeds = paddle.concat([prompt_embeds, negative_prompt_embeds, negative_prompt_embeds])  # [3B, L, D]
 
-        # 2. the steps, the picture's latents, the noise to start from
+        # 2. timesteps, latents of the image, initial noise
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
         self._num_timesteps = len(timesteps)
-        loop = Loop(self, timesteps, num_inference_steps, callback_on_step_end, tensor_inputs, callback, callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        loop = DenoisingLoop(
+            self,
+            timesteps,
+            num_inference_steps,
+            callback_on_step_end=callback_on_step_end,
+            tensor_inputs=tensor_inputs,
+            callback=callback,
+            callback_steps=callback_steps,
+        )
+        loop.finite.note("the text encoder", prompt_embeds)
         image_latents = self.prepare_image_latents(
-            self.image_processor.preprocess(image),
+            self.image_processor.preprocess(image),  # [N, 3, H, W]
             prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,
             self.device,
             self.do_classifier_free_guidance,
-            watch=loop.watch,
         )  # [3B or B, C, h, w]
+        loop.finite.note("the VAE's encoder", image_latents)
         self._check_channels(channels + image_latents.shape[1])
-        height, width = (side * self.vae_scale_factor for side in image_latents.shape[2:])
-        checks.refuse(self, checks.check_latents(latents, (batch_size, channels, *image_latents.shape[2:])))
+        height, width = (size * self.vae_scale_factor for size in image_latents.shape[2:])
+        checks.raise_problems(self, checks.check_latents(latents, (batch_size, channels, *image_latents.shape[2:])))
         latents = self.prepare_latents(
             batch_size, channels, height, width, prompt_embeds.dtype, self.device, generator, latents
         )  # [B, C, h, w]
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
+        denoiser = UNetDenoiser(self.unet, self.scheduler, cross_attention_kwargs=cross_attention_kwargs)
         for i, t in loop.steps():
-            model_input = paddle.concat([latents] * 3) if self.do_classifier_free_guidance else latents
-            model_input = self.scheduler.scale_model_input(model_input, t)
-            noise_pred = self.unet(
-                paddle.concat([model_input, image_latents], axis=1),  # [3B or B, 2C, h, w]
-                t,
-                encoder_hidden_states=prompt_embeds,
-                cross_attention_kwargs=cross_attention_kwargs,
-                return_dict=False,
-            )[0]  # [3B or B, C, h, w]
+            denoiser.extra_channels = (image_latents,)
+            noise_pred = denoiser(latents, t, prompt_embeds)  # [3B or B, C, h, w]
             if self.do_classifier_free_guidance:
-                noise_pred = guide_by_text_and_picture(noise_pred, self.guidance_scale, self.image_guidance_scale)
+                noise_pred = image_text_guidance(noise_pred, self.guidance_scale, self.image_guidance_scale)
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             latents, prompt_embeds, image_latents = loop.end_step(
                 i, t, latents=latents, prompt_embeds=prompt_embeds, image_latents=image_latents
             )
 
-        # 4. decode, judge
-        picture, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
-        return self._output(picture, has_nsfw_concept, return_dict)
+        # 4. decode and run the safety checker
+        image, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+        )
+        return self._output(image, has_nsfw_concept, return_dict)
 
     def check_inputs(
         self,
@@ -167,17 +178,22 @@ class StableDiffusionInstructPix2PixPipeline(TextGuidedMixin, DiffusionPipeline,
         ip_adapter_image: Any = None,
         ip_adapter_image_embeds: Any = None,
         callback_on_step_end_tensor_inputs: Any = None,
-        *more_findings: list[str],
     ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
             checks.check_callbacks(
-                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
             ),
             checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
-            *more_findings,
         )
 
     def prepare_image_latents(
@@ -189,26 +205,26 @@ class StableDiffusionInstructPix2PixPipeline(TextGuidedMixin, DiffusionPipeline,
         device: Any,
         do_classifier_free_guidance: bool,
         generator: Any = None,
-        watch: FiniteWatch | None = None,
     ) -> paddle.Tensor:
-        """What the UNet sees of the picture: [B, C, h, w], or [3B, C, h, w] with guidance, of which a third is zero.
+        """Latents of the image for the UNet: [B, C, h, w]; with guidance [3B, C, h, w], the last third zero.
 
-        It is the mean of the VAE's distribution, which is not scaled: so was the UNet trained. Nothing is drawn.
+        They are the mode of the VAE's distribution, without scaling, as the UNet was trained. `device` and `generator`
+        have no effect.
 
         Args:
-            image: pictures [N, 3, H, W] in [-1, 1], or such latents [N, C, h, w].
+            image: images [N, 3, H, W] in [-1, 1], or such latents [N, C, h, w].
         """
-        if image.shape[1] != self.vae.config.latent_channels:
-            image = encode_distribution(self.vae, image, watch).mode()
+        if not self.vae.is_latents(image):
+            image = encode_distribution(self.vae, image).mode()
         latents = repeat_to(image.astype(dtype), batch_size * num_images_per_prompt)
         if not do_classifier_free_guidance:
             return latents
         return paddle.concat([latents, latents, paddle.zeros_like(latents)])
 
-    def _check_channels(self, seen: int) -> None:
-        if seen != self.unet.config.in_channels:
+    def _check_channels(self, found: int) -> None:
+        if found != self.unet.config.in_channels:
             raise ConfigError(
-                f"The UNet takes {self.unet.config.in_channels} channels; latents and picture have {seen}.",
+                f"The UNet accepts {self.unet.config.in_channels} channels; latents and image have {found}.",
                 expected="the UNet of an InstructPix2Pix checkpoint, such as timbrooks/instruct-pix2pix",
             )
 
@@ -219,11 +235,3 @@ class StableDiffusionInstructPix2PixPipeline(TextGuidedMixin, DiffusionPipeline,
     @property
     def do_classifier_free_guidance(self) -> bool:
         return self.guidance_scale > 1.0 and self.image_guidance_scale >= 1.0
-
-
-def guide_by_text_and_picture(
-    noise_pred: paddle.Tensor, guidance_scale: float, image_guidance_scale: float
-) -> paddle.Tensor:
-    """Predictions [3B, C, H, W] with text and picture, with the picture, with neither -> [B, C, H, W]: equation 3."""
-    both, picture, neither = noise_pred.chunk(3)
-    return neither + guidance_scale * (both - picture) + image_guidance_scale * (picture - neither)

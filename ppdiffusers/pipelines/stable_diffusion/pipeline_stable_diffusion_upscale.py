@@ -1,59 +1,69 @@
-"""Small picture and text to a picture four times as wide and high: Stable Diffusion 2's upscaler.
+"""Upscaling by 4, guided by a prompt: the upscaler of Stable Diffusion 2.
 
-The UNet sees the noisy latents beside the small picture, which is noised too, and is told how much (Ho et al.,
-"Cascaded Diffusion Models for High Fidelity Image Generation", arXiv 2106.15282, section 4.2: noise conditioning
-augmentation). The latents have the size of the small picture, and the VAE's decoder makes four pixels of each.
+The UNet reads the low-resolution image, concatenated to the latents. This image is noised too, and the UNet reads the
+noise level as a class label (Ho et al., "Cascaded Diffusion Models for High Fidelity Image Generation", arXiv
+2106.15282, section 4.2: noise conditioning augmentation). The latents have the size of the low-resolution image; the
+VAE's decoder enlarges them by 4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.images import repeat_to
-from ppdiffusers.pipelines.stages.outputs import StableDiffusionPipelineOutput
-from ppdiffusers.pipelines.stages.published import mend_upscaler_vae
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
-from ppdiffusers.pipelines.stages.upscaling import UpscalerMixin
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.latents import initial_latents, repeat_to
+from ppdiffusers.pipelines.stages.legacy import correct_upscaler_vae
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import as_generator, randn_tensor
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
-class StableDiffusionUpscalePipeline(UpscalerMixin, TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures four times as wide and high as the given ones; other components are those of `TextGuidedMixin`.
+
+class StableDiffusionUpscalePipeline(StableDiffusionBase):
+    """Upscale images by 4; other components are those of `StableDiffusionBase`.
 
     Args:
-        unet: a `UNet2DConditionModel` with a class embedding, which takes the noise level as its class.
-        low_res_scheduler: a `DDPMScheduler` that noises the small picture.
-        safety_checker, feature_extractor: of DeepFloyd IF, whose last stage this pipeline is, or None.
-        watermarker: marks finished PIL pictures by its `apply_watermark(pictures)`, or None.
-        max_noise_level: the most noise that the UNet was trained with on the small picture.
+        unet: has a class embedding, whose class is the noise level.
+        low_res_scheduler: noises the low-resolution image.
+        safety_checker, feature_extractor: those of DeepFloyd IF, which uses this pipeline as its last stage, or None.
+        watermarker: marks generated PIL images by its `apply_watermark(images)`, or None.
+        max_noise_level: the largest noise level that the UNet was trained with.
     """
 
     _optional_components = ("watermarker", "safety_checker", "feature_extractor")
 
+    low_res_scheduler: DDPMScheduler
+
     def __init__(
         self,
-        vae: Any,
-        text_encoder: Any,
-        tokenizer: Any,
-        unet: Any,
-        low_res_scheduler: Any,
-        scheduler: Any,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        low_res_scheduler: DDPMScheduler,
+        scheduler: Scheduler,
         safety_checker: Any = None,
-        feature_extractor: Any = None,
+        feature_extractor: CLIPImageProcessor | None = None,
         watermarker: Any = None,
         max_noise_level: int = 350,
     ):
         DiffusionPipeline.__init__(self)
-        mend_upscaler_vae(vae)
-        self._register(
+        correct_upscaler_vae(vae)
+        self._register_with_vae(
             resample="bicubic",
             vae=vae,
             text_encoder=text_encoder,
@@ -84,98 +94,130 @@ class StableDiffusionUpscalePipeline(UpscalerMixin, TextGuidedMixin, DiffusionPi
         negative_prompt_embeds: paddle.Tensor | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int = 1,
         cross_attention_kwargs: dict[str, Any] | None = None,
         clip_skip: int | None = None,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionPipelineOutput | tuple:
-        """Paint the pictures larger.
+        """Upscale images by 4.
 
-        Arguments that are not listed mean what they mean in `StableDiffusionPipeline`.
+        Arguments that are not listed are those of `StableDiffusionPipeline`.
 
         Args:
-            prompt: what is to be seen.
-            image: the small pictures; as many as there are prompts, or one for all of them. Their sizes are cut to
-                multiples of 4, and the results are four times as large.
-            noise_level: timestep up to which the small picture is noised: 0 to `max_noise_level`. More leaves more to
-                the text.
-            generator: draws the noise on the small picture first, then the latents.
-            latents: standard normal noise [B, C, H, W] of the small picture's height and width.
+            prompt: describes the images.
+            image: low-resolution images, one for each prompt or one for all prompts. Height and width are rounded down
+                to multiples of 4; the results are 4 times as large.
+            noise_level: timestep to which the low-resolution image is noised, 0 to `max_noise_level`. With larger
+                values the prompt changes more.
+            generator: draws the noise of the low-resolution image, then the latents.
+            latents: standard normal noise [B, C, H, W] of the size of the low-resolution image.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        batch_size = checks.batch_of(prompt, prompt_embeds)
-        self.check_inputs(
-            prompt,
-            image,
-            noise_level,
-            callback_steps,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
+        checks.raise_problems(
+            self, checks.check_components(self.components, "unet", "vae", "scheduler", "low_res_scheduler")
+        )
+        prompts = checks.num_prompts(prompt, prompt_embeds)
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs,
+                prompt,
+                image,
+                noise_level,
+                callback_steps,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
                 guidance_scale=guidance_scale,
                 eta=eta,
             ),
-            checks.check_callbacks(None, (), (), callback, None),
-            checks.check_generators_of(generator, batch_size, num_images_per_prompt),
+            checks.check_callbacks(callback=callback),
+            checks.check_generators_of(generator, prompts, num_images_per_prompt),
         )
-        batch_size = batch_size * num_images_per_prompt
+        batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale, 0.0, clip_skip, cross_attention_kwargs)
+        self._begin(guidance_scale=guidance_scale, clip_skip=clip_skip, cross_attention_kwargs=cross_attention_kwargs)
 
-        # 1. the steps; the small picture, noised; the noise to start from has its size
+        # 1. timesteps, the noised low-resolution image, initial noise of the same size
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
         channels = self.vae.config.latent_channels
         image = self.image_processor.preprocess(image)  # [N, 3, H, W]
-        checks.refuse(self, checks.check_channels(image, self.unet.config.in_channels - channels))
-        image = self._noised(image, noise_level, generator)
+        checks.raise_problems(self, checks.check_channels(image, self.unet.config.in_channels - channels))
+        image = self._add_noise(image, noise_level, generator)
         image = repeat_to(image, batch_size)  # [B, 3, H, W]
         latents = self.prepare_latents(
             batch_size, channels, *image.shape[2:], image.dtype, self.device, generator, latents
         )  # [B, C, H, W]
 
-        # 2. the prompt, and what the UNet sees besides: twice with guidance
-        prompt_embeds, _ = self._embed(
-            prompt,
-            num_images_per_prompt,
-            negative_prompt,
-            prompt_embeds,
-            negative_prompt_embeds,
-            clip_skip,
-            prompt_syntax,
-            long_prompts,
-        )  # [2B or B, L, D]
-        image = repeat_to(image, prompt_embeds.shape[0])
+        # 2. prompts, and the other inputs of the UNet: twice with guidance
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            clip_skip=clip_skip,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        prompt_embeds = conditioning.guided()  # [2B or B, L, D]
+        image = repeat_to(image, prompt_embeds.shape[0])  # [2B or B, 3, H, W]
         class_labels = paddle.full([prompt_embeds.shape[0]], noise_level, dtype="int64")
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
-        loop.watch.note("the text encoder", prompt_embeds)
+        denoiser = UNetDenoiser(
+            self.unet,
+            self.scheduler,
+            extra_channels=(image,),
+            class_labels=class_labels,
+            cross_attention_kwargs=cross_attention_kwargs,
+        )
+        loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop.finite.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():
-            noise_pred = self._predict(latents, t, prompt_embeds, seen=(image,), class_labels=class_labels)
-            noise_pred = self._guide(noise_pred)  # [B, C, H, W]
+            noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, H, W]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             (latents,) = loop.end_step(i, t, latents=latents)
 
-        # 4. decode to four times the size, judge, mark
-        pictures, has_nsfw_concept = self._pictures(latents, output_type, prompt_embeds.dtype, loop.watch)
+        # 4. decode to 4 times the size, run the safety checker, add the watermark
+        images, has_nsfw_concept = self._images(
+            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+        )
         if output_type == "pil" and self.watermarker is not None:
-            pictures = self.watermarker.apply_watermark(pictures)
-        return self._output(pictures, has_nsfw_concept, return_dict)
+            images = self.watermarker.apply_watermark(images)
+        return self._output(images, has_nsfw_concept, return_dict)
 
-    def _noised(self, image: paddle.Tensor, noise_level: int, generator: Any) -> paddle.Tensor:
-        """Pictures [N, 3, H, W] in the UNet's dtype, noised to the timestep `noise_level`."""
+    def prepare_latents(
+        self,
+        batch_size: int,
+        num_channels_latents: int,
+        height: int,
+        width: int,
+        dtype: Any,
+        device: Any,
+        generator: Any,
+        latents: paddle.Tensor | np.ndarray | None = None,
+    ) -> paddle.Tensor:
+        """Initial latents [batch_size, num_channels_latents, height, width]."""
+        shape = (batch_size, num_channels_latents, height, width)
+        checks.raise_problems(self, checks.check_latents(latents, shape))
+        return initial_latents(shape, self.scheduler.init_noise_sigma, dtype, generator, latents)
+
+    def _add_noise(self, image: paddle.Tensor, noise_level: int, generator: Any) -> paddle.Tensor:
+        """Images [N, 3, H, W] in the UNet's dtype, noised to the timestep `noise_level`."""
         image = image.astype(self.unet.dtype)
-        # with one generator for each painted picture, the first ones draw for the pictures given
+        # of a list with one generator for each generated image, the first ones draw the noise of the given images
         generator = generator[: image.shape[0]] if isinstance(generator, list) else generator
         noise = randn_tensor(image.shape, generator=generator, dtype=image.dtype)
         return self.low_res_scheduler.add_noise(image, noise, np.array([noise_level]))
@@ -189,25 +231,30 @@ class StableDiffusionUpscalePipeline(UpscalerMixin, TextGuidedMixin, DiffusionPi
         negative_prompt: Any = None,
         prompt_embeds: Any = None,
         negative_prompt_embeds: Any = None,
-        *more_findings: list[str],
     ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        most = self.config.max_noise_level
-        level = []
-        if not checks.is_whole(noise_level) or not 0 <= noise_level <= most:
-            level = [f"`noise_level` must be a whole number from 0 to {most} (`max_noise_level`), not {noise_level!r}"]
-        checks.refuse(
+        """Raise one InputError that lists all invalid arguments."""
+        maximum = self.config.max_noise_level
+        problems = []
+        if not checks.is_integer(noise_level) or not 0 <= noise_level <= maximum:
+            problems = [
+                f"`noise_level` must be a whole number from 0 to {maximum} (`max_noise_level`), not {noise_level!r}"
+            ]
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
-            checks.check_pictures(image=image),
-            level,
-            checks.check_callbacks(None, (), (), None, callback_steps),
-            *more_findings,
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_images(image=image),
+            problems,
+            checks.check_callbacks(callback_steps=callback_steps),
         )
 
     def run_safety_checker(
         self, image: Any, device: Any, dtype: Any
     ) -> tuple[Any, list[bool] | None, list[bool] | None]:
-        """Pictures, flagged ones black, their flags, and which have a watermark (None if the checker does not say)."""
+        """Return the images, flagged ones black, their flags, and flags for watermarks (None if not detected)."""
         image, flags, *watermarks = super().run_safety_checker(image, device, dtype)
         return image, flags, watermarks[0] if watermarks else None

@@ -1,4 +1,4 @@
-"""What `StableDiffusionPipelineSafe` returns."""
+"""Output of `StableDiffusionPipelineSafe`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ppdiffusers.core.outputs import BaseOutput
 
 @dataclass
 class StableDiffusionSafePipelineOutput(BaseOutput):
-    """Pictures, what the safety checker says of them, and what they were steered away from.
+    """Images, flags of the safety checker, and the safety concept.
 
     Args:
-        images: a list of PIL pictures, an array [B, H, W, C] in [0, 1], or a tensor [B, C, H, W].
-        nsfw_content_detected: one flag for each picture; flagged ones are black. None without a checker.
-        unsafe_images: the flagged pictures as they were, black where nothing was flagged. None without a checker.
-        applied_safety_concept: the concept, or None if safety guidance was off.
+        images: a list of PIL images, an array [B, H, W, C] in [0, 1], or a tensor [B, C, H, W].
+        nsfw_content_detected: a flag for each image; flagged ones are black. None without a safety checker.
+        unsafe_images: the flagged images before they were blackened; the others are black. None without a checker.
+        applied_safety_concept: the concept, or None without safety guidance.
     """
 
     images: list[PIL.Image.Image] | np.ndarray | paddle.Tensor

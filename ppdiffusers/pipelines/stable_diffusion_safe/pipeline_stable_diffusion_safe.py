@@ -1,21 +1,21 @@
-"""Text to picture, away from a concept. Schramowski et al., "Safe Latent Diffusion", arXiv 2211.05105."""
+"""Text to image with guidance away from a concept. Schramowski et al., "Safe Latent Diffusion", arXiv 2211.05105."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion_safe.pipeline_output import StableDiffusionSafePipelineOutput
+from ppdiffusers.pipelines.stable_diffusion_safe.safety_guidance import SafetyGuidance
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.images import decode_latents
-from ppdiffusers.pipelines.stages.prompts import encode_texts
-from ppdiffusers.pipelines.stages.run import Loop, inference, retrieve_timesteps
-from ppdiffusers.pipelines.stages.text_guided import TextGuidedMixin
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.latents import decode_latents
+from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptEncoder, PromptSyntax
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.utils.torch_utils import as_generator
 
@@ -28,11 +28,12 @@ SAFETY_CONCEPT = (
 )
 
 
-class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiffusionMixin):
-    """Pictures from prompts, steered away from `safety_concept`; the components are those of `TextGuidedMixin`.
+class StableDiffusionPipelineSafe(StableDiffusionBase):
+    """Generate images from prompts, guided away from `safety_concept`; the components are those of
+    `StableDiffusionBase`.
 
     Attributes:
-        safety_concept: the text of what is not to be seen; it may be set.
+        safety_concept: a prompt for what images should not show; it can be set.
     """
 
     safety_concept = SAFETY_CONCEPT
@@ -53,50 +54,46 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         ip_adapter_image: PipelineImageInput | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int = 1,
         sld_guidance_scale: float | None = 1000,
         sld_warmup_steps: int | None = 10,
         sld_threshold: float | None = 0.01,
         sld_momentum_scale: float | None = 0.3,
         sld_mom_beta: float | None = 0.4,
-        prompt_syntax: str = "plain",
-        long_prompts: str = "split",
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
     ) -> StableDiffusionSafePipelineOutput | tuple:
-        """Paint pictures of the prompts. `SafetyConfig` has four sets of the five `sld_` arguments.
+        """Generate images from prompts.
+
+        Arguments that are not listed are those of `StableDiffusionPipeline`. `SafetyConfig` has four configurations of
+        the five `sld_` arguments.
 
         Args:
-            prompt, height, width, num_inference_steps, guidance_scale, negative_prompt, num_images_per_prompt, eta,
-                generator, latents, output_type, callback, callback_steps, prompt_syntax, long_prompts: as for
-                `StableDiffusionPipeline`.
-            ip_adapter_image: must be None: this pipeline holds no image prompt adapter.
-            return_dict: False gives `(images, nsfw_content_detected, applied_safety_concept, unsafe_images)`.
-            sld_guidance_scale: s_S of the paper; 1 or less is without safety guidance, and so is a
-                `guidance_scale` of 1 or less.
-            sld_warmup_steps: delta; the first steps are not guided, so that the composition stays.
-            sld_threshold: lambda; only where text and concept are closer than this, the picture is changed.
-            sld_momentum_scale: s_m, how strongly the momentum acts.
-            sld_mom_beta: beta_m, how much of the momentum lives on in each step; it builds up during the warm-up too.
+            return_dict: if False, return `(images, nsfw_content_detected, applied_safety_concept, unsafe_images)`.
+            sld_guidance_scale: s_S of the paper; there is no safety guidance if this or `guidance_scale` is 1 or less.
+            sld_warmup_steps: delta; number of first steps without safety guidance, which preserve the composition.
+            sld_threshold: lambda; safety guidance acts where prompt and concept are closer than this.
+            sld_momentum_scale: s_m, how much the momentum adds to the guidance.
+            sld_mom_beta: beta_m, the fraction of the momentum that is kept in each step.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
+        checks.raise_problems(self, checks.check_components(self.components, "unet", "scheduler"))
         height, width = self._size_of_each(height, width, latents)
         channels = self.unet.config.in_channels
-        self.check_inputs(
-            prompt,
-            height,
-            width,
-            callback_steps,
-            negative_prompt,
-            None,
-            None,
-            None,
+        prompts = checks.num_prompts(prompt)
+        checks.raise_problems(
+            self,
+            checks.problems_of(
+                self.check_inputs, prompt, height, width, callback_steps, negative_prompt=negative_prompt
+            ),
             checks.check_sampling(
-                self.scheduler,
-                num_inference_steps,
-                num_images_per_prompt,
-                output_type,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                num_images_per_prompt=num_images_per_prompt,
+                output_type=output_type,
                 guidance_scale=guidance_scale,
                 eta=eta,
                 sld_guidance_scale=sld_guidance_scale,
@@ -105,75 +102,86 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
                 sld_momentum_scale=sld_momentum_scale,
                 sld_mom_beta=sld_mom_beta,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, None),
-            checks.check_callbacks(None, None, (), callback, None),
+            checks.check_no_ip_adapter(ip_adapter_image),
+            checks.check_callbacks(callback=callback),
             checks.check_noise(
-                latents,
-                generator,
-                checks.batch_of(prompt, None),
-                num_images_per_prompt,
-                channels,
-                (height, width),
-                self.vae_scale_factor,
+                latents=latents,
+                generator=generator,
+                prompts=prompts,
+                num_images_per_prompt=num_images_per_prompt,
+                channels=channels,
+                height=height,
+                width=width,
+                scale_factor=self.vae_scale_factor,
             ),
         )
-        batch_size = checks.batch_of(prompt, None) * num_images_per_prompt
+        batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        self._begin(guidance_scale)
-        safe = sld_guidance_scale > 1 and self.do_classifier_free_guidance
-        if not safe:
-            logger.warning("Safety guidance is off: it needs `guidance_scale` and `sld_guidance_scale` above 1.")
+        self._begin(guidance_scale=guidance_scale)
+        safety_guidance = None
+        if sld_guidance_scale > 1 and self.do_classifier_free_guidance:
+            safety_guidance = SafetyGuidance(
+                scale=sld_guidance_scale,
+                warmup_steps=sld_warmup_steps,
+                threshold=sld_threshold,
+                momentum_scale=sld_momentum_scale,
+                momentum_beta=sld_mom_beta,
+            )
+        else:
+            logger.warning("Safety guidance is off: it requires `guidance_scale` and `sld_guidance_scale` above 1.")
 
-        # 1. what to keep away from, the prompt, and the concept
-        embeds, _ = self._embed(
-            prompt, num_images_per_prompt, negative_prompt, None, None, None, prompt_syntax, long_prompts
-        )  # [2B or B, L, D]
-        if safe:
-            embeds = paddle.concat([embeds, self._concept(embeds[:batch_size])])  # [3B, L, D]
-        parts = embeds.shape[0] // batch_size
+        # 1. encode the prompts and the concept
+        conditioning = self._conditioning(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            num_images_per_prompt=num_images_per_prompt,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        prompt_embeds = conditioning.guided()  # [2B or B, L, D]
+        if safety_guidance is not None:
+            concept_embeds = self._encode_concept(conditioning.prompt_embeds)
+            prompt_embeds = paddle.concat([prompt_embeds, concept_embeds])  # [3B, L, D]
 
-        # 2. the steps, and the noise to start from
+        # 2. timesteps and initial noise
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
         self._num_timesteps = len(timesteps)
         latents = self.prepare_latents(
-            batch_size, channels, height, width, embeds.dtype, self.device, generator, latents
+            batch_size, channels, height, width, prompt_embeds.dtype, self.device, generator, latents
         )  # [B, C, h, w]
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        momentum = paddle.zeros_like(latents)  # nu
-        loop = Loop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
-        loop.watch.note("the text encoder", embeds)
+        denoiser = UNetDenoiser(self.unet, self.scheduler)
+        loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop.finite.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():
-            model_input = self.scheduler.scale_model_input(paddle.concat([latents] * parts), t)
-            noise_pred = self.unet(model_input, t, encoder_hidden_states=embeds, return_dict=False)[0]
-            if self.do_classifier_free_guidance:
-                predictions = noise_pred.chunk(parts)
-                guidance = predictions[1] - predictions[0]
-                if safe:
-                    uncond, text, concept = predictions
-                    mu = safety_scale(text - concept, sld_guidance_scale, sld_threshold)
-                    away = mu * (concept - uncond) + sld_momentum_scale * momentum  # gamma, eq. 7
-                    momentum = sld_mom_beta * momentum + (1 - sld_mom_beta) * away  # eq. 8
-                    if i >= sld_warmup_steps:
-                        guidance = guidance - away  # eq. 3
-                noise_pred = predictions[0] + guidance_scale * guidance
+            noise_pred = denoiser(latents, t, prompt_embeds)  # [3B, 2B or B, C, h, w]
+            if safety_guidance is not None:
+                noise_pred = safety_guidance(noise_pred, i, guidance_scale)  # [B, C, h, w]
+            else:
+                noise_pred = self._guide(noise_pred)
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             (latents,) = loop.end_step(i, t, latents=latents)
 
-        # 4. decode, judge
+        # 4. decode and run the safety checker
         if output_type == "latent":
-            image, has_nsfw_concept, unsafe = latents, None, None
+            image, has_nsfw_concept, unsafe_images = latents, None, None
         else:
-            image = decode_latents(self.vae, latents, loop.watch)  # [B, 3, H, W]
-            image, has_nsfw_concept, unsafe = self.run_safety_checker(image, self.device, embeds.dtype, safe)
-        loop.watch.warn()
+            image, has_nsfw_concept, unsafe_images = self.run_safety_checker(
+                decode_latents(self.vae, latents, loop.finite),  # [B, 3, H, W]
+                self.device,
+                prompt_embeds.dtype,
+                safety_guidance is not None,
+            )
+        loop.finite.warn()
         image = self.image_processor.postprocess(image, output_type)
-        unsafe = None if unsafe is None else self.image_processor.postprocess(unsafe, output_type)
-        concept = self.safety_concept if safe else None
+        if unsafe_images is not None:
+            unsafe_images = self.image_processor.postprocess(unsafe_images, output_type)
+        concept = self.safety_concept if safety_guidance is not None else None
         if not return_dict:
-            return image, has_nsfw_concept, concept, unsafe
-        return StableDiffusionSafePipelineOutput(image, has_nsfw_concept, unsafe, concept)
+            return image, has_nsfw_concept, concept, unsafe_images
+        return StableDiffusionSafePipelineOutput(image, has_nsfw_concept, unsafe_images, concept)
 
     def check_inputs(
         self,
@@ -185,23 +193,28 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         prompt_embeds: Any = None,
         negative_prompt_embeds: Any = None,
         callback_on_step_end_tensor_inputs: Any = None,
-        *more_findings: list[str],
     ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
-            checks.check_size(height, width),
-            checks.check_callbacks(
-                None, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs, None, callback_steps
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
             ),
-            *more_findings,
+            checks.check_size(height=height, width=width),
+            checks.check_callbacks(
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                allowed=self._callback_tensor_inputs,
+            ),
         )
 
     def run_safety_checker(
         self, image: paddle.Tensor | np.ndarray, device: Any, dtype: Any, enable_safety_guidance: bool
-    ) -> tuple[Any, list[bool] | None, Any]:
-        """(pictures, flagged ones black; flags; flagged pictures as they were, the others black).
+    ) -> tuple[paddle.Tensor | np.ndarray, list[bool] | None, paddle.Tensor | np.ndarray | None]:
+        """Return (images, flagged ones black; flags; flagged images before they were blackened, the others black).
 
         Without a safety checker the last two are None. `device` and `enable_safety_guidance` have no effect.
 
@@ -217,19 +230,10 @@ class StableDiffusionPipelineSafe(TextGuidedMixin, DiffusionPipeline, StableDiff
         flagged, black = paddle.to_tensor(flagged), paddle.full_like(image, -1)
         return paddle.where(flagged, black, image), flags, paddle.where(flagged, image, black)
 
-    def _concept(self, prompt_embeds: paddle.Tensor) -> paddle.Tensor:
-        """The concept's embedding for each picture, [B, L, D]; it is repeated where long prompts made L longer."""
-        batch, length, _ = prompt_embeds.shape
-        limit = min(length, self.tokenizer.model_max_length)
-        encoded = encode_texts(self.tokenizer, self.text_encoder, [self.safety_concept], max_length=limit)
-        return encoded.astype(prompt_embeds.dtype).tile([batch, length // limit, 1])
-
-
-def safety_scale(difference: paddle.Tensor, scale: float, threshold: float) -> paddle.Tensor:
-    """mu, equations 5 and 6: `scale` times the distance of text and concept, at most 1; 0 where they are far apart.
-
-    Args:
-        difference: the text-conditional prediction minus the concept's, [B, C, h, w].
-    """
-    phi = (difference.abs() * scale).clip(max=1.0)
-    return paddle.where(difference >= threshold, paddle.zeros_like(phi), phi)
+    def _encode_concept(self, prompt_embeds: paddle.Tensor) -> paddle.Tensor:
+        """Embeddings of the safety concept for each image, [B, L, D], repeated for each chunk of long prompts."""
+        batch_size, length, _ = prompt_embeds.shape
+        encoder = PromptEncoder(self.tokenizer, self.text_encoder)
+        limit = min(length, encoder.max_length)
+        concept_embeds = encoder.encode([self.safety_concept], max_length=limit)  # [1, limit, D]
+        return concept_embeds.astype(prompt_embeds.dtype).tile([batch_size, length // limit, 1])

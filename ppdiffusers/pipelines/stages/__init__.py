@@ -1,1 +1,1 @@
-"""What pipelines share: checks, prompts, first latents, guidance, the bookkeeping of the loop, pictures, safety."""
+"""Parts of a pipeline call, each usable alone: checks, prompts, latents, guidance, the denoising loop, safety."""

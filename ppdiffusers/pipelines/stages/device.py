@@ -1,4 +1,4 @@
-"""Devices and dtypes as users name them, and moving networks between them."""
+"""Parsing of devices and dtypes, and moving networks between them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ppdiffusers.core.tensors import FLOATING
 from ppdiffusers.utils.dtypes import as_dtype_name
 
 _ALIASES = {"device": "device", "dtype": "dtype", "paddle_dtype": "dtype", "torch_dtype": "dtype"}
-_HARMLESS = ("silence_dtype_warnings", "non_blocking")
+_IGNORED = ("silence_dtype_warnings", "non_blocking")
 
 
 def parse_device_and_dtype(*args: Any, **kwargs: Any) -> tuple[str | None, str | None]:
-    """(device, dtype) from arguments in any order, such as ("float16", "gpu:0"); None where nothing is said.
+    """Parse arguments in any order, such as ("float16", "gpu:0"), to (device, dtype); None for those not given.
 
     Raises:
-        InputError: something is neither, a thing is said twice, or this Paddle has no such device.
+        InputError: an argument is neither, one is given twice, or the device does not exist.
     """
     found: dict[str, str | None] = {"device": None, "dtype": None}
     problems = []
-    named = [(_ALIASES.get(key), key, value) for key, value in kwargs.items() if key not in _HARMLESS]
+    named = [(_ALIASES.get(key), key, value) for key, value in kwargs.items() if key not in _IGNORED]
     for slot, key, value in [*((None, None, value) for value in args), *named]:
         if value is None:
             continue
@@ -34,14 +34,14 @@ def parse_device_and_dtype(*args: Any, **kwargs: Any) -> tuple[str | None, str |
         dtype = _as_floating(value) if slot != "device" and device is None else None
         slot = "device" if device else "dtype"
         if not (device or dtype):
-            problems.append(f"{value!r} is neither a device nor a floating dtype")
+            problems.append(f"{value!r} is neither a device nor a floating-point dtype")
         elif found[slot] is not None:
             problems.append(f"the {slot} is given twice: {found[slot]} and {value!r}")
         else:
             found[slot] = device or dtype
     device = found["device"]
     if device and device != "cpu" and not _exists(device):
-        problems.append(f"{device}: this Paddle sees {_devices()}")
+        problems.append(f"{device} does not exist; available: {_devices()}")
     if problems:
         raise InputError(
             "The pipeline cannot be moved.",
@@ -53,11 +53,11 @@ def parse_device_and_dtype(*args: Any, **kwargs: Any) -> tuple[str | None, str |
 
 
 def move_layer(layer: nn.Layer, device: str | None, dtype: str | None) -> None:
-    """Move a network, and cast its floating parameters and buffers, in place."""
+    """Move a network, and cast its floating-point parameters and buffers, in place."""
     if device is not None:
         layer.to(device=device)
     if dtype is not None:
-        # Layer.to(dtype=...) would cast integer buffers too; this is what Layer.float() calls.
+        # Layer.to(dtype=...) casts integer buffers too; this is what Layer.float() calls
         layer._to_impl(dtype=dtype, include_sublayers=True, floating_only=True)
 
 
@@ -66,7 +66,7 @@ def _as_device(value: Any) -> str | None:
         return "cpu"
     if isinstance(value, paddle.CUDAPlace):
         return f"gpu:{value.get_device_id()}"
-    if isinstance(value, paddle.base.libpaddle.Place):  # that of a tensor
+    if isinstance(value, paddle.base.libpaddle.Place):  # the place of a tensor
         return f"gpu:{value.gpu_device_id()}" if value.is_gpu_place() else "cpu"
     name, _, number = str(value).replace("cuda", "gpu").partition(":")
     if name not in ("cpu", "gpu") or not (number.isdigit() or not number):
@@ -90,5 +90,5 @@ def _exists(device: str) -> bool:
 
 def _devices() -> str:
     if not paddle.device.is_compiled_with_cuda():
-        return "the CPU only"
+        return "the CPU"
     return f"{paddle.device.cuda.device_count()} GPU(s)"

@@ -1,4 +1,4 @@
-"""Classifier-free guidance, and what goes with it."""
+"""Guidance: combining the predictions for several conditions into one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import math
 import paddle
 
 
-def guide(noise_pred: paddle.Tensor, guidance_scale: float, guidance_rescale: float = 0.0) -> paddle.Tensor:
-    """Classifier-free guidance: away from the unconditional prediction, towards the text-conditional one.
+def classifier_free_guidance(
+    noise_pred: paddle.Tensor, guidance_scale: float, guidance_rescale: float = 0.0
+) -> paddle.Tensor:
+    """Combine the unconditional and the conditional prediction.
 
     Ho and Salimans, "Classifier-Free Diffusion Guidance" (arXiv 2207.12598), equation 6, with guidance_scale = 1 + w.
 
     Args:
         noise_pred: [2B, C, H, W], the unconditional predictions first.
-        guidance_scale: 1 is the text-conditional prediction itself.
+        guidance_scale: 1 gives the conditional prediction.
         guidance_rescale: see `rescale_noise_cfg`.
 
     Returns:
@@ -25,18 +27,33 @@ def guide(noise_pred: paddle.Tensor, guidance_scale: float, guidance_rescale: fl
     return rescale_noise_cfg(guided, noise_pred_text, guidance_rescale) if guidance_rescale > 0 else guided
 
 
+def image_text_guidance(noise_pred: paddle.Tensor, guidance_scale: float, image_guidance_scale: float) -> paddle.Tensor:
+    """Combine three predictions: with prompt and image, with the image only, with neither.
+
+    Brooks et al., "InstructPix2Pix" (arXiv 2211.09800), equation 3.
+
+    Args:
+        noise_pred: [3B, C, H, W] in this order.
+
+    Returns:
+        [B, C, H, W]
+    """
+    full, image, unconditional = noise_pred.chunk(3)
+    return unconditional + guidance_scale * (full - image) + image_guidance_scale * (image - unconditional)
+
+
 def rescale_noise_cfg(
     noise_cfg: paddle.Tensor, noise_pred_text: paddle.Tensor, guidance_rescale: float = 0.0
 ) -> paddle.Tensor:
-    """Give the guided prediction the spread of the text-conditional one, and mix.
+    """Rescale the guided prediction to the standard deviation of the conditional one, and interpolate.
 
     Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv 2305.08891), section 3.4,
-    equations 15 and 16. It counters the over-exposure that strong guidance causes.
+    equations 15 and 16. It reduces the over-exposure that large guidance scales cause.
 
     Args:
         noise_cfg: the guided prediction, [B, C, H, W].
-        noise_pred_text: the text-conditional prediction, [B, C, H, W].
-        guidance_rescale: phi; 0 changes nothing, 1 takes over the spread fully.
+        noise_pred_text: the conditional prediction, [B, C, H, W].
+        guidance_rescale: phi; 0 changes nothing, 1 rescales fully.
     """
     axes = list(range(1, noise_cfg.ndim))
     std_text = noise_pred_text.std(axis=axes, keepdim=True)  # [B, 1, 1, 1]
@@ -46,7 +63,7 @@ def rescale_noise_cfg(
 
 
 def guidance_scale_embedding(w: paddle.Tensor, embedding_dim: int = 512, dtype: str = "float32") -> paddle.Tensor:
-    """Sinusoidal embedding of guidance scales, for networks distilled to take the scale as an input.
+    """Embed guidance scales by sinusoids, for networks that are distilled to take the scale as an input.
 
     Meng et al., "On Distillation of Guided Diffusion Models" (arXiv 2210.03142); frequencies as in Kingma et al.,
     "Variational Diffusion Models" (arXiv 2107.00630).

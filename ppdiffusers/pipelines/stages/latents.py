@@ -1,17 +1,28 @@
-"""The noise a run starts from."""
+"""Latents: initial noise, encoding of images, decoding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.utils.torch_utils import randn_tensor
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.autoencoders.vq_model import VQModel
 
-def first_latents(
+logger = get_logger(__name__)
+
+
+def initial_latents(
     shape: Sequence[int],
     init_noise_sigma: float,
     dtype: Any,
@@ -21,13 +32,114 @@ def first_latents(
     """Standard normal noise times the scheduler's first sigma: [B, C, H, W].
 
     Args:
-        shape: (B, C, H, W) to draw.
-        init_noise_sigma: the scheduler's; given latents are multiplied by it too.
-        generator: anything `randn_tensor` takes, or a list with one for each picture.
-        latents: unscaled noise to use instead of drawing.
+        shape: (B, C, H, W) of the noise.
+        init_noise_sigma: of the scheduler; given latents are multiplied by it too.
+        generator: see `randn_tensor`; a list has one entry for each image.
+        latents: unscaled noise to use instead of drawing it.
     """
     if latents is None:
         latents = randn_tensor(shape, generator=generator, dtype=dtype)
     elif isinstance(latents, np.ndarray):
         latents = paddle.to_tensor(latents)
     return latents.astype(dtype) * float(init_noise_sigma)
+
+
+def decode_latents(vae: AutoencoderKL, latents: paddle.Tensor, finite: FiniteCheck | None = None) -> paddle.Tensor:
+    """Decode latents of the denoising network [B, C, h, w] to images [B, 3, H, W], about in [-1, 1]; see `decode`."""
+    return decode(vae, vae.unscale_latents(latents), finite)
+
+
+def decode(
+    vae: AutoencoderKL | VQModel, latents: paddle.Tensor, finite: FiniteCheck | None = None, **settings: Any
+) -> paddle.Tensor:
+    """Decode latents of the autoencoder [B, C, h, w] to images [B, 3, H, W], about in [-1, 1].
+
+    In half precision a VAE may overflow: the images are then decoded again in float32, with a warning.
+
+    Args:
+        finite: records whether the result is finite.
+        settings: arguments of `vae.decode`.
+    """
+    image = _retry_in_float32(vae, lambda z: vae.decode(z, return_dict=False, **settings)[0], latents, "decoding")
+    if finite is not None:
+        finite.note("the VAE's decoder", image)
+    return image
+
+
+def encode_image(
+    vae: AutoencoderKL, image: paddle.Tensor, generator: Any = None, finite: FiniteCheck | None = None
+) -> paddle.Tensor:
+    """Sample latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1], scaled for the denoising network.
+
+    Args:
+        generator: of the sample; a list has one entry for each image.
+        finite: records whether the result is finite.
+    """
+    return vae.scale_latents(encode_distribution(vae, image, finite).sample(generator))
+
+
+def encode_distribution(
+    vae: AutoencoderKL, image: paddle.Tensor, finite: FiniteCheck | None = None
+) -> DiagonalGaussianDistribution:
+    """Encode images [B, 3, H, W] in [-1, 1] to the distribution of their latents, in float32 if necessary."""
+    moments = _retry_in_float32(vae, lambda x: vae.encode(x).latent_dist.parameters, image, "encoding")
+    if finite is not None:
+        finite.note("the VAE's encoder", moments)
+    return DiagonalGaussianDistribution(moments.astype(dtype_of(vae)))
+
+
+def image_latents(
+    vae: AutoencoderKL, image: paddle.Tensor, batch_size: int, generator: Any, finite: FiniteCheck | None = None
+) -> paddle.Tensor:
+    """Latents [batch_size, C, h, w] of the images that a call starts from, repeated to fill the batch.
+
+    Args:
+        image: images [N, 3, H, W] in [-1, 1], or their latents [N, C, h, w].
+        generator: of the sample; a list has one entry for each image of the batch.
+    """
+    if not vae.is_latents(image):
+        if isinstance(generator, list):
+            image = repeat_to(image, batch_size)
+        image = encode_image(vae, image, generator, finite)
+    return repeat_to(image, batch_size)
+
+
+def repeat_to(images: paddle.Tensor, batch_size: int, name: str = "image") -> paddle.Tensor:
+    """Repeat a batch [N, ...] to [batch_size, ...].
+
+    Raises:
+        InputError: batch_size is not a multiple of N.
+    """
+    count = images.shape[0]
+    if batch_size % count:
+        raise InputError(
+            f"`{name}` has {count} image(s), which cannot be repeated for a batch of {batch_size} image(s).",
+            expected="one image, or as many as there are prompts (times num_images_per_prompt)",
+        )
+    return images.tile([batch_size // count] + [1] * (images.ndim - 1))
+
+
+def _retry_in_float32(
+    vae: AutoencoderKL | VQModel,
+    run: Callable[[paddle.Tensor], paddle.Tensor],
+    x: paddle.Tensor,
+    operation: str,
+) -> paddle.Tensor:
+    dtype = dtype_of(vae)
+    result = run(x.astype(dtype))
+    if dtype == paddle.float32 or not _all_finite(x) or _all_finite(result):
+        return result
+    logger.warning(
+        "The VAE overflows in %s: %s is repeated in float32. `pipe.vae.to(dtype='float32')` avoids this.",
+        str(dtype).rpartition(".")[2],
+        operation,
+    )
+    vae.to(dtype="float32")
+    try:
+        return run(x.astype("float32"))
+    finally:
+        vae.to(dtype=dtype)  # 16 bits -> 32 bits -> 16 bits restores the weights exactly
+
+
+def _all_finite(value: paddle.Tensor) -> bool:
+    return bool(paddle.isfinite(value).all())

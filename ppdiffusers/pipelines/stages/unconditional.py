@@ -1,42 +1,45 @@
-"""What the pipelines without a condition share: checking the arguments, and the first noise."""
+"""Calls without a prompt: checks of their common arguments, and initial noise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paddle
 
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.prompts import dtype_of
+from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.torch_utils import randn_tensor
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.unets.unet_2d import UNet2DModel
 
 
 def check_call(
-    pipeline: Any,
+    pipeline: object,
+    *problems: Iterable[str],
     batch_size: Any,
     num_inference_steps: Any,
     generator: Any,
     output_type: Any = "np",
-    *findings: Iterable[str],
 ) -> None:
-    """The arguments that all of them have; `findings` are those of the others.
+    """Check the arguments that these pipelines share; `problems` are those of the other arguments.
 
     Raises:
-        InputError: arguments that do not fit; all of them are listed.
+        InputError: invalid arguments; all of them are listed.
     """
-    checks.refuse(
+    checks.raise_problems(
         pipeline,
         checks.check_counts(batch_size=batch_size, num_inference_steps=num_inference_steps),
         checks.check_output_type(output_type),
         checks.check_generator(generator, batch_size),
-        *findings,
+        *problems,
     )
 
 
-def first_noise(unet: paddle.nn.Layer, batch_size: int, generator: Any, sigma: float = 1.0) -> paddle.Tensor:
-    """`sigma` times standard normal noise of the size that the network was trained for, [B, C, H, W]."""
-    side = unet.config.sample_size
-    height, width = (side, side) if isinstance(side, int) else side
+def initial_noise(unet: UNet2DModel, batch_size: int, generator: Any, sigma: float = 1.0) -> paddle.Tensor:
+    """Draw `sigma` times standard normal noise [B, C, H, W] of the network's `sample_size`."""
+    size = unet.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
     shape = (batch_size, unet.config.in_channels, height, width)
     return randn_tensor(shape, generator=generator, dtype=dtype_of(unet)) * float(sigma)

@@ -3,26 +3,31 @@ Models" (arXiv 2206.00364), algorithm 2."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paddle
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.stages.run import FiniteWatch, inference
-from ppdiffusers.pipelines.stages.unconditional import check_call, first_noise
+from ppdiffusers.pipelines.stages.denoise import inference
+from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.utils.torch_utils import as_generator
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.unets.unet_2d import UNet2DModel
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 class KarrasVePipeline(DiffusionPipeline):
-    """Noise to pictures with the network of a variance-exploding model.
+    """Generate images with the network of a variance-exploding model.
 
     Args:
         unet: a `UNet2DModel` that predicts the noise from the noise level.
         scheduler: `KarrasVeScheduler`.
     """
 
-    def __init__(self, unet: Any, scheduler: Any):
+    def __init__(self, unet: UNet2DModel, scheduler: Scheduler):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
         self.image_processor = VaeImageProcessor()
@@ -36,25 +41,31 @@ class KarrasVePipeline(DiffusionPipeline):
         output_type: str | None = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Paint.
+        """Generate images.
 
         Args:
-            batch_size: number of pictures.
-            num_inference_steps: noise levels; all but the last call the network twice.
+            batch_size: number of images.
+            num_inference_steps: number of noise levels; all but the last one call the network twice.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each picture.
-            output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (the same as a tensor [B, C, H, W]).
-            return_dict: False gives `(images,)`.
+                a `paddle.Generator`, or a list with one of them for each image.
+            output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
+            return_dict: if False, return `(images,)`.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        check_call(self, batch_size, num_inference_steps, generator, output_type)
+        check_call(
+            self,
+            batch_size=batch_size,
+            num_inference_steps=num_inference_steps,
+            generator=generator,
+            output_type=output_type,
+        )
         generator, scheduler = as_generator(generator), self.scheduler
-        image = first_noise(self.unet, batch_size, generator, scheduler.init_noise_sigma)  # [B, C, H, W]
+        image = initial_noise(self.unet, batch_size, generator, scheduler.init_noise_sigma)  # [B, C, H, W]
 
         scheduler.set_timesteps(num_inference_steps)
-        watch = FiniteWatch()
+        finite = FiniteCheck()
         for t in self.progress_bar(scheduler.timesteps):
             sigma = float(scheduler.schedule[t])  # t_i of the paper
             sigma_prev = float(scheduler.schedule[t - 1]) if t > 0 else 0.0  # t_{i+1}
@@ -66,12 +77,12 @@ class KarrasVePipeline(DiffusionPipeline):
                     prediction, sigma_hat, sigma_prev, noisier, step.prev_sample, step.derivative
                 )
             image = step.prev_sample
-            watch.note(f"denoising at noise level {sigma:.4g}", image)
-        watch.warn()
+            finite.note(f"denoising at noise level {sigma:.4g}", image)
+        finite.warn()
 
         images = self.image_processor.postprocess(image, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
     def _predict(self, image: paddle.Tensor, sigma: float) -> paddle.Tensor:
-        """What the network says of pictures in [-1, 1], which it knows in [0, 1] and at half the level (eq. 213)."""
+        """Predict the noise in images; the network reads them in [0, 1] at half the noise level (eq. 213)."""
         return (sigma / 2) * self.unet((image + 1) / 2, sigma / 2, return_dict=False)[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -16,6 +17,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_flat_blocks import LinearMultiDim, ResnetBlockFlat, flat_shape
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal, prompt_embeddings
 
 # The blocks' names here -> those of the blocks of the same plan over pictures.
 _DOWN = {"CrossAttnDownBlockFlat": "CrossAttnDownBlock2D", "DownBlockFlat": "DownBlock2D"}
@@ -100,3 +102,11 @@ class UNetFlatConditionModel(UNet2DConditionModel):
                 f"{type(self).__name__} was given a sample of shape {list(sample.shape)}.",
                 expected=f"[batch, {', '.join(map(str, wanted))}]",
             )
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        config = self.config
+        return {
+            "sample": normal(rng, BATCH, *flat_shape(config.in_channels)),  # [B, *in_channels]
+            "timestep": 321,
+            "encoder_hidden_states": prompt_embeddings(config.encoder_hid_dim or config.cross_attention_dim, rng),
+        }

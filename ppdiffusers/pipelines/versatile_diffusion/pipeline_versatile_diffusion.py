@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-from ppdiffusers.pipelines.versatile_diffusion.all_components import AllComponents
+from ppdiffusers.pipelines.versatile_diffusion.base import VersatileDiffusionBase
 from ppdiffusers.pipelines.versatile_diffusion.pipeline_versatile_diffusion_dual_guided import (
     VersatileDiffusionDualGuidedPipeline,
 )
@@ -19,9 +19,21 @@ from ppdiffusers.pipelines.versatile_diffusion.pipeline_versatile_diffusion_text
     VersatileDiffusionTextToImagePipeline,
 )
 
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import (
+        CLIPImageProcessor,
+        CLIPTextModelWithProjection,
+        CLIPTokenizer,
+        CLIPVisionModelWithProjection,
+    )
+
 
 def _task(pipeline_class: type[DiffusionPipeline]) -> Callable:
-    """A method that calls a pipeline of this class, made of the same components."""
+    """A method that calls a pipeline of this class with the same components."""
 
     @functools.wraps(pipeline_class.__call__, assigned=("__doc__",))
     def method(self: VersatileDiffusionPipeline, *args: Any, **kwargs: Any) -> Any:
@@ -30,22 +42,42 @@ def _task(pipeline_class: type[DiffusionPipeline]) -> Callable:
     return method
 
 
-class VersatileDiffusionPipeline(AllComponents):
-    """Pictures from texts (`text_to_image`), from pictures (`image_variation`) and from both (`dual_guided`).
+class VersatileDiffusionPipeline(VersatileDiffusionBase):
+    """Generate images from prompts (`text_to_image`), from images (`image_variation`) and from both (`dual_guided`).
 
     Args:
-        tokenizer, text_encoder: a `CLIPTokenizer` and a `CLIPTextModelWithProjection`.
-        image_feature_extractor, image_encoder: a `CLIPImageProcessor` and a `CLIPVisionModelWithProjection`.
-        image_unet: a `UNet2DConditionModel` over latents of pictures.
-        text_unet: a `UNetFlatConditionModel`, over vectors of texts.
-        vae: an `AutoencoderKL`, between pictures and latents.
-        scheduler: any scheduler for the UNets' noise schedule.
+        tokenizer, text_encoder: encode prompts.
+        image_feature_extractor, image_encoder: encode images.
+        image_unet: denoises latents of images.
+        text_unet: denoises vectors of prompts; its transformers attend to prompts.
+        vae: decodes latents to images.
+        scheduler: any scheduler for the noise schedule of the UNets.
     """
 
-    def _register(self, **components: Any) -> None:
-        super()._register(**components)
+    def __init__(
+        self,
+        tokenizer: CLIPTokenizer,
+        image_feature_extractor: CLIPImageProcessor,
+        text_encoder: CLIPTextModelWithProjection,
+        image_encoder: CLIPVisionModelWithProjection,
+        image_unet: UNet2DConditionModel,
+        text_unet: UNetFlatConditionModel,
+        vae: AutoencoderKL,
+        scheduler: Scheduler,
+    ):
+        super().__init__()
+        self._register(
+            tokenizer=tokenizer,
+            image_feature_extractor=image_feature_extractor,
+            text_encoder=text_encoder,
+            image_encoder=image_encoder,
+            image_unet=image_unet,
+            text_unet=text_unet,
+            vae=vae,
+            scheduler=scheduler,
+        )
         self._tasks: dict[type, DiffusionPipeline] = {}
-        self._made_of: dict[str, Any] = {}
+        self._task_components: dict[str, Any] = {}
         self._compile_arguments: tuple[tuple, dict] | None = None
 
     text_to_image = _task(VersatileDiffusionTextToImagePipeline)
@@ -53,16 +85,16 @@ class VersatileDiffusionPipeline(AllComponents):
     dual_guided = _task(VersatileDiffusionDualGuidedPipeline)
 
     def compile(self, *args: Any, **kwargs: Any) -> DiffusionPipeline:
-        """As every pipeline's; the UNets that the tasks run with are compiled when they are made."""
+        """Compile as `DiffusionPipeline.compile`; the UNets of the tasks are compiled when they are created."""
         self._compile_arguments = (args, kwargs)
         self._tasks = {}
         return super().compile(*args, **kwargs)
 
     def _for_task(self, pipeline_class: type[DiffusionPipeline]) -> DiffusionPipeline:
-        """A pipeline of this class that shares the components; the same one until a component is another."""
+        """The pipeline of this class that shares the components; a new one after a component was replaced."""
         components = self.components
-        if any(self._made_of.get(name) is not component for name, component in components.items()):
-            self._tasks, self._made_of = {}, components
+        if any(self._task_components.get(name) is not component for name, component in components.items()):
+            self._tasks, self._task_components = {}, components
         if pipeline_class not in self._tasks:
             names, _ = pipeline_class.component_names()
             made = pipeline_class(**{name: components[name] for name in names})

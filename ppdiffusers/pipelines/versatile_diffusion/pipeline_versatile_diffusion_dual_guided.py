@@ -1,10 +1,9 @@
-"""Pictures from texts and pictures. Xu et al., "Versatile Diffusion: Text, Images and Variations All in One Diffusion
+"""Images from prompts and images. Xu et al., "Versatile Diffusion: Text, Images and Variations All in One Diffusion
 Model", arXiv 2211.08332, section 3.4."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -12,37 +11,71 @@ import PIL.Image
 
 from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.run import inference
-from ppdiffusers.pipelines.versatile_diffusion.all_components import AllComponents
-from ppdiffusers.pipelines.versatile_diffusion.conditions import (
-    NO_PICTURE,
-    picture_tokens,
-    pictures_in,
-    text_tokens,
-    with_nothing_first,
+from ppdiffusers.pipelines.stages.denoise import Callback, inference
+from ppdiffusers.pipelines.versatile_diffusion.base import CallSettings, VersatileDiffusionBase
+from ppdiffusers.pipelines.versatile_diffusion.conditioned_unet import dual_conditioned_unet
+from ppdiffusers.pipelines.versatile_diffusion.embeddings import (
+    UNCONDITIONAL_IMAGE,
+    encode_images,
+    encode_prompts,
+    num_images,
+    with_unconditional,
 )
-from ppdiffusers.pipelines.versatile_diffusion.painting import PaintingMixin, Settings
-from ppdiffusers.pipelines.versatile_diffusion.unet_surgery import attend_to_both
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import (
+        CLIPImageProcessor,
+        CLIPTextModelWithProjection,
+        CLIPTokenizer,
+        CLIPVisionModelWithProjection,
+    )
 
 
-class VersatileDiffusionDualGuidedPipeline(PaintingMixin, AllComponents):
-    """Pictures that show what a text says and are like a picture.
+class VersatileDiffusionDualGuidedPipeline(VersatileDiffusionBase):
+    """Generate images that are similar to an image and follow a prompt.
 
     Args:
-        tokenizer, text_encoder: a `CLIPTokenizer` and a `CLIPTextModelWithProjection`.
-        image_feature_extractor, image_encoder: a `CLIPImageProcessor` and a `CLIPVisionModelWithProjection`.
-        image_unet: a `UNet2DConditionModel` over latents of pictures. The pipeline's own has its layers, and beside
-            its transformers those of `text_unet`.
-        text_unet: a `UNetFlatConditionModel`, or None if `image_unet` attends to both already.
-        vae: an `AutoencoderKL`, between pictures and latents.
-        scheduler: any scheduler for the UNet's noise schedule.
+        tokenizer, text_encoder: encode prompts.
+        image_feature_extractor, image_encoder: encode images.
+        image_unet: denoises latents of images. The pipeline's attribute is a UNet with its layers, in which each
+            transformer is paired with that of `text_unet`.
+        text_unet: None if `image_unet` attends to both already.
+        vae: decodes latents to images.
+        scheduler: any scheduler for the noise schedule of the UNet.
     """
 
     _optional_components = ("text_unet",)
-    _attend = staticmethod(attend_to_both)
+    conditioned_unet = staticmethod(dual_conditioned_unet)
+
+    def __init__(
+        self,
+        tokenizer: CLIPTokenizer,
+        image_feature_extractor: CLIPImageProcessor,
+        text_encoder: CLIPTextModelWithProjection,
+        image_encoder: CLIPVisionModelWithProjection,
+        image_unet: UNet2DConditionModel,
+        text_unet: UNetFlatConditionModel | None,
+        vae: AutoencoderKL,
+        scheduler: Scheduler,
+    ):
+        super().__init__()
+        self._register(
+            tokenizer=tokenizer,
+            image_feature_extractor=image_feature_extractor,
+            text_encoder=text_encoder,
+            image_encoder=image_encoder,
+            image_unet=image_unet,
+            text_unet=text_unet,
+            vae=vae,
+            scheduler=scheduler,
+        )
 
     def remove_unused_weights(self) -> None:
-        """Let go of the text UNet: the pipeline needs nothing of it but its transformers."""
+        """Release the text UNet: the pipeline uses only its transformers."""
         self.register_modules(text_unet=None)
 
     @inference
@@ -61,64 +94,74 @@ class VersatileDiffusionDualGuidedPipeline(PaintingMixin, AllComponents):
         latents: paddle.Tensor | np.ndarray | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int = 1,
     ) -> ImagePipelineOutput | tuple:
-        """Paint pictures.
+        """Generate images.
 
         Args:
-            prompt: what to paint. Of a text of more than 77 tokens the first 77 are read.
-            image: what the result is to be like, one picture for each text. Arrays and tensors hold 0 to 255, or
-                fractions from 0 to 1.
-            text_to_image_strength: the text's share, 0 to 1; the picture has the rest.
-            guidance_scale: how strongly both are followed; 1 or less is without guidance and twice as fast.
+            prompt: the first 77 tokens of each string are used.
+            image: one image for each prompt. Arrays and tensors contain integers from 0 to 255, or floats from 0 to 1.
+            text_to_image_strength: weight of the prompt, 0 to 1; that of the image is the remainder.
+            guidance_scale: classifier-free guidance; at 1 or less there is no guidance and each step takes half the
+                time.
             height, width, num_inference_steps, num_images_per_prompt, eta, generator, latents, output_type,
                 return_dict, callback, callback_steps: as in `VersatileDiffusionTextToImagePipeline`.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        settings = Settings(
-            height, width, num_inference_steps, guidance_scale, num_images_per_prompt, eta, generator, latents,
-            output_type, return_dict, callback, callback_steps,
-        )  # fmt: skip
-        findings = [*checks.check_prompts(prompt, None, None, None), *checks.check_pictures(image=image)]
-        count = checks.batch_of(prompt, None)
-        if not findings and pictures_in(image) != count:
-            findings.append(f"`image` has {pictures_in(image)} pictures for {count} prompt(s)")
-        self._check(settings, count, findings, _check_share(text_to_image_strength))
+        settings = CallSettings(
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            num_images_per_prompt=num_images_per_prompt,
+            eta=eta,
+            generator=generator,
+            latents=latents,
+            output_type=output_type,
+            return_dict=return_dict,
+            callback=callback,
+            callback_steps=callback_steps,
+        )
+        problems = [*checks.check_prompts(prompt=prompt), *checks.check_images(image=image)]
+        count = checks.num_prompts(prompt)
+        if not problems and num_images(image) != count:
+            problems.append(f"`image` has {num_images(image)} images for {count} prompt(s)")
+        self._check(settings, problems, _check_strength(text_to_image_strength), prompts=count)
 
-        texts, nothing = [prompt] if isinstance(prompt, str) else prompt, None
+        unconditional = None
         if settings.guided:
-            nothing, _ = self._tokens([""] * count, [NO_PICTURE] * count)
-        tokens, lengths = self._tokens(texts, image)
-        return self._paint(
-            with_nothing_first(tokens, nothing, num_images_per_prompt),
+            unconditional, _ = self._encode([""] * count, [UNCONDITIONAL_IMAGE] * count)
+        embeds, lengths = self._encode([prompt] if isinstance(prompt, str) else prompt, image)
+        return self._generate(
+            with_unconditional(embeds, unconditional, num_images_per_prompt),
             settings,
             {"mix_ratio": paddle.to_tensor(float(text_to_image_strength)), "condition_lengths": lengths},
         )
 
-    def _tokens(self, texts: list[str], pictures: Any) -> tuple[paddle.Tensor, tuple[int, int]]:
-        """The tokens of texts and behind them those of pictures, [B, L1 + L2, D]; L1 and L2."""
+    def _encode(self, prompts: list[str], images: Any) -> tuple[paddle.Tensor, tuple[int, int]]:
+        """Embeddings of prompts followed by those of images, [B, L1 + L2, D], and their lengths (L1, L2)."""
         parts = (
-            text_tokens(self.tokenizer, self.text_encoder, texts),
-            picture_tokens(self.image_feature_extractor, self.image_encoder, pictures),
+            encode_prompts(self.tokenizer, self.text_encoder, prompts),
+            encode_images(self.image_feature_extractor, self.image_encoder, images),
         )
         return paddle.concat(parts, axis=1), tuple(part.shape[1] for part in parts)
 
     def check_inputs(self, prompt: Any, image: Any, height: Any, width: Any, callback_steps: Any) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, None, None, None),
-            checks.check_pictures(image=image),
-            checks.check_size(height, width),
+            checks.check_prompts(prompt=prompt),
+            checks.check_images(image=image),
+            checks.check_size(height=height, width=width),
             checks.check_counts(callback_steps=callback_steps),
         )
 
 
-def _check_share(text_to_image_strength: Any) -> list[str]:
+def _check_strength(text_to_image_strength: Any) -> list[str]:
     problems = checks.check_numbers(text_to_image_strength=text_to_image_strength)
     if not problems and not 0 <= text_to_image_strength <= 1:
-        problems.append(f"`text_to_image_strength` must lie between 0 and 1, not {text_to_image_strength!r}")
+        problems.append(f"`text_to_image_strength` must be between 0 and 1, not {text_to_image_strength!r}")
     return problems

@@ -1,38 +1,55 @@
-"""Text to picture. Xu et al., "Versatile Diffusion: Text, Images and Variations All in One Diffusion Model", arXiv
+"""Text to image. Xu et al., "Versatile Diffusion: Text, Images and Variations All in One Diffusion Model", arXiv
 2211.08332."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
-from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.run import inference
-from ppdiffusers.pipelines.versatile_diffusion.conditions import text_tokens, with_nothing_first
-from ppdiffusers.pipelines.versatile_diffusion.painting import PaintingMixin, Settings
-from ppdiffusers.pipelines.versatile_diffusion.unet_surgery import attend_to_texts
+from ppdiffusers.pipelines.stages.denoise import Callback, inference
+from ppdiffusers.pipelines.versatile_diffusion.base import CallSettings, VersatileDiffusionBase
+from ppdiffusers.pipelines.versatile_diffusion.conditioned_unet import text_conditioned_unet
+from ppdiffusers.pipelines.versatile_diffusion.embeddings import encode_prompts, with_unconditional
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import (
+        CLIPTextModelWithProjection,
+        CLIPTokenizer,
+    )
 
 
-class VersatileDiffusionTextToImagePipeline(PaintingMixin, DiffusionPipeline):
-    """Pictures from texts.
+class VersatileDiffusionTextToImagePipeline(VersatileDiffusionBase):
+    """Generate images from prompts.
 
     Args:
-        tokenizer, text_encoder: a `CLIPTokenizer` and a `CLIPTextModelWithProjection`.
-        image_unet: a `UNet2DConditionModel` over latents of pictures. The pipeline's own has its layers, and the
-            transformers of `text_unet`.
-        text_unet: a `UNetFlatConditionModel`, or None if `image_unet` attends to texts already.
-        vae: an `AutoencoderKL`, between pictures and latents.
-        scheduler: any scheduler for the UNet's noise schedule.
+        tokenizer, text_encoder: encode prompts.
+        image_unet: denoises latents of images. The pipeline's attribute is a UNet with its layers and the transformers
+            of `text_unet`.
+        text_unet: None if `image_unet` attends to prompts already.
+        vae: decodes latents to images.
+        scheduler: any scheduler for the noise schedule of the UNet.
     """
 
     _optional_components = ("text_unet",)
-    _attend = staticmethod(attend_to_texts)
+    conditioned_unet = staticmethod(text_conditioned_unet)
 
-    def __init__(self, tokenizer: Any, text_encoder: Any, image_unet: Any, text_unet: Any, vae: Any, scheduler: Any):
+    def __init__(
+        self,
+        tokenizer: CLIPTokenizer,
+        text_encoder: CLIPTextModelWithProjection,
+        image_unet: UNet2DConditionModel,
+        text_unet: UNetFlatConditionModel | None,
+        vae: AutoencoderKL,
+        scheduler: Scheduler,
+    ):
         super().__init__()
         self._register(
             tokenizer=tokenizer,
@@ -44,7 +61,7 @@ class VersatileDiffusionTextToImagePipeline(PaintingMixin, DiffusionPipeline):
         )
 
     def remove_unused_weights(self) -> None:
-        """Let go of the text UNet: the pipeline needs nothing of it but its transformers."""
+        """Release the text UNet: the pipeline uses only its transformers."""
         self.register_modules(text_unet=None)
 
     @inference
@@ -62,41 +79,52 @@ class VersatileDiffusionTextToImagePipeline(PaintingMixin, DiffusionPipeline):
         latents: paddle.Tensor | np.ndarray | None = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
-        callback: Callable[[int, Any, paddle.Tensor], None] | None = None,
+        callback: Callback | None = None,
         callback_steps: int = 1,
     ) -> ImagePipelineOutput | tuple:
-        """Paint pictures of the prompts.
+        """Generate images from prompts.
 
         Args:
-            prompt: what to paint; `num_images_per_prompt` pictures for each text. Of a text of more than 77 tokens the
-                first 77 are read.
-            height, width: pixels, multiples of 8; by default what the UNet was trained for.
-            num_inference_steps: fewer are quicker and coarser.
-            guidance_scale: how strongly the prompt is followed; 1 or less is without guidance and twice as fast.
-            negative_prompt: what to keep away from; without guidance it has no effect.
-            eta: share of fresh noise in each DDIM step, 0 to 1.
+            prompt: `num_images_per_prompt` images are generated for each string, of which the first 77 tokens are used.
+            height, width: in pixels, multiples of 8; by default the UNet's `sample_size`.
+            num_inference_steps: number of denoising steps.
+            guidance_scale: classifier-free guidance; at 1 or less there is no guidance and each step takes half the
+                time.
+            negative_prompt: what the images should not show; it has no effect without guidance.
+            eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each picture.
-            latents: standard normal noise [B, C, height / 8, width / 8] to start from, instead of drawing it.
+                a `paddle.Generator`, or a list with one of them for each image.
+            latents: standard normal noise [B, C, height / 8, width / 8], used instead of drawing it.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
-            return_dict: False gives `(images,)`.
-            callback, callback_steps: called as `f(index, timestep, latents)`, every so many steps.
+            return_dict: if False, return `(images,)`.
+            callback, callback_steps: called as `f(index, timestep, latents)` every `callback_steps` steps.
 
         Raises:
-            InputError: arguments that do not fit; all of them are listed.
+            InputError: invalid arguments; all of them are listed.
         """
-        settings = Settings(
-            height, width, num_inference_steps, guidance_scale, num_images_per_prompt, eta, generator, latents,
-            output_type, return_dict, callback, callback_steps,
-        )  # fmt: skip
-        self._check(settings, checks.batch_of(prompt, None), checks.check_prompts(prompt, None, negative_prompt, None))
-        texts = [prompt] if isinstance(prompt, str) else prompt
-        nothing = None
+        settings = CallSettings(
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            num_images_per_prompt=num_images_per_prompt,
+            eta=eta,
+            generator=generator,
+            latents=latents,
+            output_type=output_type,
+            return_dict=return_dict,
+            callback=callback,
+            callback_steps=callback_steps,
+        )
+        problems = checks.check_prompts(prompt=prompt, negative_prompt=negative_prompt)
+        self._check(settings, problems, prompts=checks.num_prompts(prompt))
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        negative_embeds = None
         if settings.guided:
-            avoided = negative_prompt if isinstance(negative_prompt, list) else [negative_prompt or ""] * len(texts)
-            nothing = text_tokens(self.tokenizer, self.text_encoder, avoided)
-        tokens = text_tokens(self.tokenizer, self.text_encoder, texts)  # [B, L, D]
-        return self._paint(with_nothing_first(tokens, nothing, num_images_per_prompt), settings)
+            negatives = negative_prompt if isinstance(negative_prompt, list) else [negative_prompt or ""] * len(prompts)
+            negative_embeds = encode_prompts(self.tokenizer, self.text_encoder, negatives)
+        embeds = encode_prompts(self.tokenizer, self.text_encoder, prompts)  # [B, L, D]
+        return self._generate(with_unconditional(embeds, negative_embeds, num_images_per_prompt), settings)
 
     def check_inputs(
         self,
@@ -109,10 +137,17 @@ class VersatileDiffusionTextToImagePipeline(PaintingMixin, DiffusionPipeline):
         negative_prompt_embeds: Any = None,
         callback_on_step_end_tensor_inputs: Any = None,
     ) -> None:
-        """Raise one InputError that lists everything wrong with the arguments."""
-        checks.refuse(
+        """Raise one InputError that lists all invalid arguments."""
+        checks.raise_problems(
             self,
-            checks.check_prompts(prompt, prompt_embeds, negative_prompt, negative_prompt_embeds),
-            checks.check_size(height, width),
-            checks.check_callbacks(None, callback_on_step_end_tensor_inputs, ("latents",), None, callback_steps),
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            checks.check_size(height=height, width=width),
+            checks.check_callbacks(
+                callback_steps=callback_steps, tensor_inputs=callback_on_step_end_tensor_inputs, allowed=("latents",)
+            ),
         )

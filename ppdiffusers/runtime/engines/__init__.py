@@ -1,16 +1,17 @@
-"""What runs compiled programs: each engine writes a program into a folder and runs it from there."""
+"""Engines: each writes compiled programs to a folder, loads them from there and runs them."""
 
 from __future__ import annotations
 
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
@@ -19,19 +20,27 @@ from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.utils.dtypes import as_dtype_name
 from ppdiffusers.utils.logging import get_logger
 
+if TYPE_CHECKING:
+    from ppdiffusers.runtime.program import Example, Traced
+
 logger = get_logger(__name__)
+
+Runner = Callable[[Sequence[paddle.Tensor]], list[paddle.Tensor]]
 
 
 class Engine:
-    """What all engines have: a name, what they compute in, and how programs are written and loaded.
+    """Base of the engines.
 
     Attributes:
-        whole_attention: whether attention is traced in one piece (the engine has one operation for it).
+        fused_attention: whether attention is traced without slices, because the engine has one operation for it.
+        constant_filters: whether weights of convolutions have to be the same in all calls.
         on_gpu: whether the weights are on a GPU.
+        dtypes: the precisions that it can compute in.
     """
 
     name = ""
-    whole_attention = False
+    fused_attention = False
+    constant_filters = False
     on_gpu = False
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
 
@@ -39,39 +48,40 @@ class Engine:
         if dtype not in self.dtypes:
             raise InputError(f"The {self.name} engine cannot compute in {dtype}.", expected=" or ".join(self.dtypes))
         if dtype != "float32" and not self.supports(dtype):
-            logger.warning("This processor has no %s instructions: the program computes in float32.", dtype)
+            logger.warning("The processor does not support %s: the program computes in float32.", dtype)
             dtype = "float32"
         self.dtype, self.device = dtype, device
 
     def supports(self, dtype: str) -> bool:
-        """Whether this machine has instructions for `dtype`."""
+        """Return whether this machine has instructions for `dtype`."""
         return True
 
-    def identity(self) -> list:
-        """What a program of this engine depends on besides the network."""
+    def identity(self) -> list[str]:
+        """Return everything that a program of this engine depends on in addition to the network."""
         return [self.name, self.dtype, self.device, platform.machine()]
 
-    def write(self, folder: Path, layer: nn.Layer, method: Callable, template: list, tensors: list) -> None:
+    def write(self, folder: Path, layer: nn.Layer, method: Callable, example: Example) -> None:
         """Trace `method` of `layer` and write the program."""
         from ppdiffusers.runtime.program import trace
 
-        traced = trace(layer, method, template, tensors, whole=self.whole_attention)
+        traced = trace(layer, method, example, self.fused_attention, self.constant_filters)
         self.write_traced(traced, folder)
         (folder / "result.json").write_text(json.dumps(traced.result), encoding="utf-8")
 
-    def write_traced(self, traced: Any, folder: Path) -> None:
-        raise AssertionError("every engine has its own")
+    def write_traced(self, traced: Traced, folder: Path) -> None:
+        """Write a traced program in the engine's format."""
+        raise AssertionError("each engine overrides this")
 
-    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
-        """Something that takes and gives lists of tensors."""
-        raise AssertionError("every engine has its own")
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Runner:
+        """Load a program; `weights` are those of the mapped file, None on a GPU."""
+        raise AssertionError("each engine overrides this")
 
 
 class OpenVino(Engine):
-    """OpenVINO on a CPU; the program on disk is the graph alone, the weights are those of the mapped file."""
+    """OpenVINO on a CPU; the program on disk is a graph without weights, which are those of the mapped file."""
 
     name = "openvino"
-    whole_attention = True
+    fused_attention = True
 
     def __init__(self, dtype: str, device: str = "cpu"):
         need("openvino", "for the backend 'openvino'")
@@ -82,13 +92,13 @@ class OpenVino(Engine):
 
         return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
-    def identity(self) -> list:
+    def identity(self) -> list[str]:
         return [*super().identity(), version("openvino")]
 
-    def write_traced(self, traced: Any, folder: Path) -> None:
+    def write_traced(self, traced: Traced, folder: Path) -> None:
         (folder / "graph.json").write_text(traced.graph.to_json(), encoding="utf-8")
 
-    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Runner:
         from ppdiffusers.runtime.engines.openvino import OpenVinoRunner
         from ppdiffusers.runtime.graph import Graph
 
@@ -100,18 +110,19 @@ class OneDnn(Engine):
     """Paddle Inference with oneDNN on a CPU."""
 
     name = "onednn"
+    constant_filters = True  # oneDNN stores the rearranged weight of a convolution's first call
 
     def supports(self, dtype: str) -> bool:
         from paddle.base import core
 
         return core.supports_bfloat16()
 
-    def write_traced(self, traced: Any, folder: Path) -> None:
+    def write_traced(self, traced: Traced, folder: Path) -> None:
         from ppdiffusers.runtime.engines.inference import save_program
 
         save_program(traced, folder)
 
-    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Runner:
         from ppdiffusers.runtime.engines.inference import InferenceRunner
 
         return InferenceRunner(folder, self.dtype, get_num_threads(), self.device)
@@ -121,6 +132,7 @@ class Gpu(OneDnn):
     """Paddle Inference on a GPU."""
 
     name = "gpu"
+    constant_filters = False
     on_gpu = True
     dtypes = ("float32", "float16", "bfloat16")
 
@@ -129,18 +141,18 @@ class Gpu(OneDnn):
 
 
 class Cinn(Gpu):
-    """Paddle Inference on a GPU, its programs compiled by Paddle's own compiler CINN."""
+    """Paddle Inference on a GPU, with programs compiled by Paddle's compiler CINN."""
 
     name = "cinn"
 
-    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Callable:
+    def load(self, folder: Path, weights: Mapping[str, np.ndarray] | None) -> Runner:
         from ppdiffusers.runtime.engines.inference import InferenceRunner
 
         return InferenceRunner(folder, self.dtype, get_num_threads(), self.device, cinn=True)
 
 
 class TensorRt(Gpu):
-    """Paddle Inference on a GPU, with the parts of the program that TensorRT knows run by TensorRT."""
+    """Paddle Inference on a GPU, with TensorRT for the parts of a program that it supports."""
 
     name = "tensorrt"
 
@@ -148,10 +160,10 @@ class TensorRt(Gpu):
         need("tensorrt", "for the backend 'tensorrt'")
         super().__init__(dtype, device)
 
-    def identity(self) -> list:
+    def identity(self) -> list[str]:
         return [*super().identity(), version("tensorrt")]
 
-    def write_traced(self, traced: Any, folder: Path) -> None:
+    def write_traced(self, traced: Traced, folder: Path) -> None:
         from ppdiffusers.runtime.engines.tensorrt import convert_program
 
         inputs = [traced.graph.types[value] for value in traced.graph.inputs]
@@ -163,18 +175,18 @@ class TensorRt(Gpu):
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (OpenVino, OneDnn, Gpu, Cinn, TensorRt)}
 
 
-def choose_engine(backend: str | None, dtype: Any, device: str) -> Engine:
-    """The engine of that name, or the fastest one that is installed for the device.
+def choose_engine(backend: str | None, dtype: str | paddle.dtype | None, device: str) -> Engine:
+    """Return the engine of that name, by default the fastest one that is installed for the device.
 
     Raises:
-        InputError: there is no such engine, it is for other devices, or it cannot compute in `dtype`.
+        InputError: the engine is unknown, is for other devices, or cannot compute in `dtype`.
         MissingDependencyError: its package is not installed.
     """
     if backend is None:
         backend = "gpu" if device != "cpu" else "openvino" if available("openvino") else "onednn"
     if backend not in ENGINES:
-        raise InputError(f"There is no backend {backend!r}.", expected=f"None or one of {', '.join(ENGINES)}")
+        raise InputError(f"Unknown backend {backend!r}.", expected=f"None or one of {', '.join(ENGINES)}")
     engine = ENGINES[backend]
     if engine.on_gpu != (device != "cpu"):
-        raise InputError(f"The backend {backend!r} cannot run a network that is on {device}.")
+        raise InputError(f"The backend {backend!r} cannot run a network on {device}.")
     return engine("float32" if dtype is None else as_dtype_name(dtype), device)

@@ -1,25 +1,31 @@
-"""Paddle Inference: with oneDNN on a CPU, or on a GPU; needs nothing besides Paddle."""
+"""Paddle Inference, with oneDNN on a CPU or on a GPU; it needs no package in addition to Paddle."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import paddle
+
+if TYPE_CHECKING:
+    from ppdiffusers.runtime.program import Traced
 
 MODEL, WEIGHTS = "program.json", "program.pdiparams"
 
 
-def save_program(traced: Any, folder: Path) -> None:
-    """Write what `runtime.program.trace` gave as Paddle Inference reads it."""
-    paddle.jit.save(traced.static, str(folder / "program"))
+def save_program(traced: Traced, folder: Path) -> None:
+    """Write a traced program with its weights in the format of Paddle Inference."""
+    # pruning raises an error for inputs that are not used
+    paddle.jit.save(traced.static, str(folder / "program"), skip_prune_program=True)
 
 
 class InferenceRunner:
-    """A program folder run by Paddle Inference: lists of tensors in, lists of tensors out.
+    """A program folder, run by Paddle Inference.
 
-    `cinn`: on a GPU, let Paddle's compiler make the kernels.
+    Args:
+        threads: the number of threads on a CPU.
+        cinn: on a GPU, compile kernels with Paddle's compiler.
     """
 
     def __init__(self, folder: Path, dtype: str, threads: int, device: str = "cpu", cinn: bool = False):
@@ -41,5 +47,5 @@ class InferenceRunner:
         self._predictor = inference.create_predictor(config)
 
     def __call__(self, tensors: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
-        # copies: the next run writes its results into the same memory
+        # copies, because the next run writes its results to the same memory
         return [result.clone() for result in self._predictor.run([tensor.contiguous() for tensor in tensors])]

@@ -1,4 +1,4 @@
-"""TensorRT, through Paddle's converter: parts of a Paddle program become TensorRT engines inside it."""
+"""TensorRT through Paddle's converter: subgraphs of a Paddle program become TensorRT engines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _PRECISIONS = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
 def convert_program(folder: Path, inputs: Sequence[tuple[list[int], str]], dtype: str, target: Path) -> None:
     """Convert the program in `folder` for these inputs, each a shape and a dtype, and write it to `target`.
 
-    The shapes are fixed: a program is made for each form of arguments.
+    Shapes are fixed: each signature of arguments has its own program.
     """
     from paddle.tensorrt import Input, PrecisionMode, TensorRTConfig, convert
 
-    described = [
+    specs = [
         Input(
             min_input_shape=tuple(shape),
             optim_input_shape=tuple(shape),
@@ -27,7 +27,7 @@ def convert_program(folder: Path, inputs: Sequence[tuple[list[int], str]], dtype
         )
         for number, (shape, kind) in enumerate(inputs)
     ]
-    config = TensorRTConfig(inputs=described)
+    config = TensorRTConfig(inputs=specs)
     config.precision_mode = getattr(PrecisionMode, _PRECISIONS[dtype])
     stem = MODEL.removesuffix(".json")
     config.save_model_dir = str(target / stem)

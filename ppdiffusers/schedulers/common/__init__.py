@@ -1,1 +1,1 @@
-"""What schedulers share: noise schedules, spacing of timesteps, sigmas, prediction types, update equations."""
+"""Shared parts of schedulers: noise schedules, timestep spacing, sigmas, prediction types, update equations."""

@@ -1,7 +1,7 @@
-"""A Brownian path that gives the same increment whenever the same interval is asked for, whatever was asked before.
+"""A Brownian path whose increments do not depend on the order of the queries.
 
-A tree of intervals, each split in half (Li et al. 2020, https://arxiv.org/abs/2001.01328, section 4). Every interval
-has a seed of its own, from the path's seed and its place in the tree: the numbers are torchsde's halfway tree's.
+A binary tree of intervals (Li et al. 2020, https://arxiv.org/abs/2001.01328, section 4). The seed of an interval
+follows from the seed of the path and from the place in the tree; the numbers are those of torchsde's halfway tree.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import paddle
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.torch_random import TorchGenerator
 
-_DIGITS = 6  # times are rounded to 1e-6, at which the halving ends
+_DIGITS = 6  # times are rounded to 1e-6, which ends the recursion
 _POOL = 24
-_KEPT = 64  # increments of intervals that are kept, of the size of a sample each
+_CACHE_SIZE = 64  # cached increments, each of the size of a sample
 
 
 class _Interval:
-    """[start, end] of the tree; `key` counts the intervals of its depth from the left."""
+    """An interval [start, end] of the tree; `key` counts the intervals of its depth from the left."""
+
+    depth: int
+    key: int
 
     def __init__(self, start: float, end: float, parent: _Interval | None = None, right: bool = False):
         self.start, self.end, self.parent, self.right = round(start, _DIGITS), round(end, _DIGITS), parent, right
@@ -30,20 +33,19 @@ class _Interval:
         self.key = 2 * parent.key + right if parent else 0
         self.halves: tuple[_Interval, _Interval] | None = None
 
-    def split_at(self, time: float) -> None:
-        """Halve until there is an edge at `time`."""
+    def split_at(self, time: float) -> tuple[_Interval, _Interval]:
+        """Halve the interval until `time` is an edge; return its halves."""
         middle = round(0.5 * (self.end + self.start), _DIGITS)
         self.halves = (_Interval(self.start, middle, self), _Interval(middle, self.end, self, right=True))
         if time != middle:
             self.halves[time > middle].split_at(time)
+        return self.halves
 
     def cover(self, start: float, end: float) -> list[_Interval]:
-        """Intervals of the tree that make up [start, end], from left to right."""
+        """Return the intervals of the tree that make up [start, end], from left to right."""
         if start == self.start and end == self.end:
             return [self]
-        if self.halves is None:
-            self.split_at(end if start == self.start else start)
-        left, right = self.halves
+        left, right = self.halves or self.split_at(end if start == self.start else start)
         if end <= left.end:
             return left.cover(start, end)
         if start >= left.end:
@@ -52,57 +54,63 @@ class _Interval:
 
 
 class BrownianPath:
-    """W on [t0, t1] for an array of `shape`; `path(a, b)` is W(b) - W(a) for a <= b, float32."""
+    """A Brownian path W on [t0, t1] of arrays of `shape`; `path(a, b)` is W(b) - W(a) for a <= b, float32."""
 
     def __init__(self, shape: Sequence[int], t0: float, t1: float, seed: int):
         self.shape, self.seed = tuple(shape), seed
         self.root = _Interval(t0, t1)
-        self._generator = TorchGenerator()  # seeded anew for every interval
+        self._generator = TorchGenerator()  # seeded again for every interval
         self.total = self._normal(np.random.SeedSequence(seed, pool_size=_POOL)) * np.float32(math.sqrt(t1 - t0))
         self._cache: OrderedDict[_Interval, np.ndarray] = OrderedDict()
 
     def __call__(self, a: float, b: float) -> np.ndarray:
         a, b = (round(min(max(t, self.root.start), self.root.end), _DIGITS) for t in (a, b))
+        total = np.zeros(self.shape, dtype=np.float32)
         if a == b:
-            return np.zeros(self.shape, dtype=np.float32)
-        return sum(self._increment(interval) for interval in self.root.cover(a, b))
+            return total
+        for interval in self.root.cover(a, b):
+            total = total + self._increment(interval)
+        return total
 
     def _normal(self, sequence: np.random.SeedSequence) -> np.ndarray:
         return self._generator.manual_seed(int(sequence.generate_state(1)[0])).randn(self.shape, "float32")
 
     def _increment(self, interval: _Interval) -> np.ndarray:
-        """Of the two halves of an interval: normal around its share of the whole, and the rest (Brownian bridge)."""
+        """Sample the increment of an interval given its parent's (Brownian bridge)."""
         parent = interval.parent
         if parent is None:
             return self.total
         if interval in self._cache:
             self._cache.move_to_end(interval)
             return self._cache[interval]
+        assert parent.halves is not None
+        left_half, right_half = parent.halves
         whole = self._increment(parent)
-        middle = parent.halves[0].end
+        middle = left_half.end
         before, after, length = middle - parent.start, parent.end - middle, parent.end - parent.start
         noise = self._normal(np.random.SeedSequence(self.seed, spawn_key=(parent.key, parent.depth), pool_size=_POOL))
         left = whole * np.float32(before / length) + noise * np.float32(math.sqrt(before * after / length))
-        self._cache[parent.halves[0]], self._cache[parent.halves[1]] = left, whole - left
-        while len(self._cache) > _KEPT:
+        self._cache[left_half], self._cache[right_half] = left, whole - left
+        while len(self._cache) > _CACHE_SIZE:
             self._cache.popitem(last=False)
         return left if not interval.right else whole - left
 
 
 class BrownianTreeNoiseSampler:
-    """Standard normal noise for a step from sigma to sigma_next: the path's increment between them, scaled.
+    """Standard normal noise for a step from sigma to sigma_next: the scaled increment of a Brownian path.
 
     Args:
-        shape: of the sample, [B, C, ...].
-        sigma_min, sigma_max: between which steps are taken.
-        seed: of the path, or one for each image of the batch.
+        shape: shape of the sample, [B, C, ...].
+        sigma_min, sigma_max: the range of sigmas.
+        seed: seed of the path, or one seed per sample of the batch.
     """
 
     def __init__(self, shape: Sequence[int], sigma_min: float, sigma_max: float, seed: int | Sequence[int]):
         self.batched = not isinstance(seed, int | np.integer)
-        if self.batched and len(seed) != shape[0]:
-            raise InputError(f"{len(seed)} seeds were given for {shape[0]} images.", where="noise_sampler_seed")
-        seeds, size = (seed, shape[1:]) if self.batched else ([seed], shape)
+        seeds = [seed] if isinstance(seed, int | np.integer) else list(seed)
+        if self.batched and len(seeds) != shape[0]:
+            raise InputError(f"Got {len(seeds)} seeds for a batch of {shape[0]} samples.", where="noise_sampler_seed")
+        size = shape[1:] if self.batched else shape
         self.paths = [BrownianPath(size, float(sigma_min), float(sigma_max), int(one)) for one in seeds]
 
     def __call__(self, sigma: float, sigma_next: float) -> paddle.Tensor:

@@ -1,8 +1,10 @@
-"""How noise levels are spread over the steps (Karras, exponential, beta, flow), and sigma -> timestep."""
+"""Spacings of noise levels (Karras, exponential, beta, flow), and the conversion of sigmas to timesteps."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,40 +12,46 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.extras import need
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule
 
-SIGMA_RULES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+SIGMA_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
 def karras_sigmas(ramp: np.ndarray, sigma_min: float, sigma_max: float, rho: float = 7.0) -> np.ndarray:
-    """Falling sigmas, equal steps in sigma^(1/rho) (Karras et al. 2022, https://arxiv.org/abs/2206.00364, eq. 5)."""
+    """Compute decreasing sigmas with equal steps in sigma^(1/rho), [n] for a ramp [n] from 0 to 1.
+
+    Karras et al. 2022, https://arxiv.org/abs/2206.00364, eq. 5.
+    """
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return (high + ramp * (low - high)) ** rho
 
 
 def exponential_sigmas(n: int, sigma_min: float, sigma_max: float) -> np.ndarray:
-    """Falling sigmas, equal steps in log(sigma)."""
+    """Compute decreasing sigmas with equal steps in log(sigma), [n]."""
     return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), n))
 
 
 def beta_sigmas(n: int, sigma_min: float, sigma_max: float, alpha: float = 0.6, beta: float = 0.6) -> np.ndarray:
-    """Falling sigmas at quantiles of a beta distribution (Lee et al. 2024, https://arxiv.org/abs/2407.12173)."""
+    """Compute decreasing sigmas at quantiles of a beta distribution, [n].
+
+    Lee et al. 2024, https://arxiv.org/abs/2407.12173.
+    """
     ppf = need("scipy.stats", "for the quantiles of use_beta_sigmas").beta.ppf
     return sigma_min + ppf(1 - np.linspace(0, 1, n), alpha, beta) * (sigma_max - sigma_min)
 
 
 def flow_sigmas(n: int, num_train: int, shift: float) -> np.ndarray:
-    """Falling sigmas of a rectified flow, shifted to where the noise is stronger (Esser et al. 2024, section 5.3.2)."""
+    """Compute decreasing shifted sigmas of a rectified flow, [n] (Esser et al. 2024, section 5.3.2)."""
     sigmas = 1 - np.linspace(1, 1 / num_train, n + 1)
     return shift_sigmas(sigmas, shift)[:0:-1]
 
 
 def shift_sigmas(sigmas: np.ndarray, shift: float) -> np.ndarray:
-    """sigma -> s sigma / (1 + (s - 1) sigma): Esser et al. 2024, https://arxiv.org/abs/2403.03206, eq. 23."""
+    """Compute s sigma / (1 + (s - 1) sigma): Esser et al. 2024, https://arxiv.org/abs/2403.03206, eq. 23."""
     return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
 def sigma_to_t(sigmas: np.ndarray, log_sigmas: np.ndarray) -> np.ndarray:
-    """The real-valued timesteps [n] of noise levels [n]: linear in log(sigma) between training timesteps."""
-    # [n], in the precision of the table, so that its own entries are found exactly
+    """Compute real-valued timesteps [n] of sigmas [n], linear in log(sigma) between training timesteps."""
+    # [n], in the precision of the table, so that its entries map to their exact timesteps
     log_sigma = np.log(np.maximum(np.asarray(sigmas), 1e-10)).astype(log_sigmas.dtype)
     low = np.searchsorted(log_sigmas, log_sigma, side="right") - 1
     low = low.clip(0, len(log_sigmas) - 2)
@@ -52,26 +60,36 @@ def sigma_to_t(sigmas: np.ndarray, log_sigmas: np.ndarray) -> np.ndarray:
     return (1 - w) * low + w * (low + 1)
 
 
-def check_sigma_rule(config: object) -> None:
-    """Raises:
-    ConfigError: more than one spacing of sigmas is switched on.
+def check_sigma_spacing(config: Mapping[str, Any]) -> None:
+    """Check that at most one spacing of sigmas is switched on.
+
+    Raises:
+        ConfigError: several are.
     """
-    used = [rule for rule in SIGMA_RULES if config.get(rule)]
+    used = [key for key in SIGMA_SPACINGS if config.get(key)]
     if len(used) > 1:
-        raise ConfigError("Only one spacing of sigmas can be used.", problems=used, expected="one of them, or none")
+        raise ConfigError("Only one spacing of sigmas can be used.", problems=used, expected="at most one of them")
 
 
-def refuse_timesteps_with_rule(config: object, timesteps: object) -> None:
-    """Raises:
-    InputError: explicit timesteps were given although the configuration spreads the noise levels by a rule.
+def check_custom_timesteps(config: Mapping[str, Any], timesteps: object) -> None:
+    """Check that custom timesteps are not combined with a spacing of sigmas.
+
+    Raises:
+        InputError: they are.
     """
-    used = [rule for rule in (*SIGMA_RULES, "use_lu_lambdas") if config.get(rule)]
+    used = [key for key in (*SIGMA_SPACINGS, "use_lu_lambdas") if config.get(key)]
     if timesteps is not None and used:
-        raise InputError(f"Explicit timesteps cannot be used with {used[0]}=True.", expected="num_inference_steps")
+        raise InputError(f"Custom timesteps cannot be used with {used[0]}=True.", expected="num_inference_steps")
 
 
-def spread_by_rule(config: object, n: int, first: float, last: float) -> np.ndarray | None:
-    """n sigmas by the rule that the configuration switches on, or None; `sigma_min`, `sigma_max` there go first."""
+def respaced_sigmas(config: Mapping[str, Any], n: int, first: float, last: float) -> np.ndarray | None:
+    """Compute sigmas [n] with the spacing that the configuration switches on; None if it switches on none.
+
+    Args:
+        config: a scheduler's configuration; its `sigma_min` and `sigma_max` override `last` and `first`.
+        n: the number of sigmas.
+        first, last: the ends of the range.
+    """
     sigma_min, sigma_max = config.get("sigma_min"), config.get("sigma_max")
     sigma_min = float(last if sigma_min is None else sigma_min)
     sigma_max = float(first if sigma_max is None else sigma_max)
@@ -85,21 +103,23 @@ def spread_by_rule(config: object, n: int, first: float, last: float) -> np.ndar
 
 
 def sigmas_at(timesteps: np.ndarray, schedule: NoiseSchedule) -> np.ndarray:
-    """Noise levels at real-valued timesteps: linear in sigma between training timesteps."""
+    """Compute sigmas [n] at real-valued timesteps [n], linear in sigma between training timesteps."""
     return np.interp(timesteps, np.arange(len(schedule)), schedule.sigmas)
 
 
-def visited_sigmas(config: object, schedule: NoiseSchedule, timesteps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(timesteps, sigmas) [n] for samplers in sigma: of the timesteps themselves, or spread by rule between them."""
+def timesteps_and_sigmas(
+    config: Mapping[str, Any], schedule: NoiseSchedule, timesteps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (timesteps, sigmas), [n] each: the given timesteps, or those of respaced sigmas between their ends."""
     sigmas = sigmas_at(timesteps, schedule)
-    by_rule = spread_by_rule(config, len(timesteps), sigmas[0], sigmas[-1])
-    if by_rule is None:
+    respaced = respaced_sigmas(config, len(timesteps), sigmas[0], sigmas[-1])
+    if respaced is None:
         return timesteps, sigmas
-    return sigma_to_t(by_rule, schedule.log_sigmas), by_rule
+    return sigma_to_t(respaced, schedule.log_sigmas), respaced
 
 
 def ancestral_split(sigma_from: float, sigma_to: float) -> tuple[float, float]:
-    """(sigma_down, sigma_up): go down to sigma_down, then add noise sigma_up to stand at sigma_to.
+    """Split a step into (sigma_down, sigma_up): denoise to sigma_down, then add noise sigma_up to reach sigma_to.
 
     sigma_up^2 = sigma_to^2 (sigma_from^2 - sigma_to^2) / sigma_from^2 is the posterior's variance, which leaves
     sigma_down = sigma_to^2 / sigma_from.
@@ -108,6 +128,6 @@ def ancestral_split(sigma_from: float, sigma_to: float) -> tuple[float, float]:
     return down, max(sigma_to * sigma_to - down * down, 0.0) ** 0.5
 
 
-def with_final(sigmas: np.ndarray, last: float = 0.0) -> np.ndarray:
-    """float32 sigmas [n + 1] that end where the sample is clean, or at `last`."""
+def append_final_sigma(sigmas: np.ndarray, last: float = 0.0) -> np.ndarray:
+    """Append the noise level at which the last step ends, float32 [n + 1]."""
     return np.append(sigmas, last).astype(np.float32)

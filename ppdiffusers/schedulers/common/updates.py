@@ -6,14 +6,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import paddle
+from paddle import Tensor
 
 from ppdiffusers.schedulers.common.prediction import combine
-
-Tensor = paddle.Tensor
+from ppdiffusers.schedulers.common.types import Scalar
 
 # Adams-Bashforth: weights of the newest, second newest, ... derivative
-ADAMS_BASHFORTH = {
+ADAMS_BASHFORTH: dict[int, tuple[float, ...]] = {
     1: (1.0,),
     2: (3 / 2, -1 / 2),
     3: (23 / 12, -16 / 12, 5 / 12),
@@ -22,28 +21,28 @@ ADAMS_BASHFORTH = {
 
 
 def euler_step(sample: Tensor, x0: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """Along the line through `sample` at noise level sigma and `x0` at level 0, to level sigma_next."""
+    """Follow the line through `sample` at noise level sigma and `x0` at level 0 to level sigma_next, [B, C, ...]."""
     return combine((sigma_next / sigma, sample), (1 - sigma_next / sigma, x0))
 
 
 def derivative(sample: Tensor, x0: Tensor, sigma: float) -> Tensor:
-    """dx/dsigma = (x - x_0) / sigma: Karras et al. 2022, https://arxiv.org/abs/2206.00364, eq. 3."""
+    """Compute dx/dsigma = (x - x_0) / sigma: Karras et al. 2022, https://arxiv.org/abs/2206.00364, eq. 3."""
     return combine((1, sample), (-1, x0)) * float(1 / sigma)
 
 
 def adams_bashforth(history: list[Tensor]) -> Tensor:
-    """The derivative extrapolated from up to four past ones, oldest first."""
+    """Extrapolate the derivative from up to four past ones, oldest first."""
     weights = ADAMS_BASHFORTH[min(len(history), 4)]
     return combine(*zip(weights, reversed(history), strict=False))
 
 
 def churn(s_churn: float, s_tmin: float, s_tmax: float, sigma: float, num_steps: int) -> float:
-    """gamma, by which the noise level is raised before a step (Karras et al. 2022, algorithm 2)."""
+    """Compute gamma, the relative increase of the noise level before a step (Karras et al. 2022, algorithm 2)."""
     return min(s_churn / num_steps, 2**0.5 - 1) if s_tmin <= sigma <= s_tmax else 0.0
 
 
 class HeunStages:
-    """Mixin: Heun's method in two calls of `step`: an Euler step, then again with the mean of both derivatives."""
+    """Mixin for Heun's method in two calls of `step`: an Euler step, then the mean of both derivatives."""
 
     dt: float | None = None
     prev_derivative: Tensor | None = None
@@ -58,17 +57,20 @@ class HeunStages:
         self.dt = self.prev_derivative = self.sample = None
 
     def _predict(self, sample: Tensor, slope: Tensor, dt: float) -> Tensor:
+        """Take an Euler step and store its start."""
         self.sample, self.prev_derivative, self.dt = sample, slope, dt
         return combine((1, sample), (dt, slope))
 
     def _correct(self, slope: Tensor) -> Tensor:
+        """Repeat the stored step with the mean of its derivative and the one at its end."""
+        assert self.dt is not None, "_predict comes first"
         result = combine((1, self.sample), (self.dt / 2, self.prev_derivative), (self.dt / 2, slope))
         self._reset_stages()
         return result
 
 
 class Level(NamedTuple):
-    """A noise level: x = alpha x_0 + sigma eps, and half the log of its signal-to-noise ratio."""
+    """A noise level: x = alpha x_0 + sigma eps, and lambda = log(alpha / sigma)."""
 
     alpha: np.float32
     sigma: np.float32
@@ -76,6 +78,7 @@ class Level(NamedTuple):
 
     @classmethod
     def of(cls, alpha: np.float32, sigma: np.float32) -> Level:
+        """Compute lambda of a noise level; infinite at sigma = 0."""
         with np.errstate(divide="ignore"):
             return cls(alpha, sigma, np.log(alpha) - np.log(sigma))
 
@@ -83,23 +86,26 @@ class Level(NamedTuple):
 class Weights(NamedTuple):
     """x_t = sample * x_s + d0 * D0 + d1 * D1 + d2 * D2 + noise * z; D_k is the k-th derivative in lambda times h^k."""
 
-    sample: float
-    d0: float
-    d1: float
-    d2: float
-    noise: float
+    sample: Scalar
+    d0: Scalar
+    d1: Scalar
+    d2: Scalar
+    noise: Scalar
 
 
 def exponential_integrator(algorithm: str, solver_type: str, order: int, s: Level, t: Level) -> Weights:
-    """From level s to level t: the exact linear part, and Taylor weights of what the network predicts.
+    """Compute the weights of a step from level s to level t: exact in the linear part, a Taylor series in the network.
 
-    Lu et al. 2022, https://arxiv.org/abs/2206.00927, eq. 3.4 ("dpmsolver": the network's noise);
-    Lu et al. 2022, https://arxiv.org/abs/2211.01095, eq. 8 ("dpmsolver++": its clean sample); the "sde-" forms
-    solve the stochastic equation (appendix B there). `solver_type` "midpoint" takes half of D0's weight for D1.
+    Lu et al. 2022, https://arxiv.org/abs/2206.00927, eq. 3.4 ("dpmsolver": the series is that of the noise);
+    Lu et al. 2022, https://arxiv.org/abs/2211.01095, eq. 8 ("dpmsolver++": that of the clean sample); the "sde-" forms
+    solve the stochastic equation (appendix B there). `solver_type` "midpoint" uses half of D0's weight for D1.
     """
     h = t.lambda_ - s.lambda_
-    noise = 0.0
-    # step: the exponent's change; e = exp(step) - 1; the series is scale * (e, e/step - 1, ...)
+    step: Scalar
+    scale: Scalar
+    linear: Scalar
+    noise: Scalar = 0.0
+    # step: the change of the exponent; e = exp(step) - 1; the series is scale * (e, e/step - 1, ...)
     if algorithm == "dpmsolver++":
         step, scale, linear = -h, -t.alpha, t.sigma / s.sigma
     elif algorithm == "sde-dpmsolver++":
@@ -117,23 +123,24 @@ def exponential_integrator(algorithm: str, solver_type: str, order: int, s: Leve
         return Weights(linear, scale * e, 0.0, 0.0, noise)
     if order == 2 and solver_type == "midpoint":
         return Weights(linear, scale * e, 0.5 * scale * e, 0.0, noise)
-    # The published third order of the stochastic form adds this half where the series subtracts it.
+    # diffusers' third order of the stochastic form adds this half where the series subtracts it
     half = -0.5 if algorithm == "sde-dpmsolver++" else 0.5
     return Weights(linear, scale * e, scale * (e / step - 1), scale * ((e - step) / step**2 - half), noise)
 
 
-def multistep_terms(weights: Weights, levels: list[Level], models: list[Tensor]) -> list[tuple[float, Tensor]]:
-    """The terms of D0, D1, D2 by differences of past predictions.
+def multistep_terms(weights: Weights, levels: list[Level], models: list[Tensor]) -> list[tuple[Scalar, Tensor]]:
+    """Compute the terms of D0, D1, D2 from differences of past predictions.
 
     Args:
-        levels: [t, s_0, s_1, s_2]: where the step goes, where it stands, where the step before stood, ...
+        weights: of the step.
+        levels: [t, s_0, s_1, s_2]: the levels of the end of the step, of its start, of the start before, ...
         models: [m_0, m_1, m_2]: the predictions at s_0, s_1, s_2; as many as the order.
     """
     _, d0, d1, d2, _ = weights
-    if len(models) == 1:
+    h = levels[0].lambda_ - levels[1].lambda_
+    if len(models) == 1 or h == 0:  # at h = 0 all weights but that of the sample are 0
         return [(d0, models[0])]
-    t, s0, s1 = levels[:3]
-    h = t.lambda_ - s0.lambda_
+    s0, s1 = levels[1:3]
     a = h / (s0.lambda_ - s1.lambda_)  # 1 / r_0
     if len(models) == 2:
         return [(d0 + d1 * a, models[0]), (-d1 * a, models[1])]
@@ -145,8 +152,15 @@ def multistep_terms(weights: Weights, levels: list[Level], models: list[Tensor])
 
 def singlestep_terms(
     weights: Weights, solver_type: str, levels: list[Level], models: list[Tensor]
-) -> list[tuple[float, Tensor]]:
-    """The same where all predictions lie inside one step from the oldest level, the last of `levels`, to t."""
+) -> list[tuple[Scalar, Tensor]]:
+    """Compute the terms of D0, D1, D2 where all predictions belong to one step from the oldest level to t.
+
+    Args:
+        weights: of the step.
+        solver_type: "midpoint" or "heun".
+        levels: [t, ..., s]: the level of the end of the step, of its stages, newest first, and of its start.
+        models: the predictions, newest first; as many as the order.
+    """
     _, d0, d1, d2, _ = weights
     if len(models) == 1:
         return [(d0, models[0])]
@@ -166,24 +180,28 @@ def singlestep_terms(
 
 
 def interleave(values: np.ndarray, between: np.ndarray, first: bool = False) -> np.ndarray:
-    """[v_0, b_1, v_1, b_2, v_2, ...], or with `first` [v_0, b_0, v_1, b_1, v_2, ...]: two calls for each but one."""
+    """Return [v_0, b_1, v_1, b_2, v_2, ...], or with `first` [v_0, b_0, v_1, b_1, v_2, ...], of length 2n - 1."""
     between = between if first else between[1:]
     pairs = np.stack([between, values[1:]], axis=1)  # [n - 1, 2]
     return np.concatenate([values[:1], pairs.reshape(-1)])
 
 
 def posterior_mean(
-    x0: Tensor, sample: Tensor, alpha_bar: float, alpha_bar_prev: float, alpha: float, beta: float
+    x0: Tensor, sample: Tensor, alpha_bar: Scalar, alpha_bar_prev: Scalar, alpha: Scalar, beta: Scalar
 ) -> Tensor:
-    """Mean of q(x_{t-1} | x_t, x_0): Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 7."""
+    """Compute the mean of q(x_{t-1} | x_t, x_0), [B, C, ...].
+
+    Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 7.
+    """
     beta_bar, beta_bar_prev = 1 - alpha_bar, 1 - alpha_bar_prev
     return combine((alpha_bar_prev**0.5 * beta / beta_bar, x0), (alpha**0.5 * beta_bar_prev / beta_bar, sample))
 
 
-def learned_range(v: Tensor, smallest: float, largest: float) -> Tensor:
-    """Standard deviation between the logarithms of two variances, by the network's v in [-1, 1].
+def learned_range(v: Tensor, smallest: Scalar, largest: Scalar) -> Tensor:
+    """Interpolate between the logarithms of two variances by v in [-1, 1]; returns standard deviations, [B, C, ...].
 
     Nichol & Dhariwal 2021, https://arxiv.org/abs/2102.09672, eq. 15.
     """
     low, high = math.log(smallest), math.log(largest)
-    return (0.5 * ((v + 1) * ((high - low) / 2) + low)).exp()
+    log_variance = (v + 1) * ((high - low) / 2) + low  # [B, C, ...]
+    return (0.5 * log_variance).exp()

@@ -1,4 +1,4 @@
-"""BERT's WordPiece tokenizers (arXiv 1810.04805); ids equal those of the original library."""
+"""BERT's WordPiece tokenizers (arXiv 1810.04805); ids are equal to those of transformers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tokenizers.models import WordPiece
 
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.transformers.tokenization_utils import FastTokenizer, PretrainedTokenizer, write_text
+from ppdiffusers.transformers.tokenization_utils import FastTokenizer, PretrainedTokenizer, TokenLike, write_text
 
-_INSIDE = "##"  # begins the pieces that do not begin a word
-_LONGEST_WORD = 100  # longer words are unknown
-# Ideographs: each is a word. Kana and Hangul are not among them.
-_CHINESE = (
+_CONTINUATION = "##"  # prefix of pieces that continue a word
+_MAX_WORD_LENGTH = 100  # longer words are unknown tokens
+# CJK ideographs, which are separate words; without Kana and Hangul.
+_IDEOGRAPHS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
     (0x20000, 0x2A6DF),
@@ -34,17 +34,17 @@ _SETTINGS = ("do_lower_case", "do_basic_tokenize", "never_split", "tokenize_chin
 
 
 class _BertTokenizerBase(PretrainedTokenizer):
-    """What both tokenizers share: files and settings.
+    """Files and settings of both tokenizers.
 
     Args:
-        vocab_file: a token a line; its id is the line's number.
-        tokenizer_file: the same in one `tokenizer.json`, used when `vocab_file` is not given.
-        do_lower_case: texts are put into lower case.
-        do_basic_tokenize: False: words are what stands between spaces, as it is (the fast tokenizer has no such mode).
-        never_split: words that stay as they are (not in the fast tokenizer either).
-        unk_token, sep_token, pad_token, cls_token, mask_token: texts, `AddedToken`s or their dictionaries.
-        tokenize_chinese_chars: each ideograph is a word of its own.
-        strip_accents: accents are taken off; None: with lower case they are.
+        vocab_file: one token per line; its id is the line number.
+        tokenizer_file: a `tokenizer.json`, read if `vocab_file` is not given.
+        do_lower_case: convert texts to lower case.
+        do_basic_tokenize: False splits texts at spaces only, without normalization (no effect on the fast tokenizer).
+        never_split: words that are not normalized or split (no effect on the fast tokenizer).
+        unk_token, sep_token, pad_token, cls_token, mask_token: see `TokenLike`.
+        tokenize_chinese_chars: treat each CJK ideograph as a word.
+        strip_accents: remove accents; None removes them if `do_lower_case`.
         model_max_length, additional_special_tokens, added_tokens_decoder, clean_up_tokenization_spaces, padding_side,
             truncation_side: see `PretrainedTokenizer`.
     """
@@ -60,16 +60,16 @@ class _BertTokenizerBase(PretrainedTokenizer):
         do_lower_case: bool = True,
         do_basic_tokenize: bool = True,
         never_split: Iterable[str] | None = None,
-        unk_token: Any = "[UNK]",
-        sep_token: Any = "[SEP]",
-        pad_token: Any = "[PAD]",
-        cls_token: Any = "[CLS]",
-        mask_token: Any = "[MASK]",
+        unk_token: TokenLike = "[UNK]",
+        sep_token: TokenLike = "[SEP]",
+        pad_token: TokenLike = "[PAD]",
+        cls_token: TokenLike = "[CLS]",
+        mask_token: TokenLike = "[MASK]",
         tokenize_chinese_chars: bool = True,
         strip_accents: bool | None = None,
         model_max_length: int | None = None,
-        additional_special_tokens: Iterable[Any] | None = None,
-        added_tokens_decoder: Mapping[int, Any] | None = None,
+        additional_special_tokens: Iterable[TokenLike] | None = None,
+        added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = True,
         padding_side: str = "right",
         truncation_side: str = "right",
@@ -77,10 +77,10 @@ class _BertTokenizerBase(PretrainedTokenizer):
         self.do_lower_case, self.do_basic_tokenize = do_lower_case, do_basic_tokenize
         self.never_split = None if never_split is None else sorted(set(never_split))
         self.tokenize_chinese_chars, self.strip_accents = tokenize_chinese_chars, strip_accents
-        given = (unk_token, sep_token, pad_token, cls_token, mask_token)
+        specials = (unk_token, sep_token, pad_token, cls_token, mask_token)
         super().__init__(
             _read_vocabulary(vocab_file, tokenizer_file),
-            dict(zip(self.special_names, given, strict=True)),
+            dict(zip(self.special_names, specials, strict=True)),
             model_max_length,
             additional_special_tokens,
             added_tokens_decoder,
@@ -90,10 +90,10 @@ class _BertTokenizerBase(PretrainedTokenizer):
         )
 
     @classmethod
-    def _settings(cls) -> set[str]:
-        return super()._settings() | set(_SETTINGS)
+    def _config_keys(cls) -> set[str]:
+        return super()._config_keys() | set(_SETTINGS)
 
-    def _more_config(self) -> dict[str, Any]:
+    def _extra_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _SETTINGS}
 
     def _save_vocabulary(self, folder: Path) -> None:
@@ -101,48 +101,48 @@ class _BertTokenizerBase(PretrainedTokenizer):
         write_text(folder / "vocab.txt", "".join(token + "\n" for token in lines))
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        return " ".join(tokens).replace(f" {_INSIDE}", "").strip()
+        return " ".join(tokens).replace(f" {_CONTINUATION}", "").strip()
 
 
 class BertTokenizer(_BertTokenizerBase):
-    """The tokenizer that published folders name; characters are what Python's `unicodedata` says."""
+    """The tokenizer of released models; classifies characters with Python's `unicodedata`."""
 
-    def _look_up(self) -> None:
-        super()._look_up()
-        # upper case survives in special tokens and in added ones that are looked for in the normalised text
-        self._whole_words = {*self.all_special_tokens, *(self.never_split or ())}
-        kept = [*self.all_special_tokens, *(t.content for t in self.added_tokens_decoder.values() if t.normalized)]
-        self._kept_case = re.compile("(" + "|".join(map(re.escape, kept)) + ")|(.)")
+    def _update_lookup(self) -> None:
+        super()._update_lookup()
+        self._unsplit_words = {*self.all_special_tokens, *(self.never_split or ())}
+        # special tokens, and added tokens that are matched in the normalized text, keep their case
+        cased = [*self.all_special_tokens, *(t.content for t in self.added_tokens_decoder.values() if t.normalized)]
+        self._cased_pattern = re.compile("(" + "|".join(map(re.escape, cased)) + ")|(.)")
 
-    def _mark(self, token: AddedToken) -> None:
+    def _register_token(self, token: AddedToken) -> None:
         if self._lowers and token.normalized and not token.special:
-            token.content = token.content.lower()  # texts are in lower case when it is looked for
-        super()._mark(token)
+            token.content = token.content.lower()  # it is matched in the lower-case text
+        super()._register_token(token)
 
-    def _ids(self, text: str) -> list[int]:
-        if self._lowers:  # character by character, as the original does it: a final sigma is no other letter
-            text = self._kept_case.sub(lambda found: found[1] or found[2].lower(), text)
-        return super()._ids(text)
+    def _encode_text(self, text: str) -> list[int]:
+        if self._lowers:  # by character, as in transformers: a final sigma is not treated specially
+            text = self._cased_pattern.sub(lambda match: match[1] or match[2].lower(), text)
+        return super()._encode_text(text)
 
     @property
     def _lowers(self) -> bool:
         return self.do_lower_case and self.do_basic_tokenize
 
-    def _ids_of_plain(self, text: str) -> list[int]:
+    def _encode_segment(self, text: str) -> list[int]:
         words = self._words(text) if self.do_basic_tokenize else text.split()
         pieces = (piece for word in words for piece in self._tokens_of_word(word))
         return [self.convert_tokens_to_ids(piece) for piece in pieces]
 
     def _tokens_of_word(self, word: str) -> list[str]:
-        kept = self.do_basic_tokenize and word in self._whole_words
-        return [word] if kept else self._word_pieces(word)
+        unsplit = self.do_basic_tokenize and word in self._unsplit_words
+        return [word] if unsplit else self._word_pieces(word)
 
     def _words(self, text: str) -> Iterator[str]:
-        """Words, ideographs and punctuation marks, in lower case and without accents if so set."""
-        text = "".join(self._cleaned(char) for char in text)
+        """Split a text into words, ideographs and punctuation marks; apply lower case and accent stripping."""
+        text = "".join(self._clean(char) for char in text)
         strip = self.do_lower_case if self.strip_accents is None else self.strip_accents
         for word in unicodedata.normalize("NFC", text).split():
-            if word in self._whole_words:
+            if word in self._unsplit_words:
                 yield word
                 continue
             word = word.lower() if self.do_lower_case else word
@@ -150,21 +150,21 @@ class BertTokenizer(_BertTokenizerBase):
                 word = "".join(c for c in unicodedata.normalize("NFD", word) if unicodedata.category(c) != "Mn")
             yield from "".join(f" {char} " if _is_punctuation(char) else char for char in word).split()
 
-    def _cleaned(self, char: str) -> str:
-        """Spaces around ideographs, one kind of space, no control characters."""
+    def _clean(self, char: str) -> str:
+        """Normalize spaces, remove control characters, surround ideographs with spaces."""
         if char in "\t\n\r" or unicodedata.category(char) == "Zs":
             return " "
         if char in "\0\ufffd" or unicodedata.category(char).startswith("C"):
             return ""
-        chinese = self.tokenize_chinese_chars and any(first <= ord(char) <= last for first, last in _CHINESE)
-        return f" {char} " if chinese else char
+        is_word = self.tokenize_chinese_chars and any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
+        return f" {char} " if is_word else char
 
     def _word_pieces(self, word: str) -> list[str]:
-        """The longest piece of the vocabulary first, then the longest of the rest; unknown if a rest is left."""
+        """Split a word into pieces by greedy longest match; a word that has no complete split is unknown."""
         pieces: list[str] = []
         start = 0
-        while start < len(word) <= _LONGEST_WORD:
-            prefix = _INSIDE if start else ""
+        while start < len(word) <= _MAX_WORD_LENGTH:
+            prefix = _CONTINUATION if start else ""
             ends = (end for end in range(len(word), start, -1) if prefix + word[start:end] in self.encoder)
             end = next(ends, None)
             if end is None:
@@ -175,7 +175,7 @@ class BertTokenizer(_BertTokenizerBase):
 
 
 class BertTokenizerFast(FastTokenizer, _BertTokenizerBase):
-    """The original library's fast tokenizer: the same rules in the `tokenizers` library, with its Unicode tables."""
+    """transformers' fast tokenizer: the same rules, with the Unicode tables of the `tokenizers` library."""
 
     def _make_backend(self) -> Tokenizer:
         backend = Tokenizer(WordPiece(self.encoder, unk_token=self.unk_token))
@@ -186,7 +186,7 @@ class BertTokenizerFast(FastTokenizer, _BertTokenizerBase):
             lowercase=self.do_lower_case,
         )
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        backend.decoder = decoders.WordPiece(prefix=_INSIDE)
+        backend.decoder = decoders.WordPiece(prefix=_CONTINUATION)
         return backend
 
     def _post_processor(self) -> processors.PostProcessor:
@@ -202,7 +202,8 @@ def _is_punctuation(char: str) -> bool:
     return char in _ASCII_PUNCTUATION or unicodedata.category(char).startswith("P")
 
 
-def _read_vocabulary(vocab_file: str | os.PathLike | None, tokenizer_file: Any) -> dict[str, int]:
+def _read_vocabulary(vocab_file: str | os.PathLike | None, tokenizer_file: str | os.PathLike | None) -> dict[str, int]:
+    """Read token -> id."""
     if vocab_file is not None:
         lines = Path(vocab_file).read_text(encoding="utf-8").split("\n")
         lines = lines[:-1] if lines and not lines[-1] else lines
@@ -211,5 +212,5 @@ def _read_vocabulary(vocab_file: str | os.PathLike | None, tokenizer_file: Any) 
         raise ConfigError("A BERT tokenizer needs vocab_file or tokenizer_file.")
     model = read_json(tokenizer_file).get("model", {})
     if model.get("type") != "WordPiece" or "vocab" not in model:
-        raise ConfigError("This tokenizer.json holds no WordPiece model.", where=tokenizer_file)
+        raise ConfigError("The tokenizer.json does not contain a WordPiece model.", where=tokenizer_file)
     return dict(model["vocab"])

@@ -1,12 +1,18 @@
-"""Configurations of CLIP's text and image towers, defaults as in the original library."""
+"""Configurations of CLIP's encoders, with the defaults of transformers."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 
-_TOWER = {
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Config = TypeVar("Config", bound=PretrainedConfig)
+
+_ENCODER_DEFAULTS = {
     "hidden_size": 512,
     "intermediate_size": 2048,
     "projection_dim": 512,
@@ -20,27 +26,27 @@ _TOWER = {
 }
 
 
-class _TowerConfig(PretrainedConfig):
-    """A tower's configuration; a whole CLIP's configuration gives its own part."""
+class _EncoderConfig(PretrainedConfig):
+    """Configuration of one encoder; can also be created from the configuration of a CLIPModel."""
 
     part = ""
 
     @classmethod
-    def from_dict(cls, config: dict[str, Any], **overrides: Any) -> _TowerConfig:
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         nested = config.get(cls.part)
         if config.get("model_type") == "clip" and isinstance(nested, dict):
             config = {"architectures": config.get("architectures"), **nested}
         return cls(**{**config, **overrides})
 
 
-class CLIPTextConfig(_TowerConfig):
-    """Text tower: ids to [B, S, hidden_size]."""
+class CLIPTextConfig(_EncoderConfig):
+    """Configuration of the text encoder."""
 
     model_type = "clip_text_model"
     part = "text_config"
     defaults = {
         "vocab_size": 49408,
-        **_TOWER,
+        **_ENCODER_DEFAULTS,
         "max_position_embeddings": 77,
         "pad_token_id": 1,
         "bos_token_id": 49406,
@@ -48,13 +54,13 @@ class CLIPTextConfig(_TowerConfig):
     }
 
 
-class CLIPVisionConfig(_TowerConfig):
-    """Image tower: pixels to [B, patches + 1, hidden_size]."""
+class CLIPVisionConfig(_EncoderConfig):
+    """Configuration of the vision encoder."""
 
     model_type = "clip_vision_model"
     part = "vision_config"
     defaults = {
-        **_TOWER,
+        **_ENCODER_DEFAULTS,
         "hidden_size": 768,
         "intermediate_size": 3072,
         "num_attention_heads": 12,
@@ -65,19 +71,24 @@ class CLIPVisionConfig(_TowerConfig):
 
 
 class CLIPConfig(PretrainedConfig):
-    """Both towers and the width of the space they meet in."""
+    """Configuration of both encoders and of the joint embedding space."""
 
     model_type = "clip"
     defaults = {"projection_dim": 512, "logit_scale_init_value": 2.6592, "initializer_factor": 1.0}
 
-    def __init__(self, text_config: Any = None, vision_config: Any = None, **kwargs: Any):
-        # old files repeat the parts under these names, with the original library's defaults filled in
+    def __init__(
+        self,
+        text_config: CLIPTextConfig | Mapping[str, Any] | None = None,
+        vision_config: CLIPVisionConfig | Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        # legacy files repeat the nested configurations under these names, completed with transformers' defaults
         text_config = kwargs.pop("text_config_dict", None) or text_config
         vision_config = kwargs.pop("vision_config_dict", None) or vision_config
         super().__init__(**kwargs)
-        self.text_config = _part(CLIPTextConfig, text_config)
-        self.vision_config = _part(CLIPVisionConfig, vision_config)
+        self.text_config: CLIPTextConfig = _to_config(CLIPTextConfig, text_config)
+        self.vision_config: CLIPVisionConfig = _to_config(CLIPVisionConfig, vision_config)
 
 
-def _part(cls: type[PretrainedConfig], given: Any) -> PretrainedConfig:
-    return given if isinstance(given, PretrainedConfig) else cls(**(given or {}))
+def _to_config(cls: type[Config], config: Config | Mapping[str, Any] | None) -> Config:
+    return cls(**(config or {})) if config is None or isinstance(config, Mapping) else config

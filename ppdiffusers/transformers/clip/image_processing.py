@@ -1,4 +1,4 @@
-"""CLIP's image processor: resize the shorter side, cut out the middle, scale and normalise."""
+"""CLIP's image processor: resize, center crop, rescale, normalize."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from ppdiffusers.transformers.image_processing_utils import ImageProcessor, as_size, resize
+from ppdiffusers.transformers.image_processing_utils import ImageProcessor, resize, to_size_dict
 
 OPENAI_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class CLIPImageProcessor(ImageProcessor):
-    """Pictures to `pixel_values` [B, 3, H, W] float32; settings and results as in the original library.
+    """Convert images to `pixel_values` [B, 3, H, W] in float32, with the settings and results of transformers.
 
     Args:
-        size: {"shortest_edge": n} keeps the proportions, {"height": h, "width": w} does not; a number is n.
-        resample: PIL's number of the filter (3: bicubic).
-        crop_size: {"height": h, "width": w}, or a number for both.
+        size: {"shortest_edge": n} keeps the aspect ratio, {"height": h, "width": w} does not; a number is n.
+        resample: number of PIL's resampling filter (3: bicubic).
+        crop_size: {"height": h, "width": w}, or one number for both.
     """
 
-    published_name = "CLIPImageProcessor"
+    image_processor_type = "CLIPImageProcessor"
 
     def __init__(
         self,
@@ -40,44 +40,45 @@ class CLIPImageProcessor(ImageProcessor):
         **kwargs: Any,
     ):
         self.do_resize, self.resample = do_resize, int(resample)
-        self.size = as_size({"shortest_edge": 224} if size is None else size, "shortest_edge")
+        self.size = to_size_dict({"shortest_edge": 224} if size is None else size, "shortest_edge")
         self.do_center_crop = do_center_crop
-        self.crop_size = as_size(224 if crop_size is None else crop_size, "height", "width")
+        self.crop_size = to_size_dict(224 if crop_size is None else crop_size, "height", "width")
         self.do_rescale, self.rescale_factor = do_rescale, rescale_factor
         self.do_normalize = do_normalize
         self.image_mean = list(OPENAI_CLIP_MEAN) if image_mean is None else image_mean
         self.image_std = list(OPENAI_CLIP_STD) if image_std is None else image_std
         self.do_convert_rgb = do_convert_rgb
 
-    def _sized(self, array: np.ndarray) -> np.ndarray:
+    def _resize(self, array: np.ndarray) -> np.ndarray:  # [H, W, C] -> [height, width, C]
         if self.do_resize:
-            array = resize(array, *_target_size(array.shape[:2], self.size), self.resample)
+            array = resize(array, *_target_size((array.shape[0], array.shape[1]), self.size), self.resample)
         if self.do_center_crop:
             array = _center_crop(array, self.crop_size["height"], self.crop_size["width"])
         return array
 
 
-# Older folders name it so.
+# name in legacy folders
 CLIPFeatureExtractor = CLIPImageProcessor
 
 
-def _target_size(now: tuple[int, int], size: Mapping[str, int]) -> tuple[int, int]:
+def _target_size(shape: tuple[int, int], size: Mapping[str, int]) -> tuple[int, int]:
+    """Return the height and width to resize an image of `shape` (height, width) to."""
     if "shortest_edge" not in size:
         return size["height"], size["width"]
-    short, long = min(now), max(now)
+    short, long = min(shape), max(shape)
     new_short, new_long = size["shortest_edge"], int(size["shortest_edge"] * long / short)
-    return (new_short, new_long) if now[0] <= now[1] else (new_long, new_short)
+    return (new_short, new_long) if shape[0] <= shape[1] else (new_long, new_short)
 
 
 def _center_crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle; where the picture is smaller it is framed with zeros."""
-    have_h, have_w = array.shape[:2]
-    top, left = (have_h - height) // 2, (have_w - width) // 2
-    if top >= 0 and left >= 0 and top + height <= have_h and left + width <= have_w:
+    """Crop the center of [H, W, C]; a smaller image is padded with zeros."""
+    image_height, image_width = array.shape[:2]
+    top, left = (image_height - height) // 2, (image_width - width) // 2
+    if top >= 0 and left >= 0 and top + height <= image_height and left + width <= image_width:
         return array[top : top + height, left : left + width]
-    frame_h, frame_w = max(height, have_h), max(width, have_w)
-    framed = np.zeros((frame_h, frame_w, array.shape[2]), dtype=array.dtype)
-    at_h, at_w = -(-(frame_h - have_h) // 2), -(-(frame_w - have_w) // 2)
-    framed[at_h : at_h + have_h, at_w : at_w + have_w] = array
-    top, left = top + at_h, left + at_w
-    return framed[max(0, top) : min(frame_h, top + height), max(0, left) : min(frame_w, left + width)]
+    padded_height, padded_width = max(height, image_height), max(width, image_width)
+    padded = np.zeros((padded_height, padded_width, array.shape[2]), dtype=array.dtype)
+    pad_top, pad_left = -(-(padded_height - image_height) // 2), -(-(padded_width - image_width) // 2)
+    padded[pad_top : pad_top + image_height, pad_left : pad_left + image_width] = array
+    top, left = top + pad_top, left + pad_left
+    return padded[max(0, top) : min(padded_height, top + height), max(0, left) : min(padded_width, left + width)]

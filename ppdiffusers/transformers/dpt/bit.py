@@ -1,5 +1,5 @@
-"""BiT, a ResNet with group normalisation and standardised weights (Kolesnikov et al., "Big Transfer", arXiv
-1912.11370), as the hybrid vision transformer's backbone; names and keys as in the original library."""
+"""BiT, a ResNet with group normalization and weight standardization (Kolesnikov et al., "Big Transfer", arXiv
+1912.11370), the backbone of hybrid vision transformers, with the names and keys of transformers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from paddle import nn
 from ppdiffusers.transformers.dpt.configuration import BitConfig
 from ppdiffusers.transformers.layers import get_activation
 
-STANDARDISED = 1e-8  # added to the weights' variance
+WEIGHT_VARIANCE_EPSILON = 1e-8
 
 
 def check_bit(config: BitConfig) -> list[str]:
-    """What of a configuration cannot be built here, as sentences."""
+    """Return a sentence for each setting of a configuration that is not supported."""
     stages = len(config.depths)
     known = {
         "layer_type": ("bottleneck",),
@@ -23,55 +23,59 @@ def check_bit(config: BitConfig) -> list[str]:
     }
     problems = [f"{key} = {config.get(key)!r}" for key, values in known.items() if config.get(key) not in values]
     if stages > 4:
-        problems.append(f"{stages} stages, where 4 reach the output stride")
+        problems.append(f"depths has {stages} stages; an output_stride of 32 has at most 4")
     names = [f"stage{n + 1}" for n in range(stages)]
     features = config.out_features or []
     if len(features) != 3 or not set(features) <= set(names):
-        problems.append(f"out_features = {config.out_features!r}: three of {', '.join(names)} are needed")
+        problems.append(f"out_features = {config.out_features!r}: expected three of {', '.join(names)}")
     return [f"backbone_config: {problem}" for problem in problems]
 
 
 def stage_widths(config: BitConfig) -> list[int]:
-    """Channels that each stage gives."""
+    """Return the number of output channels of each stage."""
     return [_to_multiple_of_8(width * config.width_factor) for width, _ in zip(config.hidden_sizes, config.depths)]
 
 
 def _to_multiple_of_8(value: float) -> int:
-    """The nearest multiple of 8, or the next one where that would be less than nine tenths."""
+    """Round to the nearest multiple of 8, or up if rounding down would lose more than 10 %."""
     rounded = max(8, int(value + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * value else rounded
 
 
 def pad_same(x: paddle.Tensor, kernel: int, stride: int) -> paddle.Tensor:
-    """Zeros around [B, C, H, W], so that a kernel gives ceil(H / stride) x ceil(W / stride); an odd one at the end."""
-    missing = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]]
-    if not any(missing):
+    """Pad [B, C, H, W] with zeros so that a kernel's output is [B, C, ceil(H / stride), ceil(W / stride)].
+
+    An odd number of rows or columns has the extra one at the bottom or on the right.
+    """
+    height, width = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[2:])
+    if not (height or width):
         return x
-    (top, left), (down, across) = ((m // 2 for m in missing), (m - m // 2 for m in missing))
-    return F.pad(x, [left, across, top, down])
+    top, left = height // 2, width // 2
+    return F.pad(x, [left, width - left, top, height - top])
 
 
 class WeightStandardizedConv2d(nn.Conv2D):
-    """A convolution whose kernels are brought to mean 0 and variance 1 first (Qiao et al., arXiv 1903.10520)."""
+    """Convolution whose kernels are standardized to mean 0 and variance 1 (Qiao et al., arXiv 1903.10520)."""
 
     def __init__(self, config: BitConfig, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
         padding = (config.global_padding or "").upper()
         self.same = padding == "SAME"
-        around = 0 if padding else (stride - 1 + kernel_size - 1) // 2
-        super().__init__(in_channels, out_channels, kernel_size, stride, around, bias_attr=False)
-        self.kernel, self.step, self.around = kernel_size, stride, around
+        symmetric = 0 if padding else (stride - 1 + kernel_size - 1) // 2
+        super().__init__(in_channels, out_channels, kernel_size, stride, symmetric, bias_attr=False)
+        self.kernel, self.step, self.symmetric_padding = kernel_size, stride, symmetric
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if self.same:
             x = pad_same(x, self.kernel, self.step)
         mean = self.weight.mean(axis=[1, 2, 3], keepdim=True)  # [O, 1, 1, 1]
-        centred = self.weight - mean
-        variance = (centred * centred).mean(axis=[1, 2, 3], keepdim=True)
-        return F.conv2d(x, centred * paddle.rsqrt(variance + STANDARDISED), None, self.step, self.around)
+        centered = self.weight - mean  # [O, I, K, K]
+        variance = (centered * centered).mean(axis=[1, 2, 3], keepdim=True)  # [O, 1, 1, 1]
+        weight = centered * paddle.rsqrt(variance + WEIGHT_VARIANCE_EPSILON)  # [O, I, K, K]
+        return F.conv2d(x, weight, None, self.step, self.symmetric_padding)
 
 
 class BitGroupNormActivation(nn.GroupNorm):
-    """Group normalisation, then the activation unless it is switched off."""
+    """Group normalization, followed by the activation if `apply_activation`."""
 
     def __init__(self, config: BitConfig, num_channels: int, apply_activation: bool = True):
         super().__init__(config.num_groups, num_channels, epsilon=1e-5)
@@ -83,19 +87,19 @@ class BitGroupNormActivation(nn.GroupNorm):
 
 
 class BitEmbeddings(nn.Layer):
-    """A large convolution and a pooling: a quarter of the picture's sides."""
+    """Convolution and max pooling, which reduce height and width by 4."""
 
     def __init__(self, config: BitConfig):
         super().__init__()
         self.convolution = WeightStandardizedConv2d(config, config.num_channels, config.embedding_size, 7, 2)
         self.norm = BitGroupNormActivation(config, config.embedding_size)
-        self.frame = not self.convolution.same
+        self.pad_before_pooling = not self.convolution.same
         self.dynamic_padding = config.embedding_dynamic_padding
 
     def forward(self, pixel_values: paddle.Tensor) -> paddle.Tensor:  # [B, 3, H, W]
         x = self.convolution(pixel_values)
-        x = self.norm(F.pad(x, [1, 1, 1, 1]) if self.frame else x)
-        return F.max_pool2d(pad_same(x, 3, 2) if self.dynamic_padding else x, 3, 2)
+        x = self.norm(F.pad(x, [1, 1, 1, 1]) if self.pad_before_pooling else x)
+        return F.max_pool2d(pad_same(x, 3, 2) if self.dynamic_padding else x, 3, 2)  # [B, C, H / 4, W / 4]
 
 
 class BitDownsampleConv(nn.Layer):
@@ -109,7 +113,7 @@ class BitDownsampleConv(nn.Layer):
 
 
 class BitBottleneckLayer(nn.Layer):
-    """1x1 down to a quarter of the channels, 3x3, 1x1 up again; plus the input."""
+    """Residual block: 1x1 convolution to a quarter of the channels, 3x3 convolution, 1x1 convolution."""
 
     def __init__(self, config: BitConfig, in_channels: int, out_channels: int, stride: int, first: bool):
         super().__init__()
@@ -153,12 +157,12 @@ class BitEncoder(nn.Layer):
         )
 
     def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
-        """What each stage gives."""
-        found = []
+        """Return the output of each stage."""
+        features = []
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        return found
+            features.append(x)
+        return features
 
 
 class BitModel(nn.Layer):
@@ -172,13 +176,13 @@ class BitModel(nn.Layer):
 
 
 class BitBackbone(nn.Layer):
-    """Features of the stages that `out_features` names: [B, C, H / 4, W / 4], [B, C, H / 8, W / 8], ..."""
+    """Return the features of the stages in `out_features`: [B, C, H / 4, W / 4], [B, C, H / 8, W / 8], ..."""
 
     def __init__(self, config: BitConfig):
         super().__init__()
-        self.wanted = [n for n in range(len(config.depths)) if f"stage{n + 1}" in config.out_features]
+        self.out_indices = [n for n in range(len(config.depths)) if f"stage{n + 1}" in config.out_features]
         self.bit = BitModel(config)
 
     def forward(self, pixel_values: paddle.Tensor) -> list[paddle.Tensor]:
-        found = self.bit(pixel_values)
-        return [found[n] for n in self.wanted]
+        features = self.bit(pixel_values)
+        return [features[n] for n in self.out_indices]

@@ -1,14 +1,15 @@
-"""Configurations of DPT and of BiT, its backbone; defaults as in the original library."""
+"""Configurations of DPT and of its backbone BiT, with the defaults of transformers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 
 
 class BitConfig(PretrainedConfig):
-    """A ResNet with group normalisation; `out_features` are the stages that it gives."""
+    """Configuration of BiT, a ResNet with group normalization; `out_features` are the names of the output stages."""
 
     model_type = "bit"
     defaults = {
@@ -28,7 +29,7 @@ class BitConfig(PretrainedConfig):
     }
 
 
-# The backbone of hybrid configurations that do not say which.
+# The backbone of hybrid configurations without a `backbone_config`.
 _HYBRID_BACKBONE = {
     "global_padding": "SAME",
     "layer_type": "bottleneck",
@@ -39,7 +40,7 @@ _HYBRID_BACKBONE = {
 
 
 class DPTConfig(PretrainedConfig):
-    """Pictures to depth, from a vision transformer on patches or, `is_hybrid`, on the features of BiT."""
+    """Configuration of DPT; with `is_hybrid`, the vision transformer's input is BiT features instead of patches."""
 
     model_type = "dpt"
     defaults = {
@@ -71,7 +72,7 @@ class DPTConfig(PretrainedConfig):
         "backbone": None,
     }
 
-    def __init__(self, backbone_config: Any = None, **kwargs: Any):
+    def __init__(self, backbone_config: BitConfig | Mapping[str, Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if self.is_hybrid and not isinstance(backbone_config, BitConfig):
             backbone_config = BitConfig(**(backbone_config or _HYBRID_BACKBONE))

@@ -1,4 +1,4 @@
-"""DPT's image processor: resize to multiples, scale and normalise, pad."""
+"""DPT's image processor: resize to multiples, rescale, normalize, pad."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from ppdiffusers.transformers.image_processing_utils import ImageProcessor, as_size, resize
+from ppdiffusers.transformers.image_processing_utils import ImageProcessor, resize, to_size_dict
 
 
 class DPTImageProcessor(ImageProcessor):
-    """Pictures to `pixel_values` [B, 3, H, W] float32; settings and results as in the original library.
+    """Convert images to `pixel_values` [B, 3, H, W] in float32, with the settings and results of transformers.
 
     Args:
-        size: {"height": h, "width": w}, or a number for both.
-        resample: PIL's number of the filter (3: bicubic).
-        keep_aspect_ratio: scale both sides alike, by what is nearer to 1.
-        ensure_multiple_of: sides are rounded to multiples of it.
-        do_pad, size_divisor: put zeros around, to multiples of `size_divisor`.
-        do_reduce_labels: of segmentation maps, which are not processed here; kept in the file.
+        size: {"height": h, "width": w}, or one number for both.
+        resample: number of PIL's resampling filter (3: bicubic).
+        keep_aspect_ratio: scale height and width by the same factor, the one that is closer to 1.
+        ensure_multiple_of: round height and width to multiples of it.
+        do_pad: pad with zeros to multiples of `size_divisor`.
+        size_divisor: see `do_pad`.
+        do_reduce_labels: setting for segmentation maps, which are not supported; only saved.
     """
 
-    published_name = "DPTImageProcessor"
+    image_processor_type = "DPTImageProcessor"
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class DPTImageProcessor(ImageProcessor):
         **kwargs: Any,
     ):
         self.do_resize, self.resample = do_resize, int(resample)
-        self.size = as_size(384 if size is None else size, "height", "width")
+        self.size = to_size_dict(384 if size is None else size, "height", "width")
         self.keep_aspect_ratio, self.ensure_multiple_of = keep_aspect_ratio, ensure_multiple_of
         self.do_rescale, self.rescale_factor = do_rescale, rescale_factor
         self.do_normalize = do_normalize
@@ -52,35 +53,37 @@ class DPTImageProcessor(ImageProcessor):
         self.do_pad, self.size_divisor = do_pad, size_divisor
         self.do_reduce_labels = do_reduce_labels
 
-    def _sized(self, array: np.ndarray) -> np.ndarray:
+    def _resize(self, array: np.ndarray) -> np.ndarray:  # [H, W, C] -> [height, width, C]
         if not self.do_resize:
             return array
         height, width = self._target_size(*array.shape[:2])
         return resize(array, height, width, self.resample)
 
     def _target_size(self, height: int, width: int) -> tuple[int, int]:
-        down, across = self.size["height"] / height, self.size["width"] / width
+        scale_height, scale_width = self.size["height"] / height, self.size["width"] / width
         if self.keep_aspect_ratio:
-            down = across = across if abs(1 - across) < abs(1 - down) else down
+            closer = scale_width if abs(1 - scale_width) < abs(1 - scale_height) else scale_height
+            scale_height = scale_width = closer
         multiple = self.ensure_multiple_of
-        # a side that rounds to nothing is rounded up
-        return tuple(
-            round(side / multiple) * multiple or math.ceil(side / multiple) * multiple
-            for side in (down * height, across * width)
+        # a size that rounds to 0 is rounded up
+        new_height, new_width = (
+            round(pixels / multiple) * multiple or math.ceil(pixels / multiple) * multiple
+            for pixels in (scale_height * height, scale_width * width)
         )
+        return new_height, new_width
 
-    def _scaled(self, array: np.ndarray) -> np.ndarray:
-        array = super()._scaled(array)
+    def _rescale_and_normalize(self, array: np.ndarray) -> np.ndarray:
+        array = super()._rescale_and_normalize(array)
         if not self.do_pad:
             return array
-        return np.pad(array, [*(_around(side, self.size_divisor) for side in array.shape[:2]), (0, 0)])
+        return np.pad(array, [*(_padding(pixels, self.size_divisor) for pixels in array.shape[:2]), (0, 0)])
 
 
-# Older folders name it so.
+# name in legacy folders
 DPTFeatureExtractor = DPTImageProcessor
 
 
-def _around(side: int, divisor: int) -> tuple[int, int]:
-    """What is missing to a multiple, on both sides; an odd one more at the end."""
-    missing = -side % divisor
-    return missing // 2, missing - missing // 2
+def _padding(pixels: int, divisor: int) -> tuple[int, int]:
+    """Return the padding before and after, up to the next multiple; an odd number has the extra pixel at the end."""
+    total = -pixels % divisor
+    return total // 2, total - total // 2

@@ -1,4 +1,4 @@
-"""Configuration of XLM-RoBERTa, defaults as in the original library."""
+"""Configuration of XLM-RoBERTa, with the defaults of transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 
 
 class XLMRobertaConfig(PretrainedConfig):
-    """Ids to [B, S, hidden_size]; positions count from `pad_token_id + 1`."""
+    """Configuration of XLM-RoBERTa; the position of the first token is `pad_token_id + 1`."""
 
     model_type = "xlm-roberta"
     defaults = {

@@ -1,20 +1,22 @@
-"""XLM-RoBERTa (arXiv 1911.02116): BERT's encoder (arXiv 1810.04805); names and keys as in the original library."""
+"""XLM-RoBERTa (arXiv 1911.02116), BERT's encoder (arXiv 1810.04805), with the names and keys of transformers."""
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.transformers.layers import attend, check_heads, get_activation, mask_bias
+from ppdiffusers.transformers.layers import check_heads, get_activation, mask_to_bias, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import BaseModelOutputWithPooling, PretrainedModel
 from ppdiffusers.transformers.xlm_roberta.configuration import XLMRobertaConfig
 from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dummy_inputs import DummyInputs, padded_token_ids
 
 
 class XLMRobertaEmbeddings(nn.Layer):
-    """Token, position and type embeddings, summed and normalised."""
+    """Sum of token, position and token type embeddings, followed by LayerNorm."""
 
     def __init__(self, config: XLMRobertaConfig):
         super().__init__()
@@ -32,16 +34,16 @@ class XLMRobertaEmbeddings(nn.Layer):
         token_type_ids: paddle.Tensor | None = None,
         position_ids: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
-        most = self.position_embeddings.weight.shape[0] - self.padding_idx - 1
-        if input_ids.shape[1] > most:
-            raise InputError(f"The text has {input_ids.shape[1]} tokens; this model takes {most} at the most.")
+        tokens, limit = input_ids.shape[1], self.position_embeddings.weight.shape[0] - self.padding_idx - 1
+        if tokens > limit:
+            raise InputError(f"The prompt has {tokens} tokens.", expected=f"at most {limit} tokens for this model")
         if position_ids is None:
-            # tokens count from padding_idx + 1, padding stays there
-            real = (input_ids != self.padding_idx).astype("int64")
-            position_ids = real.cumsum(axis=1) * real + self.padding_idx
+            # Positions of tokens start at padding_idx + 1; the position of padding is padding_idx.
+            mask = (input_ids != self.padding_idx).astype("int64")  # [B, S]
+            position_ids = mask.cumsum(axis=1) * mask + self.padding_idx  # [B, S]
         if token_type_ids is None:
             token_type_ids = paddle.zeros_like(input_ids)
-        summed = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
+        summed = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)  # [B, S, D]
         return self.dropout(self.LayerNorm(summed + self.position_embeddings(position_ids)))
 
 
@@ -55,13 +57,17 @@ class XLMRobertaSelfAttention(nn.Layer):
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
 
-    def forward(self, x: paddle.Tensor, bias: paddle.Tensor | None) -> tuple[paddle.Tensor, paddle.Tensor]:
+    def forward(
+        self, x: paddle.Tensor, bias: paddle.Tensor | None, output_attentions: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Return the result [B, S, D], and the attention weights [B, H, S, S] or None."""
         dropout = self.dropout if self.training else 0.0
-        return attend(self.query(x), self.key(x), self.value(x), self.num_heads, bias, dropout)
+        query, key, value = self.query(x), self.key(x), self.value(x)  # [B, S, D]
+        return multi_head_attention(query, key, value, self.num_heads, bias, dropout, output_attentions)
 
 
 class XLMRobertaResidual(nn.Layer):
-    """A linear layer whose result is added to the residual, then normalised."""
+    """Linear layer, residual connection, LayerNorm."""
 
     def __init__(self, config: XLMRobertaConfig, in_features: int):
         super().__init__()
@@ -76,12 +82,14 @@ class XLMRobertaResidual(nn.Layer):
 class XLMRobertaAttention(nn.Layer):
     def __init__(self, config: XLMRobertaConfig):
         super().__init__()
-        # `self` is the published name; add_sublayer, because `self.self` reads badly
+        # The key of released weights is `self`; add_sublayer avoids the attribute `self.self`.
         self.add_sublayer("self", XLMRobertaSelfAttention(config))
         self.output = XLMRobertaResidual(config, config.hidden_size)
 
-    def forward(self, x: paddle.Tensor, bias: paddle.Tensor | None) -> tuple[paddle.Tensor, paddle.Tensor]:
-        mixed, weights = self._sub_layers["self"](x, bias)
+    def forward(
+        self, x: paddle.Tensor, bias: paddle.Tensor | None, output_attentions: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        mixed, weights = self._sub_layers["self"](x, bias, output_attentions)
         return self.output(mixed, x), weights
 
 
@@ -96,7 +104,7 @@ class XLMRobertaIntermediate(nn.Layer):
 
 
 class XLMRobertaLayer(nn.Layer):
-    """Attention and a two-layer network, each added to its input and normalised behind the sum."""
+    """Post-norm transformer layer: self-attention and MLP, each with a residual connection."""
 
     def __init__(self, config: XLMRobertaConfig):
         super().__init__()
@@ -104,8 +112,10 @@ class XLMRobertaLayer(nn.Layer):
         self.intermediate = XLMRobertaIntermediate(config)
         self.output = XLMRobertaResidual(config, config.intermediate_size)
 
-    def forward(self, x: paddle.Tensor, bias: paddle.Tensor | None) -> tuple[paddle.Tensor, paddle.Tensor]:
-        x, weights = self.attention(x, bias)
+    def forward(
+        self, x: paddle.Tensor, bias: paddle.Tensor | None, output_attentions: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        x, weights = self.attention(x, bias, output_attentions)
         return self.output(self.intermediate(x), x), weights
 
 
@@ -114,18 +124,20 @@ class XLMRobertaEncoder(nn.Layer):
         super().__init__()
         self.layer = nn.LayerList([XLMRobertaLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, x: paddle.Tensor, bias: paddle.Tensor | None) -> tuple[list, list]:
-        """All hidden states, the input first, and all attention weights."""
+    def forward(
+        self, x: paddle.Tensor, bias: paddle.Tensor | None, output_attentions: bool = False
+    ) -> tuple[tuple[paddle.Tensor, ...], tuple[paddle.Tensor, ...] | None]:
+        """Return the hidden states, starting with the input, and the attention weights or None."""
         states, attentions = [x], []
         for layer in self.layer:
-            x, weights = layer(x, bias)
+            x, weights = layer(x, bias, output_attentions)
             states.append(x)
             attentions.append(weights)
-        return states, attentions
+        return tuple(states), tuple(attentions) if output_attentions else None
 
 
 class XLMRobertaPooler(nn.Layer):
-    """The first token's state through a linear layer and tanh."""
+    """Linear layer and tanh on the state of the first token."""
 
     def __init__(self, config: XLMRobertaConfig):
         super().__init__()
@@ -136,7 +148,7 @@ class XLMRobertaPooler(nn.Layer):
 
 
 class XLMRobertaModel(PretrainedModel):
-    """The encoder with its pooler."""
+    """XLM-RoBERTa's encoder and pooler."""
 
     config_class = XLMRobertaConfig
     ignore_unexpected = (r"embeddings\.position_ids$", r"embeddings\.token_type_ids$")
@@ -164,14 +176,17 @@ class XLMRobertaModel(PretrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling | tuple:
-        """Encode ids [B, S]; `attention_mask` [B, S] is 1 for tokens that are read and 0 for padding."""
+        """Encode token ids [B, S]; `attention_mask` [B, S] is 1 for tokens and 0 for padding."""
         if input_ids is None:
-            raise InputError("input_ids is None: the text encoder needs token ids [B, S].")
+            raise InputError("input_ids is None.", expected="token ids [B, S]")
         check_computable(self.pooler.dense.weight, "XLM-RoBERTa")
         x = self.embeddings(input_ids.astype("int64"), token_type_ids, position_ids)  # [B, S, D]
         bias = None
         if attention_mask is not None:
-            bias = mask_bias(attention_mask.astype("bool").unsqueeze(1).unsqueeze(1), x.dtype)  # [B, 1, 1, S]
-        states, attentions = self.encoder(x, bias)
-        output = BaseModelOutputWithPooling(states[-1], self.pooler(states[-1]), tuple(states), tuple(attentions))
+            bias = mask_to_bias(attention_mask.astype("bool").unsqueeze(1).unsqueeze(1), x.dtype)  # [B, 1, 1, S]
+        states, attentions = self.encoder(x, bias, self._requests(output_attentions, "output_attentions"))
+        output = BaseModelOutputWithPooling(states[-1], self.pooler(states[-1]), states, attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
+
+    def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
+        return padded_token_ids(self.config, rng)

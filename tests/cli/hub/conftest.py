@@ -1,4 +1,4 @@
-"""Commands that ask hubs run against the same servers as the loading itself."""
+"""Commands that access hubs, run against the test servers of `tests/io/hub`."""
 
 import pytest
 
@@ -9,5 +9,5 @@ __all__ = ["folder", "hub_of", "no_sockets", "only_loopback"]
 
 @pytest.fixture(autouse=True)
 def in_english(monkeypatch):
-    """Whatever the machine speaks; tests of the Chinese say so."""
+    """Print English in any locale; tests of Chinese output set the variable."""
     monkeypatch.setenv("PPDIFFUSERS_LANG", "en")

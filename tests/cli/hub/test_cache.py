@@ -14,7 +14,7 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture
 def filled(hub_of, folder):
-    """Two models, one of them from two sources, and a compiled program."""
+    """Two models, one of them from two hubs, and a compiled program."""
     hub_of("hf", folder).add("acme/other", folder)
     hub_of("paddlenlp", folder)
     assert main(["download", "acme/tiny", "--quiet", "--source", "hf"]) == 0
@@ -25,7 +25,7 @@ def filled(hub_of, folder):
 
 @pytest.fixture
 def run(capsys):
-    """Run a command: exit code, output, errors."""
+    """Run a command; return exit code, output and errors."""
 
     def command(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -40,7 +40,7 @@ def models() -> set[str]:
     return {path.parent.relative_to(root).as_posix() for path in root.glob(f"*/*/*/{MANIFEST}")}
 
 
-def test_an_empty_cache(run):
+def test_empty_cache(run):
     assert run("ls") == (0, f"0 entries, 0 B, in {cache_root().parent}\n", "")
     assert run("verify")[0] == 0
     assert run("rm", "--all")[0] == 0
@@ -62,7 +62,7 @@ def test_ls(filled, run):
     assert lines[-1].startswith("4 entries, ")
 
 
-def test_ls_shows_what_is_unfinished_or_damaged(filled, run, hub_of, folder):
+def test_ls_shows_unfinished_and_damaged_models(filled, run, hub_of, folder):
     hub = hub_of("hf", folder, "acme/broken")
     hub.behave.cut = {WEIGHTS: [1 << 15, *[0] * 9]}
     assert main(["download", "acme/broken", "--quiet", "--source", "hf"]) == 1
@@ -77,11 +77,11 @@ def test_ls_shows_what_is_unfinished_or_damaged(filled, run, hub_of, folder):
 def test_rm(filled, run):
     code, output, _ = run("rm", "acme/tiny", "--source", "hf")
     assert (code, models()) == (0, {"hf/acme--other/main", "paddlenlp/acme--tiny/default"})
-    assert output.startswith("removed: 1 models (") and output.endswith(", 0 programs\n")
+    assert output.startswith("Removed 1 models (") and output.endswith(", 0 programs\n")
     assert run("rm", "acme/tiny", "abc123")[0] == 0
     assert models() == {"hf/acme--other/main"}
     assert not list_programs()
-    assert not (cache_root() / "paddlenlp").exists(), "empty folders go too"
+    assert not (cache_root() / "paddlenlp").exists(), "empty folders are removed too"
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_rm(filled, run):
     [
         (("acme/tiny", "acme/none", "xyz"), "- acme/none\n  - xyz"),
         (("acme/tiny", "--revision", "v2"), "- acme/tiny"),
-        ((), "What is to be removed"),
-        (("acme/tiny", "--all"), "What is to be removed"),
+        ((), "Pass names or --all"),
+        (("acme/tiny", "--all"), "Pass names or --all"),
         (("../..",), "not in the cache"),
     ],
 )
-def test_rm_of_what_is_not_there_removes_nothing(filled, run, arguments, error):
+def test_rm_of_unknown_names_removes_nothing(filled, run, arguments, error):
     before = models()
     code, _, errors = run("rm", *arguments)
     assert code == 1 and error in errors
@@ -110,12 +110,12 @@ def test_verify(filled, run):
     code, output, errors = run("verify")
     assert (code, errors) == (0, "")
     names = ("abc123", "acme/other (hf main)", "acme/tiny (hf main)", "acme/tiny (paddlenlp default)")
-    assert sorted(output.splitlines()) == [f"{name}: whole" for name in names]
+    assert sorted(output.splitlines()) == [f"{name}: intact" for name in names]
 
 
 def test_verify_finds_damage(filled, run):
     place = cache_root() / "hf/acme--tiny/main"
-    (place / WEIGHTS).write_bytes((place / WEIGHTS).read_bytes()[::-1])  # of the same length
+    (place / WEIGHTS).write_bytes((place / WEIGHTS).read_bytes()[::-1])  # the same length
     (place / "tokenizer/vocab.json").unlink()
     (place / "model_index.json").write_text("{}")
     (program,) = (cache_root().parent / "programs").glob("abc123/program.json")
@@ -123,8 +123,8 @@ def test_verify_finds_damage(filled, run):
     code, output, errors = run("verify")
     assert code == 1
     assert "acme/tiny (hf main): damaged" in output and "abc123: damaged" in output
-    assert "acme/tiny (paddlenlp default): whole" in output and "acme/other (hf main): whole" in output
-    for problem in (f"{WEIGHTS}: its content has changed", "tokenizer/vocab.json: not there", "2 bytes, expected 347"):
+    assert "acme/tiny (paddlenlp default): intact" in output and "acme/other (hf main): intact" in output
+    for problem in (f"{WEIGHTS}: its content has changed", "tokenizer/vocab.json: missing", "2 bytes, expected 347"):
         assert problem in errors
     assert "abc123: program.json: its content has changed" in errors
     assert "what to do" in errors
@@ -135,7 +135,7 @@ def test_verify_finds_damage(filled, run):
     assert run("verify", "acme/none")[0] == 1
 
 
-def test_a_program_without_its_description_can_be_removed(filled, run):
+def test_damaged_program_can_be_removed(filled, run):
     (program,) = (cache_root().parent / "programs").glob("abc123")
     (program / "entry.json").write_text("{")
     assert run("verify", "abc123")[0] == 1
@@ -143,7 +143,7 @@ def test_a_program_without_its_description_can_be_removed(filled, run):
     assert not program.exists()
 
 
-def test_a_folder_without_a_manifest_cannot_be_verified(run, folder):
+def test_folder_without_a_manifest_cannot_be_verified(run, folder):
     code, _, errors = run("verify", str(folder))
     assert code == 1 and "no manifest" in errors
 
@@ -155,10 +155,10 @@ def test_chinese(filled, run, monkeypatch):
     assert run("rm", "acme/tiny")[1].startswith("已删除：2 个模型")
 
 
-def test_another_cache(filled, run, tmp_path):
+def test_cache_dir(filled, run, tmp_path):
     assert main(["download", "acme/other", "--quiet", "--source", "hf", "--cache_dir", str(tmp_path / "mine")]) == 0
     assert "acme/other" in run("ls", "--cache_dir", str(tmp_path / "mine"))[1]
     assert run("rm", "acme/other", "--cache_dir", str(tmp_path / "mine"))[0] == 0
     assert run("rm", "--all", "--cache_dir", str(tmp_path / "mine"))[0] == 0
-    assert "hf/acme--other/main" in models() and list_programs(), "the usual one is left alone"
+    assert "hf/acme--other/main" in models() and list_programs(), "the default cache is unchanged"
     assert not list(tmp_path.glob(f"mine/**/{PARTIAL}"))

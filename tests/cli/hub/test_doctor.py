@@ -1,4 +1,4 @@
-"""`ppdiffusers doctor`: the report of a whole run, and that it notices what is wrong."""
+"""`ppdiffusers doctor`: the report, and the problems that it detects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def run_doctor(**environment: str) -> tuple[int, str]:
-    """The command in a process of its own: exit code and output."""
+    """Run the command in a separate process; return exit code and output."""
     code = "import sys; from ppdiffusers.cli.main import main; sys.exit(main(['doctor']))"
     extra = environment.pop("PYTHONPATH", "")
     done = subprocess.run(
@@ -50,13 +50,13 @@ def hubs(hub_of, folder):
     return {source: hub_of(source, folder) for source in PROTOCOLS}
 
 
-def test_a_machine_on_which_all_is_well(hubs):
+def test_no_problems(hubs):
     code, output = run_doctor()
     assert code == 0, output
-    assert "What is wrong: nothing" in output
-    for fact in (platform.python_version(), metadata.version("paddlepaddle"), metadata.version("numpy"), "processor"):
+    assert "Problems: none" in output
+    for fact in (platform.python_version(), metadata.version("paddlepaddle"), metadata.version("numpy"), "Processor"):
         assert fact in output
-    assert len(re.findall(r"answers in \d+ ms", output)) == len(PROTOCOLS)
+    assert len(re.findall(r"reachable, \d+ ms", output)) == len(PROTOCOLS)
     for hub in hubs.values():
         assert hub.address in output
         assert len(hub.requests) == 1
@@ -66,13 +66,13 @@ def test_chinese(hubs):
     code, output = run_doctor(PPDIFFUSERS_LANG="", LC_ALL="zh_CN.UTF-8", PYTHONIOENCODING="utf-8")
     assert code == 0
     assert "存在的问题：无" in output
-    for word in ("软件", "机器", "缓存", "模型来源", "正常，"):
+    for word in ("软件", "机器", "缓存", "模型仓库", "正常，"):
         assert word in output
-    assert "What is" not in output
+    assert "Problems" not in output
 
 
-def test_what_is_wrong_is_said_in_words_with_what_to_do(hubs, tmp_path):
-    """Two Paddles, a release that is too old, a Paddle that does not import, a folder that is damaged."""
+def test_problems_and_solutions(hubs, tmp_path):
+    """Two builds of Paddle, an old version, a Paddle that cannot be imported, a damaged folder."""
     site = tmp_path / "site"
     pretend_installed(site, "paddlepaddle-gpu", "3.3.1")
     pretend_installed(site, "paddlepaddle", "3.3.1")
@@ -83,47 +83,47 @@ def test_what_is_wrong_is_said_in_words_with_what_to_do(hubs, tmp_path):
     (damaged / MANIFEST).write_text("{")
     code, output = run_doctor(PYTHONPATH=str(site))
     assert code == 1
-    wrong = output.partition("What is wrong:")[2]
+    problems = output.partition("Problems:")[2]
     for text in (
         "paddlepaddle and paddlepaddle-gpu are both installed",
-        "numpy 1.20.0 is installed, and numpy<3,>=1.26 is needed: pip install 'numpy<3,>=1.26'",
-        "Paddle does not import: ImportError: libcudart.so.12",
+        "numpy 1.20.0 is installed, but numpy<3,>=1.26 is required: pip install 'numpy<3,>=1.26'",
+        "Paddle cannot be imported: ImportError: libcudart.so.12",
         "pip install 'ppdiffusers[cpu]'",
-        f"{damaged}: The manifest of this folder is damaged. `ppdiffusers cache rm acme/tiny`",
+        f"{damaged}: The manifest of this folder is damaged. Remove it with `ppdiffusers cache rm acme/tiny`",
     ):
-        assert text in wrong, text
+        assert text in problems, text
 
 
-def test_a_partner_that_does_not_import(hubs, tmp_path):
+def test_optional_package_that_cannot_be_imported(hubs, tmp_path):
     site = tmp_path / "site"
     pretend_installed(site, "paddlenlp", "3.0.0b4")
     (site / "paddlenlp").mkdir()
     (site / "paddlenlp/__init__.py").write_text("from aistudio_sdk.hub import download")
     code, output = run_doctor(PYTHONPATH=str(site))
     assert code == 1
-    assert "paddlenlp does not import: ModuleNotFoundError: No module named 'aistudio_sdk'" in output
-    assert "aistudio-sdk is not installed: pip install aistudio-sdk" in output, "what the extra would have brought"
+    assert "paddlenlp cannot be imported: ModuleNotFoundError: No module named 'aistudio_sdk'" in output
+    assert "aistudio-sdk is not installed: pip install aistudio-sdk" in output, "a dependency of the extra"
 
 
-def test_the_sdk_of_ai_studio(hubs, tmp_path):
-    """Its release; one that does not import hinders nobody, since AI Studio is asked without it."""
+def test_aistudio_sdk(hubs, tmp_path):
+    """Its version is reported; it is not a problem if it cannot be imported: AI Studio is accessed without it."""
     site = tmp_path / "site"
     pretend_installed(site, "aistudio-sdk", "0.2.6")
     (site / "aistudio_sdk.py").write_text("raise ValueError('Invalid ENV: x')")
     code, output = run_doctor(PYTHONPATH=str(site))
     assert code == 0
     assert re.search(r"\n  aistudio-sdk +0\.2\.6\n", output)
-    assert "aistudio-sdk does not import: ValueError: Invalid ENV: x" in output.partition("What could be better:")[2]
+    assert "aistudio-sdk cannot be imported: ValueError: Invalid ENV: x" in output.partition("Suggestions:")[2]
 
 
-def test_a_clone_that_is_not_installed(monkeypatch):
+def test_repository_that_is_not_installed(monkeypatch):
     known = software.installed_version
     monkeypatch.setattr(software, "installed_version", lambda name: None if name == "ppdiffusers" else known(name))
-    assert "ppdiffusers is not installed" in software.check_software().remarks[0]
+    assert "ppdiffusers is not installed" in software.check_software().suggestions[0]
 
 
-def test_gpus_that_the_driver_sees(monkeypatch, tmp_path):
-    """A driver of our own making, on a machine that has the Paddle for CPUs."""
+def test_gpus_that_the_driver_reports(monkeypatch, tmp_path):
+    """A fake driver, on a machine with the CPU build of Paddle."""
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15\n")
     driver.chmod(0o755)
@@ -131,54 +131,54 @@ def test_gpus_that_the_driver_sees(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "installed_version", lambda name: None)
     section = machine.check_machine()
     assert ("GPU", "NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15") in section.facts
-    assert "Paddle for CPUs is installed" in section.remarks[-1]
+    assert "CPU build of Paddle is installed" in section.suggestions[-1]
     driver.write_text("#!/bin/sh\nexit 9\n")  # a driver without a device
-    assert not [what for what, _ in machine.check_machine().facts if what == "GPU"]
+    assert not [name for name, _ in machine.check_machine().facts if name == "GPU"]
 
 
-def test_cores_that_are_not_used(monkeypatch):
+def test_unused_cores(monkeypatch):
     monkeypatch.setattr(machine, "get_num_threads", lambda: 1)
     monkeypatch.setattr(machine, "physical_cores", lambda: 8)
-    assert "set OMP_NUM_THREADS=8" in machine.check_machine().remarks[0]
+    assert "set OMP_NUM_THREADS=8" in machine.check_machine().suggestions[0]
 
 
-def test_sources_that_do_not_answer(hub_of, folder, monkeypatch):
+def test_unreachable_hubs(hub_of, folder, monkeypatch):
     hub = hub_of("hf", folder)
     found = dict(check_network().facts)
     assert list(found) == ["PaddleNLP", "Hugging Face", "ModelScope", "AI Studio"]
-    assert found["Hugging Face"].startswith(f"{hub.address}  answers in ")
-    assert f"{NOWHERE}  does not answer: " in found["PaddleNLP"]
-    assert not check_network().problems, "one source is enough"
+    assert found["Hugging Face"].startswith(f"{hub.address}  reachable, ")
+    assert f"{NOWHERE}  unreachable: " in found["PaddleNLP"]
+    assert not check_network().problems, "one hub is enough"
     monkeypatch.setenv("PPDIFFUSERS_SOURCES", "modelscope,paddlenlp")
     section = check_network()
     assert [name for name, _ in section.facts] == ["ModelScope", "PaddleNLP"]
-    assert "No source answers" in section.problems[0] and "--to" in section.problems[0]
+    assert "No hub is reachable" in section.problems[0] and "--to" in section.problems[0]
 
 
-def test_offline_nobody_is_asked(hubs, monkeypatch):
+def test_offline_sends_no_requests(hubs, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     section = check_network()
-    assert all("not asked, since HF_HUB_OFFLINE is set" in told for _, told in section.facts)
+    assert all("not checked: HF_HUB_OFFLINE is set" in status for _, status in section.facts)
     assert not section.problems
     assert not any(hub.requests for hub in hubs.values())
 
 
-def test_the_cache(hubs, folder):
+def test_cache(hubs, folder):
     assert main(["download", "acme/tiny", "--quiet"]) == 0
     facts = dict(check_storage().facts)
-    assert facts["folder"] == str(cache_root().parent)
-    assert facts["models"].startswith("1, 2")
-    assert "of at most 21.5 GB" in facts["compiled programs"]
+    assert facts["Folder"] == str(cache_root().parent)
+    assert facts["Models"].startswith("1, 2")
+    assert "of at most 21.5 GB" in facts["Compiled programs"]
     hubs["paddlenlp"].behave.cut = {"unet/diffusion_pytorch_model.safetensors": [1 << 15, *[0] * 9]}
     hubs["paddlenlp"].add("acme/other", folder)
     assert main(["download", "acme/other", "--quiet", "--source", "paddlenlp"]) == 1
     section = check_storage()
-    assert section.remarks[-1] == (
-        "acme/other is not whole (32.8 KB arrived): `ppdiffusers download acme/other` goes on."
+    assert section.suggestions[-1] == (
+        "acme/other is incomplete (32.8 KB downloaded): resume with `ppdiffusers download acme/other`."
     )
     assert not section.problems
 
 
-def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # whoever runs the tests may be root
+def test_cache_is_not_writable(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     assert str(tmp_path) in check_storage().problems[0]

@@ -1,4 +1,4 @@
-"""`ppdiffusers download`: the plan, the cache, a folder for a machine without a network."""
+"""`ppdiffusers download`: the plan, the cache, and folders for machines without a network."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from tests.io.hub.conftest import NEEDED, files_under
 from tests.io.hub.servers import PROTOCOLS
 
 
-def wanted(folder) -> dict[str, bytes]:
+def expected_files(folder) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in NEEDED}
 
 
 def total(folder) -> str:
-    return f"{sum(map(len, wanted(folder).values())) / 1000:.1f} KB"
+    return f"{sum(map(len, expected_files(folder).values())) / 1000:.1f} KB"
 
 
 @pytest.mark.parametrize("source", PROTOCOLS)
-def test_the_plan_has_every_file_with_size_and_address(source, hub_of, folder, capsys, tmp_path):
+def test_plan_lists_every_file_with_size_and_url(source, hub_of, folder, capsys, tmp_path):
     hub = hub_of(source, folder)
     assert main(["download", "acme/tiny", "--plan", "--source", source]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = dict(re.fullmatch(r" *(\S+)  (\S+) +(http://\S+)", line).groups()[1::-1] for line in lines[1:-1])
     assert set(rows) == NEEDED
-    sizes = {name: len(content) for name, content in wanted(folder).items()}
+    sizes = {name: len(content) for name, content in expected_files(folder).items()}
     known = {name: int(size.replace(",", "")) for name, size in rows.items() if size != "?"}
     assert known == sizes
     assert all(hub.address in line for line in lines[1:-1])
     assert lines[-1].startswith(f"9 files, {total(folder)}")
-    assert not any(path.endswith("safetensors") for path in hub.fetched()), "nothing but small files is read"
+    assert not any(path.endswith("safetensors") for path in hub.fetched()), "only small files are read"
     assert not cache_root().exists()
 
 
-def test_into_the_cache_and_again(hub_of, folder, capsys):
+def test_download_to_the_cache_twice(hub_of, folder, capsys):
     hub = hub_of("hf", folder)
     assert main(["download", "acme/tiny", "--quiet"]) == 0
     first = capsys.readouterr()
     (path,) = cache_root().glob("hf/acme--tiny/main")
     assert first.out == f"{path}\n"
     assert first.err == ""
-    assert files_under(path) == wanted(folder)
+    assert files_under(path) == expected_files(folder)
     asked = len(hub.requests)
     assert main(["download", "acme/tiny"]) == 0
     assert f"9 files, {total(folder)}: {path}" in capsys.readouterr().out
     assert len(hub.requests) == asked
 
 
-def test_variants_and_parts(hub_of, folder):
+def test_variant_and_subfolder(hub_of, folder):
     hub_of("hf", folder)
     assert main(["download", "acme/tiny", "--variant", "fp16", "--subfolder", "unet"]) == 0
     (path,) = cache_root().glob("hf/acme--tiny/main")
@@ -64,15 +64,15 @@ def test_variants_and_parts(hub_of, folder):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_a_folder_for_a_machine_without_a_network(cached, hub_of, folder, tmp_path, capsys, monkeypatch):
+def test_folder_for_a_machine_without_a_network(cached, hub_of, folder, tmp_path, capsys, monkeypatch):
     hub_of("hf", folder)
     if cached:
         assert main(["download", "acme/tiny"]) == 0
         monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
     target = tmp_path / "usb" / "tiny"
     assert main(["download", "acme/tiny", "--to", str(target)]) == 0
-    assert files_under(target) == wanted(folder)
-    assert {path.name for path in target.parent.iterdir()} == {"tiny"}, "nothing is left beside it"
+    assert files_under(target) == expected_files(folder)
+    assert {path.name for path in target.parent.iterdir()} == {"tiny"}, "no other files remain"
     assert (target / MANIFEST).is_file()
     for line in (target / CHECKSUMS).read_text("utf-8").splitlines():
         digest, name = line.split("  ")
@@ -81,10 +81,10 @@ def test_a_folder_for_a_machine_without_a_network(cached, hub_of, folder, tmp_pa
         subprocess.run(["sha256sum", "--check", "--quiet", CHECKSUMS], cwd=target, check=True)
     capsys.readouterr()
     assert main(["cache", "verify", str(target)]) == 0
-    assert capsys.readouterr().out == f"{target}: whole\n"
+    assert capsys.readouterr().out == f"{target}: intact\n"
 
 
-def test_a_damaged_cache_is_not_mended_offline(hub_of, folder, tmp_path, capsys, monkeypatch, no_sockets):
+def test_damaged_cache_is_not_repaired_offline(hub_of, folder, tmp_path, capsys, monkeypatch, no_sockets):
     hub_of("hf", folder)
     assert main(["download", "acme/tiny"]) == 0
     (path,) = cache_root().glob("hf/acme--tiny/main")
@@ -92,10 +92,12 @@ def test_a_damaged_cache_is_not_mended_offline(hub_of, folder, tmp_path, capsys,
     monkeypatch.setenv("PPDIFFUSERS_OFFLINE", "1")
     no_sockets()
     assert main(["download", "acme/tiny", "--to", str(tmp_path / "usb")]) == 1
-    assert "tokenizer/vocab.json: Nothing is fetched, since PPDIFFUSERS_OFFLINE is set." in capsys.readouterr().err
+    assert (
+        "tokenizer/vocab.json: The network is not used, because PPDIFFUSERS_OFFLINE is set." in capsys.readouterr().err
+    )
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(hub_of, folder, tmp_path, capsys):
+def test_folder_with_other_files_is_not_changed(hub_of, folder, tmp_path, capsys):
     hub = hub_of("hf", folder)
     hub.add("acme/other", folder)
     mine = tmp_path / "mine"
@@ -105,11 +107,11 @@ def test_a_folder_that_holds_something_else_is_left_alone(hub_of, folder, tmp_pa
     assert "not empty" in capsys.readouterr().err
     assert main(["download", "acme/other", "--to", str(tmp_path / "other")]) == 0
     assert main(["download", "acme/tiny", "--to", str(tmp_path / "other")]) == 1
-    assert "holds another model" in capsys.readouterr().err
+    assert "has another model" in capsys.readouterr().err
     assert [path.name for path in mine.iterdir()] == ["diary.txt"]
 
 
-def test_a_folder_that_is_not_whole_is_gone_on_with(hub_of, folder, tmp_path):
+def test_incomplete_folder_is_resumed(hub_of, folder, tmp_path):
     hub = hub_of("hf", folder)
     hub.behave.cut = {"unet/diffusion_pytorch_model.safetensors": [1 << 15, *[0] * 9]}
     target = str(tmp_path / "usb")
@@ -117,14 +119,14 @@ def test_a_folder_that_is_not_whole_is_gone_on_with(hub_of, folder, tmp_path):
     hub.behave.cut.clear()
     hub.requests.clear()
     assert main(["download", "acme/tiny", "--to", target]) == 0
-    assert files_under(tmp_path / "usb") == wanted(folder)
-    sizes = {name: len(content) for name, content in wanted(folder).items()}
+    assert files_under(tmp_path / "usb") == expected_files(folder)
+    sizes = {name: len(content) for name, content in expected_files(folder).items()}
     unet = "unet/diffusion_pytorch_model.safetensors"
     assert hub.bytes_sent(unet) == sizes[unet] - (1 << 15)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
-def test_ctrl_c_says_how_to_go_on(how, hub_of, folder):
+def test_ctrl_c_prints_how_to_resume(how, hub_of, folder):
     hub = hub_of("hf", folder)
     hub.behave.delay = 0.3
     code = "import sys; from ppdiffusers.cli.main import main; sys.exit(main(['download', 'acme/tiny', '--quiet']))"
@@ -139,10 +141,10 @@ def test_ctrl_c_says_how_to_go_on(how, hub_of, folder):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert errors == "\ninterrupted: what has arrived stays; run the same again to go on.\n"
+    assert errors == "\nInterrupted; downloaded data is kept. Run the same command again to resume.\n"
 
 
-def test_force_fetches_again(hub_of, folder):
+def test_force_downloads_again(hub_of, folder):
     hub = hub_of("hf", folder)
     assert main(["download", "acme/tiny"]) == 0
     hub.files["acme/tiny"]["unet/config.json"] = b'{"new": 1}'
@@ -153,7 +155,7 @@ def test_force_fetches_again(hub_of, folder):
     assert (path / "unet/config.json").read_bytes() == b'{"new": 1}'
 
 
-def test_errors_say_what_was_tried(hub_of, folder, capsys):
+def test_errors_list_all_attempts(hub_of, folder, capsys):
     hub_of("hf", folder)
     assert main(["download", "acme/none"]) == 1
     error = capsys.readouterr().err

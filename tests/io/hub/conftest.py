@@ -1,4 +1,4 @@
-"""An environment in which only servers on the loopback interface can be reached, and a model to serve."""
+"""An environment that can reach only servers on the loopback interface, and a model to serve."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ppdiffusers.io import web
+from ppdiffusers.io import http_client
 from tests.io.hub.servers import PROTOCOLS, Hub, serving
 
-NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+NOWHERE = "http://127.0.0.1:9"  # no server listens there
 UNSET = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "PPDIFFUSERS_OFFLINE", "PPDIFFUSERS_SOURCES")
 UNSET += ("HF_TOKEN", "MODELSCOPE_API_TOKEN", "AISTUDIO_ACCESS_TOKEN", "AISTUDIO_TOKEN")
 UNSET += ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -18,24 +18,24 @@ UNSET += ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch, tmp_path):
-    """Hubs are asked, all of them at an address where nobody is until a test says otherwise."""
+    """Point all hubs to an address without a server, until a test starts one."""
     for name in UNSET:
         monkeypatch.delenv(name, raising=False)
     for _, variable in PROTOCOLS.values():
         monkeypatch.setenv(variable, NOWHERE)
     monkeypatch.setenv("PPDIFFUSERS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("AISTUDIO_CACHE_HOME", str(tmp_path / "home"))  # nobody is logged in
+    monkeypatch.setenv("AISTUDIO_CACHE_HOME", str(tmp_path / "home"))  # no login
     monkeypatch.setenv("PPDIFFUSERS_TIMEOUT", "5")
-    monkeypatch.setattr(web, "RETRY_WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(http_client, "RETRY_WAITS", (0.01, 0.01, 0.01))
 
 
 @pytest.fixture
 def hub_of(monkeypatch):
-    """Start a hub by its source's name: `hub_of("hf", folder)`; it ends with the test."""
+    """Start a hub by its name, `hub_of("hf", folder)`, until the end of the test."""
     running = []
 
-    def start(source: str, folder: Path | None = None, model: str = "acme/tiny") -> Hub:
-        make, variable = PROTOCOLS[source]
+    def start(name: str, folder: Path | None = None, model: str = "acme/tiny") -> Hub:
+        make, variable = PROTOCOLS[name]
         hub = make(folder, model)
         context = serving(hub)
         hub.address = context.__enter__()
@@ -50,7 +50,7 @@ def hub_of(monkeypatch):
 
 @pytest.fixture
 def no_sockets(monkeypatch):
-    """Call it, and whoever opens a socket from then on fails the test."""
+    """Return a function that makes every later use of a socket fail the test."""
 
     def refuse():
         def opened(*args, **kwargs):
@@ -65,7 +65,7 @@ def no_sockets(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A model's folder as files: a pipeline of two networks, a scheduler and a tokenizer, and things nobody needs."""
+    """A model's folder: a pipeline of two networks, a scheduler and a tokenizer, and files that are not required."""
     return write_model(tmp_path / "published")
 
 
@@ -111,7 +111,7 @@ NEEDED = {
 
 
 def files_under(root: Path) -> dict[str, bytes]:
-    """Everything in a fetched folder but its bookkeeping: path -> content."""
+    """Return the files of a downloaded folder, without its manifest and checksums: path -> content."""
     from ppdiffusers.io.snapshot import BOOKKEEPING
 
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}

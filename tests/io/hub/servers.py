@@ -1,4 +1,4 @@
-"""Hubs on the loopback interface: each speaks one hub's protocol, and can be told to behave badly."""
+"""Hubs on the loopback interface: each implements the protocol of one hub and can misbehave in tests."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LARGE = 4096  # bytes from which a hub keeps a file outside git
-PIECE = 1 << 14  # bytes that are sent at a time
+LARGE = 4096  # bytes; a hub stores larger files outside git
+CHUNK = 1 << 14  # bytes per write
 
 
 @dataclass
 class Behaviour:
-    """What the server does wrong, for paths whose end is named.
+    """Faults of the server; paths are given by their ends.
 
     Attributes:
-        cut: path -> after how many bytes each of the next bodies stops; None: after half of what was asked for.
-        busy: path -> status codes to answer with first.
-        retry_after: text of the header that goes with them.
-        ignore_range: send the whole file whatever range is asked for.
-        corrupt: path -> True for each of the next bodies that has other bytes of the right length.
-        longer: paths of which a body with bytes too many is sent.
-        lie: paths whose Content-Length promises more than comes.
-        missing: paths that are answered with 404.
-        forbids: files that are not there are answered with 403.
-        delay: seconds before each piece of a body.
-        redirect: bodies are fetched from another address, as from a CDN.
-        no_marks: no ETag.
-        opaque: ETags tell versions apart and are no checksums.
+        cut: path -> the bytes after which each of the next bodies stops; None: after half of the requested bytes.
+        busy: path -> status codes of the next responses.
+        retry_after: text of the header in these responses.
+        ignore_range: send the whole file even if a range is requested.
+        corrupt: path -> True for each of the next bodies that has wrong bytes of the right length.
+        longer: paths whose bodies have additional bytes.
+        lie: paths whose Content-Length is larger than the body.
+        missing: paths with the status 404.
+        forbids: missing files have the status 403.
+        delay: seconds before each chunk of a body.
+        redirect: bodies are at another address, as on a CDN.
+        no_validators: no ETag.
+        opaque: ETags identify versions and are not checksums.
     """
 
     cut: dict[str, list[int | None]] = field(default_factory=dict)
@@ -51,13 +51,13 @@ class Behaviour:
     forbids: bool = False
     delay: float = 0.0
     redirect: bool = False
-    no_marks: bool = False
+    no_validators: bool = False
     opaque: bool = False
 
 
 @dataclass
 class Request:
-    """One request as it came: method, path with query, headers, bytes of body that were sent so far."""
+    """A request: method, path with query, headers, bytes of the body sent so far."""
 
     method: str
     path: str
@@ -70,10 +70,10 @@ class Hub:
 
     Attributes:
         files: "owner/name" -> path in the model -> content.
-        behave: what goes wrong.
-        requests: all that were answered so far.
-        token: if set, requests without it are refused.
-        address: where it is served.
+        behave: its faults.
+        requests: all requests so far.
+        token: if set, requests without it get the status 401.
+        address: its address.
     """
 
     def __init__(self, folder: Path | None = None, model: str = "acme/tiny"):
@@ -90,18 +90,18 @@ class Hub:
         found = sorted(path for path in folder.rglob("*") if path.is_file())
         self.files[model] = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
-    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
-        raise AssertionError("a subclass speaks a protocol")
+    def respond(self, method: str, path: str, query: dict[str, str]) -> Response:
+        raise AssertionError("a subclass implements a protocol")
 
     def fetched(self) -> list[str]:
-        """Paths of all bodies of files that were sent, in order."""
+        """Return the paths of all file bodies that were sent, in order."""
         return [unquote(r.path) for r in self.requests if r.method == "GET" and not self.is_listing(r.path)]
 
     def is_listing(self, path: str) -> bool:
         return False
 
     def bytes_sent(self, end: str) -> int:
-        """Bytes of bodies whose path has this end, over all requests."""
+        """Return the bytes of all bodies whose path has this end."""
         sent = [r for r in self.requests if r.method == "GET" and not self.is_listing(r.path)]
         return sum(r.sent for r in sent if unquote(r.path).split("?ref")[0].endswith(end))
 
@@ -111,14 +111,14 @@ class Hub:
         return request
 
     def next_of(self, faults: dict[str, list], path: str) -> list:
-        """The fault that happens now, taken out of those that are to happen one after the other; [] for none."""
+        """Remove and return the next fault for this path, in a list; [] for none."""
         with self._lock:
             return next(([left.pop(0)] for end, left in faults.items() if path.endswith(end) and left), [])
 
 
 @dataclass
-class Answer:
-    """What a protocol says to a request: a status, headers, a body, and whether the body is a file's."""
+class Response:
+    """The response of a protocol: a status, headers, a body, and whether the body is that of a file."""
 
     status: int
     body: bytes = b""
@@ -126,20 +126,20 @@ class Answer:
     is_file: bool = False
 
     @classmethod
-    def json(cls, value: object) -> Answer:
+    def json(cls, value: object) -> Response:
         return cls(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
 
 class PaddleNLPServer(Hub):
     """Object storage: /models/community/<name>/<file>, ETag is the MD5 of the content."""
 
-    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+    def respond(self, method: str, path: str, query: dict[str, str]) -> Response:
         for model, files in self.files.items():
             prefix = f"/models/community/{model}/"
             if path.startswith(prefix) and path[len(prefix) :] in files:
                 body = files[path[len(prefix) :]]
-                return Answer(200, body, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, is_file=True)
-        return Answer(404)
+                return Response(200, body, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, is_file=True)
+        return Response(404)
 
 
 class HuggingFaceServer(Hub):
@@ -150,17 +150,17 @@ class HuggingFaceServer(Hub):
     def is_listing(self, path: str) -> bool:
         return path.startswith("/api/")
 
-    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+    def respond(self, method: str, path: str, query: dict[str, str]) -> Response:
         listing = re.fullmatch(r"/api/models/(.+)/revision/([^/]+)", path)
         if listing and listing[1] in self.files and listing[2] in self.revisions:
             siblings = [self._sibling(name, body) for name, body in self.files[listing[1]].items()]
-            return Answer.json({"id": listing[1], "sha": COMMIT, "siblings": siblings})
+            return Response.json({"id": listing[1], "sha": COMMIT, "siblings": siblings})
         file = re.fullmatch(r"/(.+)/resolve/([^/]+)/(.+)", path)
         if file and file[2] in self.revisions and file[3] in self.files.get(file[1], {}):
             body = self.files[file[1]][file[3]]
             headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT}
-            return Answer(200, body, headers, is_file=True)
-        return Answer(404)
+            return Response(200, body, headers, is_file=True)
+        return Response(404)
 
     @staticmethod
     def _sibling(name: str, body: bytes) -> dict:
@@ -168,7 +168,7 @@ class HuggingFaceServer(Hub):
         entry = {"rfilename": name, "size": len(body), "blobId": blob}
         if len(body) >= LARGE:
             entry |= {"lfs": {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 130}}
-            entry["blobId"] = "0" * 40  # git knows the pointer only
+            entry["blobId"] = "0" * 40  # git has the pointer only
         return entry
 
 
@@ -178,10 +178,10 @@ class ModelScopeServer(Hub):
     def is_listing(self, path: str) -> bool:
         return "/repo/files" in path
 
-    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+    def respond(self, method: str, path: str, query: dict[str, str]) -> Response:
         match = re.fullmatch(r"/api/v1/models/(.+)/repo(/files)?", path)
         if not match or match[1] not in self.files or query.get("Revision") != "master":
-            return Answer(404)
+            return Response(404)
         files = self.files[match[1]]
         if match[2]:
             folders = [{"Path": name, "Type": "tree"} for name in {n.split("/")[0] for n in files if "/" in n}]
@@ -189,9 +189,9 @@ class ModelScopeServer(Hub):
                 {"Path": n, "Type": "blob", "Size": len(b), "Sha256": hashlib.sha256(b).hexdigest()}
                 for n, b in files.items()
             ]
-            return Answer.json({"Code": 200, "Data": {"Files": [*folders, *listed]}})
+            return Response.json({"Code": 200, "Data": {"Files": [*folders, *listed]}})
         name = query.get("FilePath", "")
-        return Answer(200, files[name], is_file=True) if name in files else Answer(404)
+        return Response(200, files[name], is_file=True) if name in files else Response(404)
 
 
 class AIStudioServer(Hub):
@@ -200,32 +200,32 @@ class AIStudioServer(Hub):
     def is_listing(self, path: str) -> bool:
         return "/contents/" in path
 
-    def answer(self, method: str, path: str, query: dict[str, str]) -> Answer:
+    def respond(self, method: str, path: str, query: dict[str, str]) -> Response:
         match = re.fullmatch(r"/api/v1/repos/([^/]+/[^/]+)/(contents|media)/(.+)", path)
         if not match or match[3] not in self.files.get(match[1], {}):
-            return Answer(404)
+            return Response(404)
         body = self.files[match[1]][match[3]]
         if match[2] == "media":
-            return Answer(200, body, {"ETag": f'"{hashlib.sha1(body).hexdigest()}"'}, is_file=True)
+            return Response(200, body, {"ETag": f'"{hashlib.sha1(body).hexdigest()}"'}, is_file=True)
         stored = body
         if len(body) >= LARGE:
             digest = hashlib.sha256(body).hexdigest()
             stored = f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(body)}\n".encode()
         blob = hashlib.sha1(f"blob {len(stored)}\0".encode() + stored).hexdigest()
         content = base64.b64encode(stored).decode()
-        return Answer.json({"type": "file", "sha": blob, "size": len(stored), "content": content})
+        return Response.json({"type": "file", "sha": blob, "size": len(stored), "content": content})
 
 
-# -- the web server they share ----------------------------------------------------------------------------------
+# -- the common HTTP server -------------------------------------------------------------------------------------
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # headers and body are two packets: the second would wait for an answer
+        disable_nagle_algorithm = True  # headers and body are two packets: the second would wait for an acknowledgement
 
         def log_message(self, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
         def do_HEAD(self) -> None:
             self._respond(with_body=False)
@@ -234,12 +234,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._respond(with_body=True)
 
         def _respond(self, with_body: bool) -> None:
-            # noted before anything is sent: the client may ask what was noted as soon as it has its answer
-            self.request_noted = hub.note(Request(self.command, self.path, dict(self.headers)))
+            # recorded before the response: a test may read the record as soon as the client has the response
+            self.request_record = hub.note(Request(self.command, self.path, dict(self.headers)))
             try:
                 self._serve(with_body)
             except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # the client went away
+                self.close_connection = True  # the client closed the connection
 
         def _serve(self, with_body: bool) -> None:
             split = urlsplit(self.path)
@@ -250,57 +250,57 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 path = path[len("/cdn") :]
             elif self._refused(path, name):
                 return
-            answer = hub.answer(self.command, path, query)
+            response = hub.respond(self.command, path, query)
             if any(name.endswith(end) for end in behave.missing):
-                answer = Answer(404)
-            if behave.forbids and answer.status == 404:
-                answer = Answer(403)
-            if not answer.is_file:
-                self._whole(answer, with_body)
+                response = Response(404)
+            if behave.forbids and response.status == 404:
+                response = Response(403)
+            if not response.is_file:
+                self._whole(response, with_body)
             elif behave.redirect and not split.path.startswith("/cdn/") and with_body:
-                self._whole(Answer(302, b"", {"Location": f"/cdn{self.path}"}), with_body)
+                self._whole(Response(302, b"", {"Location": f"/cdn{self.path}"}), with_body)
             else:
-                self._file(answer, name, with_body)
+                self._file(response, name, with_body)
 
         def _refused(self, path: str, name: str) -> bool:
             given = " ".join(self.headers.get(key, "") for key in ("Authorization", "Cookie"))
             if hub.token is not None and hub.token not in given:
-                self._whole(Answer(401), True)
+                self._whole(Response(401), True)
                 return True
             for code in hub.next_of(hub.behave.busy, name):
-                self._whole(Answer(code, b"", {"Retry-After": hub.behave.retry_after}), True)
+                self._whole(Response(code, b"", {"Retry-After": hub.behave.retry_after}), True)
                 return True
             return False
 
-        def _whole(self, answer: Answer, with_body: bool) -> None:
-            self.send_response(answer.status)
-            for key, value in answer.headers.items():
+        def _whole(self, response: Response, with_body: bool) -> None:
+            self.send_response(response.status)
+            for key, value in response.headers.items():
                 self.send_header(key, value)
-            self.send_header("Content-Length", str(len(answer.body)))
+            self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
             if with_body:
-                self._send(answer.body)
+                self._send(response.body)
 
-        def _file(self, answer: Answer, name: str, with_body: bool) -> None:
-            behave, body, mark = hub.behave, answer.body, answer.headers.get("ETag")
-            if behave.opaque and mark:
-                mark = f'"version-{mark[-9:-1]}"'
+        def _file(self, response: Response, name: str, with_body: bool) -> None:
+            behave, body, etag = hub.behave, response.body, response.headers.get("ETag")
+            if behave.opaque and etag:
+                etag = f'"version-{etag[-9:-1]}"'
             if with_body and any(hub.next_of(behave.corrupt, name)):
                 body = bytes(byte ^ 255 for byte in body)
             start, span = 0, re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            same = self.headers.get("If-Range", mark) == mark
+            same = self.headers.get("If-Range", etag) == etag
             if span and same and not behave.ignore_range:
                 start = int(span[1])
             if start >= len(body) and start:
-                self._whole(Answer(416, b"", {"Content-Range": f"bytes */{len(body)}"}), with_body)
+                self._whole(Response(416, b"", {"Content-Range": f"bytes */{len(body)}"}), with_body)
                 return
             part = body[start:] + (b"too much" if any(name.endswith(end) for end in behave.longer) else b"")
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            if mark and not behave.no_marks:
-                self.send_header("ETag", mark)
-            for key, value in answer.headers.items():
+            if etag and not behave.no_validators:
+                self.send_header("ETag", etag)
+            for key, value in response.headers.items():
                 if key != "ETag":
                     self.send_header(key, value)
             lie = 1000 if any(name.endswith(end) for end in behave.lie) else 0
@@ -315,12 +315,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def _send(self, body: bytes) -> None:
-            for at in range(0, len(body), PIECE):
+            for at in range(0, len(body), CHUNK):
                 if hub.behave.delay:
                     time.sleep(hub.behave.delay)
-                piece = body[at : at + PIECE]
-                self.request_noted.sent += len(piece)
-                self.wfile.write(piece)
+                chunk = body[at : at + CHUNK]
+                self.request_record.sent += len(chunk)
+                self.wfile.write(chunk)
                 self.wfile.flush()
 
     return Handler
@@ -328,12 +328,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 64  # with the usual 5, a client that connects eight times at once loses a second
+    request_queue_size = 64  # with the default 5, eight connections at once take a second longer
 
 
 @contextmanager
 def serving(hub: Hub) -> Iterator[str]:
-    """Serve a hub on the loopback interface; gives its address."""
+    """Serve a hub on the loopback interface; yield its address."""
     server = _Server(("127.0.0.1", 0), _handler(hub))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -345,7 +345,7 @@ def serving(hub: Hub) -> Iterator[str]:
         thread.join()
 
 
-# name of the source -> its server, and the variable by which the client is told its address
+# name of the hub -> its server, and the environment variable with its address
 PROTOCOLS: dict[str, tuple[Callable[..., Hub], str]] = {
     "paddlenlp": (PaddleNLPServer, "PPNLP_ENDPOINT"),
     "hf": (HuggingFaceServer, "HF_ENDPOINT"),

@@ -1,4 +1,4 @@
-"""Everything that `from_pretrained` loads from a folder it loads from a hub too, as diffusers wrote it."""
+"""`from_pretrained` loads from a hub everything that it loads from a folder of diffusers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_each_kind_of_component(hub_of, torch_folder):
     assert config == CLIPTextConfig.from_pretrained(torch_folder / "text_encoder")
 
 
-def test_a_pipeline_that_is_given_components_does_not_fetch_them(hub_of, torch_folder):
+def test_components_that_the_caller_passes_are_not_downloaded(hub_of, torch_folder):
     hub = hub_of("hf", torch_folder)
     unet = ppdiffusers.UNet2DConditionModel.from_pretrained(torch_folder, subfolder="unet")
     pipe = ppdiffusers.StableDiffusionPipeline.from_pretrained(
@@ -74,13 +74,13 @@ def test_a_pipeline_that_is_given_components_does_not_fetch_them(hub_of, torch_f
 
 @pytest.mark.parametrize("source", PROTOCOLS)
 def test_the_class_for_a_task(source, hub_of, torch_folder, no_sockets):
-    """The index says which class; each file comes once, what the caller brings does not, and then all is there."""
+    """The index names the class; each file is downloaded once, passed components are not, and the cache is complete."""
     hub = hub_of(source, torch_folder)
     bare = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     pipe = ppdiffusers.AutoPipelineForImage2Image.from_pretrained("acme/tiny", **bare)
     assert type(pipe) is ppdiffusers.StableDiffusionImg2ImgPipeline
     fetched = [path for path in hub.fetched() if path.endswith(".safetensors")]
-    assert len(fetched) == len(set(fetched)) == 3, "those of the UNet, the VAE and the text encoder"
+    assert len(fetched) == len(set(fetched)) == 3, "weights of the UNet, the VAE and the text encoder"
     no_sockets()
     again = ppdiffusers.AutoPipelineForInpainting.from_pretrained("acme/tiny", local_files_only=True, **bare)
     assert type(again) is ppdiffusers.StableDiffusionInpaintPipeline and same_weights(again.unet, pipe.unet)
@@ -88,7 +88,7 @@ def test_the_class_for_a_task(source, hub_of, torch_folder, no_sockets):
 
 @pytest.mark.parametrize("how", ["PPDIFFUSERS_OFFLINE", "HF_HUB_OFFLINE", "local_files_only"])
 def test_a_pipeline_without_a_network(how, hub_of, tmp_path, monkeypatch, no_sockets):
-    """From the cache, and from a folder that `download --to` made."""
+    """From the cache, and from a folder of `download --to`."""
     hub_of("hf", tiny_ddpm(tmp_path))
     assert main(["download", "acme/tiny", "--quiet"]) == 0
     assert main(["download", "acme/tiny", "--quiet", "--to", str(tmp_path / "usb")]) == 0
@@ -99,23 +99,23 @@ def test_a_pipeline_without_a_network(how, hub_of, tmp_path, monkeypatch, no_soc
         monkeypatch.setenv(how, "1")
     no_sockets()
     cached = ppdiffusers.DiffusionPipeline.from_pretrained("acme/tiny", **options)
-    carried = ppdiffusers.DiffusionPipeline.from_pretrained(tmp_path / "usb", **options)
-    assert same_weights(cached.unet, carried.unet)
-    with pytest.raises(SourceError, match="not asked, since"):
+    copied = ppdiffusers.DiffusionPipeline.from_pretrained(tmp_path / "usb", **options)
+    assert same_weights(cached.unet, copied.unet)
+    with pytest.raises(SourceError, match="skipped, because"):
         ppdiffusers.DiffusionPipeline.from_pretrained("acme/other", **options)
 
 
-def test_download_fetches_what_loading_needs(hub_of, torch_folder):
+def test_download_gets_the_files_that_loading_needs(hub_of, torch_folder):
     hub = hub_of("hf", torch_folder)
     folder = ppdiffusers.StableDiffusionPipeline.download("acme/tiny", safety_checker=None)
-    asked = len(hub.requests)
+    requests = len(hub.requests)
     assert "safety_checker/config.json" not in files_under(Path(folder))
     assert ppdiffusers.StableDiffusionPipeline.from_pretrained("acme/tiny", safety_checker=None)
-    assert len(hub.requests) == asked
+    assert len(hub.requests) == requests
     assert ppdiffusers.DiffusionPipeline.download(torch_folder) == str(torch_folder)
 
 
-def test_the_old_flags_load(hub_of, tmp_path):
+def test_legacy_flags(hub_of, tmp_path):
     hub_of("hf", tiny_ddpm(tmp_path))
     hub_of("aistudio", tiny_ddpm(tmp_path), "acme/other")
     flags = {"from_diffusers": True, "resume_download": True}
@@ -123,11 +123,11 @@ def test_the_old_flags_load(hub_of, tmp_path):
     assert ppdiffusers.DDPMPipeline.from_pretrained("acme/other", from_aistudio=True, **flags)
     with pytest.raises(SourceError, match="AI Studio"):
         ppdiffusers.DDPMPipeline.from_pretrained("acme/tiny", from_aistudio=True)
-    with pytest.raises(InputError, match="no source 'hfx'"):
+    with pytest.raises(InputError, match="source 'hfx' is unknown"):
         ppdiffusers.DDPMPipeline.from_pretrained("acme/tiny", source="hfx")
 
 
-def test_a_wrong_argument_is_refused_before_anything_is_fetched(hub_of, tmp_path):
+def test_a_wrong_argument_is_an_error_before_any_download(hub_of, tmp_path):
     hub = hub_of("hf", tiny_ddpm(tmp_path))
     with pytest.raises(InputError, match="unett"):
         ppdiffusers.DDPMPipeline.from_pretrained("acme/tiny", unett=None)

@@ -1,4 +1,4 @@
-"""Several processes and one cache: nothing is fetched twice, and a process that is killed spoils nothing."""
+"""Several processes with one cache: nothing is downloaded twice, and a killed process does no damage."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
-from ppdiffusers.io.hubs.base import SourceOptions
-from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
 from ppdiffusers.io.snapshot import MANIFEST, PARTIAL
 from tests.io.hub.conftest import NEEDED, files_under
@@ -22,17 +22,17 @@ from tests.io.hub.conftest import NEEDED, files_under
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 _LOAD = """
 import sys
-from ppdiffusers.io.required_files import NeedPipeline
+from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import resolve_folder
 print("ready", flush=True)
 sys.stdin.readline()
-print(resolve_folder("acme/tiny", needs=NeedPipeline()))
+print(resolve_folder("acme/tiny", required=PipelineFiles()))
 """
 
 
 @pytest.fixture
 def start():
-    """Start processes that wait for a line and then load the model; those that still run are ended with the test."""
+    """Start processes that wait for a line and then load the model, until the end of the test."""
     running = []
 
     def begin(**environment: str) -> subprocess.Popen:
@@ -75,9 +75,9 @@ def wait_until(happened: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_two_processes_that_want_the_same_model_fetch_it_once(start, hub_of, folder):
+def test_two_processes_download_the_same_model_once(start, hub_of, folder):
     hub = hub_of("paddlenlp", folder)
-    hub.behave.delay = 0.05  # 13 pieces: both are there before the first is done
+    hub.behave.delay = 0.05  # 13 chunks: both processes wait before the first is done
     both = [start(), start()]
     for process in both:
         go(process)
@@ -88,7 +88,7 @@ def test_two_processes_that_want_the_same_model_fetch_it_once(start, hub_of, fol
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
-def test_a_run_goes_on_where_a_process_was_killed(how, start, hub_of, folder, tmp_path):
+def test_the_next_run_resumes_the_download_of_a_killed_process(how, start, hub_of, folder, tmp_path):
     hub = hub_of("paddlenlp", folder)
     hub.behave.delay = 0.1
     victim = start()
@@ -99,20 +99,20 @@ def test_a_run_goes_on_where_a_process_was_killed(how, start, hub_of, folder, tm
     victim.wait(30)
     assert victim.returncode != 0
     assert not list(tmp_path.glob(f"cache/**/{WEIGHTS}"))
-    if how == signal.SIGKILL:  # as if it had been in the middle of its bookkeeping too
+    if how == signal.SIGKILL:  # as if it had been writing the manifest too
         (part,) = tmp_path.glob(parts)
         (part.parents[1] / f".{MANIFEST}.abc.part").write_text("{")
     (part,) = tmp_path.glob(parts)
-    arrived = part.stat().st_size
+    received = part.stat().st_size
     hub.requests.clear()
     hub.behave.delay = 0.0
-    found = resolve_folder("acme/tiny", needs=NeedPipeline(), options=SourceOptions(source="paddlenlp"))
+    found = resolve_folder("acme/tiny", required=PipelineFiles(), options=HubOptions(source="paddlenlp"))
     assert files_under(found) == {name: (folder / name).read_bytes() for name in NEEDED}
-    assert hub.bytes_sent(WEIGHTS) == len((folder / WEIGHTS).read_bytes()) - arrived
+    assert hub.bytes_sent(WEIGHTS) == len((folder / WEIGHTS).read_bytes()) - received
     assert not list(tmp_path.glob(f"cache/**/{PARTIAL}"))
 
 
-def test_a_process_waits_while_another_downloads_and_says_so(start, hub_of, folder):
+def test_a_process_waits_while_another_downloads_and_logs_it(start, hub_of, folder):
     hub = hub_of("paddlenlp", folder)
     hub.behave.delay = 0.2
     first, second = start(), start()

@@ -1,0 +1,74 @@
+"""The table of checkpoint families. It imports no reader, so that `--help` is fast."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ppdiffusers.core.errors import InputError
+
+if TYPE_CHECKING:
+    from ppdiffusers.convert.checkpoints.base import Reader
+
+
+@dataclass(frozen=True)
+class CheckpointFamily:
+    """One family of original checkpoints.
+
+    Attributes:
+        name: name of its modules in `convert/checkpoints` and `convert/names`.
+        title: name for error messages and reports.
+        help: which repositories it covers and which configuration it needs, for the help of the command line.
+    """
+
+    name: str
+    title: str
+    help: str
+
+    def reader(self) -> Reader:
+        """Import the module that reads checkpoints of this family."""
+        return importlib.import_module(f"ppdiffusers.convert.checkpoints.{self.name}")
+
+
+FAMILIES: dict[str, CheckpointFamily] = {
+    family.name: family
+    for family in (
+        CheckpointFamily(
+            "guided_diffusion",
+            "OpenAI guided-diffusion",
+            "OpenAI's guided-diffusion and improved-diffusion; --config: the flags of its scripts, or JSON",
+        ),
+        CheckpointFamily(
+            "ddpm",
+            "DDPM (pytorch_diffusion, ddim)",
+            "pytorch_diffusion and ddim; --set resolution=N, or --config with ddim's YAML",
+        ),
+        CheckpointFamily(
+            "compvis_ldm",
+            "CompVis latent diffusion, unconditional",
+            "CompVis' unconditional latent diffusion with a VQ autoencoder; --config: its YAML",
+        ),
+        CheckpointFamily(
+            "ncsnpp",
+            "score_sde NCSN++",
+            "score_sde's NCSN++ (variance exploding); --config: its values as YAML or JSON",
+        ),
+        CheckpointFamily(
+            "dance_diffusion",
+            "Dance Diffusion (audio-diffusion)",
+            "Harmonai's Dance Diffusion; --set sample_size=N --set sample_rate=N",
+        ),
+    )
+}
+
+
+def find_family(name: str) -> CheckpointFamily:
+    """Return the family with this name.
+
+    Raises:
+        InputError: the family is unknown.
+    """
+    if name not in FAMILIES:
+        raise InputError(f"{name!r} is not a known family of checkpoints.", expected=", ".join(FAMILIES))
+    return FAMILIES[name]

@@ -1,0 +1,34 @@
+"""Adapters: small trained changes of a network's layers, which leave its weights unchanged."""
+
+from ppdiffusers.models.adapters.deltas import Delta, LoRA
+from ppdiffusers.models.adapters.inject import (
+    create_lora,
+    disable_adapters,
+    eject,
+    enable_adapters,
+    fuse,
+    get_adapters,
+    inject,
+    set_adapters,
+    unfuse,
+)
+from ppdiffusers.models.adapters.layers import AdapterLayer, LoRAConv2D, LoRALinear, LoRAPaddleConv2D, scaled
+
+__all__ = [
+    "AdapterLayer",
+    "Delta",
+    "LoRA",
+    "LoRAConv2D",
+    "LoRALinear",
+    "LoRAPaddleConv2D",
+    "create_lora",
+    "disable_adapters",
+    "eject",
+    "enable_adapters",
+    "fuse",
+    "get_adapters",
+    "inject",
+    "scaled",
+    "set_adapters",
+    "unfuse",
+]

@@ -1,0 +1,213 @@
+"""Layers with adapters. An `AdapterLayer` is the original layer object: its class changes, and nothing else.
+
+So every reference to the layer stays valid, its weight, bias, hooks and state-dict keys are the same, and ejecting the
+adapters restores the layer exactly. Deltas are sublayers without parameters or persistable buffers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from ppdiffusers.models.adapters.convolution import convolve_by_products
+from ppdiffusers.models.adapters.deltas import Delta
+from ppdiffusers.models.blocks.conv import Conv2D
+from ppdiffusers.runtime.kernels.convolution import conv2d
+from ppdiffusers.runtime.snapshot import sublayers
+from ppdiffusers.runtime.state import StatefulLayer, is_tracing, needs_constant_filters, traced_state
+
+Scale = float | paddle.Tensor
+
+# id(layer) -> the factor of all adapters of the layer in this context, set by `scaled`. A program gets the factors that
+# are set around its call as inputs; those that are set in the traced code belong to the program.
+_Scales = contextvars.ContextVar[Mapping[int, Scale]]
+_call_scales: _Scales = contextvars.ContextVar("adapter scales", default=MappingProxyType({}))
+_traced_scales: _Scales = contextvars.ContextVar("traced adapter scales", default=MappingProxyType({}))
+
+
+class AdapterLayer(StatefulLayer):
+    """Mixin of layers with adapters.
+
+    Attributes:
+        adapters: name -> delta.
+        adapter_weights: name -> weight of the adapter in this layer; 0 is inactive.
+        adapters_enabled: whether deltas are added.
+        fused_adapters: adapters whose deltas are part of `weight`; if there are any, none is added to the output.
+    """
+
+    base_class: type[nn.Layer]
+    state_attributes = ("adapter_weights", "adapters_enabled", "_unfused_weight")
+
+    adapters: nn.LayerDict
+    adapter_weights: dict[str, float]
+    adapters_enabled: bool
+    fused_adapters: tuple[str, ...]
+
+    def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """Apply the layer's operation to `x` with another weight and without bias."""
+        raise AssertionError("each kind of layer overrides this")
+
+    def add_deltas(self, output: paddle.Tensor, x: paddle.Tensor) -> paddle.Tensor:
+        """Add the deltas for the input `x` to the layer's output."""
+        for delta, scale in self._active_deltas():
+            output = output + delta(x, self, scale)
+        return output
+
+    def program_state(self) -> tuple[paddle.Tensor, ...]:
+        """Return the scales of all adapters, [A]."""
+        scales = tuple(float(scale) for scale in self._scales(_call_scales.get().get(id(self), 1.0)))
+        return (_scales_tensor(scales, str(self.weight.place)),)
+
+    def _active_deltas(self) -> Iterator[tuple[Delta, Scale]]:
+        if self.fused_adapters:
+            return
+        state, inner = traced_state(self), _traced_scales.get().get(id(self), 1.0)
+        if state is None:
+            scales = self._scales(_call_scales.get().get(id(self), 1.0) * inner)
+            yield from ((d, s) for d, s in zip(self.adapters.values(), scales) if not isinstance(s, float) or s)
+        else:
+            yield from ((delta, state[0][n] * inner) for n, delta in enumerate(self.adapters.values()))
+
+    def _scales(self, call_scale: Scale) -> list[Scale]:
+        """Return the whole factor of each adapter in this call."""
+        if not self.adapters_enabled:
+            return [0.0] * len(self.adapters)
+        return [self.adapter_weights[name] * delta.scaling * call_scale for name, delta in self.adapters.items()]
+
+    # -- weights ------------------------------------------------------------------------------------------------
+
+    def fuse(self, scales: Mapping[str, float]) -> None:
+        """Add the deltas of these adapters, times their scales and scalings, to the weight."""
+        with paddle.no_grad():
+            total = self.weight.astype("float32")
+            for name, scale in scales.items():
+                delta = self.adapters[name]
+                total = total + delta.delta_weight(self, scale * delta.scaling)
+            if not self.fused_adapters:
+                self._unfused_weight = np.array(self.weight.numpy())
+            self.weight.set_value(total.astype(self.weight.dtype))
+        self.fused_adapters += tuple(scales)
+
+    def unfuse(self) -> None:
+        """Restore the exact weight from before `fuse`."""
+        if self.fused_adapters:
+            with paddle.no_grad():
+                self.weight.set_value(paddle.to_tensor(self._unfused_weight))  # uint16 arrays become bfloat16
+            self._unfused_weight, self.fused_adapters = None, ()
+
+
+@functools.lru_cache(maxsize=1024)
+def _scales_tensor(scales: tuple[float, ...], place: str) -> paddle.Tensor:
+    return paddle.to_tensor(scales, dtype="float32", place=place.removeprefix("Place(").removesuffix(")"))
+
+
+class LoRALinear(AdapterLayer, nn.Linear):
+    """`nn.Linear` with adapters."""
+
+    base_class = nn.Linear
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [..., in] -> [..., out]
+        return self.add_deltas(super().forward(x), x)
+
+    def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        return F.linear(x, weight)
+
+
+class LoRAConv2D(AdapterLayer, Conv2D):
+    """Our `Conv2D` with adapters."""
+
+    base_class = Conv2D
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, C, H, W] -> [B, O, H', W']
+        return self.add_deltas(super().forward(x), x)
+
+    def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        if needs_constant_filters():
+            return convolve_by_products(x, weight, self._stride, [self.padding] * 2, self._dilation)
+        return conv2d(x, weight, None, self.stride, self.padding)
+
+
+class LoRAPaddleConv2D(AdapterLayer, nn.Conv2D):
+    """`nn.Conv2D` with adapters, for one group and zero padding."""
+
+    base_class = nn.Conv2D
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, C, H, W] -> [B, O, H', W']
+        return self.add_deltas(super().forward(x), x)
+
+    def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        if needs_constant_filters():
+            padding = self._padding if isinstance(self._padding, (list, tuple)) else [self._padding] * 2
+            return convolve_by_products(x, weight, self._stride, padding, self._dilation)
+        return F.conv2d(x, weight, None, self._stride, self._padding, self._dilation)
+
+
+_ADAPTER_CLASSES = {cls.base_class: cls for cls in (LoRALinear, LoRAConv2D, LoRAPaddleConv2D)}
+
+
+def unsupported(layer: nn.Layer) -> str | None:
+    """Return why the layer cannot have adapters, or None if it can."""
+    if isinstance(layer, AdapterLayer):
+        return None
+    if type(layer) not in _ADAPTER_CLASSES:
+        return f"{type(layer).__name__} cannot have adapters, only linear layers and convolutions can"
+    if type(layer) is nn.Conv2D and not _is_plain(layer):
+        return "a convolution with groups, another layout or another padding than zeros cannot have adapters"
+    return None
+
+
+def _is_plain(conv: nn.Conv2D) -> bool:
+    padding = conv._padding if isinstance(conv._padding, (list, tuple)) else [conv._padding] * 2
+    symmetric = len(padding) == 2 and all(isinstance(size, int) for size in padding)
+    return symmetric and conv._groups == 1 and conv._padding_mode == "zeros" and conv._data_format == "NCHW"
+
+
+def add_delta(layer: nn.Layer, name: str, delta: Delta, weight: float) -> None:
+    """Add an adapter to one layer; the first one changes the layer's class."""
+    if not isinstance(layer, AdapterLayer):
+        layer.__class__ = _ADAPTER_CLASSES[type(layer)]
+        layer.adapters, layer.adapter_weights = nn.LayerDict(), {}
+        layer.adapters_enabled, layer.fused_adapters, layer._unfused_weight = True, (), None
+    layer.adapters[name] = delta
+    delta.train() if layer.training else delta.eval()
+    layer.adapter_weights[name] = weight
+
+
+def remove_delta(layer: AdapterLayer, name: str) -> None:
+    """Remove an adapter from one layer; removing the last one restores the layer's class."""
+    layer.unfuse()
+    del layer.adapters[name], layer.adapter_weights[name]
+    if not layer.adapters:
+        for attribute in ("adapters", "adapter_weights", "adapters_enabled", "fused_adapters", "_unfused_weight"):
+            delattr(layer, attribute)
+        layer.__class__ = layer.base_class
+
+
+def adapter_layers(network: nn.Layer) -> list[AdapterLayer]:
+    """Return all layers of the network that have adapters; a layer that is shared appears once."""
+    found = {id(layer): layer for layer in sublayers(network) if isinstance(layer, AdapterLayer)}
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def scaled(network: nn.Layer, scale: Scale) -> Iterator[None]:
+    """Multiply all adapters of a network by `scale` while the block runs, in this thread or task only.
+
+    Compiled programs get the scale as an input. This is the scale of `cross_attention_kwargs={"scale": ...}`.
+    """
+    variable = _traced_scales if is_tracing() else _call_scales
+    outer = variable.get()
+    inner = {id(layer): outer.get(id(layer), 1.0) * scale for layer in adapter_layers(network)}
+    token = variable.set({**outer, **inner})
+    try:
+        yield
+    finally:
+        variable.reset(token)

@@ -1,0 +1,339 @@
+"""What Stable Diffusion pipelines share: components, diffusers' public methods as thin wrappers of the stages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paddle
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
+from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages import latents as latents_stage
+from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance, guidance_scale_embedding
+from ppdiffusers.pipelines.stages.legacy import correct_scheduler, correct_unet, warn_of_missing_safety_checker
+from ppdiffusers.pipelines.stages.prompt_encoders import (
+    Conditioning,
+    LongPrompts,
+    PromptEncoder,
+    PromptSyntax,
+    encode_prompts,
+    prompt_settings,
+)
+from ppdiffusers.pipelines.stages.safety import run_safety_checker
+from ppdiffusers.pipelines.stages.timesteps import step_kwargs
+from ppdiffusers.utils.dtypes import dtype_of
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from ppdiffusers.schedulers.common.types import Scheduler
+    from ppdiffusers.transformers import (
+        CLIPImageProcessor,
+        CLIPTextModel,
+        CLIPTokenizer,
+        CLIPVisionModelWithProjection,
+    )
+
+
+class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
+    """What pipelines share whatever they are conditioned on: latents, guidance, safety checker, settings of a call."""
+
+    # settings of the scheduler that diffusers corrects in this pipeline
+    _corrected_settings: tuple[str, ...] = ("steps_offset", "clip_sample")
+
+    # settings of the current call, for callbacks
+    _guidance_scale = 1.0
+    _guidance_rescale = 0.0
+    _clip_skip: int | None = None
+    _cross_attention_kwargs: dict[str, Any] | None = None
+    _num_timesteps = 0
+
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    scheduler: Scheduler
+    safety_checker: StableDiffusionSafetyChecker | None
+    feature_extractor: CLIPImageProcessor | None
+    image_processor: VaeImageProcessor
+
+    def _register(self, requires_safety_checker: bool, **components: Any) -> None:
+        """Register components with a safety checker, correcting wrong settings of legacy checkpoints."""
+        correct_scheduler(components["scheduler"], self._corrected_settings)
+        correct_unet(components["unet"])
+        if components["safety_checker"] is None and requires_safety_checker:
+            warn_of_missing_safety_checker(self)
+        if components["safety_checker"] is not None and components["feature_extractor"] is None:
+            raise InputError(
+                "The safety checker requires a feature extractor, which is None.",
+                remedy="pass `feature_extractor=CLIPImageProcessor(...)`, or `safety_checker=None`.",
+            )
+        self._register_with_vae(**components)
+        self.register_to_config(requires_safety_checker=requires_safety_checker)
+
+    def _register_with_vae(self, *, resample: str = "lanczos", **components: Any) -> None:
+        """Register the components and create the image processor."""
+        self.register_modules(**components)
+        vae = components["vae"]
+        # each level of the VAE except the last halves height and width
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
+        self.image_processor = VaeImageProcessor(
+            vae_scale_factor=self.vae_scale_factor,
+            vae_latent_channels=4 if vae is None else vae.config.latent_channels,
+            resample=resample,
+        )
+
+    # -- latents ------------------------------------------------------------------------------------------------------
+
+    def prepare_latents(
+        self,
+        batch_size: int,
+        num_channels_latents: int,
+        height: int,
+        width: int,
+        dtype: Any,
+        device: Any,
+        generator: Any,
+        latents: paddle.Tensor | np.ndarray | None = None,
+    ) -> paddle.Tensor:
+        """Initial latents [batch_size, num_channels_latents, height / 8, width / 8]."""
+        shape = (batch_size, num_channels_latents, height // self.vae_scale_factor, width // self.vae_scale_factor)
+        return latents_stage.initial_latents(shape, self.scheduler.init_noise_sigma, dtype, generator, latents)
+
+    def decode_latents(self, latents: paddle.Tensor) -> np.ndarray:
+        """Decode latents [B, C, h, w] to float32 images [B, H, W, 3] in [0, 1]."""
+        return self.image_processor.postprocess(latents_stage.decode_latents(self.vae, latents), "np")
+
+    def _size(self, height: int | None, width: int | None, latents: Any = None) -> tuple[int, int]:
+        """Height and width in pixels: as given if both are, else those of the latents or the UNet's `sample_size`."""
+        return (height, width) if height and width else self._default_size(latents)
+
+    def _size_of_each(self, height: int | None, width: int | None, latents: Any = None) -> tuple[int, int]:
+        """The same for pipelines in which height or width may be given alone."""
+        default = self._default_size(latents)
+        return height or default[0], width or default[1]
+
+    def _default_size(self, latents: Any) -> tuple[int, int]:
+        if getattr(latents, "ndim", 0) == 4:
+            return latents.shape[2] * self.vae_scale_factor, latents.shape[3] * self.vae_scale_factor
+        size = self.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return height * self.vae_scale_factor, width * self.vae_scale_factor
+
+    # -- denoising ----------------------------------------------------------------------------------------------------
+
+    def prepare_extra_step_kwargs(self, generator: Any, eta: float) -> dict[str, Any]:
+        """Keyword arguments of the scheduler's step."""
+        return step_kwargs(self.scheduler, generator, eta)
+
+    def _guide(self, noise_pred: paddle.Tensor, guidance_scale: float | None = None) -> paddle.Tensor:
+        """Combine predictions [2B, C, h, w] to [B, C, h, w]; without guidance they stay as they are.
+
+        Args:
+            guidance_scale: by default that of the call, which a callback may change.
+        """
+        if not self.do_classifier_free_guidance:
+            return noise_pred
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        return classifier_free_guidance(noise_pred, scale, self.guidance_rescale)
+
+    # -- images -------------------------------------------------------------------------------------------------------
+
+    def run_safety_checker(self, image: Any, device: Any, dtype: Any) -> tuple[Any, list[bool] | None]:
+        """Return the images, flagged ones black, and their flags (None without a safety checker)."""
+        return run_safety_checker(self.safety_checker, self.feature_extractor, self.image_processor, image, dtype)
+
+    def _images(
+        self, latents: paddle.Tensor, *, output_type: str, dtype: Any, finite: FiniteCheck
+    ) -> tuple[Any, list[bool] | None]:
+        """Decode latents [B, C, h, w], run the safety checker, and convert: (images as `output_type`, flags)."""
+        if output_type == "latent":
+            image, has_nsfw_concept = latents, None
+        else:
+            image = latents_stage.decode_latents(self.vae, latents, finite)  # [B, 3, H, W]
+            # that of the upscaler also returns flags for watermarks
+            image, has_nsfw_concept, *_ = self.run_safety_checker(image, self.device, dtype)
+        finite.warn()
+        # flagged images are zero already
+        do_denormalize = [not flagged for flagged in has_nsfw_concept or [False] * image.shape[0]]
+        return self.image_processor.postprocess(image, output_type, do_denormalize), has_nsfw_concept
+
+    @staticmethod
+    def _output(
+        image: Any, has_nsfw_concept: list[bool] | None, return_dict: bool
+    ) -> StableDiffusionPipelineOutput | tuple:
+        if not return_dict:
+            return image, has_nsfw_concept
+        return StableDiffusionPipelineOutput(images=image, nsfw_content_detected=has_nsfw_concept)
+
+    # -- settings of the current call, for callbacks ------------------------------------------------------------------
+
+    def _begin(
+        self,
+        *,
+        guidance_scale: float,
+        guidance_rescale: float = 0.0,
+        clip_skip: int | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Record the settings of this call."""
+        self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
+        self._clip_skip, self._cross_attention_kwargs = clip_skip, cross_attention_kwargs
+        self._interrupt = False
+
+    @property
+    def guidance_scale(self) -> float:
+        return self._guidance_scale
+
+    @property
+    def guidance_rescale(self) -> float:
+        return self._guidance_rescale
+
+    @property
+    def clip_skip(self) -> int | None:
+        return self._clip_skip
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        """Whether each step predicts twice; False if the UNet takes the guidance scale as an input."""
+        return self._guidance_scale > 1 and self.unet.config.time_cond_proj_dim is None
+
+    @property
+    def cross_attention_kwargs(self) -> dict[str, Any] | None:
+        return self._cross_attention_kwargs
+
+    @property
+    def num_timesteps(self) -> int:
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Set `pipeline._interrupt = True` in a callback to stop after the current step."""
+        return self._interrupt
+
+
+class StableDiffusionBase(LatentDiffusionBase):
+    """Components of Stable Diffusion, and the public methods that scripts call and override.
+
+    Args:
+        vae: encodes images to latents and decodes them.
+        text_encoder: a CLIP text model (of ppdiffusers or paddlenlp).
+        tokenizer: of the text encoder.
+        unet: predicts the noise (or x_0, or v) in the latents.
+        scheduler: any scheduler for the noise schedule of the UNet.
+        safety_checker: flags objectionable images, which are returned black; or None.
+        feature_extractor: preprocesses images for the safety checker.
+        image_encoder: kept for checkpoints that have one.
+        requires_safety_checker: whether to warn if there is no safety checker.
+    """
+
+    _optional_components = ("safety_checker", "feature_extractor", "image_encoder")
+    _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds")
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Scheduler,
+        safety_checker: StableDiffusionSafetyChecker | None,
+        feature_extractor: CLIPImageProcessor | None,
+        image_encoder: CLIPVisionModelWithProjection | None = None,
+        requires_safety_checker: bool = True,
+    ):
+        super().__init__()
+        self._register(
+            requires_safety_checker,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            safety_checker=safety_checker,
+            feature_extractor=feature_extractor,
+            image_encoder=image_encoder,
+        )
+
+    # -- prompts ------------------------------------------------------------------------------------------------------
+
+    def encode_prompt(
+        self,
+        prompt: str | list[str] | None,
+        device: Any,
+        num_images_per_prompt: int,
+        do_classifier_free_guidance: bool,
+        negative_prompt: str | list[str] | None = None,
+        prompt_embeds: paddle.Tensor | None = None,
+        negative_prompt_embeds: paddle.Tensor | None = None,
+        lora_scale: float | None = None,
+        clip_skip: int | None = None,
+        prompt_syntax: PromptSyntax = "plain",
+        long_prompts: LongPrompts | None = None,
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Encode prompts and negative prompts to embeddings [B * num_images_per_prompt, L, D] each.
+
+        Prompts of more than 77 tokens are truncated; with `long_prompts="split"` they are encoded in chunks, and L is
+        154, 231, ... `prompt_syntax="webui"` supports weights: `(word:1.3)`, `[word]`. See
+        `ppdiffusers.pipelines.stages.prompt_encoders`.
+
+        `device` and `lora_scale` have no effect: the result is on the device of the text encoder.
+        """
+        conditioning = encode_prompts(
+            PromptEncoder(self.tokenizer, self.text_encoder, can_split=True),
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            num_images_per_prompt=num_images_per_prompt,
+            do_classifier_free_guidance=do_classifier_free_guidance,
+            clip_skip=clip_skip,
+            dtype=None if self.unet is None else dtype_of(self.unet),
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+        )
+        return conditioning.prompt_embeds, conditioning.negative_prompt_embeds
+
+    def _conditioning(
+        self,
+        *,
+        num_images_per_prompt: int,
+        prompt_syntax: PromptSyntax,
+        long_prompts: LongPrompts | None,
+        **prompts: Any,
+    ) -> Conditioning:
+        """Call `encode_prompt`, which may be overridden, with the settings of the current call.
+
+        Args:
+            prompts: `prompt`, `negative_prompt`, `prompt_embeds`, `negative_prompt_embeds`, `clip_skip`.
+        """
+        embeds, negative_embeds = self.encode_prompt(
+            prompts.pop("prompt"),
+            self.device,
+            num_images_per_prompt,
+            self.do_classifier_free_guidance,
+            **prompts,
+            **prompt_settings(prompt_syntax, long_prompts),
+        )
+        return Conditioning(embeds, negative_embeds if self.do_classifier_free_guidance else None)
+
+    # -- guidance scale as an input of the UNet ----------------------------------------------------------------------
+
+    def get_guidance_scale_embedding(
+        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: Any = "float32"
+    ) -> paddle.Tensor:
+        """Embed guidance scales [B] for distilled UNets: [B, embedding_dim]."""
+        return guidance_scale_embedding(w, embedding_dim, dtype)
+
+    def _timestep_cond(self, batch_size: int, dtype: Any) -> paddle.Tensor | None:
+        """The embedded guidance scale [B, D] for UNets that take it as an input (latent consistency models)."""
+        embedding_dim = self.unet.config.time_cond_proj_dim
+        if embedding_dim is None:
+            return None
+        w = paddle.full([batch_size], self.guidance_scale - 1, dtype="float32")
+        return self.get_guidance_scale_embedding(w, embedding_dim).astype(dtype)

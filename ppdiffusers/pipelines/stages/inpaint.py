@@ -1,0 +1,121 @@
+"""Inpainting: initial latents, mask and masked image as the UNet reads them, blending with the known part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import PIL.Image
+
+from ppdiffusers.pipelines.stages.latents import encode_image, initial_latents, repeat_to
+from ppdiffusers.utils.torch_utils import randn_tensor
+
+if TYPE_CHECKING:
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.schedulers.common.types import Scheduler
+
+
+class InpaintLatents(NamedTuple):
+    """Latents at the start of an inpainting call, [B, C, h, w] each.
+
+    Attributes:
+        initial: latents to denoise.
+        noise: the noise in them.
+        image: latents of the image; None if they are not needed.
+    """
+
+    initial: paddle.Tensor
+    noise: paddle.Tensor
+    image: paddle.Tensor | None
+
+
+def check_crop(*, padding_mask_crop: Any, image: Any, mask_image: Any, output_type: Any) -> list[str]:
+    """A crop requires one PIL image and mask, and PIL output."""
+    if padding_mask_crop is None:
+        return []
+    problems = [
+        f"`{name}` must be a PIL image with `padding_mask_crop`, not {type(value).__name__}"
+        for name, value in (("image", image), ("mask_image", mask_image))
+        if not isinstance(value, PIL.Image.Image)
+    ]
+    if output_type != "pil":
+        problems.append(f"`output_type` must be 'pil' with `padding_mask_crop`, not {output_type!r}")
+    return problems
+
+
+def check_masked_latents(*, image: Any, masked_image_latents: Any, channels: int) -> list[str]:
+    """Latents cannot be masked by pixels: those of the masked image are required too."""
+    latents = isinstance(image, paddle.Tensor) and image.ndim == 4 and image.shape[1] == channels
+    if not latents or masked_image_latents is not None:
+        return []
+    return ["`image` contains latents: `masked_image_latents`, those of the masked image, are required too"]
+
+
+def encode_known_image(vae: AutoencoderKL, image: paddle.Tensor, generator: Any) -> paddle.Tensor:
+    """Latents [N, C, h, w] of images [N, 3, H, W]; latents stay as they are."""
+    if vae.is_latents(image):
+        return image
+    # of a list with one generator for each generated image, the first ones sample the latents of the images
+    return encode_image(vae, image, generator[: image.shape[0]] if isinstance(generator, list) else generator)
+
+
+def prepare_inpaint_latents(
+    scheduler: Scheduler,
+    vae: AutoencoderKL,
+    *,
+    shape: tuple[int, int, int, int],
+    dtype: Any,
+    generator: Any,
+    latents: paddle.Tensor | np.ndarray | None,
+    image: paddle.Tensor | None,
+    timestep: np.ndarray | None,
+    is_strength_max: bool,
+    encode: bool,
+) -> InpaintLatents:
+    """Initial latents: noise, or the noised image if the strength is below 1.
+
+    Args:
+        shape: (B, C, h, w).
+        latents: noise to use instead of drawing it; the call then starts from it, whatever the strength.
+        image: images [N, 3, H, W] in [-1, 1] or latents [N, C, h, w].
+        timestep: noise level of each image, [B].
+        encode: whether the latents of the image are needed even if the call starts from noise.
+        generator: draws the latents of the image, if they are needed, then the noise.
+    """
+    image_latents = None
+    if encode or (latents is None and not is_strength_max):
+        image_latents = repeat_to(encode_known_image(vae, image, generator).astype(dtype), shape[0])
+    noise = randn_tensor(shape, generator=generator, dtype=dtype) if latents is None else latents
+    if latents is None and not is_strength_max:
+        initial = scheduler.add_noise(image_latents, noise, timestep)
+    else:
+        initial = initial_latents(shape, scheduler.init_noise_sigma, dtype, latents=noise)
+    return InpaintLatents(initial, initial_latents(shape, 1.0, dtype, latents=noise), image_latents)
+
+
+def prepare_mask(mask: paddle.Tensor, size: tuple[int, int], batch_size: int, dtype: Any) -> paddle.Tensor:
+    """Resize masks [N, 1, H, W] to the size of the latents and repeat them: [batch_size, 1, h, w]."""
+    return repeat_to(F.interpolate(mask, size=size, mode="nearest"), batch_size, "mask_image").astype(dtype)
+
+
+def blend_with_known(
+    scheduler: Scheduler,
+    latents: paddle.Tensor,
+    mask: paddle.Tensor,
+    known: InpaintLatents,
+    next_timestep: np.ndarray | None,
+) -> paddle.Tensor:
+    """Replace latents [B, C, h, w] outside of the mask by those of the image, noised to the next timestep.
+
+    Lugmayr et al., "RePaint" (arXiv 2201.09865), equation 8.
+
+    Args:
+        mask: [B, 1, h, w], 1 where to inpaint.
+        next_timestep: [1], or None after the last step.
+    """
+    image = known.image
+    if next_timestep is not None:
+        image = scheduler.add_noise(known.image, known.noise, next_timestep)
+    return (1 - mask) * image + mask * latents

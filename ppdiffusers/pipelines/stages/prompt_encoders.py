@@ -1,0 +1,320 @@
+"""Prompts to embeddings: one `PromptEncoder` for each text encoder, combined into a `Conditioning`.
+
+**Long prompts.** A text encoder reads a fixed number of tokens, 77 in Stable Diffusion. As in diffusers, longer prompts
+are truncated, with a warning. With `long_prompts="split"` they are split into chunks of 75 tokens; each chunk is put
+between the start and end tokens, padded and encoded separately, and the results are concatenated: L = 154, 231, ...
+All prompts and negative prompts of a call get the same number of chunks; short ones are filled with empty chunks.
+
+**Weights.** With `prompt_syntax="webui"` prompts use the syntax of the Stable Diffusion web UI: `(word)` multiplies the
+weight by 1.1, `[word]` divides by it, `(word:1.3)` multiplies by 1.3; brackets nest, `\\(` is a literal bracket, BREAK
+starts a chunk, and a full chunk ends at a comma if there is one among its last 20 tokens. The weight multiplies the
+embedding of each token; each chunk is then rescaled to its original mean. Such prompts are split, not truncated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.pipelines.stages.checks import num_prompts
+from ppdiffusers.pipelines.stages.prompt_chunks import Chunk, Chunker
+from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from ppdiffusers.transformers.tokenization_utils import PretrainedTokenizer
+
+PromptSyntax = Literal["plain", "webui"]
+LongPrompts = Literal["truncate", "split"]
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a denoising network is conditioned on, and its unconditional half.
+
+    Attributes:
+        prompt_embeds, negative_prompt_embeds: [B, L, D]; the second is None without guidance.
+        pooled_prompt_embeds, negative_pooled_prompt_embeds: [B, P], for networks that use them.
+        attention_mask, negative_attention_mask: [B, L], 1 for tokens to attend to, for networks that use it.
+    """
+
+    prompt_embeds: paddle.Tensor
+    negative_prompt_embeds: paddle.Tensor | None = None
+    pooled_prompt_embeds: paddle.Tensor | None = None
+    negative_pooled_prompt_embeds: paddle.Tensor | None = None
+    attention_mask: paddle.Tensor | None = None
+    negative_attention_mask: paddle.Tensor | None = None
+
+    def guided(self) -> paddle.Tensor:
+        """Embeddings for one call of the network, [2B, L, D]: the unconditional ones first; [B, L, D] without them."""
+        if self.negative_prompt_embeds is None:
+            return self.prompt_embeds
+        return paddle.concat([self.negative_prompt_embeds, self.prompt_embeds])
+
+
+def prompt_settings(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> dict[str, str]:
+    """The settings that differ from the defaults: an `encode_prompt` written for diffusers does not accept them."""
+    settings = {"prompt_syntax": prompt_syntax, "long_prompts": long_prompts}
+    return {name: value for name, value in settings.items() if value not in ("plain", "truncate", None)}
+
+
+def encode_prompts(
+    encoder: PromptEncoder,
+    *,
+    prompt: str | list[str] | None,
+    negative_prompt: str | list[str] | None = None,
+    prompt_embeds: paddle.Tensor | None = None,
+    negative_prompt_embeds: paddle.Tensor | None = None,
+    num_images_per_prompt: int = 1,
+    do_classifier_free_guidance: bool = True,
+    clip_skip: int | None = None,
+    dtype: Any = None,
+    prompt_syntax: PromptSyntax = "plain",
+    long_prompts: LongPrompts | None = None,
+) -> Conditioning:
+    """Encode prompts and, with guidance, negative prompts with one text encoder.
+
+    Args:
+        prompt_embeds, negative_prompt_embeds: [B, L, D], used instead of the strings.
+        num_images_per_prompt: each embedding is repeated this number of times.
+        clip_skip: number of last layers of the text encoder to skip, for the prompt only, as in diffusers.
+        dtype: of the result if the pipeline has no text encoder; otherwise it is that of the text encoder.
+        prompt_syntax, long_prompts: see the module; None is "truncate", and "split" for the web UI's syntax.
+
+    Raises:
+        InputError: unknown settings, no text encoder for given strings, or a prompt that does not fit given embeddings.
+    """
+    split = _splits(prompt_syntax, long_prompts)
+    if encoder.text_encoder is not None:
+        dtype = dtype_of(encoder.text_encoder)
+    strings = [prompt] if isinstance(prompt, str) else prompt
+    negatives = None
+    if do_classifier_free_guidance and negative_prompt_embeds is None:
+        count = num_prompts(prompt, prompt_embeds)
+        negatives = negative_prompt if isinstance(negative_prompt, list) else [negative_prompt or ""] * count
+    if prompt_embeds is not None:
+        strings = None
+    given = prompt_embeds if prompt_embeds is not None else negative_prompt_embeds
+    length = None if given is None else given.shape[1]
+
+    if strings is not None or negatives is not None:
+        rows = encoder.chunk_rows((strings, negatives), prompt_syntax, length) if split else None
+        if rows is not None:
+            encoded = encoder.encode_chunks(rows[0], clip_skip), encoder.encode_chunks(rows[1])
+        else:
+            encoded = encoder.encode_pair(strings, negatives, length, clip_skip)
+        prompt_embeds = prompt_embeds if strings is None else encoded[0]
+        negative_prompt_embeds = negative_prompt_embeds if negatives is None else encoded[1]
+
+    positive = prompt_embeds.astype(dtype or prompt_embeds.dtype).repeat_interleave(num_images_per_prompt, axis=0)
+    if not do_classifier_free_guidance:
+        return Conditioning(positive, negative_prompt_embeds)
+    negative = negative_prompt_embeds.astype(positive.dtype).repeat_interleave(num_images_per_prompt, axis=0)
+    return Conditioning(positive, negative)
+
+
+def _splits(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> bool:
+    """Whether prompts are split into chunks."""
+    problems = []
+    if prompt_syntax not in ("plain", "webui"):
+        problems.append(f"`prompt_syntax` must be 'plain' or 'webui', not {prompt_syntax!r}")
+    if long_prompts not in ("split", "truncate", None):
+        problems.append(f"`long_prompts` must be 'truncate' or 'split', not {long_prompts!r}")
+    if prompt_syntax == "webui" and long_prompts == "truncate":
+        problems.append("`long_prompts='truncate'` requires `prompt_syntax='plain'`: the web UI splits prompts")
+    if problems:
+        raise InputError("The prompt cannot be encoded with these settings.", problems=problems)
+    return long_prompts == "split" or prompt_syntax == "webui"
+
+
+class PromptEncoder:
+    """Encode prompts with one tokenizer and one text encoder.
+
+    Args:
+        tokenizer: of this library, transformers or paddlenlp.
+        text_encoder: returns the last hidden states first; None if only embeddings are passed.
+        can_split: whether the pipeline supports `long_prompts`; the warning of truncation then names it.
+    """
+
+    def __init__(
+        self, tokenizer: PretrainedTokenizer | None, text_encoder: nn.Layer | None, *, can_split: bool = False
+    ):
+        self.tokenizer, self.text_encoder, self.can_split = tokenizer, text_encoder, can_split
+
+    def require(self) -> None:
+        """Raise InputError unless tokenizer and text encoder are there."""
+        if self.tokenizer is None or self.text_encoder is None:
+            raise InputError(
+                "Prompts cannot be encoded: the pipeline has no tokenizer or no text encoder.",
+                remedy="pass `prompt_embeds` and `negative_prompt_embeds`, or load the pipeline with these components.",
+            )
+
+    @property
+    def max_length(self) -> int:
+        """Number of tokens that the text encoder reads."""
+        limit = self.tokenizer.model_max_length
+        if limit < 100_000:
+            return limit
+        return self.text_encoder.config.max_position_embeddings  # the tokenizer was saved without a limit
+
+    # -- whole prompts ------------------------------------------------------------------------------------------------
+
+    def encode_pair(
+        self,
+        prompts: list[str] | None,
+        negative_prompts: list[str] | None,
+        length: int | None = None,
+        clip_skip: int | None = None,
+    ) -> tuple[paddle.Tensor | None, paddle.Tensor | None]:
+        """Encode prompts and negative prompts, [B, L, D] each, truncated to the same length; None for None."""
+        encoded = None
+        if prompts is not None:
+            encoded = self.encode(prompts, clip_skip=clip_skip, warn=True)
+            length = encoded.shape[1]
+        return encoded, None if negative_prompts is None else self.encode(negative_prompts, max_length=length)
+
+    def encode(
+        self,
+        prompts: list[str],
+        max_length: int | None = None,
+        clip_skip: int | None = None,
+        warn: bool = False,
+    ) -> paddle.Tensor:
+        """Encode padded and truncated prompts to the last hidden states [B, max_length, D].
+
+        Args:
+            warn: log the part of each prompt that is truncated.
+        """
+        self.require()
+        ids, mask = self.tokenize(prompts, max_length, warn)
+        return self.last_hidden_state(ids, mask, clip_skip)
+
+    def tokenize(
+        self, prompts: list[str], max_length: int | None = None, warn: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of padded and truncated prompts, and their attention mask: [B, max_length] each."""
+        # every tokenizer returns numpy: ours, that of transformers and that of paddlenlp
+        tokens = self.tokenizer(
+            prompts,
+            padding="max_length",
+            max_length=max_length or self.max_length,
+            truncation=True,
+            return_tensors="np",
+            return_attention_mask=True,
+        )
+        ids = np.asarray(tokens["input_ids"])  # [B, L]
+        if warn:
+            self._warn_of_truncation(prompts, ids.shape[1])
+        return ids, np.asarray(tokens["attention_mask"])
+
+    def _warn_of_truncation(self, prompts: list[str], limit: int) -> None:
+        removed = []
+        for prompt in prompts:
+            ids = self.tokenizer([prompt], padding=False, return_tensors="np")["input_ids"][0]
+            if len(ids) > limit:
+                removed.append(self.tokenizer.decode([int(token) for token in ids[limit - 1 : -1]]))
+        if removed:
+            logger.warning(
+                "The text encoder reads %d tokens. This part of the prompt is truncated: %s.%s",
+                limit,
+                " | ".join(removed),
+                ' `long_prompts="split"` encodes all of it.' if self.can_split else "",
+            )
+
+    # -- chunks -------------------------------------------------------------------------------------------------------
+
+    def chunk_rows(
+        self, prompts: Sequence[list[str] | None], syntax: PromptSyntax, length: int | None
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray] | None] | None:
+        """Split lists of prompts into equally many chunks: ids, mask and weights [chunks, B, length] of each list.
+
+        None if one chunk is enough and nothing is weighted: whole prompts are then encoded as in diffusers.
+
+        Args:
+            length: number of tokens of given embeddings, which the result has to match.
+        """
+        self.require()
+        limit = self.max_length
+        if length is not None and length % limit:
+            return None
+        chunker = Chunker(self.tokenizer, limit, syntax)
+        rows = [[chunker.chunks(prompt) for prompt in some or []] for some in prompts]
+        count = max(len(chunks) for some in rows for chunks in some)
+        if length is not None and count > length // limit:
+            raise InputError(
+                f"A prompt of {count} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
+                remedy="shorten it, or encode both prompts in one call.",
+            )
+        count = count if length is None else length // limit
+        if count == 1 and syntax == "plain":
+            return None
+        return [self._arrays(chunker, some, count) for some in rows]
+
+    @staticmethod
+    def _arrays(
+        chunker: Chunker, rows: list[list[Chunk]], count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        return chunker.arrays(rows, count) if rows else None
+
+    def encode_chunks(
+        self, arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None, clip_skip: int | None = None
+    ) -> paddle.Tensor | None:
+        """Encode ids, mask and weights [chunks, B, length] to [B, chunks * length, D]; None for None."""
+        if arrays is None:
+            return None
+        parts = []
+        for ids, mask, weights in zip(*arrays, strict=True):
+            hidden = self.last_hidden_state(ids, mask, clip_skip)  # [B, length, D]
+            parts.append(_weighted(hidden, weights))
+        return paddle.concat(parts, axis=1)
+
+    # -- the text encoder ---------------------------------------------------------------------------------------------
+
+    def last_hidden_state(self, ids: np.ndarray, mask: np.ndarray, clip_skip: int | None = None) -> paddle.Tensor:
+        """Run the text encoder on ids and mask [B, L]: the last hidden states [B, L, D], without skipped layers.
+
+        Raises:
+            InputError: clip_skip is larger than the number of layers, or the text encoder is not a CLIP model.
+        """
+        if clip_skip is None:
+            return self.run(ids, mask)[0]
+        hidden = self.run(ids, mask, output_hidden_states=True, return_dict=True).hidden_states
+        if not 0 <= clip_skip < len(hidden):
+            raise InputError(
+                f"clip_skip={clip_skip} skips more layers than the text encoder has.",
+                expected=f"0 to {len(hidden) - 1}",
+            )
+        return _final_norm(self.text_encoder)(hidden[-(clip_skip + 1)])
+
+    def run(self, ids: np.ndarray, mask: np.ndarray, **options: Any) -> Any:
+        """Run the text encoder on ids [B, L]; it gets the mask if its configuration has `use_attention_mask`."""
+        masked = bool(getattr(self.text_encoder.config, "use_attention_mask", None))
+        attention_mask = paddle.to_tensor(mask) if masked else None
+        return self.text_encoder(paddle.to_tensor(ids.astype(np.int64)), attention_mask=attention_mask, **options)
+
+
+def _weighted(hidden: paddle.Tensor, weights: np.ndarray) -> paddle.Tensor:
+    """Multiply token embeddings [B, length, D] by weights [B, length], keeping the mean of each chunk."""
+    if (weights == 1).all():
+        return hidden
+    before = hidden.astype("float32")
+    after = before * paddle.to_tensor(weights)[..., None]
+    ratio = before.mean(axis=[1, 2], keepdim=True) / after.mean(axis=[1, 2], keepdim=True)  # [B, 1, 1]
+    return (after * ratio).astype(hidden.dtype)
+
+
+def _final_norm(text_encoder: nn.Layer) -> nn.Layer:
+    """The norm after the last layer: `final_layer_norm`, which is `ln_final` in paddlenlp."""
+    inner = getattr(text_encoder, "text_model", text_encoder)
+    name = next((name for name in ("final_layer_norm", "ln_final") if hasattr(inner, name)), None)
+    if name is None:
+        raise InputError(f"clip_skip requires a CLIP text encoder, not {type(text_encoder).__name__}.")
+    return getattr(inner, name)

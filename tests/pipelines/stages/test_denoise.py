@@ -1,0 +1,151 @@
+"""The denoiser, the denoising loop, and the decorator of calls."""
+
+import numpy as np
+import paddle
+import pytest
+
+from ppdiffusers.core.errors import InputError
+from ppdiffusers.pipelines.stages.denoise import DenoisingLoop, UNetDenoiser, inference
+from tests.pipelines.stages.support import FakePipeline, HalvingScheduler, RecordingUNet
+from tests.support.parity import noise
+
+LATENTS = paddle.to_tensor(noise((2, 4, 3, 5)))
+
+
+def embeds(*values):
+    """Embeddings [2 * len(values), 7, 6], constant for each condition."""
+    return paddle.concat([paddle.full([2, 7, 6], value) for value in values])
+
+
+@pytest.mark.parametrize("values", [(1.0,), (1.0, 2.0), (1.0, 2.0, 3.0)])
+def test_one_prediction_for_each_condition(values):
+    unet = RecordingUNet()
+    predictions = UNetDenoiser(unet, HalvingScheduler())(LATENTS, 7, embeds(*values))
+    assert predictions.shape == [2 * len(values), 4, 3, 5]
+    for value, prediction in zip(values, predictions.chunk(len(values)), strict=True):
+        np.testing.assert_allclose(prediction.numpy(), LATENTS.numpy() / 2 + value, rtol=1e-5)
+    assert len(unet.calls) == 1 and unet.calls[0]["timestep"] == 7
+
+
+def test_extra_channels_are_not_scaled():
+    unet, mask = RecordingUNet(), paddle.ones([4, 1, 3, 5])
+    UNetDenoiser(unet, HalvingScheduler(), extra_channels=(mask, mask))(LATENTS, 7, embeds(1.0, 2.0))
+    sample = unet.calls[0]["sample"].numpy()
+    assert sample.shape == (4, 6, 3, 5)
+    np.testing.assert_array_equal(sample[:, 4:], 1)
+
+
+def test_arguments_of_the_unet():
+    unet = RecordingUNet()
+    denoiser = UNetDenoiser(unet, HalvingScheduler(), timestep_cond="scale", cross_attention_kwargs={"scale": 1})
+    denoiser(LATENTS, 7, embeds(1.0), class_labels="labels")
+    call = unet.calls[0]
+    assert call["timestep_cond"] == "scale" and call["cross_attention_kwargs"] == {"scale": 1}
+    assert call["class_labels"] == "labels" and call["return_dict"] is False
+
+
+# -- loop ---------------------------------------------------------------------------------------------------------
+
+
+def run(loop, change=lambda latents: latents + 1, **tensors):
+    """Run a loop from zeros: (final latents, indices of the steps)."""
+    latents, indices = paddle.zeros([1, 1, 2, 2]), []
+    for i, t in loop.steps():
+        indices.append(i)
+        latents, *_ = loop.end_step(i, t, latents=change(latents), **tensors)
+    return latents, indices
+
+
+def test_steps_and_progress():
+    pipeline = FakePipeline()
+    latents, indices = run(DenoisingLoop(pipeline, np.array([9, 5, 1]), 3))
+    assert indices == [0, 1, 2] and float(latents.max()) == 3
+    assert pipeline.total == pipeline.updates == 3
+
+
+def test_progress_of_a_scheduler_of_second_order():
+    pipeline = FakePipeline(order=2)
+    _, indices = run(DenoisingLoop(pipeline, np.arange(5), 3))
+    assert len(indices) == 5 and pipeline.updates == 3
+
+
+def test_callback_receives_and_replaces_tensors():
+    calls = []
+
+    def callback(pipeline, index, timestep, tensors):
+        calls.append((index, int(timestep), sorted(tensors)))
+        return {"latents": tensors["latents"] * 10} if index == 0 else None
+
+    loop = DenoisingLoop(
+        FakePipeline(), np.array([9, 5]), 2, callback_on_step_end=callback, tensor_inputs=["latents", "mask"]
+    )
+    latents, _ = run(loop, mask=paddle.ones([1]), prompt_embeds=paddle.ones([1]))
+    assert float(latents.max()) == 11
+    assert calls == [(0, 9, ["latents", "mask"]), (1, 5, ["latents", "mask"])]
+
+
+def test_end_step_returns_tensors_in_order():
+    loop = DenoisingLoop(FakePipeline(), np.array([9]), 1, callback_on_step_end=lambda *_: {"b": 3, "a": 2})
+    assert loop.end_step(0, 9, latents=paddle.zeros([1]), a=0, b=1)[1:] == (2, 3)
+
+
+def test_callback_returns_unknown_tensor():
+    loop = DenoisingLoop(FakePipeline(), np.array([9]), 1, callback_on_step_end=lambda *_: {"sample": 0})
+    with pytest.raises(InputError, match=r"'sample'(.|\n)*latents, mask"):
+        run(loop, mask=paddle.ones([1]))
+
+
+def test_interruption():
+    pipeline = FakePipeline()
+
+    def callback(pipeline, index, timestep, tensors):
+        pipeline.interrupt = index == 1
+
+    _, indices = run(DenoisingLoop(pipeline, np.arange(5), 5, callback_on_step_end=callback))
+    assert indices == [0, 1] and pipeline.updates == 2
+
+
+def test_legacy_callback():
+    calls = []
+    loop = DenoisingLoop(
+        FakePipeline(), np.array([9, 7, 5, 3, 1]), 5, callback=lambda *arguments: calls.append(arguments),
+        callback_steps=2,
+    )  # fmt: skip
+    run(loop)
+    assert [(index, int(timestep), float(latents.max())) for index, timestep, latents in calls] == [
+        (0, 9, 1),
+        (2, 5, 3),
+        (4, 1, 5),
+    ]
+
+
+def test_first_step_with_nan():
+    loop = DenoisingLoop(FakePipeline(), np.array([9, 5, 1]), 3)
+    run(loop, change=lambda latents: latents / 0 if float(latents.max()) == 1 else latents + 1)
+    assert loop.finite.first_bad() == "denoising step 1 (timestep 5)"
+
+
+# -- decorator ----------------------------------------------------------------------------------------------------
+
+
+def test_inference_disables_gradients():
+    class Pipeline:
+        device = "cpu"
+        compiled = 0
+
+        def _compile_when_it_pays(self):
+            self.compiled += 1
+
+        @inference
+        def __call__(self, value, fail=False):
+            """Return the value."""
+            assert not paddle.is_grad_enabled()
+            if fail:
+                raise ValueError
+            return value
+
+    pipeline = Pipeline()
+    assert pipeline(3) == 3 and pipeline.compiled == 1 and Pipeline.__call__.__doc__ == "Return the value."
+    with pytest.raises(ValueError):
+        pipeline(3, fail=True)
+    assert paddle.is_grad_enabled() and paddle.device.get_device() == "cpu"
