@@ -49,6 +49,7 @@ PARAMETERS: dict[str, str] = {
 DEFAULTS: dict[str, str] = {
     "EDMDPMSolverMultistepScheduler.set_timesteps(num_inference_steps)": "the original fails without it",
     "SASolverScheduler.set_timesteps(num_inference_steps)": "the original fails without it",
+    "*.scale_model_input(timestep)": "optional in all schedulers, as in the base class; an error says if it is needed",
     "FlowMatchEulerDiscreteScheduler.scale_noise(noise)": "the original fails without it",
     "FlowMatchHeunDiscreteScheduler.scale_noise(noise)": "the original fails without it",
     "*.from_config(config)": "required: there is no object without a configuration",
