@@ -5,6 +5,7 @@ Importing this package is cheap: a public name imports its module when it is fir
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from ppdiffusers import registry
@@ -15,6 +16,14 @@ from ppdiffusers.version import __version__
 prepare()
 keep_freed_memory()
 
+# Modules that are attributes of the package before anything imports them, as in diffusers.
+_SUBMODULES = frozenset(
+    (
+        *("callbacks", "configuration_utils", "image_processor", "initializer", "loaders", "logging", "models"),
+        *("optimization", "pipelines", "schedulers", "training_utils", "transformers", "utils", "video_processor"),
+    )
+)
+
 __all__ = [
     "__version__",
     "get_num_threads",
@@ -24,6 +33,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"ppdiffusers.{name}")
     entry = registry.find(name)
     if entry is None or not entry.exported:
         raise AttributeError(f"module 'ppdiffusers' has no attribute {name!r}")

@@ -1,13 +1,13 @@
-"""图像补画：RePaint，用没学过补画的 DDPM 网络，在时间上来回跳跃，使补上的与原有的相合。
+"""图像修复：RePaint，使用无条件 DDPM 网络，通过重采样使修复区域与已知区域协调。
 
-python examples/inference/image_inpainting-repaint.py --image 图.png --mask 遮罩.png
-python examples/inference/image_inpainting-repaint.py --tiny   # 离线试跑，几秒即完
+python examples/inference/image_inpainting-repaint.py --image 图.png --mask 掩码.png
+python examples/inference/image_inpainting-repaint.py --tiny   # 离线试跑，数秒完成
 """
 
 import argparse
 from pathlib import Path
 
-import pictures
+import image_utils
 from PIL import ImageOps
 
 from ppdiffusers import DDPMPipeline, RePaintPipeline, RePaintScheduler
@@ -15,32 +15,32 @@ from ppdiffusers import DDPMPipeline, RePaintPipeline, RePaintScheduler
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="google/ddpm-ema-celebahq-256", help="模型名或本地目录")
-    parser.add_argument("--tiny", action="store_true", help="用随机小模型试跑，不联网")
+    parser.add_argument("--model", default="google/ddpm-ema-celebahq-256", help="模型名称或本地目录")
+    parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
-    parser.add_argument("--image", type=Path, help="要补画的图片；默认画一座小屋")
-    parser.add_argument("--mask", type=Path, help="遮罩，白色处重画；默认遮住小屋")
-    parser.add_argument("--num_inference_steps", type=int, help="去噪步数，越多越细；默认 250，试跑时 6")
-    parser.add_argument("--eta", type=float, default=0.0, help="每步新加多少噪声：0 是 DDIM，1 是 DDPM")
-    parser.add_argument("--jump_length", type=int, help="每次往回跳几步；默认 10，试跑时 2")
-    parser.add_argument("--jump_n_sample", type=int, help="同一段走几遍；默认 10，试跑时 2")
-    parser.add_argument("--seed", type=int, default=0, help="与 PyTorch 相同的随机数流")
-    parser.add_argument("--device", help="cpu、gpu 或 gpu:0；默认用 Paddle 当前的设备")
+    parser.add_argument("--image", type=Path, help="待修复的图像；默认使用示例图像")
+    parser.add_argument("--mask", type=Path, help="掩码图像，白色为修复区域；默认使用示例掩码")
+    parser.add_argument("--num_inference_steps", type=int, help="推理步数；默认 250，试跑时 6")
+    parser.add_argument("--eta", type=float, default=0.0, help="DDIM 的 eta：0 为确定性采样，1 相当于 DDPM")
+    parser.add_argument("--jump_length", type=int, help="每次回跳的步数；默认 10，试跑时 2")
+    parser.add_argument("--jump_n_sample", type=int, help="每段重采样的次数；默认 10，试跑时 2")
+    parser.add_argument("--seed", type=int, default=0, help="随机种子，随机数与 PyTorch 一致")
+    parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
         from tiny import ddpm
 
         args.model = ddpm.make(args.output_dir / "tiny")
 
-    # 加载：网络相同，只换采样器
-    published = DDPMPipeline.from_pretrained(args.model)
-    pipe = RePaintPipeline(published.unet, RePaintScheduler.from_config(published.scheduler.config)).to(
+    # 加载模型：网络相同，只更换调度器
+    ddpm_pipe = DDPMPipeline.from_pretrained(args.model)
+    pipe = RePaintPipeline(ddpm_pipe.unet, RePaintScheduler.from_config(ddpm_pipe.scheduler.config)).to(
         device=args.device
     )
-    side = published.unet.config.sample_size
-    source, mask = pictures.load(args.image, side, side), pictures.load_mask(args.mask, side, side)
+    size = ddpm_pipe.unet.config.sample_size
+    source, mask = image_utils.load(args.image, size, size), image_utils.load_mask(args.mask, size, size)
 
-    # 补画；RePaint 的遮罩与别处相反，白色处保留
+    # 修复图像；RePaint 的掩码含义相反，白色为保留区域
     image = pipe(
         image=source,
         mask_image=ImageOps.invert(mask),
@@ -55,7 +55,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     path = args.output_dir / "image.png"
     image.save(path)
-    print(f"图片已写到 {path.resolve()}")
+    print(f"图像已保存到 {path.resolve()}")
 
 
 if __name__ == "__main__":

@@ -1,43 +1,43 @@
-"""图生图：CycleDiffusion 先找出原图的噪声，再按新提示词重画，构图不变。
+"""文本引导的图生图：CycleDiffusion，先反推输入图像的噪声，再按目标提示词生成，保持构图。
 
 python examples/inference/image_to_image_text_guided_generation-cycle_diffusion.py --image 马.png
-python examples/inference/image_to_image_text_guided_generation-cycle_diffusion.py --tiny   # 离线试跑，几秒即完
+python examples/inference/image_to_image_text_guided_generation-cycle_diffusion.py --tiny   # 离线试跑，数秒完成
 """
 
 import argparse
 from pathlib import Path
 
-import pictures
+import image_utils
 
 from ppdiffusers import CycleDiffusionPipeline, DDIMScheduler
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="CompVis/stable-diffusion-v1-4", help="模型名或本地目录")
-    parser.add_argument("--tiny", action="store_true", help="用随机小模型试跑，不联网")
+    parser.add_argument("--model", default="CompVis/stable-diffusion-v1-4", help="模型名称或本地目录")
+    parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
-    parser.add_argument("--image", type=Path, help="原图；默认画一座小屋")
-    parser.add_argument("--source_prompt", default="a drawing of a wooden house", help="原图画的是什么")
-    parser.add_argument("--prompt", default="a drawing of a stone castle", help="想改成什么")
-    parser.add_argument("--strength", type=float, default=0.8, help="改动多少：0 几乎不动，1 全部重画")
-    parser.add_argument("--eta", type=float, default=0.1, help="每步噪声的份额，大于 0，最多 1")
-    parser.add_argument("--num_inference_steps", type=int, help="去噪步数，越多越细；默认 100，试跑时 4")
-    parser.add_argument("--seed", type=int, default=0, help="与 PyTorch 相同的随机数流")
-    parser.add_argument("--device", help="cpu、gpu 或 gpu:0；默认用 Paddle 当前的设备")
+    parser.add_argument("--image", type=Path, help="输入图像；默认使用示例图像")
+    parser.add_argument("--source_prompt", default="a drawing of a wooden house", help="描述输入图像的提示词")
+    parser.add_argument("--prompt", default="a drawing of a stone castle", help="目标提示词")
+    parser.add_argument("--strength", type=float, default=0.8, help="重绘强度，0 到 1，越大与输入图像差异越大")
+    parser.add_argument("--eta", type=float, default=0.1, help="DDIM 的 eta，大于 0 且不超过 1")
+    parser.add_argument("--num_inference_steps", type=int, help="推理步数；默认 100，试跑时 4")
+    parser.add_argument("--seed", type=int, default=0, help="随机种子，随机数与 PyTorch 一致")
+    parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
         from tiny import stable_diffusion
 
         args.model = stable_diffusion.make(args.output_dir / "tiny")
 
-    # 加载：CycleDiffusion 只能配 DDIM 采样器
+    # 加载模型：CycleDiffusion 只支持 DDIM 调度器
     scheduler = DDIMScheduler.from_pretrained(args.model, subfolder="scheduler")
     pipe = CycleDiffusionPipeline.from_pretrained(args.model, scheduler=scheduler).to(device=args.device)
-    side = 64 if args.tiny else 512
-    source = pictures.load(args.image, side, side)
+    size = 64 if args.tiny else 512
+    source = image_utils.load(args.image, size, size)
 
-    # 改画
+    # 生成图像
     image = pipe(
         args.prompt,
         source_prompt=args.source_prompt,
@@ -53,7 +53,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     path = args.output_dir / "image.png"
     image.save(path)
-    print(f"图片已写到 {path.resolve()}")
+    print(f"图像已保存到 {path.resolve()}")
 
 
 if __name__ == "__main__":

@@ -1,30 +1,30 @@
-"""保持深度的图生图：Stable Diffusion 2 先估计图片的深度，再按提示词作画，前后远近不变。
+"""深度引导的图生图：Stable Diffusion 2，估计输入图像的深度，按提示词生成深度一致的图像。
 
 python examples/inference/image_to_image_text_guided_generation-depth2img.py --image 照片.png --prompt "two tigers"
-python examples/inference/image_to_image_text_guided_generation-depth2img.py --model 本地目录   # 任一框架的格式
-python examples/inference/image_to_image_text_guided_generation-depth2img.py --tiny             # 离线试跑，几秒即完
+python examples/inference/image_to_image_text_guided_generation-depth2img.py --model 本地目录   # PyTorch 或 Paddle 权重
+python examples/inference/image_to_image_text_guided_generation-depth2img.py --tiny             # 离线试跑，数秒完成
 """
 
 import argparse
 from pathlib import Path
 
-import pictures
+import image_utils
 
 from ppdiffusers import StableDiffusionDepth2ImgPipeline
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="stabilityai/stable-diffusion-2-depth", help="模型名或本地目录")
-    parser.add_argument("--tiny", action="store_true", help="用随机小模型试跑，不联网")
+    parser.add_argument("--model", default="stabilityai/stable-diffusion-2-depth", help="模型名称或本地目录")
+    parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
-    parser.add_argument("--image", type=Path, help="起点图片；不给就画一张小屋")
-    parser.add_argument("--prompt", default="a stone cottage in the snow, photograph", help="想画的内容")
-    parser.add_argument("--negative_prompt", default="bad, deformed, ugly", help="不想看到的内容")
-    parser.add_argument("--strength", type=float, default=0.9, help="0 到 1：即使取 1，深度也留着")
-    parser.add_argument("--num_inference_steps", type=int, help="去噪步数；默认 50，试跑时 4")
-    parser.add_argument("--seed", type=int, default=0, help="与 PyTorch 相同的随机数流")
-    parser.add_argument("--device", help="cpu、gpu 或 gpu:0；默认用 Paddle 当前的设备")
+    parser.add_argument("--image", type=Path, help="输入图像；默认使用示例图像")
+    parser.add_argument("--prompt", default="a stone cottage in the snow, photograph", help="提示词")
+    parser.add_argument("--negative_prompt", default="bad, deformed, ugly", help="负向提示词")
+    parser.add_argument("--strength", type=float, default=0.9, help="重绘强度，0 到 1；取 1 时仍保留深度信息")
+    parser.add_argument("--num_inference_steps", type=int, help="推理步数；默认 50，试跑时 4")
+    parser.add_argument("--seed", type=int, default=0, help="随机种子，随机数与 PyTorch 一致")
+    parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
         from tiny import depth2img
@@ -33,11 +33,11 @@ def main() -> None:
 
     pipe = StableDiffusionDepth2ImgPipeline.from_pretrained(args.model).to(device=args.device)
 
-    # 深度由管线自己估计；已有深度图时用 depth_map= 传入
-    side = 64 if args.tiny else 512
+    # 深度由 pipeline 估计，也可以通过 depth_map 参数传入
+    size = 64 if args.tiny else 512
     image = pipe(
         args.prompt,
-        image=pictures.load(args.image, side, side),
+        image=image_utils.load(args.image, size, size),
         strength=args.strength,
         negative_prompt=args.negative_prompt,
         num_inference_steps=args.num_inference_steps or (4 if args.tiny else 50),
@@ -48,7 +48,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     path = args.output_dir / "image.png"
     image.save(path)
-    print(f"图片已写到 {path.resolve()}")
+    print(f"图像已保存到 {path.resolve()}")
 
 
 if __name__ == "__main__":

@@ -1,41 +1,43 @@
-"""按指令改图：InstructPix2Pix 听一句话修改图片，例如“变成冬天”。
+"""图像编辑：InstructPix2Pix，按文本指令编辑图像，例如“变成冬天”。
 
 python examples/inference/image_to_image_text_guided_generation-instruct_pix2pix.py --image 图.png --prompt "in snow"
-python examples/inference/image_to_image_text_guided_generation-instruct_pix2pix.py --tiny   # 离线试跑，几秒即完
+python examples/inference/image_to_image_text_guided_generation-instruct_pix2pix.py --tiny   # 离线试跑，数秒完成
 """
 
 import argparse
 from pathlib import Path
 
-import pictures
+import image_utils
 
 from ppdiffusers import StableDiffusionInstructPix2PixPipeline
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="timbrooks/instruct-pix2pix", help="模型名或本地目录")
-    parser.add_argument("--tiny", action="store_true", help="用随机小模型试跑，不联网")
+    parser.add_argument("--model", default="timbrooks/instruct-pix2pix", help="模型名称或本地目录")
+    parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
-    parser.add_argument("--image", type=Path, help="要改的图片；默认画一座小屋")
-    parser.add_argument("--prompt", default="make it winter, with snow on the roof", help="修改的指令")
-    parser.add_argument("--guidance_scale", type=float, default=7.5, help="越大越听指令的话")
-    parser.add_argument("--image_guidance_scale", type=float, default=1.5, help="越大越保留原图，至少为 1")
-    parser.add_argument("--num_inference_steps", type=int, help="去噪步数，越多越细；默认 50，试跑时 3")
-    parser.add_argument("--seed", type=int, default=0, help="与 PyTorch 相同的随机数流")
-    parser.add_argument("--device", help="cpu、gpu 或 gpu:0；默认用 Paddle 当前的设备")
+    parser.add_argument("--image", type=Path, help="待编辑的图像；默认使用示例图像")
+    parser.add_argument("--prompt", default="make it winter, with snow on the roof", help="编辑指令")
+    parser.add_argument("--guidance_scale", type=float, default=7.5, help="引导强度，越大越贴近指令")
+    parser.add_argument(
+        "--image_guidance_scale", type=float, default=1.5, help="图像引导强度，至少为 1，越大越接近原图"
+    )
+    parser.add_argument("--num_inference_steps", type=int, help="推理步数；默认 50，试跑时 3")
+    parser.add_argument("--seed", type=int, default=0, help="随机种子，随机数与 PyTorch 一致")
+    parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
         from tiny import instruct_pix2pix
 
         args.model = instruct_pix2pix.make(args.output_dir / "tiny")
 
-    # 加载模型和图片
+    # 加载模型和图像
     pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained(args.model).to(device=args.device)
-    side = 64 if args.tiny else 512
-    source = pictures.load(args.image, side, side)
+    size = 64 if args.tiny else 512
+    source = image_utils.load(args.image, size, size)
 
-    # 修改
+    # 编辑图像
     image = pipe(
         args.prompt,
         image=source,
@@ -49,7 +51,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     path = args.output_dir / "image.png"
     image.save(path)
-    print(f"图片已写到 {path.resolve()}")
+    print(f"图像已保存到 {path.resolve()}")
 
 
 if __name__ == "__main__":

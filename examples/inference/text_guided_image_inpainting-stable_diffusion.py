@@ -1,42 +1,42 @@
-"""图像补画：Stable Diffusion 1.x 按提示词重画遮罩盖住的部分，其余不动。
+"""文本引导的图像修复：Stable Diffusion 1.x，按提示词重新生成掩码区域，其余保持不变。
 
-python examples/inference/text_guided_image_inpainting-stable_diffusion.py --image 图.png --mask 遮罩.png
-python examples/inference/text_guided_image_inpainting-stable_diffusion.py --tiny   # 离线试跑，几秒即完
+python examples/inference/text_guided_image_inpainting-stable_diffusion.py --image 图.png --mask 掩码.png
+python examples/inference/text_guided_image_inpainting-stable_diffusion.py --tiny   # 离线试跑，数秒完成
 """
 
 import argparse
 from pathlib import Path
 
-import pictures
+import image_utils
 
 from ppdiffusers import StableDiffusionInpaintPipeline
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="runwayml/stable-diffusion-inpainting", help="模型名或本地目录")
-    parser.add_argument("--tiny", action="store_true", help="用随机小模型试跑，不联网")
+    parser.add_argument("--model", default="runwayml/stable-diffusion-inpainting", help="模型名称或本地目录")
+    parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
-    parser.add_argument("--image", type=Path, help="要补画的图片；默认画一座小屋")
-    parser.add_argument("--mask", type=Path, help="遮罩，白色处重画；默认遮住小屋")
-    parser.add_argument("--prompt", default="a yellow cat sitting on a bench", help="遮罩里想画的内容")
-    parser.add_argument("--negative_prompt", help="不想看到的内容")
-    parser.add_argument("--num_inference_steps", type=int, help="去噪步数，越多越细；默认 50，试跑时 3")
-    parser.add_argument("--seed", type=int, default=0, help="与 PyTorch 相同的随机数流")
-    parser.add_argument("--device", help="cpu、gpu 或 gpu:0；默认用 Paddle 当前的设备")
+    parser.add_argument("--image", type=Path, help="待修复的图像；默认使用示例图像")
+    parser.add_argument("--mask", type=Path, help="掩码图像，白色为修复区域；默认使用示例掩码")
+    parser.add_argument("--prompt", default="a yellow cat sitting on a bench", help="掩码区域的提示词")
+    parser.add_argument("--negative_prompt", help="负向提示词")
+    parser.add_argument("--num_inference_steps", type=int, help="推理步数；默认 50，试跑时 3")
+    parser.add_argument("--seed", type=int, default=0, help="随机种子，随机数与 PyTorch 一致")
+    parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
         from tiny import stable_diffusion
 
-        # 补画模型的 UNet 除了潜变量（4 通道）还看遮罩（1）和被遮住的图（4）
+        # 修复模型的 UNet 输入为潜变量（4 通道）、掩码（1 通道）和掩码后的图像（4 通道）
         args.model = stable_diffusion.make(args.output_dir / "tiny", in_channels=9)
 
-    # 加载模型、图片和遮罩
+    # 加载模型、图像和掩码
     pipe = StableDiffusionInpaintPipeline.from_pretrained(args.model).to(device=args.device)
-    side = 64 if args.tiny else 512
-    source, mask = pictures.load(args.image, side, side), pictures.load_mask(args.mask, side, side)
+    size = 64 if args.tiny else 512
+    source, mask = image_utils.load(args.image, size, size), image_utils.load_mask(args.mask, size, size)
 
-    # 补画
+    # 修复图像
     image = pipe(
         args.prompt,
         image=source,
@@ -50,7 +50,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     path = args.output_dir / "image.png"
     image.save(path)
-    print(f"图片已写到 {path.resolve()}")
+    print(f"图像已保存到 {path.resolve()}")
 
 
 if __name__ == "__main__":

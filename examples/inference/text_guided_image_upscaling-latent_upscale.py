@@ -1,30 +1,30 @@
-"""放大：先用 Stable Diffusion 1.x 作画，不解码，直接把潜变量放大到两倍，再解码成边长两倍的图片。
+"""图像超分：Stable Diffusion 1.x 生成潜变量，直接对潜变量做 2 倍超分，再解码为图像。
 
 python examples/inference/text_guided_image_upscaling-latent_upscale.py --prompt "a photo of a cat"
-python examples/inference/text_guided_image_upscaling-latent_upscale.py --image 图片.png     # 放大已有的图片
-python examples/inference/text_guided_image_upscaling-latent_upscale.py --tiny               # 离线试跑，几秒即完
+python examples/inference/text_guided_image_upscaling-latent_upscale.py --image 图像.png     # 对已有图像超分
+python examples/inference/text_guided_image_upscaling-latent_upscale.py --tiny               # 离线试跑，数秒完成
 """
 
 import argparse
 from pathlib import Path
 
-import pictures
+import image_utils
 
 from ppdiffusers import StableDiffusionLatentUpscalePipeline, StableDiffusionPipeline
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="stabilityai/sd-x2-latent-upscaler", help="放大模型：模型名或本地目录")
-    parser.add_argument("--base_model", default="runwayml/stable-diffusion-v1-5", help="作画模型：模型名或本地目录")
-    parser.add_argument("--tiny", action="store_true", help="用随机小模型试跑，不联网")
+    parser.add_argument("--model", default="stabilityai/sd-x2-latent-upscaler", help="超分模型：模型名称或本地目录")
+    parser.add_argument("--base_model", default="runwayml/stable-diffusion-v1-5", help="文生图模型：模型名称或本地目录")
+    parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
-    parser.add_argument("--image", type=Path, help="要放大的图片，缩放到 512 x 512；不给就按提示词作画")
-    parser.add_argument("--prompt", default="a photo of an astronaut, high resolution", help="图片的内容")
-    parser.add_argument("--guidance_scale", type=float, default=0.0, help="放大时听提示词的程度；0 表示不看提示词")
-    parser.add_argument("--num_inference_steps", type=int, help="放大的步数；默认 20，试跑时 3")
-    parser.add_argument("--seed", type=int, default=0, help="与 PyTorch 相同的随机数流")
-    parser.add_argument("--device", help="cpu、gpu 或 gpu:0；默认用 Paddle 当前的设备")
+    parser.add_argument("--image", type=Path, help="待超分的图像，缩放到 512 x 512；默认先按提示词生成")
+    parser.add_argument("--prompt", default="a photo of an astronaut, high resolution", help="描述图像内容的提示词")
+    parser.add_argument("--guidance_scale", type=float, default=0.0, help="超分的引导强度；0 表示不使用提示词")
+    parser.add_argument("--num_inference_steps", type=int, help="超分的推理步数；默认 20，试跑时 3")
+    parser.add_argument("--seed", type=int, default=0, help="随机种子，随机数与 PyTorch 一致")
+    parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
         from tiny import latent_upscale, stable_diffusion
@@ -32,17 +32,17 @@ def main() -> None:
         args.model = latent_upscale.make(args.output_dir / "tiny" / "upscaler")
         args.base_model = stable_diffusion.make(args.output_dir / "tiny" / "base")
 
-    # 作画到潜变量为止（或读入图片）
+    # 生成潜变量（或读取图像）
     if args.image is None:
         base = StableDiffusionPipeline.from_pretrained(args.base_model).to(device=args.device)
         steps = 3 if args.tiny else 50
         small = base(args.prompt, num_inference_steps=steps, generator=args.seed, output_type="latent").images
     else:
-        small = pictures.load(args.image, 512, 512)
+        small = image_utils.load(args.image, 512, 512)
 
-    # 放大到两倍
-    upscaler = StableDiffusionLatentUpscalePipeline.from_pretrained(args.model).to(device=args.device)
-    image = upscaler(
+    # 2 倍超分
+    pipe = StableDiffusionLatentUpscalePipeline.from_pretrained(args.model).to(device=args.device)
+    image = pipe(
         args.prompt,
         image=small,
         guidance_scale=args.guidance_scale,
@@ -54,7 +54,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     path = args.output_dir / "image.png"
     image.save(path)
-    print(f"{image.width} x {image.height} 的图片已写到 {path.resolve()}")
+    print(f"{image.width} x {image.height} 的图像已保存到 {path.resolve()}")
 
 
 if __name__ == "__main__":

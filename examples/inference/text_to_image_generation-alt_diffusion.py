@@ -1,8 +1,8 @@
-"""文生图：AltDiffusion 按中文（或英、法、西、日、韩、俄、阿、意等语言）提示词作画。
+"""文生图：AltDiffusion，支持中、英、法、西、日、韩、俄、阿、意九种语言的提示词。
 
 python examples/inference/text_to_image_generation-alt_diffusion.py --prompt "雪山脚下的小木屋，水彩画"
-python examples/inference/text_to_image_generation-alt_diffusion.py --model 本地目录   # 任一框架的格式
-python examples/inference/text_to_image_generation-alt_diffusion.py --tiny             # 离线试跑，几秒即完
+python examples/inference/text_to_image_generation-alt_diffusion.py --model 本地目录   # PyTorch 或 Paddle 权重
+python examples/inference/text_to_image_generation-alt_diffusion.py --tiny             # 离线试跑，数秒完成
 """
 
 import argparse
@@ -13,25 +13,25 @@ from ppdiffusers import AltDiffusionPipeline
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="BAAI/AltDiffusion-m9", help="模型名或本地目录")
-    parser.add_argument("--tiny", action="store_true", help="用随机小模型试跑，不联网")
+    parser.add_argument("--model", default="BAAI/AltDiffusion-m9", help="模型名称或本地目录")
+    parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
-    parser.add_argument("--prompt", default="雪山脚下的小木屋，水彩画", help="想画的内容，多种语言均可")
-    parser.add_argument("--negative_prompt", help="不想看到的内容")
-    parser.add_argument("--num_inference_steps", type=int, help="去噪步数，越多越细；默认 50，试跑时 3")
-    parser.add_argument("--guidance_scale", type=float, default=7.5, help="越大越听提示词的话")
-    parser.add_argument("--seed", type=int, default=0, help="与 PyTorch 相同的随机数流")
-    parser.add_argument("--device", help="cpu、gpu 或 gpu:0；默认用 Paddle 当前的设备")
+    parser.add_argument("--prompt", default="雪山脚下的小木屋，水彩画", help="提示词，支持多种语言")
+    parser.add_argument("--negative_prompt", help="负向提示词")
+    parser.add_argument("--num_inference_steps", type=int, help="推理步数；默认 50，试跑时 3")
+    parser.add_argument("--guidance_scale", type=float, default=7.5, help="引导强度，越大越贴近提示词")
+    parser.add_argument("--seed", type=int, default=0, help="随机种子，随机数与 PyTorch 一致")
+    parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
         from tiny import alt_diffusion
 
         args.model = alt_diffusion.make(args.output_dir / "tiny")
 
-    # 加载：文本编码器是 XLM-RoBERTa，分词用 SentencePiece，不需要另装软件包
+    # 加载模型：文本编码器为 XLM-RoBERTa，分词器为 SentencePiece
     pipe = AltDiffusionPipeline.from_pretrained(args.model).to(device=args.device)
 
-    # 作画
+    # 生成图像
     image = pipe(
         args.prompt,
         negative_prompt=args.negative_prompt,
@@ -44,7 +44,7 @@ def main() -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     path = args.output_dir / "image.png"
     image.save(path)
-    print(f"图片已写到 {path.resolve()}")
+    print(f"图像已保存到 {path.resolve()}")
 
 
 if __name__ == "__main__":

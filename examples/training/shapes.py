@@ -1,7 +1,6 @@
-"""小图形数据：画图、写说明、留出测试组合，以及一个不用任何模型的“裁判”。
+"""几何图形数据集：绘制图像、生成描述、划分测试组合，以及不依赖模型的分类器。
 
-这里只用标准库、numpy 和 Pillow，所以测试不装 torch 也能导入。
-要加颜色、图形或说法，改下面几张表就够了。
+只依赖标准库、numpy 和 Pillow，不安装 torch 也能导入。增加颜色、图形或描述模板，只需修改下面的表。
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIZE = 64  # 图片边长
+SIZE = 64  # 图像边长
 
-# 名字 -> (RGB, 中文, 英文)
+# 名称 -> (RGB, 中文, 英文)
 COLORS = {
     "red": ((220, 30, 40), "红色", "red"),
     "yellow": ((250, 225, 40), "黄色", "yellow"),
@@ -31,7 +30,7 @@ BACKGROUNDS = {
     "gray": ((128, 128, 128), "灰色", "gray"),
     "beige": ((235, 215, 180), "米色", "beige"),
 }
-# 名字 -> (中文, 英文)
+# 名称 -> (中文, 英文)
 SHAPES = {
     "circle": ("圆形", "circle"),
     "square": ("正方形", "square"),
@@ -41,7 +40,7 @@ SHAPES = {
 SIZES = {"": ("", ""), "small": ("小", "small"), "big": ("大", "big")}
 RADII = {"": (14, 20), "small": (12, 15), "big": (19, 23)}
 
-# 每种语言的几种说法。
+# 每种语言的描述模板。
 TEMPLATES = {
     "zh": (
         "一个{color}的{size}{shape}，{background}背景",
@@ -60,7 +59,7 @@ TEMPLATES = {
 
 @dataclass(frozen=True)
 class Scene:
-    """一张图里有什么；说明和画面都由它生成。"""
+    """图像的内容，用于绘制图像和生成描述。"""
 
     color: str
     shape: str
@@ -69,12 +68,12 @@ class Scene:
 
 
 def combinations():
-    """全部（颜色，图形，背景）组合。"""
+    """返回全部（颜色，图形，背景）组合。"""
     return list(itertools.product(COLORS, SHAPES, BACKGROUNDS))
 
 
 def is_held_out(color, shape, background):
-    """约八分之一的组合不参加训练；每种颜色、图形、背景在留出部分和训练部分都出现。"""
+    """判断组合是否属于测试集。测试集约占八分之一；每种颜色、图形和背景在训练集与测试集中都出现。"""
     c, s, b = list(COLORS).index(color), list(SHAPES).index(shape), list(BACKGROUNDS).index(background)
     return (c + 2 * s + 3 * b) % 8 == 0
 
@@ -88,7 +87,7 @@ def held_out_combinations():
 
 
 def captions(scene, language):
-    """一个场景在一种语言里的全部说法。"""
+    """返回一个场景在指定语言下的全部描述。"""
     i = 0 if language == "zh" else 1
     words = {
         "color": COLORS[scene.color][1 + i],
@@ -97,16 +96,16 @@ def captions(scene, language):
         "size": SIZES[scene.size][i],
     }
     texts = [t.format(**words) for t in TEMPLATES[language]]
-    return [" ".join(t.split()) for t in texts]  # 没有大小词时会多一个空格
+    return [" ".join(t.split()) for t in texts]  # 大小为空时会多出一个空格
 
 
 def random_scene(rng, combos):
-    """大小词一半时候不出现。"""
+    """随机选择场景；一半的场景不指定大小。"""
     return Scene(*rng.choice(combos), size=rng.choice(["", "", "small", "big"]))
 
 
 def outline(shape, cx, cy, r):
-    """图形的多边形顶点。各图形的 r 大致表示同样大小。"""
+    """返回图形的多边形顶点；r 相同时各图形的大小相近。"""
     if shape == "square":
         h = r * 0.88
         return [(cx - h, cy - h), (cx + h, cy - h), (cx + h, cy + h), (cx - h, cy + h)]
@@ -121,11 +120,11 @@ def outline(shape, cx, cy, r):
         return points
     if shape == "circle":
         return [(cx + r * math.cos(2 * math.pi * k / 60), cy + r * math.sin(2 * math.pi * k / 60)) for k in range(60)]
-    raise ValueError(f"不认识的图形：{shape}")
+    raise ValueError(f"不支持的图形：{shape}")
 
 
 def draw_mask(shape, cx, cy, r, scale=4):
-    """抗锯齿的图形遮罩，0 到 1。先画大 scale 倍，再缩小。"""
+    """绘制抗锯齿的图形掩码，取值 0 到 1：先放大 scale 倍绘制，再缩小。"""
     image = Image.new("L", (SIZE * scale, SIZE * scale), 0)
     points = [(x * scale, y * scale) for x, y in outline(shape, cx, cy, r)]
     ImageDraw.Draw(image).polygon(points, fill=255)
@@ -133,7 +132,7 @@ def draw_mask(shape, cx, cy, r, scale=4):
 
 
 def draw(scene, rng):
-    """画一张 uint8 图。大小、位置和颜色都有一点随机。"""
+    """绘制 uint8 图像 [H, W, 3]，大小、位置和颜色带有随机扰动。"""
     low, high = RADII[scene.size]
     r = rng.uniform(low, high)
     cx, cy = (SIZE / 2 + rng.uniform(-2, 2) for _ in range(2))
@@ -142,17 +141,17 @@ def draw(scene, rng):
         np.array([v + rng.uniform(-8, 8) for v in table[name][0]], dtype=np.float32)
         for table, name in ((COLORS, scene.color), (BACKGROUNDS, scene.background))
     )
-    picture = back + (front - back) * mask
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    image = back + (front - back) * mask
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-# ---- 裁判：只看像素，不用模型 ----
+# ---- 基于像素的分类器，不依赖模型 ----
 
-GRID = 32  # 把图形的外框缩放到这么大再比较
+GRID = 32  # 比较前将图形的外接框缩放到此尺寸
 
 
 def _normalize(mask):
-    """裁到外框并缩放成 GRID x GRID，这样大小和位置都不影响比较。"""
+    """裁剪到外接框并缩放为 GRID x GRID，使比较不受大小和位置影响。"""
     ys, xs = np.where(mask > 0.5)
     box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
     image = Image.fromarray((mask * 255).astype(np.uint8)).crop(box)
@@ -164,28 +163,28 @@ def _templates():
 
 
 def nearest(color, table):
-    """表里离得最近的颜色名。"""
+    """返回表中最接近的颜色名称。"""
     return min(table, key=lambda name: float(np.abs(np.asarray(table[name][0], np.float32) - color).sum()))
 
 
-def judge(picture):
-    """看一张 64x64 的 uint8 图，回答 {"color", "shape", "background"}；看不出图形时前两项是 None。"""
-    picture = np.asarray(picture, dtype=np.float32)
-    border = np.concatenate([picture[:2].reshape(-1, 3), picture[-2:].reshape(-1, 3)])
-    border = np.concatenate([border, picture[:, :2].reshape(-1, 3), picture[:, -2:].reshape(-1, 3)])
+def classify(image):
+    """对 uint8 图像 [64, 64, 3] 分类，返回 {"color", "shape", "background"}；没有图形时前两项为 None。"""
+    image = np.asarray(image, dtype=np.float32)
+    border = np.concatenate([image[:2].reshape(-1, 3), image[-2:].reshape(-1, 3)])
+    border = np.concatenate([border, image[:, :2].reshape(-1, 3), image[:, -2:].reshape(-1, 3)])
     back = np.median(border, axis=0)
     answer = {"color": None, "shape": None, "background": nearest(back, BACKGROUNDS)}
 
-    distance = np.abs(picture - back).sum(-1)
+    distance = np.abs(image - back).sum(-1)
     sure = distance > 0.5 * np.percentile(distance, 99.5)
     if distance.max() < 60 or sure.sum() < 40:
         return answer
-    front = np.median(picture[sure], axis=0)
+    front = np.median(image[sure], axis=0)
     answer["color"] = nearest(front, COLORS)
 
-    # 像素在“背景色到前景色”这条线上走了多远，就是遮罩的值。
+    # 掩码的值为像素在背景色到前景色连线上的投影。
     step = front - back
-    mask = np.clip((picture - back) @ step / (step @ step), 0, 1)
+    mask = np.clip((image - back) @ step / (step @ step), 0, 1)
     mask = _largest_part(mask)
     seen = _normalize(mask)
     answer["shape"] = min(TEMPLATE_MASKS, key=lambda s: float(np.abs(TEMPLATE_MASKS[s] - seen).mean()))
@@ -193,7 +192,7 @@ def judge(picture):
 
 
 def _largest_part(mask):
-    """只留最大的连通块，零星噪点不会撑大外框。"""
+    """只保留最大的连通区域，避免噪点影响外接框。"""
     inside = mask > 0.5
     label = np.zeros(mask.shape, np.int32)
     count, best, best_size = 0, 0, 0
@@ -219,14 +218,14 @@ TEMPLATE_MASKS = _templates()
 
 
 def held_out_prompts(count, seed=0):
-    """count 条留出组合的说明，中英文各一半：[(说明, 语言, 场景)]。"""
+    """返回 count 条测试集描述，中英文各一半：[(描述, 语言, 场景)]。"""
     rng = random.Random(seed)
     combos = held_out_combinations()
     rng.shuffle(combos)
     prompts = []
     for i in range(count):
         language = "zh" if i % 2 == 0 else "en"
-        # 隔一轮换一次语言，使同一组合的两种语言都出现
+        # 每轮交换语言，使同一组合的两种语言都出现
         combo = combos[(i + i // len(combos)) % len(combos)]
         scene = Scene(*combo, size=rng.choice(["", "", "small", "big"]))
         prompts.append((rng.choice(captions(scene, language)), language, scene))

@@ -1,11 +1,11 @@
-"""从零训练一个很小的中英文文生图模型（Stable Diffusion 结构），存成 diffusers 的 PyTorch 文件夹。
+"""从头训练中英文文生图小模型（Stable Diffusion 结构），保存为 diffusers 格式的 PyTorch 检查点。
 
     pip install torch diffusers transformers ftfy
     python examples/training/train_shapes_text_to_image.py --output_dir shapes-bilingual
-    python examples/training/train_shapes_text_to_image.py --output_dir /tmp/tiny --tiny   # 一分钟内走完全程
+    python examples/training/train_shapes_text_to_image.py --output_dir /tmp/tiny --tiny   # 一分钟内跑通全流程
 
-步骤：由说明文字学一个 CLIP 分词器；训练 VAE，再单独打磨解码器；文本编码器先学着读懂说明；再和 UNet 一起训练。
-四核 CPU 上不到一小时。每隔一段时间存一次，中断后加 --resume 接着来。
+步骤：由描述文本训练 CLIP 分词器；训练 VAE，再单独微调解码器；预训练文本编码器；联合训练文本编码器与 UNet。
+在四核 CPU 上不到一小时。训练中定期保存，中断后使用 --resume 恢复。
 """
 
 import argparse
@@ -17,19 +17,19 @@ import re
 from pathlib import Path
 
 import numpy as np
-import shapes  # 同一文件夹里的画图与说明
+import shapes  # 同目录的数据集模块
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPTokenizerFast
 
-MAX_TOKENS = 32  # 最长的说明也用不到 30 个词元；比 77 短，训练和推理都快
-CAPTION_DROPOUT = 0.1  # 这么多说明换成空串，推理时才能做无分类器引导
+MAX_TOKENS = 32  # 描述最长不超过 30 个 token；比 77 短，训练和推理更快
+CAPTION_DROPOUT = 0.1  # 描述替换为空字符串的概率，用于无分类器引导
 MERGES = 320
 
 FULL = {
-    "pictures": 20000,
+    "images": 20000,
     "vae_channels": (16, 32, 48, 64),
     "unet_channels": (80, 112),
     "text_width": 128,
@@ -38,7 +38,7 @@ FULL = {
     "text_steps": 600,
 }
 TINY = {
-    "pictures": 64,
+    "images": 64,
     "vae_channels": (8, 8, 8, 8),
     "unet_channels": (16, 16),
     "text_width": 16,
@@ -52,21 +52,21 @@ TINY = {
 
 
 def byte_symbols():
-    """字节 -> 词表里代表它的可见字符（与 GPT-2、CLIP 的约定相同）。"""
+    """返回字节 -> 词表中的可见字符（与 GPT-2、CLIP 相同）。"""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [b for b in range(256) if b not in visible]
     return {b: chr(b) for b in visible} | {b: chr(256 + i) for i, b in enumerate(hidden)}
 
 
 def all_captions():
-    """学分词器用的全部说法：每种颜色、图形、背景、大小都出现。"""
+    """返回训练分词器的全部描述，覆盖所有颜色、图形、背景和大小。"""
     scenes = [shapes.Scene(c, s, b) for c, s, b in shapes.combinations()]
     scenes += [shapes.Scene("red", "circle", "white", size) for size in shapes.SIZES]
     return [text for scene in scenes for language in ("zh", "en") for text in shapes.captions(scene, language)]
 
 
 def learn_merges(texts, count):
-    """字节对编码：每次合并出现最多的一对，同样多时按字典序，所以结果是确定的。"""
+    """字节对编码（BPE）：每次合并频率最高的一对，频率相同时按字典序，结果是确定的。"""
     symbols = byte_symbols()
     words = collections.Counter()
     for text in texts:
@@ -115,10 +115,10 @@ def make_tokenizer(folder):
 
 
 class Captions:
-    """把说明变成词元编号。
+    """将描述转换为 token id。
 
-    transformers 的 CLIP 分词器有三种行为：装了 ftfy 的慢速版把“，”换成“,”；没装 ftfy 的慢速版把汉字拆开；
-    快速版两样都不做。训练时随机混用，画图时用哪一种都认得。
+    transformers 的 CLIP 分词器有三种行为：安装 ftfy 的慢速版将“，”替换为“,”；未安装 ftfy 的慢速版拆分汉字；
+    快速版不做这两种处理。训练时随机混用，推理时兼容任意一种。
     """
 
     def __init__(self, folder):
@@ -198,20 +198,20 @@ def make_scheduler():
 # ---- 训练 ----
 
 
-def draw_pictures(count, rng):
-    """[(场景, 图)]，只用训练组合。图是 uint8 的 [N, 3, 64, 64]。"""
+def draw_images(count, rng):
+    """绘制训练集，返回场景列表和 uint8 图像 [N, 3, 64, 64]。"""
     combos = shapes.train_combinations()
     scenes = [shapes.random_scene(rng, combos) for _ in range(count)]
-    pictures = np.stack([shapes.draw(scene, rng) for scene in tqdm(scenes, desc="画图")])
-    return scenes, torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    images = np.stack([shapes.draw(scene, rng) for scene in tqdm(scenes, desc="绘制图像")])
+    return scenes, torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def to_signed(pictures):
-    return pictures.float() / 127.5 - 1  # uint8 -> [-1, 1]
+def to_signed(images):
+    return images.float() / 127.5 - 1  # uint8 -> [-1, 1]
 
 
 def one_cycle(step, steps, warm_up=0.05):
-    """学习率的倍数：先线性升到 1，再按余弦降到接近 0。"""
+    """学习率系数：先线性升至 1，再按余弦降至接近 0。"""
     if step < warm_up * steps:
         return (step + 1) / (warm_up * steps + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up * steps) / ((1 - warm_up) * steps))) + 1e-3
@@ -222,13 +222,13 @@ def set_learning_rate(optimizer, rate):
         group["lr"] = rate
 
 
-def train_vae(vae, pictures, steps, batch):
-    """还原误差（L1 + L2）。潜变量的方差固定得很小：学得快，均值也不会离 0 太远。"""
+def train_vae(vae, images, steps, batch):
+    """以重建误差（L1 + L2）训练 VAE。潜变量的方差固定为较小的值，加快训练，并使均值接近 0。"""
     optimizer = torch.optim.AdamW(vae.parameters(), weight_decay=0.0)
     progress = tqdm(range(steps), desc="VAE")
     for step in progress:
         set_learning_rate(optimizer, 2e-3 * one_cycle(step, steps))
-        x = to_signed(pictures[torch.randint(len(pictures), (batch,))])  # [B, 3, 64, 64]
+        x = to_signed(images[torch.randint(len(images), (batch,))])  # [B, 3, 64, 64]
         posterior = vae.encode(x).latent_dist
         latents = posterior.mean + 0.05 * torch.randn_like(posterior.mean)
         restored = vae.decode(latents).sample
@@ -242,10 +242,10 @@ def train_vae(vae, pictures, steps, batch):
             progress.set_postfix(loss=f"{loss.item():.4f}")
 
 
-def sharpen_decoder(vae, pictures, latents, steps, batch):
-    """编码器不动，只接着训练解码器：潜变量不变，UNet 不用重来，画面却更清楚。
+def finetune_decoder(vae, images, latents, steps, batch):
+    """固定编码器，继续训练解码器：潜变量不变，无需重新训练 UNet，图像更清晰。
 
-    潜变量上加一点噪声，解码器就能容忍 UNet 的小误差。
+    对潜变量加入少量噪声，使解码器能容忍 UNet 的误差。
     """
     parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     for parameter in parameters:
@@ -255,7 +255,7 @@ def sharpen_decoder(vae, pictures, latents, steps, batch):
     for step in progress:
         set_learning_rate(optimizer, 1.5e-3 * one_cycle(step, steps))
         index = torch.randint(len(latents), (batch,))
-        x = to_signed(pictures[index])  # [B, 3, 64, 64]
+        x = to_signed(images[index])  # [B, 3, 64, 64]
         z = latents[index] / vae.config.scaling_factor
         restored = vae.decode(z + 0.08 * torch.randn_like(z)).sample
         loss = F.l1_loss(restored, x) + F.mse_loss(restored, x)
@@ -269,13 +269,13 @@ def sharpen_decoder(vae, pictures, latents, steps, batch):
 
 
 def train_text_encoder(text_encoder, captions, steps, batch, rng):
-    """先让文本编码器从说明里读出颜色、图形、背景、大小：几分钟就会，UNet 一开始就有可用的条件。"""
+    """预训练文本编码器，从描述预测颜色、图形、背景和大小，使 UNet 从一开始就有可用的条件。"""
     fields = {"color": shapes.COLORS, "shape": shapes.SHAPES, "background": shapes.BACKGROUNDS, "size": shapes.SIZES}
     width = text_encoder.config.hidden_size
     heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, len(table)) for name, table in fields.items()})
     optimizer = torch.optim.AdamW([*text_encoder.parameters(), *heads.parameters()], weight_decay=1e-4)
     combos = shapes.train_combinations()
-    progress = tqdm(range(steps), desc="文本")
+    progress = tqdm(range(steps), desc="文本编码器")
     for step in progress:
         set_learning_rate(optimizer, 1e-3 * one_cycle(step, steps))
         scenes = [shapes.random_scene(rng, combos) for _ in range(batch)]
@@ -294,16 +294,16 @@ def train_text_encoder(text_encoder, captions, steps, batch, rng):
 
 
 @torch.no_grad()
-def encode_all(vae, pictures):
-    """全部图片的潜变量 [N, 4, 8, 8]，并把 scaling_factor 定为使它们标准差为 1 的数。"""
-    parts = [vae.encode(to_signed(part)).latent_dist.mode() for part in tqdm(pictures.split(64), desc="编码")]
+def encode_all(vae, images):
+    """计算全部图像的潜变量 [N, 4, 8, 8]，并设置 scaling_factor 使其标准差为 1。"""
+    parts = [vae.encode(to_signed(part)).latent_dist.mode() for part in tqdm(images.split(64), desc="编码")]
     latents = torch.cat(parts)
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
     return latents * vae.config.scaling_factor
 
 
 class Average:
-    """参数的滑动平均：画图用它，比最后一步的参数稳。"""
+    """参数的指数滑动平均（EMA），推理时使用，比最后一步的参数更稳定。"""
 
     def __init__(self, modules, decay=0.998):
         self.modules, self.decay = modules, decay
@@ -315,7 +315,7 @@ class Average:
         torch._foreach_lerp_(self.values, current, 1 - decay)
 
     def swap(self):
-        """与网络里的参数互换；再调用一次就换回来。"""
+        """与网络的参数互换；再次调用即可换回。"""
         for value, parameter in zip(self.values, (p for m in self.modules for p in m.parameters()), strict=True):
             value_now = parameter.detach().clone()
             parameter.data.copy_(value)
@@ -323,7 +323,7 @@ class Average:
 
 
 def denoising_loss(unet, text_encoder, scheduler, latents, ids):
-    """预测噪声；按 min-SNR（arXiv 2303.09556，gamma=5）加权，难易不同的时刻学得一样快。"""
+    """噪声预测损失，按 Min-SNR（arXiv 2303.09556，gamma=5）加权以平衡各时间步。"""
     t = torch.randint(scheduler.config.num_train_timesteps, (len(latents),))
     noise = torch.randn_like(latents)
     noisy = scheduler.add_noise(latents, noise, t)  # [B, 4, 8, 8]
@@ -359,7 +359,7 @@ def train_denoiser(parts, latents, scenes, args, sizes, start, save):
 
 
 def save_pipeline(folder, parts):
-    """存成 float16 的 safetensors：文件小一半；滑动平均的参数才是要用的。"""
+    """以 float16 的 safetensors 保存滑动平均后的权重。"""
     parts["average"].swap()
     pipeline = StableDiffusionPipeline(
         vae=parts["vae"],
@@ -380,15 +380,15 @@ def save_pipeline(folder, parts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000, help="文本编码器与 UNet 的步数")
+    parser.add_argument("--steps", type=int, default=4000, help="文本编码器与 UNet 的训练步数")
     parser.add_argument("--vae_steps", type=int, default=900)
-    parser.add_argument("--decoder_steps", type=int, default=1000, help="编码器固定之后，解码器再训练的步数")
+    parser.add_argument("--decoder_steps", type=int, default=1000, help="微调解码器的步数")
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--save_every", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--resume", action="store_true", help="从 output_dir 旁边的 .state.pt 接着训练")
-    parser.add_argument("--tiny", action="store_true", help="用极小的设置走完全程，只为检查")
+    parser.add_argument("--resume", action="store_true", help="从 output_dir 同级的 .state.pt 恢复训练")
+    parser.add_argument("--tiny", action="store_true", help="使用最小的配置跑通全流程，仅用于检查")
     args = parser.parse_args()
     sizes = TINY if args.tiny else FULL
     if args.tiny:
@@ -401,17 +401,17 @@ def main():
     state = torch.load(state_path, weights_only=True) if args.resume else None
 
     tokenizer = make_tokenizer(args.output_dir / "tokenizer")
-    scenes, pictures = draw_pictures(sizes["pictures"], rng)
+    scenes, images = draw_images(sizes["images"], rng)
 
     vae = make_vae(sizes)
     if state is None:
-        train_vae(vae, pictures, args.vae_steps, sizes["batch"])
+        train_vae(vae, images, args.vae_steps, sizes["batch"])
     else:
         vae.load_state_dict(state["vae"])
     vae.eval().requires_grad_(False)
-    latents = encode_all(vae, pictures)
+    latents = encode_all(vae, images)
     if state is None:
-        sharpen_decoder(vae, pictures, latents, args.decoder_steps, sizes["batch"] // 2)
+        finetune_decoder(vae, images, latents, args.decoder_steps, sizes["batch"] // 2)
 
     text_encoder, unet = make_text_encoder(sizes, tokenizer), make_unet(sizes)
     parts = {
@@ -441,7 +441,7 @@ def main():
     save(start)
     train_denoiser(parts, latents, scenes, args, sizes, start, save)
     save(args.steps)
-    print(f"模型已存到 {args.output_dir.resolve()}")
+    print(f"模型已保存到 {args.output_dir.resolve()}")
 
 
 if __name__ == "__main__":

@@ -168,13 +168,15 @@ def register_to_config(init: Callable) -> Callable:
 
     @functools.wraps(init)
     def wrapper(self: ConfigMixin, *args: Any, **kwargs: Any) -> None:
+        # keys of a configuration such as "_name_or_path" are recorded and are not arguments, as in diffusers
+        private = {key: kwargs.pop(key) for key in tuple(kwargs) if key.startswith("_")}
         signature = inspect.signature(init)
         bound = signature.bind(self, *args, **kwargs)
         given = set(bound.arguments)
         bound.apply_defaults()
         recorded = {k: v for k, v in bound.arguments.items() if k in type(self).init_parameters()}
         defaulted = sorted(key for key in recorded if key not in given)
-        self.register_to_config(**recorded, _use_default_values=defaulted)
+        self.register_to_config(**{**private, **recorded, "_use_default_values": defaulted})
         init(self, *args, **kwargs)
 
     return wrapper

@@ -17,6 +17,13 @@ class BaseOutput(OrderedDict):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # set by `@dataclass` on subclasses
 
     def __post_init__(self) -> None:
+        names = [field.name for field in fields(self)]
+        values = getattr(self, names[0]) if names else None
+        if isinstance(values, dict) and all(getattr(self, name) is None for name in names[1:]):
+            # `Output({"images": ...})`, as in diffusers
+            super().__setattr__(names[0], None)
+            for name, value in values.items():
+                super().__setattr__(name, value)
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None:

@@ -23,7 +23,7 @@ from ppdiffusers.io import http_client
 from ppdiffusers.io.http_client import FetchError, HttpClient, network_errors
 from ppdiffusers.io.hubs.base import Digest, RemoteFile
 from ppdiffusers.io.snapshot import PARTIAL, FileRecord, Snapshot, agrees, digests_of
-from ppdiffusers.utils.logging import get_logger
+from ppdiffusers.utils.logging import get_logger, is_progress_bar_enabled
 
 if TYPE_CHECKING:
     import requests
@@ -337,5 +337,5 @@ def _workers() -> int:
 
 
 def progress_bars_enabled() -> bool:
-    """Return whether `PPDIFFUSERS_DISABLE_PROGRESS_BARS` is not set."""
-    return not is_on("PPDIFFUSERS_DISABLE_PROGRESS_BARS")
+    """Return whether neither `PPDIFFUSERS_DISABLE_PROGRESS_BARS` nor `logging.disable_progress_bar` disables them."""
+    return is_progress_bar_enabled() and not is_on("PPDIFFUSERS_DISABLE_PROGRESS_BARS")

@@ -1,1 +1,10 @@
-"""Networks: `layers` are the parts, `unets`, `autoencoders` and `transformers` the architectures, one per file."""
+"""Networks: one architecture in each file of `unets`, `autoencoders` and `transformers`."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(
+    __name__,
+    {
+        "ppdiffusers.models.transformers.dual_transformer_2d": ["DualTransformer2DModel"],
+    },
+)

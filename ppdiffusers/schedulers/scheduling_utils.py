@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -160,3 +161,11 @@ def step_result(
     if return_dict:
         return SchedulerOutput(prev_sample, pred_original_sample)
     return (prev_sample,) if pred_original_sample is None else (prev_sample, pred_original_sample)
+
+
+# The schedulers that Stable Diffusion accepts, with diffusers' values.
+KarrasDiffusionSchedulers = Enum(
+    "KarrasDiffusionSchedulers",
+    [*(entry.name for entry in registry.entries("scheduler") if entry.exchangeable), "EDMEulerScheduler"],
+    module=__name__,
+)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ppdiffusers[paddlenlp] in an environment of its own (its pins exclude those of the other tests): install, check, test.
+# Install, check and test ppdiffusers[paddlenlp] in a separate environment: its pins exclude those of the other tests.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=${VENV:-.venv-paddlenlp}
@@ -18,7 +18,7 @@ fi
 "$venv/bin/python" -m pip check
 run_tests=("$venv/bin/python" -m pytest -p no:cacheprovider)
 "${run_tests[@]}" --confcutdir tests/paddlenlp_env tests/paddlenlp_env
-# AI Studio: all that its hub can do wrong, with the SDK that is installed and with the oldest that is supported
+# AI Studio: errors of its hub, with the installed SDK and with the oldest supported one
 "${run_tests[@]}" tests/io/hub/test_sources.py tests/io/hub/test_download.py -k aistudio
 PYTHONPATH=$oldest "${run_tests[@]}" --confcutdir tests/paddlenlp_env tests/paddlenlp_env/test_aistudio_sdk.py
 PYTHONPATH=$oldest "${run_tests[@]}" tests/io/hub/test_sources.py -k aistudio

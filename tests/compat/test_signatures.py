@@ -1,8 +1,8 @@
-"""Our public signatures against those of the pinned diffusers and transformers, read live.
+"""Public signatures are those of diffusers and transformers, which are read from the installed packages.
 
-A call written for the original must work here: every method that both sides have takes the original's parameters,
-in its order, with its defaults; the methods that users call (`MUST_EXIST`) are there. What differs on purpose is
-listed, with its reason, in `differences.py`.
+A call written for the original works here: every method that both have accepts the parameters of the original, in its
+order and with its defaults, and the methods that users call (`MUST_EXIST`) exist. Deliberate differences are listed in
+`differences.py`, each with its reason.
 """
 
 import inspect
@@ -15,7 +15,7 @@ import ppdiffusers
 import ppdiffusers.transformers as our_transformers
 from tests.compat.differences import DEFAULTS, METHODS, PARAMETERS
 
-# The original's public methods of these names exist here too, wherever the original has them.
+# Public methods that exist here wherever the original has them.
 MUST_EXIST = {
     *("__init__", "__call__", "forward", "from_pretrained", "save_pretrained", "from_config", "save_config", "to"),
     *("step", "set_timesteps", "scale_model_input", "add_noise", "get_velocity", "set_begin_index"),
@@ -27,7 +27,7 @@ MUST_EXIST = {
     *("preprocess", "postprocess", "resize", "blur", "get_crop_region", "apply_overlay"),
     *("get_text_features", "get_image_features", "get_input_embeddings"),
 }
-# What a PyTorch or hub argument means has no counterpart: these are accepted through **kwargs or not at all.
+# Arguments of these are specific to PyTorch or to the hub.
 SKIPPED_CLASSES = {"ConfigMixin", "PretrainedConfig", "FrozenDict", "BaseOutput"}
 
 
@@ -44,7 +44,7 @@ def pairs() -> list:
 
 
 def own_methods(cls: type, library: str) -> dict:
-    """Public methods and `__init__`/`__call__` that the library itself defines (not torch's or object's)."""
+    """Public methods, `__init__` and `__call__` that the library defines (not those of torch or object)."""
     methods = {}
     for name in dir(cls):
         if name.startswith("_") and name not in ("__init__", "__call__"):
@@ -61,12 +61,14 @@ def listed(table: dict, cls: type, rest: str) -> bool:
 
 
 def parameters(function) -> dict:
+    """Named parameters of a method, without `self` or `cls`."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind in named and p.name != "self"}
+    listed = inspect.signature(function).parameters.values()
+    return {p.name: p for p in listed if p.name not in ("self", "cls") and p.kind in named}
 
 
 def as_plain(default: object) -> str:
-    """Defaults are compared as values: an enumeration's as its value, a list as a tuple, a dtype by its name."""
+    """A default as text: enumerations as their value, lists as tuples, dtypes by name."""
     default = getattr(default, "value", default)
     if isinstance(default, (list, tuple)):
         return str(tuple(map(as_plain, default)))
@@ -86,11 +88,11 @@ def differences(ours: type, theirs: type) -> list[str]:
             continue
         function = inspect.unwrap(function)
         mine = parameters(function)
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+        accepts_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
         common = []
         for key, parameter in parameters(original).items():
             if key not in mine:
-                if not takes_any and not listed(PARAMETERS, theirs, f"{name}({key})"):
+                if not accepts_any and not listed(PARAMETERS, theirs, f"{name}({key})"):
                     found.append(f"{name}({key}): missing")
                 continue
             common.append(key)
@@ -99,7 +101,7 @@ def differences(ours: type, theirs: type) -> list[str]:
                 found.append(f"{name}({key}): default {mine[key].default!r}, original {parameter.default!r}")
         by_position = [k for k in common if mine[k].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
         if by_position != [key for key in mine if key in by_position]:
-            found.append(f"{name}: the order of {by_position} differs")
+            found.append(f"{name}: {by_position} are in another order")
     return found
 
 

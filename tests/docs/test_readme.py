@@ -1,4 +1,4 @@
-"""Every snippet of both READMEs and of docs/ runs; both READMEs have the same snippets, but for language."""
+"""Every snippet of both READMEs and of docs/ runs, and the pages have the same content in both languages."""
 
 import importlib.metadata
 import os
@@ -14,7 +14,7 @@ from tests.io.hub.servers import PROTOCOLS, serving
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README_zh.md", *(ROOT / "docs").glob("*.md")])
-# What another test runs as a whole: tests/install/test_demo.py, and the run that this test is a part of.
+# Commands that run elsewhere: in tests/install/test_demo.py, and as the run that contains this test.
 RUN_ELSEWHERE = {"make demo", "make test"}
 
 
@@ -23,8 +23,8 @@ def snippets(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A folder that looks like a clone from inside, in which snippets may write."""
+def clone(tmp_path_factory):
+    """A folder that looks like a clone, in which snippets may write."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("examples", "scripts", "docs", "tests"):
         (folder / name).symlink_to(ROOT / name)
@@ -33,9 +33,9 @@ def workplace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """The environment of the snippets: hubs on this machine have the embedded checkpoint under a published name."""
-    elsewhere = ("OFFLINE", "_PROXY", "_proxy")
-    environment = {name: value for name, value in os.environ.items() if not name.endswith(elsewhere)}
+    """The environment of the snippets: local hubs serve the embedded checkpoint under the name of an original model."""
+    removed = ("OFFLINE", "_PROXY", "_proxy")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith(removed)}
     environment |= {"PPDIFFUSERS_CACHE": str(tmp_path_factory.mktemp("cache")), "PPDIFFUSERS_SOURCES": "paddlenlp,hf"}
     with ExitStack() as running:
         for source in ("paddlenlp", "hf"):
@@ -46,11 +46,11 @@ def network(tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_snippets_run(page, workplace, network, tmp_path):
-    """In the order of the page: Python snippets share their names, shell snippets share the folder."""
+def test_snippets_run(page, clone, network, tmp_path):
+    """In the order of the page: Python snippets share a namespace, shell snippets share a folder."""
     folder = tmp_path / "clone"
     folder.mkdir()
-    for link in workplace.iterdir():
+    for link in clone.iterdir():
         (folder / link.name).symlink_to(link.resolve())
     environment = {
         **network,
@@ -76,8 +76,8 @@ def test_snippets_run(page, workplace, network, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_both_readmes_are_equals():
-    """The same headings, snippets, links and tables in both languages."""
+def test_readmes_have_the_same_content():
+    """The same headings, snippets, tables and names in both languages."""
     english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_zh.md"))
     shape = re.compile(r"^(#+|\||```\w*|- )", flags=re.M)
     assert shape.findall(english) == shape.findall(chinese)
@@ -86,7 +86,7 @@ def test_both_readmes_are_equals():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_links_exist(page):
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     missing = [t for t in targets if not t.startswith("http") and not (page.parent / t).exists()]
     assert not missing, f"{page.name}: {missing}"
@@ -95,11 +95,11 @@ def test_links_lead_somewhere(page):
 def test_install_commands_name_extras_that_exist():
     extras = importlib.metadata.metadata("ppdiffusers").get_all("Provides-Extra")
     for name in ("README.md", "README_zh.md"):
-        asked = re.findall(r"pip install \"?[\w.]+\[([\w,]+)\]", (ROOT / name).read_text(encoding="utf-8"))
-        assert asked and {extra for group in asked for extra in group.split(",")} <= set(extras)
+        extras_named = re.findall(r"pip install \"?[\w.]+\[([\w,]+)\]", (ROOT / name).read_text(encoding="utf-8"))
+        assert extras_named and {extra for group in extras_named for extra in group.split(",")} <= set(extras)
 
 
-def test_the_page_of_loading_is_the_same_in_both_languages():
+def test_loading_pages_have_the_same_content():
     english, chinese = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("loading.md", "loading_zh.md"))
     assert [code for _, code in snippets(ROOT / "docs/loading.md")] == [
         code for _, code in snippets(ROOT / "docs/loading_zh.md")
@@ -109,8 +109,8 @@ def test_the_page_of_loading_is_the_same_in_both_languages():
     assert set(variables.findall(english)) == set(variables.findall(chinese))
 
 
-def test_every_variable_of_ours_is_documented():
-    """Those that the product reads, on the page about what they decide."""
+def test_environment_variables_are_documented():
+    """Every `PPDIFFUSERS_` variable that the package reads."""
     read = re.compile(r'["(](PPDIFFUSERS_[A-Z_]+)"')
     used = {name for path in (ROOT / "ppdiffusers").rglob("*.py") for name in read.findall(path.read_text("utf-8"))}
     pages = "".join(page.read_text("utf-8") for page in PAGES)

@@ -45,6 +45,8 @@ ALLOWED = (
     r"repaint",
     r"in-?paint\w*",
     r"out-?paint\w*",
+    r"--\w*prompt\"?,? (default=)?\"[^\"]*\"",  # default prompts of scripts
+    r"a picture of a \{size\}",  # a caption of the data that the embedded checkpoint was trained on
 )
 _BANNED = {
     re.compile(rf"(?<![A-Za-z])(?:{pattern})(?![A-Za-z])", re.IGNORECASE): say for pattern, say in BANNED.items()

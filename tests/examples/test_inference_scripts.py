@@ -1,4 +1,4 @@
-"""Every inference script runs as it is with `--tiny`, offline and without torch, and writes what it says."""
+"""Every inference script runs with `--tiny`, offline and without torch, and reports the files that it writes."""
 
 import re
 
@@ -13,15 +13,15 @@ RESULTS = {".png", ".wav", ".txt"}
 def test_script_runs(script, tmp_path):
     done = run_script(script, tmp_path, "--tiny")
     assert done.returncode == 0, done.stderr[-3000:]
-    # the tiny checkpoint that the script makes first lies in tiny/: its vocabularies are no results
+    # the script creates a tiny checkpoint in tiny/, whose vocabularies are not results
     results = (path for path in (tmp_path / "out").rglob("*") if path.suffix in RESULTS)
     written = [path for path in results if "tiny" not in path.relative_to(tmp_path).parts]
     assert written, "the script wrote no result"
-    assert all(path.name in done.stdout for path in written), "the script does not say where its results are"
+    assert all(path.name in done.stdout for path in written), "the script does not report where its results are"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_script_is_explained_in_chinese_and_listed(script):
+def test_script_is_documented_in_chinese_and_listed(script):
     text = script.read_text(encoding="utf-8")
     assert len(re.findall(r"[\u4e00-\u9fff]", text)) >= 40
     for readme in ("README.md", "README_zh.md"):

@@ -1,4 +1,4 @@
-"""The model of an inference script: a folder of the user's own in either framework's layout, or the published one."""
+"""Models of the inference scripts: a local folder with PyTorch or Paddle weights, or the default model."""
 
 import re
 import runpy
@@ -12,11 +12,11 @@ import pytest
 from ppdiffusers import StableDiffusionPipeline, convert_diffusers_to_paddle, convert_paddle_to_diffusers
 from ppdiffusers.core.errors import SourceError
 from tests.pipelines.support import assert_levels_agree
-from tests.support.scripts import INFERENCE, ROOT, SCRIPTS, published_models, run_script
+from tests.support.scripts import INFERENCE, ROOT, SCRIPTS, default_models, run_script
 
 EMBEDDED = ROOT / "examples" / "assets" / "shapes-bilingual"
 UPSCALER = INFERENCE / "text_guided_image_upscaling-latent_upscale.py"
-# What keeps a script quick besides few steps.
+# Arguments that make a script fast, in addition to few steps.
 QUICK = {"unconditional_audio_generation-dance_diffusion": ("--seconds", "0.5")}
 
 every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -24,7 +24,7 @@ every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.
 
 @pytest.fixture
 def run_here(monkeypatch):
-    """Runs a script in this process: to import Paddle for each takes seconds."""
+    """Run a script in this process: importing Paddle takes seconds."""
     monkeypatch.syspath_prepend(str(INFERENCE))
 
     def run(script, *arguments):
@@ -35,58 +35,58 @@ def run_here(monkeypatch):
 
 
 @pytest.fixture
-def small_pictures(monkeypatch):
-    """The input pictures of the scripts have a quarter of the published models' sides."""
+def small_images(monkeypatch):
+    """Input images of a quarter of the height and width."""
     monkeypatch.syspath_prepend(str(INFERENCE))
-    import pictures
+    import image_utils
 
     def smaller(load):
-        return lambda path, *sides: load(path, *(max(32, side // 4) for side in sides))
+        return lambda path, *size: load(path, *(max(32, length // 4) for length in size))
 
-    monkeypatch.setattr(pictures, "load", smaller(pictures.load))
-    monkeypatch.setattr(pictures, "load_mask", smaller(pictures.load_mask))
+    monkeypatch.setattr(image_utils, "load", smaller(image_utils.load))
+    monkeypatch.setattr(image_utils, "load_mask", smaller(image_utils.load_mask))
 
 
-def pictures_in(folder):
-    """Name -> picture [H, W, 3] of what a script wrote: what it painted, and for some what it was painted from."""
+def images_in(folder):
+    """Name -> image [H, W, 3] of everything that a script wrote."""
     found = {file.name: np.asarray(PIL.Image.open(file).convert("RGB")) for file in folder.glob("*.png")}
-    assert found and all(picture.std() > 5 for picture in found.values()), "a picture is nearly one colour"
+    assert found and all(image.std() > 5 for image in found.values()), "an image is nearly uniform"
     return found
 
 
-def assert_the_same(ours, theirs):
+def assert_images_agree(ours, theirs):
     assert ours.keys() == theirs.keys()
-    for name, picture in ours.items():
-        assert_levels_agree(picture, theirs[name])
+    for name, image in ours.items():
+        assert_levels_agree(image, theirs[name])
 
 
 def weights_of(folder):
-    """How the files of weights in the folder end."""
+    """Suffixes of the weights files in a folder."""
     return {file.suffix for file in folder.rglob("*") if file.suffix in (".safetensors", ".pdparams", ".bin")}
 
 
-def test_the_embedded_checkpoint_in_both_layouts(tmp_path):
-    """The picture is the one that the pipeline paints, so the script has said all that it was told."""
+def test_embedded_checkpoint_in_both_layouts(tmp_path):
+    """The image is that of the pipeline: the script passes all its arguments on."""
     script = INFERENCE / "text_to_image_generation-stable_diffusion.py"
-    prompt, painted = "一个红色的圆形，白色背景", []
+    prompt, generated = "一个红色的圆形，白色背景", []
     convert_diffusers_to_paddle(EMBEDDED, tmp_path / "paddle", progress=False)
     assert weights_of(EMBEDDED) == {".safetensors"} and weights_of(tmp_path / "paddle") == {".pdparams"}
     for model in (EMBEDDED, tmp_path / "paddle"):
-        place = tmp_path / f"run{len(painted)}"
-        place.mkdir()
-        told = ("--prompt", prompt, "--num_inference_steps", "2", "--guidance_scale", "3", "--seed", "5")
-        done = run_script(script, place, "--model", str(model), *told)
+        folder = tmp_path / f"run{len(generated)}"
+        folder.mkdir()
+        arguments = ("--prompt", prompt, "--num_inference_steps", "2", "--guidance_scale", "3", "--seed", "5")
+        done = run_script(script, folder, "--model", str(model), *arguments)
         assert done.returncode == 0, done.stderr[-3000:]
-        painted.append(pictures_in(place / "out"))
-    assert_the_same(*painted)
+        generated.append(images_in(folder / "out"))
+    assert_images_agree(*generated)
     pipe = StableDiffusionPipeline.from_pretrained(EMBEDDED)
     expected = pipe(prompt, num_inference_steps=2, guidance_scale=3.0, generator=5).images[0]
-    assert_levels_agree(painted[0]["image.png"], np.asarray(expected))
+    assert_levels_agree(generated[0]["image.png"], np.asarray(expected))
 
 
 @every_script
-def test_folders_of_ones_own_in_both_layouts(script, run_here, small_pictures, tmp_path, capsys):
-    """The tiny models that `--tiny` saves, converted; so this is also how a script runs without `--tiny`."""
+def test_local_folders_in_both_layouts(script, run_here, small_images, tmp_path, capsys):
+    """The tiny models of `--tiny`, converted: this is a run without `--tiny`, too."""
     run_here(script, "--tiny", "--output_dir", tmp_path / "made")
     made = tmp_path / "made" / "tiny"
     options = {"upscaler": "--model", "base": "--base_model"} if script == UPSCALER else {"": "--model"}
@@ -95,22 +95,22 @@ def test_folders_of_ones_own_in_both_layouts(script, run_here, small_pictures, t
         convert_diffusers_to_paddle(tmp_path / "torch" / part, tmp_path / "paddle" / part, progress=False)
     assert weights_of(tmp_path / "torch") == {".safetensors"} and weights_of(tmp_path / "paddle") == {".pdparams"}
     quick = ("--num_inference_steps", "4", *QUICK.get(script.stem, ()))
-    painted = []
+    generated = []
     for layout in ("torch", "paddle"):
         models = [word for part, option in options.items() for word in (option, tmp_path / layout / part)]
         capsys.readouterr()
         run_here(script, *models, *quick, "--output_dir", tmp_path / "out" / layout)
         assert str(tmp_path / "out" / layout) in capsys.readouterr().out
-        painted.append(pictures_in(tmp_path / "out" / layout))
-    assert_the_same(*painted)
+        generated.append(images_in(tmp_path / "out" / layout))
+    assert_images_agree(*generated)
 
 
-# -- the published model --------------------------------------------------------------------------------------------
+# -- the default model ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def alone(tmp_path, monkeypatch):
-    """Offline with empty caches in an empty folder; whoever opens a socket all the same fails."""
+def offline(tmp_path, monkeypatch):
+    """An empty working directory, offline, with empty caches; opening a socket fails."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("a socket was opened")
@@ -126,34 +126,34 @@ def alone(tmp_path, monkeypatch):
 
 
 @every_script
-def test_without_arguments_the_published_model_is_asked_for(script, run_here, alone):
-    published = published_models(script)
-    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in published.values())
+def test_default_model(script, run_here, offline):
+    defaults = default_models(script)
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in defaults.values())
     with pytest.raises(SourceError) as raised:
         run_here(script)
-    # a script of two models asks for the one that it needs first
-    first = published.get("--base_model", published["--model"])
+    # a script with two models loads the base model first
+    first = defaults.get("--base_model", defaults["--model"])
     assert first in str(raised.value) and "PPDIFFUSERS_OFFLINE is set" in str(raised.value)
-    assert not list(alone.iterdir()), "nothing was painted, and something written"
+    assert not list(offline.iterdir()), "files were written without a result"
 
 
-def test_the_upscaler_of_a_given_picture(run_here, alone):
-    """Then no picture is painted first, and the published upscaler is what is missing."""
-    PIL.Image.new("RGB", (8, 8)).save(alone / "small.png")
-    with pytest.raises(SourceError, match=published_models(UPSCALER)["--model"]):
+def test_upscaler_with_an_image(run_here, offline):
+    """No base model is loaded: the missing model is the upscaler."""
+    PIL.Image.new("RGB", (8, 8)).save(offline / "small.png")
+    with pytest.raises(SourceError, match=default_models(UPSCALER)["--model"]):
         run_here(UPSCALER, "--image", "small.png")
 
 
 @every_script
-def test_a_model_that_is_not_there_is_named(script, run_here, alone):
-    options = [word for option in published_models(script) for word in (option, "./my/painter")]
-    with pytest.raises(SourceError, match="my/painter"):
+def test_missing_local_model(script, run_here, offline):
+    options = [word for option in default_models(script) for word in (option, "./my/model")]
+    with pytest.raises(SourceError, match="my/model"):
         run_here(script, *options)
 
 
-def test_the_error_ends_the_program(tmp_path):
+def test_error_exits_with_status_1(tmp_path):
     script = INFERENCE / "text_to_image_generation-stable_diffusion.py"
     done = run_script(script, tmp_path)
     assert done.returncode == 1
-    assert published_models(script)["--model"] in done.stderr and "PPDIFFUSERS_OFFLINE is set" in done.stderr
+    assert default_models(script)["--model"] in done.stderr and "PPDIFFUSERS_OFFLINE is set" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""The embedded checkpoint paints what held-out prompts say, in Paddle and in PyTorch; its recipe runs."""
+"""The embedded checkpoint generates images that match test prompts, in Paddle and PyTorch; its training script runs."""
 
 import json
 import subprocess
@@ -16,33 +16,33 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "assets" / "shapes-bilingual"
 
 
-def share_right(pictures: np.ndarray, scenes: list) -> float:
-    """Share of pictures whose dominant foreground colour and shape class are those of the prompt."""
-    answers = [shapes.judge(np.rint(picture * 255).astype(np.uint8)) for picture in pictures]
-    right = [(a["color"], a["shape"]) == (s.color, s.shape) for a, s in zip(answers, scenes)]
-    return sum(right) / len(right)
+def accuracy(images: np.ndarray, scenes: list) -> float:
+    """Share of images whose foreground color and shape are those of the prompt."""
+    predictions = [shapes.classify(np.rint(image * 255).astype(np.uint8)) for image in images]
+    correct = [(a["color"], a["shape"]) == (s.color, s.shape) for a, s in zip(predictions, scenes)]
+    return sum(correct) / len(correct)
 
 
-def paint(pipe, texts: list[str], generator) -> np.ndarray:
+def generate(pipe, prompts: list[str], generator) -> np.ndarray:
     pipe.set_progress_bar_config(disable=True)
-    return pipe(texts, num_inference_steps=25, guidance_scale=3.0, generator=generator, output_type="np").images
+    return pipe(prompts, num_inference_steps=25, guidance_scale=3.0, generator=generator, output_type="np").images
 
 
-def test_pictures_match_their_prompts():
+def test_images_match_prompts():
     chosen = [(text, scene) for text, _, scene in shapes.held_out_prompts(32)]  # half Chinese
     pipe = StableDiffusionPipeline.from_pretrained(FOLDER)
-    pictures = paint(pipe, [text for text, _ in chosen], generator=0)
-    assert share_right(pictures, [scene for _, scene in chosen]) >= 0.9
+    images = generate(pipe, [text for text, _ in chosen], generator=0)
+    assert accuracy(images, [scene for _, scene in chosen]) >= 0.9
 
 
-def test_diffusers_paints_from_the_same_folder():
+def test_images_of_diffusers_match_prompts():
     chosen = [(text, scene) for text, _, scene in shapes.held_out_prompts(12)]
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(FOLDER)
-    pictures = paint(pipe, [text for text, _ in chosen], torch.Generator().manual_seed(0))
-    assert share_right(pictures, [scene for _, scene in chosen]) >= 0.9
+    images = generate(pipe, [text for text, _ in chosen], torch.Generator().manual_seed(0))
+    assert accuracy(images, [scene for _, scene in chosen]) >= 0.9
 
 
-def test_folder_is_small_and_whole():
+def test_checkpoint_is_small_and_complete():
     files = [path for path in FOLDER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 12e6
     index = json.loads((FOLDER / "model_index.json").read_text(encoding="utf-8"))
@@ -50,12 +50,12 @@ def test_folder_is_small_and_whole():
         assert index[name][0] in ("diffusers", "transformers") and (FOLDER / name).is_dir()
 
 
-def test_recipe_runs_from_beginning_to_end(tmp_path):
-    recipe = ROOT / "examples" / "training" / "train_shapes_text_to_image.py"
-    command = [sys.executable, str(recipe), "--output_dir", str(tmp_path / "model"), "--tiny", "--threads", "1"]
+def test_training_script_runs(tmp_path):
+    script = ROOT / "examples" / "training" / "train_shapes_text_to_image.py"
+    command = [sys.executable, str(script), "--output_dir", str(tmp_path / "model"), "--tiny", "--threads", "1"]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
-    pictures = paint(
+    images = generate(
         diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "model"), ["一个红色的圆形"], torch.Generator()
     )
-    assert pictures.shape == (1, 64, 64, 3)
+    assert images.shape == (1, 64, 64, 3)

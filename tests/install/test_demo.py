@@ -1,4 +1,4 @@
-"""The README's `make demo`, in a copy of the repository and a virtual environment that did not exist before."""
+"""`make demo` of the README, in a copy of the repository with a new virtual environment."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def copy_of_repository(target: Path) -> Path:
-    """What a clone would hold: the files that git tracks, as they are now."""
+    """Copy the tracked files in their current state."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
     for name in filter(None, (n.decode() for n in names)):
         if (ROOT / name).is_file():
@@ -20,15 +20,15 @@ def copy_of_repository(target: Path) -> Path:
     return target
 
 
-def test_make_demo_on_a_fresh_machine(tmp_path):
+def test_make_demo_in_a_new_clone(tmp_path):
     clone = copy_of_repository(tmp_path / "clone")
     done = subprocess.run(["make", "demo"], cwd=clone, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    pictures = sorted((clone / "outputs" / "demo").glob("*.png"))
-    assert len(pictures) >= 2
-    for picture in pictures:
-        assert str(picture) in done.stdout, "the demo says where its pictures are"
-        assert np.asarray(Image.open(picture)).std() > 10, f"{picture.name} shows nothing"
+    images = sorted((clone / "outputs" / "demo").glob("*.png"))
+    assert len(images) >= 2
+    for image in images:
+        assert str(image) in done.stdout, "the demo reports where its images are"
+        assert np.asarray(Image.open(image)).std() > 10, f"{image.name} is uniform"
     packages = subprocess.run(
         [clone / ".venv-demo/bin/python", "-m", "pip", "list"], capture_output=True, text=True, check=True
     ).stdout

@@ -39,11 +39,11 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_the_picture_is_diffusers_and_shows_what_is_asked_for(task):
     name, call = TASKS[task]
-    assert shapes.judge(np.asarray(SOURCE)) == {"color": "red", "shape": "circle", "background": "white"}
+    assert shapes.classify(np.asarray(SOURCE)) == {"color": "red", "shape": "circle", "background": "white"}
     pair = load_classes(FOLDER, getattr(ppdiffusers, name), getattr(diffusers, name), safety_checker=None)
     for pipeline, library in zip(pair, (ppdiffusers, diffusers), strict=True):
         pipeline.scheduler = library.DDIMScheduler.from_config(pipeline.scheduler.config)
     mine, reference = call_both(*pair, seed=1, image=SOURCE, num_inference_steps=30, output_type="np", **call)
     assert_images_agree(mine.images, reference.images)
-    painted = shapes.judge((mine.images[0] * 255).round().astype(np.uint8))
+    painted = shapes.classify((mine.images[0] * 255).round().astype(np.uint8))
     assert painted == {"color": "blue", "shape": "square", "background": "white"}

@@ -12,7 +12,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def tiny_bert_tokenizer(folder: Path, **settings: object) -> transformers.BertTokenizer:
-    """Letters, their pieces inside words, punctuation, and the words and characters of `CAPTIONS`."""
+    """Letters, letters inside words, punctuation, and the words and characters of `CAPTIONS`."""
     words = [word.strip(",，") for caption in CAPTIONS for word in caption.split() if word.isascii()]
     characters = sorted({char for caption in CAPTIONS for char in caption if not char.isascii()})
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"!,.-'()?\"@$^_~，。！“”《》", *_LETTERS]

@@ -1,8 +1,8 @@
-"""Tiny PyTorch pipelines with random weights, saved by diffusers itself: what conversion and parity tests read.
+"""Tiny PyTorch pipelines with random weights, saved by diffusers, for conversion and parity tests.
 
-Every folder is what `DiffusionPipeline.save_pretrained` of the pinned diffusers writes, never a file kept in the
-repository. Sizes are chosen to tell something: square projections (a wrong transpose changes no shape), non-square
-ones, several heads, random norms and biases.
+Every checkpoint is written by `DiffusionPipeline.save_pretrained` of the pinned diffusers; none is stored in the
+repository. Sizes expose mistakes: square projections (a wrong transpose does not change the shape), non-square ones,
+several heads, random norms and biases.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VARIANTS = ("sd1", "sd2")
 
 @functools.lru_cache
 def byte_alphabet() -> dict[int, str]:
-    """The printable character that stands for each byte in a byte-level BPE vocabulary, in CLIP's order."""
+    """The printable character of each byte in a byte-level BPE vocabulary, in the order of CLIP."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
@@ -52,7 +52,7 @@ def _as_symbols(word: str) -> tuple[str, ...]:
 
 @functools.lru_cache
 def learn_merges(count: int = 120) -> tuple[tuple[str, str], ...]:
-    """Byte-pair merges learned on `CAPTIONS`: the most frequent pair first, ties by spelling."""
+    """Byte-pair merges of `CAPTIONS`: the most frequent pair first, ties in alphabetical order."""
     words = [_as_symbols(word) for caption in CAPTIONS for word in caption.replace(",", " ,").split()]
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
@@ -96,7 +96,7 @@ def tiny_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> transforme
 def tiny_text_encoder(
     vocab_size: int, variant: str = "sd1", hidden_size: int = 32, seed: int = 0
 ) -> transformers.CLIPTextModel:
-    """Three CLIP text layers; `eos_token_id=2`, as published SD folders say, means: pooled where the id is largest."""
+    """Three CLIP text layers; `eos_token_id=2`, as in legacy SD checkpoints, pools at the largest token id."""
     config = transformers.CLIPTextConfig(
         vocab_size=vocab_size,
         hidden_size=hidden_size,
@@ -132,7 +132,7 @@ def tiny_unet(variant: str = "sd1", seed: int = 0) -> diffusers.UNet2DConditionM
 
 
 def tiny_vae(seed: int = 0) -> diffusers.AutoencoderKL:
-    """Halves each side (two levels); four latent channels."""
+    """Two levels, which halve height and width; four latent channels."""
     vae = diffusers.AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -148,7 +148,7 @@ def tiny_vae(seed: int = 0) -> diffusers.AutoencoderKL:
 
 
 def tiny_safety_checker(flags: str = "nothing", seed: int = 0) -> StableDiffusionSafetyChecker:
-    """A safety checker that flags "nothing", "everything", or what its random thresholds say ("random")."""
+    """A safety checker that flags "nothing", "everything", or by random thresholds ("random")."""
     vision = {
         "hidden_size": 32,
         "intermediate_size": 48,
@@ -164,7 +164,7 @@ def tiny_safety_checker(flags: str = "nothing", seed: int = 0) -> StableDiffusio
         projection_dim=24,
     )
     checker = randomize(StableDiffusionSafetyChecker(config), seed)
-    threshold = {"nothing": 2.0, "everything": -2.0}.get(flags)  # cosines lie in [-1, 1]
+    threshold = {"nothing": 2.0, "everything": -2.0}.get(flags)  # cosines are in [-1, 1]
     if threshold is not None:
         torch.nn.init.constant_(checker.concept_embeds_weights, threshold)
         torch.nn.init.constant_(checker.special_care_embeds_weights, threshold)
@@ -176,7 +176,7 @@ def tiny_feature_extractor() -> transformers.CLIPImageProcessor:
 
 
 def scheduler_named(name: str, variant: str = "sd1") -> diffusers.SchedulerMixin:
-    """A scheduler with the settings of published SD folders (SD 2: v-prediction)."""
+    """A scheduler with the settings of SD checkpoints (SD 2: v-prediction)."""
     published = diffusers.PNDMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -204,12 +204,12 @@ def tiny_stable_diffusion(
     max_shard_size: str | None = None,
     seed: int = 0,
 ) -> Path:
-    """Save a tiny Stable Diffusion folder under `tmp_path` and return it.
+    """Save a tiny Stable Diffusion checkpoint under `tmp_path` and return it.
 
     Args:
         variant: "sd1" (convolution projections, quick_gelu, epsilon) or "sd2" (linear projections, a list of
             heads, gelu, v-prediction, "!" as padding).
-        safety_checker: False for none; "everything" or "random" for one that flags pictures.
+        safety_checker: False for none; "everything" or "random" for one that flags images.
         file_variant: as `save_pretrained(variant=...)`, such as "fp16" in the file names.
         max_shard_size: as `save_pretrained(max_shard_size=...)`; small values give sharded weights.
     """
@@ -237,7 +237,7 @@ def tiny_stable_diffusion(
 def tiny_stable_diffusion_as(
     tmp_path: Path, pipeline_class: type, *, in_channels: int = 4, seed: int = 0, **settings: Any
 ) -> Path:
-    """Save such a folder for another of diffusers' classes, with a UNet of `in_channels`, and return it.
+    """Save a checkpoint for another class of diffusers, with a UNet of `in_channels`, and return its folder.
 
     Args:
         settings: those of `tiny_stable_diffusion`.
@@ -258,7 +258,7 @@ def tiny_ddpm(
     safe_serialization: bool = True,
     seed: int = 0,
 ) -> Path:
-    """Save a tiny DDPM folder (UNet2DModel with attention, DDPMScheduler) under `tmp_path` and return it."""
+    """Save a tiny DDPM checkpoint (UNet2DModel with attention, DDPMScheduler) under `tmp_path` and return it."""
     unet = diffusers.UNet2DModel(
         sample_size=16,
         in_channels=3,
@@ -285,6 +285,6 @@ def _save(
 ) -> None:
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     pipeline.to(dtype=dtype)
-    shutil.rmtree(folder, ignore_errors=True)  # a second call in the same test must not leave the first one's files
+    shutil.rmtree(folder, ignore_errors=True)  # a second call in the same test must not keep files of the first
     shards = {} if max_shard_size is None else {"max_shard_size": max_shard_size}
     pipeline.save_pretrained(folder, safe_serialization=safe_serialization, variant=file_variant, **shards)

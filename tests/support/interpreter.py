@@ -1,4 +1,4 @@
-"""Code in a new interpreter, for what happens at the first import."""
+"""Run code in a new interpreter, to test the first import."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(code: str, **variables: str | None) -> list[str]:
-    """What a new interpreter prints, one item per line."""
+    """Lines that a new interpreter prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **{k: v for k, v in variables.items() if v is not None}}
     for name, value in variables.items():
         if value is None:

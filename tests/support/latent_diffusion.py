@@ -1,4 +1,4 @@
-"""Tiny Latent Diffusion folders with random weights, saved by diffusers itself."""
+"""Tiny Latent Diffusion checkpoints with random weights, saved by diffusers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.parity import randomize
 
 
 def tiny_ldmbert(vocab_size: int, head_dim: int = 8) -> LDMBertModel:
-    """Two layers, 32 wide; with `head_dim=8` the attention's projections are square."""
+    """Two layers of width 32; with `head_dim=8` the projections of attention are square."""
     config = LDMBertConfig(
         vocab_size=vocab_size,
         max_position_embeddings=77,
@@ -32,7 +32,7 @@ def _scheduler() -> diffusers.DDIMScheduler:
 
 
 def tiny_latent_diffusion(tmp_path: Path) -> Path:
-    """A text to picture folder: an autoencoder of four levels, as in the published one."""
+    """A text-to-image checkpoint with an autoencoder of four levels, as in the original."""
     tokenizer = tiny_bert_tokenizer(tmp_path / "vocabulary", model_max_length=77)
     vae = diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -64,7 +64,7 @@ def tiny_latent_diffusion(tmp_path: Path) -> Path:
 
 
 def tiny_super_resolution(tmp_path: Path) -> Path:
-    """A super-resolution folder: 3 + 3 channels, a codebook, four times the side."""
+    """A 4x super-resolution checkpoint: 3 + 3 channels, a codebook."""
     vqvae = diffusers.VQModel(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,

@@ -1,7 +1,7 @@
 """Weights of diffusers' networks under the names of the original repositories.
 
-Each function goes through a network in the order in which the original builds its own, and gives every part the name
-that it has there. Nothing here looks at our rules.
+Each function lists the layers in the order in which the original constructs them, with the names of the original.
+It does not use the conversion rules, which it tests.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
 
 
 def _joined(parts: list[torch.Tensor], heads: int) -> torch.Tensor:
-    """Rows of all queries, keys and values; with several heads the three of one head stand together."""
+    """Rows of queries, keys and values; with several heads, the three of each head are adjacent."""
     return torch.cat([part.chunk(heads)[head] for head in range(heads) for part in parts])
 
 
@@ -163,7 +163,7 @@ def _ddpm_attention(name: str, attention: nn.Module) -> Tensors:
 
 
 def ncsnpp(unet: nn.Module, pyramids_counted: bool = True, combine: str = "Conv_0") -> Tensors:
-    """In the order of the original's list; a module without weights takes a number where `pyramids_counted`."""
+    """In the order of the original module list; modules without weights are numbered if `pyramids_counted`."""
     pyramid = [{}] if pyramids_counted else []
     listed: list[Tensors] = [
         {"W": unet.time_proj.weight.detach()},
@@ -217,7 +217,7 @@ def dance_diffusion(unet: nn.Module) -> Tensors:
 
 
 def _dance_level(unet: nn.Module, depth: int) -> Tensors:
-    """A level with what lies inside it: resampler, three pairs, the next level, three pairs, resampler."""
+    """A level and the levels inside it: resampler, three pairs, the next level, three pairs, resampler."""
     innermost = depth == len(unet.down_blocks)
     down = unet.mid_block if innermost else unet.down_blocks[depth]
     up = unet.mid_block if innermost else unet.up_blocks[-1 - depth]

@@ -1,4 +1,4 @@
-"""What parity tests share: random asymmetric weights for a PyTorch reference, and comparing its outputs."""
+"""Shared code of parity tests: random weights for a PyTorch reference, and comparisons of outputs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 def rng_for(name: str, seed: int = 0) -> np.random.Generator:
-    """A random generator that depends on a name, so that adding a parameter moves no other's values."""
+    """A random generator that depends on a name: adding a parameter does not change the values of the others."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def randomize(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Draw every parameter at random, zero-initialised and one-initialised ones too; returns the module in eval mode.
+    """Randomize all parameters, including those initialized to zeros or ones; returns the module in eval mode.
 
     Matrices are scaled by their fan-in, so that activations neither vanish nor explode; norms stay near one.
     """
@@ -32,12 +32,12 @@ def randomize(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 
 def noise(shape: tuple[int, ...], name: str = "noise", seed: int = 0) -> np.ndarray:
-    """Standard normal float32 values that both sides are given."""
+    """Standard normal float32 values, as input of both frameworks."""
     return rng_for(name, seed).standard_normal(shape).astype(np.float32)
 
 
 def to_numpy(value: object) -> np.ndarray:
-    """A float32 (or integer) numpy array of a torch tensor, a Paddle tensor or an array."""
+    """Convert a torch tensor, a Paddle tensor or an array to a float32 (or integer) array."""
     if isinstance(value, torch.Tensor):
         value = value.detach()
         return (value.float() if value.is_floating_point() else value).cpu().numpy()
@@ -47,7 +47,7 @@ def to_numpy(value: object) -> np.ndarray:
 
 
 def assert_close(ours: object, theirs: object, relative: float = 1e-4, what: str = "output") -> None:
-    """Largest absolute difference at most `relative` times the reference's largest absolute value."""
+    """Assert that the largest difference is at most `relative` times the largest absolute value of the reference."""
     ours, theirs = to_numpy(ours), to_numpy(theirs)
     assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, reference {theirs.shape}"
     assert np.isfinite(theirs).all(), f"{what}: the reference itself is not finite"

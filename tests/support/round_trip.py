@@ -1,4 +1,4 @@
-"""A folder there and back: what every family's pipeline test checks of conversion."""
+"""Conversion to Paddle and back, which every pipeline family tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conversion.support import components, torch_bits
 
 
 def there_and_back(source: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Convert a PyTorch folder to Paddle and back, verified both ways and bit for bit: (Paddle's, PyTorch's)."""
+    """Convert a PyTorch checkpoint to Paddle and back, with verification; returns both folders (Paddle, PyTorch)."""
     paddle_folder, torch_folder = tmp_path / "paddle", tmp_path / "torch"
     there = convert_diffusers_to_paddle(source, paddle_folder, verify=True, progress=False)
     back = convert_paddle_to_diffusers(paddle_folder, torch_folder, verify=True, progress=False)
@@ -24,7 +24,7 @@ def there_and_back(source: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def saved_both_ways(pipeline: ppdiffusers.DiffusionPipeline, tmp_path: Path) -> tuple[Path, Path]:
-    """Save a pipeline as ours and for diffusers: (ours, diffusers')."""
+    """Save a pipeline in our format and for diffusers; returns both folders."""
     pipeline.save_pretrained(tmp_path / "saved")
     pipeline.save_pretrained(tmp_path / "saved-for-torch", to_diffusers=True)
     return tmp_path / "saved", tmp_path / "saved-for-torch"

@@ -1,4 +1,4 @@
-"""Tiny folders of Stable Diffusion 2's relatives with random weights, saved by diffusers itself."""
+"""Tiny checkpoints of the Stable Diffusion 2 pipelines with random weights, saved by diffusers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.parity import randomize
 
 
 def _vae(levels: int, **settings: object) -> diffusers.AutoencoderKL:
-    """Makes `2 ** (levels - 1)` pixels of each latent position, along each side."""
+    """An autoencoder with a scale factor of `2 ** (levels - 1)`."""
     vae = diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
@@ -28,8 +28,8 @@ def _vae(levels: int, **settings: object) -> diffusers.AutoencoderKL:
 
 
 def tiny_upscaler(tmp_path: Path) -> Path:
-    """Of `stabilityai/stable-diffusion-x4-upscaler`: 4 + 3 input channels, 1000 classes, attention to text alone in
-    the first levels, a DDPM scheduler of its own for the small picture, v-prediction."""
+    """As `stabilityai/stable-diffusion-x4-upscaler`: 4 + 3 input channels, 1000 classes, cross attention only in the
+    first levels, a separate DDPM scheduler for the low-resolution image, v-prediction."""
     tokenizer = tiny_tokenizer(tmp_path / "vocabulary", "!")
     unet = diffusers.UNet2DConditionModel(
         sample_size=16,
@@ -60,7 +60,7 @@ def tiny_upscaler(tmp_path: Path) -> Path:
 
 
 def tiny_depth_estimator() -> transformers.DPTForDepthEstimation:
-    """Hybrid, as published: three stages of BiT, a transformer of four layers; 96 pixels to a side."""
+    """Hybrid, as the original: three stages of BiT, a transformer of four layers; images of 96 x 96."""
     backbone = {
         "global_padding": "same",
         "layer_type": "bottleneck",
@@ -86,12 +86,12 @@ def tiny_depth_estimator() -> transformers.DPTForDepthEstimation:
         fusion_hidden_size=16,
     )
     estimator = randomize(transformers.DPTForDepthEstimation(config), 5)
-    torch.nn.init.constant_(estimator.head.head[4].bias, 3.0)  # away from the last ReLU's zeros
+    torch.nn.init.constant_(estimator.head.head[4].bias, 3.0)  # keeps the last ReLU away from zero
     return estimator
 
 
 def tiny_depth2img(tmp_path: Path) -> Path:
-    """Of `stabilityai/stable-diffusion-2-depth`: 4 + 1 input channels."""
+    """As `stabilityai/stable-diffusion-2-depth`: 4 + 1 input channels."""
     tokenizer = tiny_tokenizer(tmp_path / "vocabulary", "!")
     unet = diffusers.UNet2DConditionModel(
         sample_size=16,
@@ -120,8 +120,8 @@ def tiny_depth2img(tmp_path: Path) -> Path:
 
 
 def tiny_latent_upscaler(tmp_path: Path) -> Path:
-    """Of `stabilityai/sd-x2-latent-upscaler`: a UNet of k-diffusion's blocks with a channel that is not used, 128
-    numbers about the noise and the pooled text as the time embedding's condition, x_0 for the scheduler."""
+    """As `stabilityai/sd-x2-latent-upscaler`: a UNet of k-diffusion blocks with an unused channel, 128 noise features
+    and the pooled prompt as condition of the time embedding, x_0 prediction."""
     tokenizer = tiny_tokenizer(tmp_path / "vocabulary")
     text_encoder = tiny_text_encoder(len(tokenizer), seed=2)
     unet = diffusers.UNet2DConditionModel(

@@ -1,4 +1,4 @@
-"""Tiny PyTorch folders of the pipelines without a condition, saved by diffusers itself."""
+"""Tiny PyTorch checkpoints of unconditional pipelines, saved by diffusers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SOUND = {
 
 
 def tiny_vq(seed: int = 0) -> diffusers.VQModel:
-    """Halves each side; three channels, 41 entries."""
+    """Halves height and width; three channels, a codebook of 41 entries."""
     vq = diffusers.VQModel(
         block_out_channels=(16, 32),
         layers_per_block=1,
@@ -58,7 +58,7 @@ def tiny_vq(seed: int = 0) -> diffusers.VQModel:
 
 
 def calmed(unet: torch.nn.Module) -> torch.nn.Module:
-    """The network with a fifth of its answers: runs of steeper ones are chaotic, and no two machines agree on them."""
+    """Scale the output by 0.2: trajectories of steeper networks are chaotic and depend on the machine."""
     last = unet.conv_out if hasattr(unet, "conv_out") else unet.up_blocks[-1].resnets[-1].conv_2
     with torch.no_grad():
         for parameter in last.parameters():
@@ -67,7 +67,7 @@ def calmed(unet: torch.nn.Module) -> torch.nn.Module:
 
 
 def tiny_unconditional(name: str, folder: Path, **settings: object) -> Path:
-    """Save the pipeline called `name` with random weights in `folder` and return it.
+    """Save the pipeline `name` with random weights in `folder` and return the folder.
 
     Args:
         settings: of the UNet, changed.
@@ -78,14 +78,14 @@ def tiny_unconditional(name: str, folder: Path, **settings: object) -> Path:
     components = {"unet": unet, "scheduler": _scheduler(name)}
     if name == "LDMPipeline":
         components["vqvae"] = tiny_vq()
-    # DDPM folders serve the VP SDE: its own pipeline class is gone from diffusers
+    # the VP SDE uses DDPM checkpoints: diffusers has removed its pipeline
     pipeline = getattr(diffusers, "DDPMPipeline" if name == "ScoreSdeVpPipeline" else name)
     pipeline(**components).save_pretrained(folder)
     return folder
 
 
 def every_sample(pipeline: Any) -> list:
-    """What the pipeline's scheduler gives back from now on, a list that grows; works in both worlds."""
+    """Record what the scheduler of a pipeline returns from now on, in either framework."""
     samples, scheduler = [], pipeline.scheduler
 
     def noted(method: Callable) -> Callable:
@@ -103,7 +103,7 @@ def every_sample(pipeline: Any) -> list:
 
 
 def _scheduler(name: str) -> diffusers.SchedulerMixin:
-    """With so little noise that random networks, which take none of it away, leave most values between 0 and 1."""
+    """Little noise: random networks do not remove it, and most values must stay between 0 and 1."""
     mild = {"beta_start": 0.0001, "beta_end": 0.001}
     return {
         "DDPMPipeline": lambda: diffusers.DDPMScheduler(**mild),

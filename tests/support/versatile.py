@@ -1,4 +1,4 @@
-"""A tiny Versatile Diffusion made by diffusers, and its dual UNet made to run."""
+"""A tiny Versatile Diffusion checkpoint, saved by diffusers, and a fix of its dual UNet."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.checkpoints import (
 )
 from tests.support.parity import noise, randomize
 
-# The form of the entry that diffusers can load: neither the published one nor the one that it writes.
+# The entry that diffusers can load, which is neither the original one nor the one that it writes.
 TEXT_UNET_ENTRY = [UNetFlatConditionModel.__module__, "UNetFlatConditionModel"]
 TEXT, IMAGE, DUAL = (f"VersatileDiffusion{task}Pipeline" for task in ("TextToImage", "ImageVariation", "DualGuided"))
 PICTURES = [make_image(40, 36), make_image(33, 50, seed=1)]
-# weak guidance, so that it does not amplify rounding; pictures of 10 000 numbers, so that 1 in 1000 is a number
+# weak guidance does not amplify rounding; images of 10 000 values, so that one in 1000 is a number
 COMMON = {"num_inference_steps": 3, "guidance_scale": 2.0, "output_type": "np"}
 NOISES = {"latents": noise((2, 4, 24, 20)), "height": 48, "width": 40}
-WIDTH = 32  # of the space that texts and pictures meet in
+WIDTH = 32  # of the joint embedding space of prompts and images
 PLAN = {
     "layers_per_block": 1,
     "block_out_channels": (32, 64),
@@ -39,7 +39,7 @@ FLAT_BLOCKS = {
     "down_block_types": ("CrossAttnDownBlockFlat", "DownBlockFlat"),
     "up_block_types": ("UpBlockFlat", "CrossAttnUpBlockFlat"),
 }
-PICTURE_BLOCKS = {
+IMAGE_BLOCKS = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }
@@ -53,18 +53,18 @@ _TOWER = {
 
 
 def tiny_text_unet(seed: int = 0, **config: object) -> UNetFlatConditionModel:
-    """Denoises vectors of 20 numbers."""
+    """Denoises vectors of size 20."""
     settings = {"in_channels": [20, 1, 1], "out_channels": [20, 1, 1], **PLAN, **FLAT_BLOCKS, **config}
     return randomize(UNetFlatConditionModel(**settings), seed)
 
 
 def tiny_image_unet(seed: int = 0, **config: object) -> diffusers.UNet2DConditionModel:
-    return randomize(diffusers.UNet2DConditionModel(sample_size=16, **{**PLAN, **PICTURE_BLOCKS, **config}), seed)
+    return randomize(diffusers.UNet2DConditionModel(sample_size=16, **{**PLAN, **IMAGE_BLOCKS, **config}), seed)
 
 
 def leave_out_mask_argument(unet: torch.nn.Module) -> torch.nn.Module:
-    """The blocks hand their transformers `encoder_attention_mask`, which diffusers' dual one does not know: its calls
-    raise a TypeError. Here the ones of this network leave it out."""
+    """The blocks pass `encoder_attention_mask` to their transformers, but the dual transformer of diffusers does not
+    accept it and raises a TypeError. Remove the argument for this network."""
     for module in unet.modules():
         if isinstance(module, DualTransformer2DModel):
             module.forward = _without_mask(module.forward)
@@ -76,7 +76,7 @@ def _without_mask(forward):
 
 
 def tiny_versatile(folder: Path, seed: int = 0) -> Path:
-    """Save a tiny Versatile Diffusion in `folder`, as published: image and text UNet apart."""
+    """Save a tiny Versatile Diffusion in `folder`, with separate image and text UNets as in the original."""
     tokenizer = tiny_tokenizer(folder / "vocabulary")
     text = transformers.CLIPTextConfig(
         **_TOWER, vocab_size=len(tokenizer), max_position_embeddings=77, bos_token_id=0, eos_token_id=2, pad_token_id=1
@@ -90,7 +90,7 @@ def tiny_versatile(folder: Path, seed: int = 0) -> Path:
         image_unet=tiny_image_unet(seed + 2),
         text_unet=tiny_text_unet(seed + 3),
         vae=tiny_vae(seed + 4),
-        # so little noise that nothing amplifies the rounding of random networks
+        # little noise, so that rounding of random networks is not amplified
         scheduler=diffusers.DDIMScheduler(beta_start=1e-4, beta_end=1e-3, clip_sample=False, steps_offset=1),
     )
     target = folder / "tiny-versatile"
@@ -101,14 +101,14 @@ def tiny_versatile(folder: Path, seed: int = 0) -> Path:
 
 
 def load(name: str, folder: Path, **kwargs: object) -> ppdiffusers.DiffusionPipeline:
-    """Our pipeline of the class `name`, without progress bars."""
+    """Our pipeline `name`, without progress bars."""
     pipe = getattr(ppdiffusers, name).from_pretrained(folder, **kwargs)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def load_both(name: str, folder: Path) -> tuple:
-    """(ours, diffusers') pipeline of the class `name`."""
+    """The pipeline `name`, ours and that of diffusers."""
     ours, theirs = load_classes(folder, getattr(ppdiffusers, name), getattr(diffusers, name))
     leave_out_mask_argument(theirs.image_unet)
     return ours, theirs

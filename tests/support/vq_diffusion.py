@@ -1,4 +1,4 @@
-"""A tiny VQ-Diffusion folder with random weights, saved by diffusers itself."""
+"""A tiny VQ-Diffusion checkpoint with random weights, saved by diffusers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import Le
 from tests.support.checkpoints import tiny_text_encoder, tiny_tokenizer
 from tests.support.parity import randomize
 
-CODES = 13  # of the codebook; the transformer and the scheduler count the mask too
+CODES = 13  # size of the codebook; the transformer and the scheduler have one more, the mask
 SIDE = 5
 
 
 def tiny_vq_diffusion(tmp_path: Path, learnable: bool = True) -> Path:
-    """The autoencoder halves the sides once: pictures of 10 x 10."""
+    """The autoencoder halves height and width: images of 10 x 10."""
     vqvae = diffusers.VQModel(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -58,7 +58,7 @@ def tiny_vq_diffusion(tmp_path: Path, learnable: bool = True) -> Path:
 
 
 def set_library(folder: Path, library: str) -> None:
-    """What `model_index.json` says the embeddings' class is in; diffusers cannot load what it writes itself."""
+    """Set the module of the embeddings in `model_index.json`: diffusers cannot load what it writes."""
     file = folder / "model_index.json"
     index = json.loads(file.read_text("utf-8"))
     index["learned_classifier_free_sampling_embeddings"][0] = library

@@ -1,4 +1,4 @@
-"""AltDiffusion 的小模型：Stable Diffusion 的结构，文本由 XLM-RoBERTa 读。"""
+"""AltDiffusion 的小模型：结构同 Stable Diffusion，文本编码器为 XLM-RoBERTa。"""
 
 import math
 from pathlib import Path
@@ -13,12 +13,12 @@ from ppdiffusers.transformers import XLMRobertaTokenizer
 from ppdiffusers.transformers.sentencepiece_model import SPACE, PieceType, SentencePieceModel
 from tiny import parts, stable_diffusion
 
-# 词表：每个字一个词元，概率相同；其余的字都是 <unk>
+# 词表：每个字符一个 token，概率相同；其余字符为 <unk>
 CHARACTERS = SPACE + "abcdefghijklmnopqrstuvwxyz，。雪山脚下的小木屋水彩画油一只猫个红色圆形白背景草原上城堡"
 
 
 def tokenizer() -> XLMRobertaTokenizer:
-    """一个极小的 SentencePiece 模型，文件格式与已发布的相同。"""
+    """创建最小的 SentencePiece 模型，文件格式与发布的模型相同。"""
     score = -math.log(len(CHARACTERS))
     specials = [
         ("<unk>", 0.0, PieceType.UNKNOWN),
@@ -40,7 +40,7 @@ def text_encoder(vocabulary: XLMRobertaTokenizer) -> RobertaSeriesModelWithTrans
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=80,  # 位置从 2 数起
+        max_position_embeddings=80,  # 位置编号从 2 开始
         type_vocab_size=1,
         layer_norm_eps=1e-5,
         project_dim=parts.WIDTH,
@@ -49,7 +49,7 @@ def text_encoder(vocabulary: XLMRobertaTokenizer) -> RobertaSeriesModelWithTrans
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     vocabulary = tokenizer()
     shared = stable_diffusion.components()
     AltDiffusionPipeline(

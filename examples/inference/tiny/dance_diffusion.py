@@ -1,4 +1,4 @@
-"""Dance Diffusion 的小模型：双声道，每秒 8000 个采样。"""
+"""Dance Diffusion 的小模型：双声道，采样率 8000 Hz。"""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tiny import parts
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     unet = UNet1DModel(
         sample_size=4096,

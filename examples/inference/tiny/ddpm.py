@@ -1,4 +1,4 @@
-"""DDPM 的小模型；DDIM、PNDM、VP SDE、RePaint 用的是同一种网络。"""
+"""DDPM 的小模型；DDIM、PNDM、VP SDE 和 RePaint 使用相同的网络。"""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def unet(**settings) -> UNet2DModel:
 
 
 def make(folder: Path, **settings) -> Path:
-    """把小模型存到 `folder`，返回它；`settings` 改动 UNet。"""
+    """将小模型保存到 `folder` 并返回该目录；`settings` 修改 UNet 的配置。"""
     parts.seed()
     DDPMPipeline(unet=unet(**settings), scheduler=DDPMScheduler()).save_pretrained(folder)
     return folder

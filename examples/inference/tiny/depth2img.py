@@ -1,19 +1,17 @@
-"""Stable Diffusion 2 深度图生图的小模型：UNet 还看一张深度图（4 + 1 个通道），深度由 DPT 估计。"""
+"""Stable Diffusion 2 深度引导模型的小模型：UNet 的输入增加一个深度通道（4 + 1），深度由 DPT 估计。"""
 
 from pathlib import Path
-
-from paddle import nn
 
 from ppdiffusers import StableDiffusionDepth2ImgPipeline
 from ppdiffusers.transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 from tiny import parts
-from tiny.stable_diffusion_2 import UNET, scheduler, text_side
+from tiny.stable_diffusion_2 import UNET, scheduler, text_components
 
-SIDE = 96  # DPT 看的图片边长
+IMAGE_SIZE = 96  # DPT 输入图像的边长
 
 
 def depth_estimator() -> DPTForDepthEstimation:
-    """混合结构：三级 BiT，之后是视觉 Transformer。"""
+    """混合结构：三级 BiT 主干，后接 ViT。"""
     config = DPTConfig(
         is_hybrid=True,
         backbone_config={
@@ -26,8 +24,8 @@ def depth_estimator() -> DPTForDepthEstimation:
             "embedding_size": 8,
             "num_groups": 8,
         },
-        backbone_featmap_shape=[1, 32, SIDE // 16, SIDE // 16],
-        image_size=SIDE,
+        backbone_featmap_shape=[1, 32, IMAGE_SIZE // 16, IMAGE_SIZE // 16],
+        image_size=IMAGE_SIZE,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=4,
@@ -38,19 +36,20 @@ def depth_estimator() -> DPTForDepthEstimation:
         fusion_hidden_size=16,
     )
     estimator = DPTForDepthEstimation(config)
-    nn.initializer.Constant(3.0)(estimator.head.head[4].bias)  # 最后是 ReLU：让随机权重的深度不至于全是零
+    last = estimator.head.head[4]  # 输入和输出都经过 ReLU：权重取非负，避免随机权重输出全零深度
+    last.weight.set_value(last.weight.abs())
     return estimator
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     StableDiffusionDepth2ImgPipeline(
         vae=parts.vae(),
         unet=parts.unet(**UNET, in_channels=5),
         scheduler=scheduler(),
         depth_estimator=depth_estimator(),
-        feature_extractor=DPTImageProcessor(size=SIDE, resample=2),
-        **text_side(),
+        feature_extractor=DPTImageProcessor(size=IMAGE_SIZE, resample=2),
+        **text_components(),
     ).save_pretrained(folder)
     return folder

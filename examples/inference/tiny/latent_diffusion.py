@@ -1,4 +1,4 @@
-"""Latent Diffusion 的小模型：文生图（LDMBert 读文本），以及四倍放大。"""
+"""Latent Diffusion 的小模型：文生图（文本编码器为 LDMBert）和 4 倍超分。"""
 
 import string
 from pathlib import Path
@@ -10,7 +10,7 @@ from tiny import parts
 
 
 def make(folder: Path) -> Path:
-    """把文生图的小模型存到 `folder`，返回它。"""
+    """将文生图的小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     vocabulary = tokenizer(folder)
     config = LDMBertConfig(
@@ -28,11 +28,11 @@ def make(folder: Path) -> Path:
 
 
 def make_super_resolution(folder: Path) -> Path:
-    """把四倍放大的小模型存到 `folder`，返回它。"""
+    """将 4 倍超分的小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     unet = UNet2DModel(
         sample_size=32,
-        in_channels=6,  # 潜变量和小图，各 3 个通道
+        in_channels=6,  # 潜变量和低分辨率图像，各 3 个通道
         out_channels=3,
         layers_per_block=1,
         block_out_channels=[16, 32],
@@ -45,7 +45,7 @@ def make_super_resolution(folder: Path) -> Path:
 
 
 def tokenizer(folder: Path) -> BertTokenizer:
-    """英文 WordPiece 小词表：字母、词中的字母和标点。"""
+    """英文 WordPiece 小词表：字母、词内字母和标点。"""
     letters = string.ascii_lowercase + string.digits
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.punctuation, *letters]
     tokens += [f"##{letter}" for letter in letters]
@@ -56,5 +56,5 @@ def tokenizer(folder: Path) -> BertTokenizer:
 
 
 def scheduler() -> DDIMScheduler:
-    """已发布的潜扩散模型所用的噪声表。"""
+    """发布的 Latent Diffusion 模型的噪声调度。"""
     return DDIMScheduler(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False)

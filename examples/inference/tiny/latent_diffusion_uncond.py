@@ -1,4 +1,4 @@
-"""无条件潜扩散的小模型：VQ 自编码器，边长缩小到四分之一。"""
+"""无条件 Latent Diffusion 的小模型：VQ 自编码器，4 倍下采样。"""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tiny.latent_diffusion import scheduler
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     LDMPipeline(vqvae=parts.vq_model(), unet=unet(sample_size=16), scheduler=scheduler()).save_pretrained(folder)
     return folder

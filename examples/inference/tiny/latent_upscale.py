@@ -1,4 +1,4 @@
-"""潜变量两倍放大的小模型：k-diffusion 结构的 UNet，文本的汇总向量加在时间步上，多出的一个输出通道不用。"""
+"""潜变量 2 倍超分的小模型：k-diffusion 结构的 UNet，池化的文本嵌入加到时间步嵌入上，忽略多出的一个输出通道。"""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ UNET = {
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     vocabulary = parts.tokenizer()
     StableDiffusionLatentUpscalePipeline(

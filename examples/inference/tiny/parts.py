@@ -1,4 +1,4 @@
-"""各个小模型共用的零件：分词器、CLIP 编码器、VAE。权重是随机的，画出的图没有内容。"""
+"""各小模型共用的组件：分词器、CLIP 编码器、VAE。权重随机，生成的图像没有实际内容。"""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ from ppdiffusers.transformers import (
 )
 
 VOCABULARY = Path(__file__).parents[2] / "assets" / "shapes-bilingual" / "tokenizer"
-WIDTH = 32  # 文本向量的宽度，也是 UNet 交叉注意力的宽度
-SIDE = 64  # 图片边长（像素）
+WIDTH = 32  # 文本嵌入的维度，即 UNet 交叉注意力的维度
+IMAGE_SIZE = 64  # 图像边长（像素）
 
 
 def seed(value: int = 0) -> None:
-    """让随机权重每次都一样。"""
+    """固定随机权重。"""
     paddle.seed(value)
 
 
 def tokenizer(**settings) -> CLIPTokenizer:
-    """中英文小词表，最多 77 个词元。"""
+    """中英文小词表，最多 77 个 token。"""
     return CLIPTokenizer.from_pretrained(VOCABULARY, model_max_length=77, **settings)
 
 
@@ -71,7 +71,7 @@ def feature_extractor(side: int = 32) -> CLIPImageProcessor:
 
 
 def vae(**settings) -> AutoencoderKL:
-    """与已发布的 VAE 一样四级：边长缩小到八分之一。"""
+    """与发布的 VAE 相同的四级结构，8 倍下采样。"""
     return AutoencoderKL(
         **{
             "down_block_types": ["DownEncoderBlock2D"] * 4,
@@ -79,14 +79,14 @@ def vae(**settings) -> AutoencoderKL:
             "block_out_channels": [8, 8, 16, 16],
             "layers_per_block": 1,
             "norm_num_groups": 4,
-            "sample_size": SIDE,
+            "sample_size": IMAGE_SIZE,
             **settings,
         }
     )
 
 
 def vq_model(**settings) -> VQModel:
-    """带码本的自编码器，三级：边长缩小到四分之一。"""
+    """带码本的自编码器，三级结构，4 倍下采样。"""
     return VQModel(
         **{
             "down_block_types": ["DownEncoderBlock2D"] * 3,
@@ -94,7 +94,7 @@ def vq_model(**settings) -> VQModel:
             "block_out_channels": [8, 16, 16],
             "norm_num_groups": 4,
             "num_vq_embeddings": 64,
-            "sample_size": SIDE,
+            "sample_size": IMAGE_SIZE,
             **settings,
         }
     )
@@ -103,7 +103,7 @@ def vq_model(**settings) -> VQModel:
 def unet(**settings) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         **{
-            "sample_size": SIDE // 8,
+            "sample_size": IMAGE_SIZE // 8,
             "layers_per_block": 1,
             "block_out_channels": [16, 32],
             "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],

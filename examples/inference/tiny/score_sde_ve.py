@@ -1,4 +1,4 @@
-"""NCSN++ 的小模型：FIR 上下采样，特征旁另有一幅小图；Karras 的采样法用的是同一种网络。"""
+"""NCSN++ 的小模型：FIR 上下采样，带图像跳跃分支；Karras VE 使用相同的网络。"""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tiny import parts
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     unet = UNet2DModel(
         sample_size=32,

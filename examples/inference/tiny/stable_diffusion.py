@@ -5,7 +5,7 @@ from pathlib import Path
 from ppdiffusers import DDIMScheduler, StableDiffusionPipeline
 from tiny import parts
 
-# 已发布的 SD 1.x 所用的噪声表
+# 发布的 SD 1.x 的噪声调度
 NOISE_SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -17,7 +17,7 @@ NOISE_SCHEDULE = {
 
 
 def components(**unet_settings) -> dict:
-    """一套零件；`unet_settings` 改动 UNet，例如补画模型的 `in_channels=9`。"""
+    """创建全部组件；`unet_settings` 修改 UNet 的配置，例如图像修复的 `in_channels=9`。"""
     parts.seed()
     vocabulary = parts.tokenizer()
     return {
@@ -33,6 +33,6 @@ def components(**unet_settings) -> dict:
 
 
 def make(folder: Path, **unet_settings) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     StableDiffusionPipeline(**components(**unet_settings)).save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.x 的小模型：v 预测，OpenCLIP 文本编码器（gelu，用 "!" 补齐），线性投影，每级不同的头数。"""
+"""Stable Diffusion 2.x 的小模型：v 预测，OpenCLIP 文本编码器（gelu，以 "!" 填充），线性投影，各级注意力头数不同。"""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from tiny.stable_diffusion import NOISE_SCHEDULE
 UNET = {"use_linear_projection": True, "attention_head_dim": [2, 4]}
 
 
-def text_side() -> dict:
-    """分词器与文本编码器。"""
+def text_components() -> dict:
+    """创建分词器和文本编码器。"""
     vocabulary = parts.tokenizer(pad_token="!")
     return {"tokenizer": vocabulary, "text_encoder": parts.text_encoder(vocabulary, hidden_act="gelu")}
 
@@ -20,7 +20,7 @@ def scheduler() -> DDIMScheduler:
 
 
 def make(folder: Path, **unet_settings) -> Path:
-    """把小模型存到 `folder`，返回它；`unet_settings` 改动 UNet，例如补画模型的 `in_channels=9`。"""
+    """将小模型保存到 `folder` 并返回该目录；`unet_settings` 修改 UNet 的配置，例如图像修复的 `in_channels=9`。"""
     parts.seed()
     StableDiffusionPipeline(
         vae=parts.vae(),
@@ -29,6 +29,6 @@ def make(folder: Path, **unet_settings) -> Path:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-        **text_side(),
+        **text_components(),
     ).save_pretrained(folder)
     return folder

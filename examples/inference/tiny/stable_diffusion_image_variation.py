@@ -1,4 +1,4 @@
-"""Stable Diffusion 图像变体的小模型：UNet 看的是图片的 CLIP 向量，不是文本。"""
+"""Stable Diffusion 图像变体的小模型：UNet 的条件为 CLIP 图像嵌入。"""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tiny.stable_diffusion import NOISE_SCHEDULE
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     schedule = {key: value for key, value in NOISE_SCHEDULE.items() if key != "clip_sample"}
     StableDiffusionImageVariationPipeline(

@@ -1,4 +1,4 @@
-"""安全版 Stable Diffusion 的小模型：Stable Diffusion 1.x 的结构，加上安全检查器。"""
+"""Safe Stable Diffusion 的小模型：Stable Diffusion 1.x 的结构加安全检查器。"""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tiny import parts, stable_diffusion
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它；检查器的阈值是初始值，不会拦下任何图片。"""
+    """将小模型保存到 `folder` 并返回该目录；安全检查器的阈值为初始值，所有图像都能通过。"""
     shared = stable_diffusion.components()
     config = CLIPConfig(vision_config=parts.image_encoder().config, projection_dim=parts.WIDTH)
     own = {

@@ -1,4 +1,4 @@
-"""Versatile Diffusion 的小模型：图片 UNet 与文本 UNet 的注意力层同构，可以互换。"""
+"""Versatile Diffusion 的小模型：图像 UNet 与文本 UNet 的注意力层结构相同，可以互换。"""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from tiny.stable_diffusion import NOISE_SCHEDULE
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     vocabulary = parts.tokenizer()
     image_unet = parts.unet()
-    # 层数、宽度与图片 UNet 相同，只是每一块处理的是向量
+    # 层数和宽度与图像 UNet 相同，各模块处理向量
     same = ("layers_per_block", "block_out_channels", "norm_num_groups", "cross_attention_dim", "attention_head_dim")
     text_unet = UNetFlatConditionModel(
         in_channels=[parts.WIDTH, 1, 1],

@@ -1,4 +1,4 @@
-"""VQ-Diffusion 的小模型：变换器在 8 x 8 的码本编号上去噪，VQ 自编码器把编号变成图片。"""
+"""VQ-Diffusion 的小模型：Transformer 在 8 x 8 的码本索引上去噪，VQ 自编码器将索引解码为图像。"""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from ppdiffusers import Transformer2DModel, VQDiffusionPipeline, VQDiffusionSche
 from ppdiffusers.pipelines.vq_diffusion.learned_embeddings import LearnedClassifierFreeSamplingEmbeddings
 from tiny import parts
 
-CODES = 64  # 码本的大小；变换器和调度器多数一个：遮罩
+CODES = 64  # 码本大小；Transformer 和调度器另有一个掩码索引
 
 
 def make(folder: Path) -> Path:
-    """把小模型存到 `folder`，返回它。"""
+    """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
     vocabulary = parts.tokenizer()
     transformer = Transformer2DModel(

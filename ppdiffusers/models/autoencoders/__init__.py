@@ -1,1 +1,10 @@
-"""Autoencoders: one architecture per file."""
+"""Autoencoders. Names are imported on first access."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(
+    __name__,
+    {
+        "ppdiffusers.models.autoencoders.vae": ["Decoder", "Encoder"],
+    },
+)

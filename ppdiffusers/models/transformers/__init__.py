@@ -1,1 +1,10 @@
-"""Transformers over images: one architecture per file."""
+"""Transformers. Names are imported on first access."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(
+    __name__,
+    {
+        "ppdiffusers.models.transformers.dual_transformer_2d": ["DualTransformer2DModel"],
+    },
+)

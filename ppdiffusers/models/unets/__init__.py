@@ -1,1 +1,5 @@
-"""UNets: one architecture per file."""
+"""U-Nets. Names are imported on first access."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
-"""Sounds without a condition."""
+"""Dance Diffusion: unconditional audio generation."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
-"""Unconditional latent diffusion."""
+"""Unconditional Latent Diffusion (arXiv 2112.10752)."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
-"""PNDM: the multistep sampler of DDPM networks."""
+"""PNDM (arXiv 2202.09778): multistep sampling from DDPM networks."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
-"""Score matching by the variance-exploding SDE."""
+"""Score SDE, variance exploding (arXiv 2011.13456)."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
 """Stable Diffusion: latent diffusion guided by a text encoder."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

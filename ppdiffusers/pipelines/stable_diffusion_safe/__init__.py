@@ -1,5 +1,5 @@
-"""Safe Latent Diffusion: Stable Diffusion with guidance away from a concept."""
+"""Safe Latent Diffusion (arXiv 2211.05105): Stable Diffusion guided away from unsafe concepts."""
 
-from ppdiffusers.pipelines.stable_diffusion_safe.safety_config import SafetyConfig
+from ppdiffusers.core.lazy import registry_exports
 
-__all__ = ["SafetyConfig"]
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
-"""BERT's tokenizers."""
+"""Tokenizers of BERT."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
 """CLIP (arXiv 2103.00020)."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,1 +1,5 @@
-"""DPT, dense prediction transformers (arXiv 2103.13413)."""
+"""DPT: dense prediction transformers for depth estimation."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

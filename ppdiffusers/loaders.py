@@ -1,0 +1,5 @@
+"""Loader mixins, under the module path of diffusers and ppdiffusers 0.29."""
+
+from ppdiffusers.core.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(__name__, {})

@@ -1,0 +1,25 @@
+"""Module path of diffusers and ppdiffusers 0.29; the code is in `models.attention`."""
+
+from ppdiffusers.core.lazy import lazy_exports
+
+_ATTENTION = "ppdiffusers.models.attention"
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        f"{_ATTENTION}.attention": ["Attention"],
+        f"{_ATTENTION}.processors": [
+            "AttentionProcessor",
+            "AttnAddedKVProcessor",
+            "AttnAddedKVProcessor2_0",
+            "AttnProcessor",
+            "AttnProcessor2_0",
+            "SlicedAttnAddedKVProcessor",
+            "SlicedAttnProcessor",
+        ],
+    },
+    aliases={  # names of ppdiffusers 0.29, after the version of Paddle
+        "AttnAddedKVProcessor2_5": f"{_ATTENTION}.processors:AttnAddedKVProcessor2_0",
+        "AttnProcessor2_5": f"{_ATTENTION}.processors:AttnProcessor2_0",
+    },
+)

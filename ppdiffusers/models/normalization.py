@@ -1,0 +1,10 @@
+"""Module path of diffusers and ppdiffusers 0.29; the code is in `models.blocks.normalization`."""
+
+from ppdiffusers.core.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "ppdiffusers.models.blocks.normalization": ["AdaGroupNorm", "AdaLayerNorm"],
+    },
+)

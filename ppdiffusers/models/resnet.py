@@ -1,0 +1,11 @@
+"""Module path of diffusers and ppdiffusers 0.29; the code is in `models.blocks`."""
+
+from ppdiffusers.core.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "ppdiffusers.models.blocks.resnet": ["ResnetBlock2D", "ResnetBlockCondNorm2D"],
+        "ppdiffusers.models.blocks.resampling": ["Downsample2D", "KDownsample2D", "KUpsample2D", "Upsample2D"],
+    },
+)

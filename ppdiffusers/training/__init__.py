@@ -1,0 +1,1 @@
+"""Training helpers: averaged weights, learning rate schedules, loss weights, seeds."""

@@ -1,0 +1,181 @@
+"""Module paths of diffusers and of ppdiffusers 0.29 that user scripts import resolve, and importing them is cheap."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from ppdiffusers import registry
+
+SCHEDULERS = sorted(entry.name for entry in registry.entries("scheduler"))
+PIPELINES = sorted(entry.name for entry in registry.entries("pipeline"))
+# module -> names that scripts import from it
+PATHS: dict[str, tuple[str, ...]] = {
+    "configuration_utils": ("ConfigMixin", "FrozenDict", "register_to_config"),
+    "callbacks": ("IPAdapterScaleCutoffCallback", "MultiPipelineCallbacks", "PipelineCallback", "SDCFGCutoffCallback"),
+    "image_processor": ("PipelineImageInput", "VaeImageProcessor"),
+    "initializer": ("constant_", "normal_", "ones_", "reset_initialized_parameter", "xavier_uniform_", "zeros_"),
+    "loaders": (),
+    "logging": ("get_logger", "set_verbosity", "set_verbosity_info"),
+    "models": ("AutoencoderKL", "ModelMixin", "Transformer2DModel", "UNet2DConditionModel", "UNet2DModel", "VQModel"),
+    "models.activations": ("ApproximateGELU", "GEGLU", "GELU", "get_activation"),
+    "models.attention": ("Attention", "BasicTransformerBlock", "FeedForward", "GEGLU"),
+    "models.attention_processor": (
+        "Attention",
+        "AttentionProcessor",
+        "AttnProcessor",
+        "AttnProcessor2_0",
+        "AttnProcessor2_5",
+    ),
+    "models.autoencoder_kl": ("AutoencoderKL", "AutoencoderKLOutput", "DecoderOutput", "DiagonalGaussianDistribution"),
+    "models.autoencoders": ("AutoencoderKL", "VQModel"),
+    "models.autoencoders.vae": ("Decoder", "DiagonalGaussianDistribution", "Encoder"),
+    "models.cross_attention": ("CrossAttention",),
+    "models.downsampling": ("Downsample2D",),
+    "models.dual_transformer_2d": ("DualTransformer2DModel",),
+    "models.embeddings": ("GaussianFourierProjection", "TimestepEmbedding", "Timesteps", "get_timestep_embedding"),
+    "models.modeling_outputs": ("AutoencoderKLOutput", "Transformer2DModelOutput"),
+    "models.modeling_utils": ("ModelMixin",),
+    "models.normalization": ("AdaGroupNorm", "AdaLayerNorm"),
+    "models.resnet": ("Downsample2D", "ResnetBlock2D", "Upsample2D"),
+    "models.transformer_2d": ("Transformer2DModel", "Transformer2DModelOutput"),
+    "models.transformers": ("DualTransformer2DModel", "Transformer2DModel"),
+    "models.transformers.transformer_2d": ("Transformer2DModel",),
+    "models.unet_1d": ("UNet1DModel", "UNet1DOutput"),
+    "models.unet_2d": ("UNet2DModel", "UNet2DOutput"),
+    "models.unet_2d_blocks": ("ResnetBlock2D", "Transformer2DModel", "Upsample2D"),
+    "models.unet_2d_condition": ("UNet2DConditionModel", "UNet2DConditionOutput"),
+    "models.unets": ("UNet1DModel", "UNet2DConditionModel", "UNet2DModel"),
+    "models.unets.unet_2d_blocks": ("ResnetBlock2D", "Transformer2DModel", "Upsample2D"),
+    "models.unets.unet_2d_condition": ("UNet2DConditionModel",),
+    "models.upsampling": ("Upsample2D",),
+    "models.vae": ("Decoder", "DiagonalGaussianDistribution", "Encoder"),
+    "models.vq_model": ("VQModel", "VQEncoderOutput"),
+    "optimization": ("SchedulerType", "get_constant_schedule_with_warmup", "get_scheduler"),
+    "pipelines": ("DiffusionPipeline", "StableDiffusionMixin", *PIPELINES),
+    "pipelines.alt_diffusion.modeling_roberta_series": ("RobertaSeriesModelWithTransformation",),
+    "pipelines.latent_diffusion": ("LDMBertModel", "LDMTextToImagePipeline"),
+    "pipelines.pipeline_utils": ("DiffusionPipeline", "ImagePipelineOutput", "StableDiffusionMixin"),
+    "pipelines.stable_diffusion": (
+        *("StableDiffusionImg2ImgPipeline", "StableDiffusionPipeline", "StableDiffusionPipelineOutput"),
+        "StableDiffusionSafetyChecker",
+    ),
+    "pipelines.stable_diffusion.pipeline_stable_diffusion": ("StableDiffusionPipeline",),
+    "pipelines.stable_diffusion.safety_checker": ("StableDiffusionSafetyChecker",),
+    "pipelines.stable_diffusion_safe": ("SafetyConfig", "StableDiffusionPipelineSafe"),
+    "pipelines.vq_diffusion": ("VQDiffusionPipeline",),
+    "schedulers": ("AysSchedules", "KarrasDiffusionSchedulers", "SchedulerMixin", *SCHEDULERS),
+    "schedulers.deprecated": ("KarrasVeScheduler", "ScoreSdeVpScheduler"),
+    "schedulers.scheduling_euler_ancestral_discrete": ("EulerAncestralDiscreteScheduler",),
+    "schedulers.scheduling_utils": ("KarrasDiffusionSchedulers", "SchedulerMixin", "SchedulerOutput"),
+    "training_utils": (
+        *("EMAModel", "cast_training_params", "compute_snr", "freeze_params", "main_process_first", "set_seed"),
+        *("unfreeze_params", "unwrap_model"),
+    ),
+    "transformers": ("CLIPTextModel", "CLIPTokenizer"),
+    "transformers.clip": ("CLIPImageProcessor", "CLIPVisionConfig", "CLIPVisionModelWithProjection"),
+    "utils": (
+        *("BaseOutput", "DIFFUSERS_CACHE", "PIL_INTERPOLATION", "PPDIFFUSERS_CACHE", "USE_PEFT_BACKEND"),
+        *("check_min_version", "deprecate", "export_to_gif", "export_to_video", "floats_tensor", "get_logger"),
+        *("is_accelerate_available", "is_accelerate_version", "is_ppxformers_available", "is_wandb_available"),
+        *("is_xformers_available", "load_image", "load_numpy", "logging", "make_image_grid", "nightly", "pd_to_pil"),
+        *("randn_tensor", "replace_example_docstring", "require_paddle_gpu", "slow", "str2bool"),
+    ),
+    "utils.import_utils": ("is_ppxformers_available", "is_xformers_available", "requires_backends"),
+    "utils.initializer_utils": ("reset_initialized_parameter", "zeros_"),
+    "utils.loading_utils": ("load_image",),
+    "utils.logging": ("disable_progress_bar", "get_logger", "set_verbosity_error"),
+    "utils.outputs": ("BaseOutput",),
+    "utils.paddle_utils": ("randn_tensor",),
+    "utils.testing_utils": (
+        *("CaptureLogger", "enable_full_determinism", "floats_tensor", "load_image", "load_numpy", "nightly"),
+        *("paddle_all_close", "paddle_device", "require_paddle", "require_paddle_gpu", "slow"),
+    ),
+    "utils.torch_utils": ("randn_tensor",),
+    "video_processor": ("VideoProcessor",),
+}
+# Modules that are code themselves, and need Paddle or PIL when they are imported.
+IMPLEMENTATIONS = {
+    *("callbacks", "image_processor", "video_processor"),
+    *("models.autoencoders.vae", "models.modeling_outputs", "models.modeling_utils", "models.unets.unet_2d_condition"),
+    *("models.transformers.transformer_2d", "pipelines.pipeline_utils"),
+    *("pipelines.alt_diffusion.modeling_roberta_series", "pipelines.stable_diffusion.pipeline_stable_diffusion"),
+    *("pipelines.stable_diffusion.safety_checker", "schedulers.scheduling_euler_ancestral_discrete"),
+    *("schedulers.scheduling_utils", "transformers.clip", "utils.initializer_utils", "utils.loading_utils"),
+    *("utils.testing_utils", "utils.torch_utils"),
+}
+
+
+def run(code: str) -> str:
+    """Output of a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_names_resolve(path):
+    module = importlib.import_module(f"ppdiffusers.{path}")
+    missing = [name for name in PATHS[path] if not hasattr(module, name)]
+    assert not missing, f"ppdiffusers.{path} does not have {', '.join(missing)}"
+
+
+def test_every_lazy_name_resolves():
+    """What a module lists in `__all__` exists."""
+    missing = []
+    for path in PATHS:
+        module = importlib.import_module(f"ppdiffusers.{path}")
+        missing += [f"{path}.{name}" for name in getattr(module, "__all__", ()) if not hasattr(module, name)]
+    assert not missing
+
+
+def test_names_are_the_same_objects():
+    from ppdiffusers import StableDiffusionPipeline, UNet2DConditionModel, models, pipelines
+    from ppdiffusers.models import unet_2d_condition
+
+    assert models.UNet2DConditionModel is UNet2DConditionModel is unet_2d_condition.UNet2DConditionModel
+    assert pipelines.stable_diffusion.StableDiffusionPipeline is StableDiffusionPipeline
+
+
+def test_enumerations_and_tables_are_those_of_diffusers():
+    from diffusers.schedulers import AysSchedules, KarrasDiffusionSchedulers
+
+    from ppdiffusers import schedulers
+
+    ours = {member.name: member.value for member in schedulers.KarrasDiffusionSchedulers}
+    assert ours == {member.name: member.value for member in KarrasDiffusionSchedulers}
+    assert schedulers.AysSchedules == AysSchedules
+
+
+def test_unknown_names_are_attribute_errors():
+    module = importlib.import_module("ppdiffusers.models.resnet")
+    with pytest.raises(AttributeError, match="module 'ppdiffusers.models.resnet' has no attribute 'Nothing'"):
+        module.Nothing
+
+
+def test_star_imports():
+    names: dict = {}
+    exec("from ppdiffusers.models.unet_2d_blocks import *\nfrom ppdiffusers.initializer import *", names)
+    assert "ResnetBlock2D" in names and "zeros_" in names
+
+
+def test_modules_are_attributes_of_the_package():
+    """`import ppdiffusers` is enough for `ppdiffusers.utils.logging` and its like, as in diffusers."""
+    code = (
+        "import ppdiffusers as p\n"
+        "p.logging.set_verbosity_error(); p.utils.logging.get_verbosity(); p.utils.load_image\n"
+        "p.models.unets.unet_2d_condition; p.schedulers.scheduling_utils; p.pipelines.stable_diffusion.safety_checker\n"
+    )
+    assert run(code) == ""
+
+
+def test_reexports_do_not_import_paddle():
+    paths = [path for path in PATHS if path not in IMPLEMENTATIONS]
+    code = (
+        "import importlib, sys\n"
+        f"for path in {paths!r}:\n"
+        "    importlib.import_module('ppdiffusers.' + path)\n"
+        "    assert 'paddle' not in sys.modules and 'PIL' not in sys.modules, path\n"
+    )
+    assert run(code) == ""
