@@ -33,12 +33,12 @@ def test_convolution_in_bands(monkeypatch, limit, kernel, stride, padding, heigh
     theirs.load_state_dict({"weight": torch.from_numpy(weight.numpy()), "bias": torch.from_numpy(bias.numpy())})
     x, y = both(rng, 2, 6, height, width)
     x.stop_gradient, y.requires_grad = False, True
-    found, wanted = ours(x), theirs(y)
-    assert_close(found, wanted)
+    found, reference = ours(x), theirs(y)
+    assert_close(found, reference)
     with paddle.no_grad():  # without gradients, bands are written directly into the result
-        assert_close(ours(x), wanted)
+        assert_close(ours(x), reference)
     (found**2).sum().backward()
-    (wanted**2).sum().backward()
+    (reference**2).sum().backward()
     assert_close(x.grad, y.grad)
     assert_close(ours.weight.grad, theirs.weight.grad)
 
@@ -67,8 +67,8 @@ def test_attention_in_slices(monkeypatch, limit, mask_shape, rows_at_once):
     (query, q), (key, k), (value, v) = both(rng, 2, 3, 13, 5), both(rng, 2, 3, 11, 5), both(rng, 2, 3, 11, 7)
     mask, m = both(rng, *mask_shape) if mask_shape else (None, None)
     found = scaled_dot_product_attention(query, key, value, mask, scale=0.3, rows_at_once=rows_at_once)
-    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, m, scale=0.3)
-    assert_close(found, wanted)
+    reference = torch.nn.functional.scaled_dot_product_attention(q, k, v, m, scale=0.3)
+    assert_close(found, reference)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -81,9 +81,9 @@ def test_boolean_masks(monkeypatch, limit, mask_shape, dtype):
     keep = rng.random(mask_shape) < 0.6
     keep[..., 0] = True  # torch gives zeros where nothing is attended to
     found = scaled_dot_product_attention(query, key, value, paddle.to_tensor(keep))
-    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, torch.from_numpy(keep))
+    reference = torch.nn.functional.scaled_dot_product_attention(q, k, v, torch.from_numpy(keep))
     assert str(found.dtype) == f"paddle.{dtype}"
-    np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=0, atol=1e-5 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(found.numpy(), reference.numpy(), rtol=0, atol=1e-5 if dtype == "float32" else 1e-12)
 
 
 @pytest.mark.parametrize("upcast", [True, False])

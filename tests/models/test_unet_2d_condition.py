@@ -157,6 +157,17 @@ def test_attention_slicing_gives_the_same_result(tmp_path):
         assert_close(ours(x, 5, text).sample, expected, what=f"slices of {size}")
 
 
+def test_to_static():
+    """Paddle translates the source of layers; the result is the same."""
+    network = UNet2DConditionModel(**SD1)
+    network.eval()
+    inputs = [paddle.to_tensor(x) for x in (noise((2, 4, 8, 8)), np.array([5, 7]), noise((2, 5, 24), "text"))]
+    with paddle.no_grad():
+        expected = network(*inputs).sample
+        static = paddle.jit.to_static(network, full_graph=True)
+        assert_close(static(*inputs, return_dict=False)[0], expected, 1e-6)
+
+
 def test_gradients_equal(tmp_path):
     ours, reference = twins(tmp_path, diffusers.UNet2DConditionModel(**SD1))
     ours.train()

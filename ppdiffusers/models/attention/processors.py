@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AttentionProcessor(Protocol):
-    """What `Attention` calls: a function, an object, or an `nn.Layer` with its own parameters.
+    """The computation of an `Attention` layer: a function, an object, or an `nn.Layer` with its own parameters.
 
     A processor may set the attribute `compilable = True`. It then depends on nothing but its arguments, its parameters
     and plain attributes that never change, so that a compiled program may contain it. Networks with other processors

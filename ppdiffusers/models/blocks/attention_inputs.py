@@ -22,6 +22,3 @@ class AttentionInputs:
     attention_mask: paddle.Tensor | None = None
     encoder_attention_mask: paddle.Tensor | None = None
     cross_attention_kwargs: dict[str, object] | None = None
-
-
-NO_INPUTS = AttentionInputs()

@@ -6,7 +6,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.models.attention.kwargs import warn_about_scale
-from ppdiffusers.models.blocks.attention_inputs import NO_INPUTS, AttentionInputs
+from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
 from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
 from ppdiffusers.models.blocks.resnet import ResnetBlock2D
 from ppdiffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
@@ -36,7 +36,7 @@ class DownBlock(CheckpointedBlock):
         self,
         hidden_states: paddle.Tensor,
         temb: paddle.Tensor | None = None,
-        inputs: AttentionInputs = NO_INPUTS,
+        inputs: AttentionInputs | None = None,
         residual: paddle.Tensor | None = None,
     ) -> tuple[paddle.Tensor, tuple[paddle.Tensor, ...]]:
         """Transform [B, C, H, W].
@@ -87,7 +87,7 @@ class UpBlock(CheckpointedBlock):
         skips: tuple[paddle.Tensor, ...] | None = None,
         temb: paddle.Tensor | None = None,
         upsample_size: tuple[int, int] | None = None,
-        inputs: AttentionInputs = NO_INPUTS,
+        inputs: AttentionInputs | None = None,
     ) -> paddle.Tensor:
         """Transform [B, C, H, W].
 
@@ -124,7 +124,7 @@ class MidBlock(CheckpointedBlock):
         self,
         hidden_states: paddle.Tensor,  # [B, C, H, W]
         temb: paddle.Tensor | None = None,  # [B, T]
-        inputs: AttentionInputs = NO_INPUTS,
+        inputs: AttentionInputs | None = None,
     ) -> paddle.Tensor:
         hidden_states = self._run(self.resnets[0], hidden_states, temb)
         for n, resnet in enumerate(list(self.resnets)[1:]):
@@ -134,8 +134,9 @@ class MidBlock(CheckpointedBlock):
         return hidden_states
 
 
-def _attend(attention: nn.Layer, hidden_states: paddle.Tensor, inputs: AttentionInputs) -> paddle.Tensor:
+def _attend(attention: nn.Layer, hidden_states: paddle.Tensor, inputs: AttentionInputs | None) -> paddle.Tensor:
     """Call the attention of a block; self-attention ignores the inputs."""
+    inputs = inputs or AttentionInputs()
     if isinstance(attention, (Transformer2DModel, DualTransformer2DModel)):
         return attention(
             hidden_states,

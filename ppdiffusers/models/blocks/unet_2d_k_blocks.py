@@ -13,7 +13,7 @@ from paddle import nn
 
 from ppdiffusers.models.attention.attention import Attention
 from ppdiffusers.models.attention.kwargs import warn_about_scale
-from ppdiffusers.models.blocks.attention_inputs import NO_INPUTS, AttentionInputs
+from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
 from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
 from ppdiffusers.models.blocks.normalization import AdaGroupNorm
 from ppdiffusers.models.blocks.resampling import KDownsample2D, KUpsample2D
@@ -63,8 +63,9 @@ class KAttentionBlock(nn.Layer):
         self,
         x: paddle.Tensor,  # [B, C, H, W]
         temb: paddle.Tensor,  # [B, T]
-        inputs: AttentionInputs,
+        inputs: AttentionInputs | None,
     ) -> paddle.Tensor:
+        inputs = inputs or AttentionInputs()
         kwargs = inputs.cross_attention_kwargs or {}
         warn_about_scale(kwargs)
         if self.attn1 is not None:
@@ -98,7 +99,7 @@ class _KBlock(CheckpointedBlock):
         if attentions is not None:
             self.attentions = nn.LayerList(attentions)
 
-    def _layer(self, n: int, x: paddle.Tensor, temb: paddle.Tensor, inputs: AttentionInputs) -> paddle.Tensor:
+    def _layer(self, n: int, x: paddle.Tensor, temb: paddle.Tensor, inputs: AttentionInputs | None) -> paddle.Tensor:
         x = self._run(self.resnets[n], x, temb)
         return self._run(self.attentions[n], x, temb, inputs) if self.has_attention else x
 
@@ -126,7 +127,7 @@ class KDownBlock2D(_KBlock):
         self,
         hidden_states: paddle.Tensor,
         temb: paddle.Tensor,
-        inputs: AttentionInputs = NO_INPUTS,
+        inputs: AttentionInputs | None = None,
         residual: paddle.Tensor | None = None,
     ) -> tuple[paddle.Tensor, tuple[paddle.Tensor | None, ...]]:
         """Transform [B, C, H, W]; `residual` is the output of a T2I-Adapter."""
@@ -174,7 +175,7 @@ class KUpBlock2D(_KBlock):
         skips: tuple[paddle.Tensor | None, ...],
         temb: paddle.Tensor,
         upsample_size: tuple[int, int] | None = None,
-        inputs: AttentionInputs = NO_INPUTS,
+        inputs: AttentionInputs | None = None,
     ) -> paddle.Tensor:
         """Transform [B, C, H, W]; `upsample_size` has no effect, the filter can only double."""
         if skips[-1] is not None:

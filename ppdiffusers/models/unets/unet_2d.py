@@ -200,11 +200,11 @@ class UNet2DModel(ModelMixin):
         skip_sample = None
         for block in self.up_blocks:
             count = len(block.resnets)
-            skips, own = skips[:-count], skips[-count:]
+            skips, level_skips = skips[:-count], skips[-count:]
             if isinstance(block, SkipUpBlock2D):
-                sample, skip_sample = block(sample, own, emb, skip_sample)
+                sample, skip_sample = block(sample, level_skips, emb, skip_sample)
             else:
-                sample = block(sample, own, emb)
+                sample = block(sample, level_skips, emb)
 
         sample = self.conv_out(self.conv_act(self.conv_norm_out(sample)))
         if skip_sample is not None:

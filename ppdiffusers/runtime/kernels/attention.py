@@ -124,7 +124,7 @@ def _check_shapes(query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor
 
 
 def _broadcastable(shape: list[int], target: list[int]) -> bool:
-    return len(shape) <= len(target) and all(n in (1, wanted) for n, wanted in zip(shape[::-1], target[::-1]))
+    return len(shape) <= len(target) and all(n in (1, full) for n, full in zip(shape[::-1], target[::-1]))
 
 
 def _device_of(x: paddle.Tensor) -> str:
