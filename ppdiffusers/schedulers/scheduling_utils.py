@@ -163,9 +163,11 @@ def step_result(
     return (prev_sample,) if pred_original_sample is None else (prev_sample, pred_original_sample)
 
 
+def _karras_diffusion_schedulers() -> list[tuple[str, int]]:
+    names = [*(entry.name for entry in registry.entries("scheduler") if entry.exchangeable), "EDMEulerScheduler"]
+    return [(name, value) for value, name in enumerate(names, 1)]
+
+
+_make_enum: Callable[..., type[Enum]] = Enum  # mypy accepts literal members only
 # The schedulers that Stable Diffusion accepts, with diffusers' values.
-KarrasDiffusionSchedulers = Enum(
-    "KarrasDiffusionSchedulers",
-    [*(entry.name for entry in registry.entries("scheduler") if entry.exchangeable), "EDMEulerScheduler"],
-    module=__name__,
-)
+KarrasDiffusionSchedulers = _make_enum("KarrasDiffusionSchedulers", _karras_diffusion_schedulers(), module=__name__)

@@ -1,5 +1,7 @@
-"""LDMBert, the text encoder of Latent Diffusion (arXiv 2112.10752, appendix E.2.1): a transformer without a mask over
-BERT's tokens; names and keys as in the original library."""
+"""LDMBert, the text encoder of Latent Diffusion (arXiv 2112.10752, appendix E.2.1).
+
+It is a transformer without a causal mask over BERT's tokens, with the names and keys of diffusers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs
 
 
 class LDMBertConfig(PretrainedConfig):
-    """Ids [B, S] to [B, S, d_model]; the attention is `encoder_attention_heads * head_dim` wide inside."""
+    """Configuration; the inner width of the attention is `encoder_attention_heads * head_dim`."""
 
     model_type = "ldmbert"
     defaults = {
@@ -53,7 +55,7 @@ class LDMBertOutput(BaseOutput):
 
 
 class LDMBertAttention(nn.Layer):
-    """Self attention whose heads together may be wider or narrower than the model."""
+    """Self attention with an inner width that may differ from that of the model."""
 
     def __init__(self, config: LDMBertConfig):
         super().__init__()
@@ -74,7 +76,7 @@ class LDMBertAttention(nn.Layer):
 
 
 class LDMBertEncoderLayer(nn.Layer):
-    """Attention and a two-layer network, each on a norm of its input and added to it."""
+    """Pre-norm attention and feed-forward network with residual connections."""
 
     def __init__(self, config: LDMBertConfig):
         super().__init__()
@@ -96,7 +98,7 @@ class LDMBertEncoderLayer(nn.Layer):
 
 
 class LDMBertEncoder(nn.Layer):
-    """Token and position embeddings, layers, a norm."""
+    """Token and position embeddings, transformer layers, final norm."""
 
     def __init__(self, config: LDMBertConfig):
         super().__init__()
@@ -126,7 +128,7 @@ class LDMBertEncoder(nn.Layer):
 
 
 class LDMBertModel(PretrainedModel):
-    """The encoder; `to_logits` is of its training and stays with its weights."""
+    """The text encoder; `to_logits` was used in training and is kept for its weights."""
 
     config_class = LDMBertConfig
 
@@ -146,7 +148,7 @@ class LDMBertModel(PretrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> LDMBertOutput | tuple:
-        """Encode ids [B, S]; `attention_mask` [B, S] is 1 for tokens that are read, 0 for others (default: all)."""
+        """Encode ids [B, S]; `attention_mask` [B, S] is 1 for tokens to attend to (default: all)."""
         if input_ids is None:
             raise InputError("input_ids is None: the text encoder needs token ids [B, S].")
         check_computable(self.to_logits.weight, "LDMBert")

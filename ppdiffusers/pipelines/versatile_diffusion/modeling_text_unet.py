@@ -1,7 +1,7 @@
-"""Versatile Diffusion's UNet over text vectors (Xu et al., arXiv 2211.08332, section 3.3).
+"""Versatile Diffusion's UNet for text vectors (Xu et al., arXiv 2211.08332, section 3.3).
 
-It has the plan of the UNet over pictures, and the same transformers, so that these can change places; its other layers
-see every vector as a whole.
+It has the architecture of the image UNet and the same transformers, which are therefore exchangeable. Its other layers
+are linear layers over whole vectors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ppdiffusers.models.blocks.unet_flat_blocks import LinearMultiDim, ResnetBlo
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal, prompt_embeddings
 
-# The blocks' names here -> those of the blocks of the same plan over pictures.
+# Name of a flat block -> name of the block of the same architecture over images.
 _DOWN = {"CrossAttnDownBlockFlat": "CrossAttnDownBlock2D", "DownBlockFlat": "DownBlock2D"}
 _UP = {"CrossAttnUpBlockFlat": "CrossAttnUpBlock2D", "UpBlockFlat": "UpBlock2D"}
 _MIDDLE = {
@@ -36,10 +36,10 @@ _DEFAULTS = {
 
 
 class FlatSettings(BlockSettings):
-    """Blocks over [B, C, 4, 1]: linear layers where those over pictures have 3x3 convolutions and resampling."""
+    """Blocks over [B, C, 4, 1] with linear layers instead of 3x3 convolutions and resampling."""
 
     def resnet(self, in_channels: int, out_channels: int, **changes: object) -> ResnetBlockFlat:
-        """A residual block; of the settings it has those that concern its norms and the time embedding."""
+        """Create a residual block from the settings of its norms and of the time embedding."""
         return ResnetBlockFlat(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -56,11 +56,11 @@ class FlatSettings(BlockSettings):
 
 
 class UNetFlatConditionModel(UNet2DConditionModel):
-    """Predicts the noise in vectors [B, *in_channels]; its configuration has the keys of `UNet2DConditionModel`.
+    """Predict the noise in vectors [B, *in_channels]; the configuration has the keys of `UNet2DConditionModel`.
 
     Args:
-        in_channels, out_channels: the shape of a vector, such as [768, 1, 1]; a number C means [C, 4, 1].
-        config: the other keys, with the names of flat blocks.
+        in_channels, out_channels: shape of a vector, such as [768, 1, 1]; a number C is [C, 4, 1].
+        config: all other keys, with names of flat blocks.
     """
 
     _settings_class = FlatSettings
@@ -96,11 +96,11 @@ class UNetFlatConditionModel(UNet2DConditionModel):
         return ", ".join(str(name) for known in (_DOWN, _MIDDLE, _UP) for name in known)
 
     def _check_sample(self, sample: paddle.Tensor) -> None:
-        wanted = flat_shape(self.config.in_channels)
-        if list(sample.shape[1:]) != wanted:
+        expected = flat_shape(self.config.in_channels)
+        if list(sample.shape[1:]) != expected:
             raise InputError(
-                f"{type(self).__name__} was given a sample of shape {list(sample.shape)}.",
-                expected=f"[batch, {', '.join(map(str, wanted))}]",
+                f"The sample of {type(self).__name__} has the shape {list(sample.shape)}.",
+                expected=f"[batch, {', '.join(map(str, expected))}]",
             )
 
     def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
