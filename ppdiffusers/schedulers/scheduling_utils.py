@@ -168,6 +168,6 @@ def _karras_diffusion_schedulers() -> list[tuple[str, int]]:
     return [(name, value) for value, name in enumerate(names, 1)]
 
 
-_make_enum: Callable[..., type[Enum]] = Enum  # mypy accepts literal members only
+_make_enum: Any = Enum  # mypy accepts literal members only
 # The schedulers that Stable Diffusion accepts, with diffusers' values.
 KarrasDiffusionSchedulers = _make_enum("KarrasDiffusionSchedulers", _karras_diffusion_schedulers(), module=__name__)
