@@ -1,4 +1,4 @@
-"""ppdiffusers together with a real paddlenlp: its models as components, its folders, its layout written by `convert`."""
+"""ppdiffusers with a real paddlenlp: its models as components, its folders, its layout written by `convert`."""
 
 import json
 import subprocess
