@@ -16,7 +16,7 @@ import PIL.Image
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import RESAMPLING
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 
-class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
+class StableDiffusionInpaintPipelineLegacy(Img2ImgBase):
     """Inpaint images; the components are those of `StableDiffusionBase` without the image encoder."""
 
     _optional_components = ("safety_checker", "feature_extractor")
@@ -203,33 +203,6 @@ class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
         clean = paddle.concat([encode_image(self.vae, image, sampling).astype(dtype)] * num_images_per_prompt)
         noise = randn_tensor(clean.shape, generator=generator, dtype=dtype)
         return self.scheduler.add_noise(clean, noise, timestep), clean, noise
-
-    def check_inputs(
-        self,
-        prompt: Any,
-        strength: Any,
-        callback_steps: Any,
-        negative_prompt: Any = None,
-        prompt_embeds: Any = None,
-        negative_prompt_embeds: Any = None,
-        callback_on_step_end_tensor_inputs: Any = None,
-    ) -> None:
-        """Raise one InputError that lists all invalid arguments."""
-        checks.raise_problems(
-            self,
-            checks.check_prompts(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                prompt_embeds=prompt_embeds,
-                negative_prompt_embeds=negative_prompt_embeds,
-            ),
-            checks.check_strength(strength),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
-        )
 
 
 def preprocess_image(image: paddle.Tensor | PIL.Image.Image, batch_size: int) -> paddle.Tensor:
