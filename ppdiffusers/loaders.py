@@ -2,4 +2,8 @@
 
 from ppdiffusers.core.lazy import lazy_exports
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, {})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {"ppdiffusers.pipelines.loaders.lora": ["StableDiffusionLoraLoaderMixin"]},
+    aliases={"LoraLoaderMixin": "ppdiffusers.pipelines.loaders.lora:StableDiffusionLoraLoaderMixin"},
+)

@@ -1,6 +1,7 @@
 """Adapters: small trained changes of a network's layers, which leave its weights unchanged."""
 
 from ppdiffusers.models.adapters.deltas import Delta, LoRA
+from ppdiffusers.models.adapters.from_tensors import delta_from_tensors
 from ppdiffusers.models.adapters.inject import (
     create_lora,
     disable_adapters,
@@ -22,6 +23,7 @@ __all__ = [
     "LoRALinear",
     "LoRAPaddleConv2D",
     "create_lora",
+    "delta_from_tensors",
     "disable_adapters",
     "eject",
     "enable_adapters",

@@ -85,6 +85,15 @@ class LoRA(Delta):
     def alpha(self) -> float:
         return self.scaling * self.rank
 
+    def padded(self, rank: int) -> LoRA:
+        """Return the same LoRA with zeros up to this rank; itself if its rank is not smaller."""
+        if self.rank >= rank:
+            return self
+        down = paddle.zeros([rank, *self.down.shape[1:]], self.down.dtype)  # [rank, in, ...]
+        up = paddle.zeros([self.up.shape[0], rank, *self.up.shape[2:]], self.up.dtype)  # [out, rank, ...]
+        down[: self.rank], up[:, : self.rank] = self.down, self.up
+        return LoRA(down, up, alpha=self.scaling * rank)
+
     def mismatch(self, layer: nn.Layer) -> str | None:
         if isinstance(layer, nn.Linear):
             inputs, outputs = layer.weight.shape

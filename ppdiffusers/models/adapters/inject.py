@@ -118,8 +118,11 @@ def get_adapters(network: nn.Layer) -> dict[str, dict[str, Delta]]:
     return found
 
 
-def eject(network: nn.Layer, name: str | None = None) -> None:
+def eject(network: nn.Layer, name: str | None = None, keep_fused: bool = False) -> None:
     """Remove one adapter, or all. A layer without adapters is exactly the original layer again.
+
+    Args:
+        keep_fused: keep fused adapters in the weights, permanently; otherwise the layers are unfused first.
 
     Raises:
         InputError: the network has no adapter of this name.
@@ -127,6 +130,8 @@ def eject(network: nn.Layer, name: str | None = None) -> None:
     if name is not None:
         _check_names(network, [name])
     for layer in adapter_layers(network):
+        if keep_fused:
+            layer.keep_fused()
         for each in list(layer.adapters) if name is None else [name]:
             if each in layer.adapter_weights:
                 remove_delta(layer, each)
