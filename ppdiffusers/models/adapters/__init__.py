@@ -10,6 +10,7 @@ from ppdiffusers.models.adapters.inject import (
     fuse,
     get_adapters,
     inject,
+    replace,
     set_adapters,
     unfuse,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "fuse",
     "get_adapters",
     "inject",
+    "replace",
     "scaled",
     "set_adapters",
     "unfuse",

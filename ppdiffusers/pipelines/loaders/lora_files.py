@@ -14,7 +14,16 @@ from ppdiffusers.convert.lora import METADATA_KEY, LayerAdapter, parse_adapter
 from ppdiffusers.core.errors import InputError, WeightsError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weights import Checkpoint, write_safetensors
-from ppdiffusers.models.adapters import AdapterLayer, Delta, LoRA, delta_from_tensors, eject, inject, set_adapters
+from ppdiffusers.models.adapters import (
+    Delta,
+    LoRA,
+    delta_from_tensors,
+    eject,
+    get_adapters,
+    inject,
+    replace,
+    set_adapters,
+)
 from ppdiffusers.pipelines.loaders.files import as_lazy_tensor
 from ppdiffusers.utils.logging import get_logger
 
@@ -93,37 +102,16 @@ def inject_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> N
 
 
 def replace_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> None:
-    """Replace an adapter by another one of the same name; layers keep its weight."""
-    kept = {component: _weights(network, name) for component, network in networks.items()}
-    problems = [f"{component}.{path}: {p}" for component, path, p in _misfits(networks, deltas)]
-    if problems:
-        raise InputError(f"The adapter {name!r} cannot be replaced; nothing was changed.", problems=problems)
-    for component, network in networks.items():
-        if kept[component]:
-            eject(network, name)
+    """Replace an adapter by another one; where the new one has no layers, the old one is removed."""
+    has = [component for component, network in networks.items() if name in get_adapters(network)]
     for component, some in deltas.items():
-        default = next(iter(kept[component].values()), 1.0)
-        inject(networks[component], name, some, weight=default)
-        for path, layer in networks[component].named_sublayers():
-            if path in some:
-                layer.adapter_weights[name] = kept[component].get(path, default)
-
-
-def _weights(network: nn.Layer, name: str) -> dict[str, float]:
-    """Return path of a layer -> weight of the adapter there."""
-    return {
-        path: layer.adapter_weights[name]
-        for path, layer in network.named_sublayers()
-        if isinstance(layer, AdapterLayer) and name in layer.adapter_weights
-    }
-
-
-def _misfits(networks: Mapping[str, nn.Layer], deltas: Deltas) -> list[tuple[str, str, str]]:
-    found = []
-    for component, some in deltas.items():
-        layers = dict(networks[component].named_sublayers())
-        found += [(component, path, p) for path, delta in some.items() if (p := delta.mismatch(layers[path]))]
-    return found
+        if component in has:
+            replace(networks[component], name, some)
+        else:
+            inject(networks[component], name, some)
+    for component in has:
+        if component not in deltas:
+            eject(networks[component], name)
 
 
 # -- saving -------------------------------------------------------------------------------------------------------

@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.models.adapters import get_adapters
-from ppdiffusers.runtime.compiling import compile, decompile
-from ppdiffusers.runtime.program import Program
+from ppdiffusers.runtime.compiling import Program, compile, decompile
 from tests.pipelines.support import PROMPTS, assert_images_agree, call_both, load_both
 from tests.support.checkpoints import tiny_stable_diffusion
 from tests.support.lora import (
@@ -231,46 +230,38 @@ def test_scale_of_a_call(mixed):
     assert_close(mixed[0].encode_prompt(PROMPTS[0], "cpu", 1, False, lora_scale=0.35)[0], theirs)
 
 
+@pytest.fixture
+def fresh(loaded, files):
+    """`mixed` for tests that change weights: diffusers restores them inexactly, or not at all."""
+    pipelines = load_both(loaded[0])
+    for file, name in zip(files, ("style", "detail")):
+        load(*pipelines, file, adapter_name=name)
+    return pipelines
+
+
 @pytest.mark.parametrize("options", [{}, {"lora_scale": 0.6}, {"adapter_names": ["style"]}, {"components": ["unet"]}])
-def test_fuse(mixed, options):
-    ours, _ = mixed
+def test_fuse(fresh, options):
+    ours, theirs = fresh
     before = weights_of(ours)
-    for pipeline in mixed:
+    for pipeline in fresh:
         pipeline.set_adapters(["style", "detail"], [0.7, 0.4])
         pipeline.fuse_lora(safe_fusing=True, **options)
-    assert ours.fused_loras == mixed[1].fused_loras
+    assert ours.fused_loras == theirs.fused_loras
     assert ours.num_fused_loras == len(ours.fused_loras)
-    assert_same(*mixed, images=False)
+    assert_same(*fresh, images=False)
     ours.unfuse_lora()
     after = weights_of(ours)
     assert all(np.array_equal(before[key], after[key]) for key in before)
     assert ours.num_fused_loras == 0
 
 
-def test_fused_weights_stay_after_unloading(mixed, tmp_path):
+def test_fused_weights_stay_after_unloading(fresh):
     """The recipe of diffusers' documentation for saving a pipeline with a fused LoRA."""
-    ours, theirs = mixed
-    before = weights_of(ours)
-    for pipeline in mixed:
+    for pipeline in fresh:
         pipeline.fuse_lora()
         pipeline.unload_lora_weights()
-    try:
-        assert ours.get_list_adapters() == {}
-        assert_same(ours, theirs, images=False)
-    finally:
-        for key, value in before.items():
-            component, _, name = key.partition(".")
-            getattr(ours, component).state_dict()[name].set_value(value)
-            weight = torch.from_numpy(value)
-            target = getattr(theirs, component).state_dict()[name]
-            target.copy_(weight.T if target.shape != weight.shape or _is_linear(theirs, key) else weight)
-    assert_same(ours, theirs, images=False)
-
-
-def _is_linear(pipeline, key):
-    component, _, name = key.partition(".")
-    module = getattr(pipeline, component).get_submodule(name.rpartition(".")[0])
-    return isinstance(module, torch.nn.Linear) and name.endswith("weight")
+    assert fresh[0].get_list_adapters() == {}
+    assert_same(*fresh, images=False)
 
 
 def test_save(mixed, loaded, tmp_path):
@@ -416,7 +407,6 @@ def test_compiled_network_follows(pair, files, programs):
         for pipeline in pair:
             pipeline.set_adapters("style", weight)
         assert_close(*unet_outputs(ours, theirs))
-    assert_close(*unet_outputs(ours, theirs, cross_attention_kwargs={"scale": 0.5}))
     layers = {key: tensor[:2] if "lora_A" in key else tensor[:, :2] for key, tensor in load_file(files[1]).items()}
     ours.load_lora_weights(layers, "style", hotswap=True)
     theirs.unload_lora_weights()
@@ -424,3 +414,6 @@ def test_compiled_network_follows(pair, files, programs):
     theirs.set_adapters("style", 1.5)
     assert_close(*unet_outputs(ours, theirs))
     assert len(programs) == 1
+    for scale in (0.5, 0.8):
+        assert_close(*unet_outputs(ours, theirs, cross_attention_kwargs={"scale": scale}))
+    assert len(programs) == 2, "a call with a scale has another signature; the scale itself is an input"
