@@ -36,6 +36,9 @@ _PARTS = {
     ".lora_up.weight": "up",
     ".lora_mid.weight": "mid",
     ".alpha": "alpha",
+    ".diff": "diff",
+    **{f".hada_{name}": f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
+    **{f".lokr_{name}": f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
 }
 # PEFT writes the name of the adapter into the names of its state dict: "to_q.lora_A.default.weight".
 _ADAPTER_NAME = re.compile(r"(\.lora_[AB])\.[^.]+(\.weight)$")

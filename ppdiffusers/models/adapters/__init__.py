@@ -15,10 +15,14 @@ from ppdiffusers.models.adapters.inject import (
     unfuse,
 )
 from ppdiffusers.models.adapters.layers import AdapterLayer, LoRAConv2D, LoRALinear, LoRAPaddleConv2D, scaled
+from ppdiffusers.models.adapters.lycoris import Full, LoHa, LoKr
 
 __all__ = [
     "AdapterLayer",
     "Delta",
+    "Full",
+    "LoHa",
+    "LoKr",
     "LoRA",
     "LoRAConv2D",
     "LoRALinear",

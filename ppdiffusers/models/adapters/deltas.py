@@ -50,7 +50,8 @@ class Delta(StatefulLayer, nn.Layer):
         Args:
             scale: the whole factor: `scaling`, the adapter's weight and the scale of the call.
         """
-        return scale * layer.apply_weight(x, self.delta_weight(layer, 1.0))
+        weight = self.delta_weight(layer, 1.0).astype(x.dtype)
+        return (layer.apply_weight(x, weight) * scale).astype(x.dtype)
 
     def delta_weight(self, layer: AdapterLayer, scale: float) -> paddle.Tensor:
         """Return what is added to the layer's weight, in the weight's layout and in float32."""

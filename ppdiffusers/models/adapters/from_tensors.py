@@ -9,6 +9,10 @@ from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.adapters.deltas import Delta, LoRA
+from ppdiffusers.models.adapters.lycoris import Full, LoHa, LoKr
+
+# Start of the names of all tensors -> kind of adapter.
+_LYCORIS = {"hada_": LoHa, "lokr_": LoKr, "diff": Full}
 
 
 def delta_from_tensors(parts: Mapping[str, paddle.Tensor], alpha: float | None, layer: nn.Layer) -> Delta:
@@ -16,7 +20,7 @@ def delta_from_tensors(parts: Mapping[str, paddle.Tensor], alpha: float | None, 
 
     Args:
         parts: name of a part -> float32 tensor: "down" [rank, in, ...], "up" [out, rank, ...], "mid"
-            [rank, rank, kernel, kernel] of a Tucker decomposition.
+            [rank, rank, kernel, kernel] of a Tucker decomposition; or the tensors of one class of `lycoris`.
         alpha: the delta is scaled by alpha / rank; by default alpha is the rank.
         layer: the layer that it is for; the delta gets the dtype of its weight.
 
@@ -25,6 +29,9 @@ def delta_from_tensors(parts: Mapping[str, paddle.Tensor], alpha: float | None, 
     """
     if parts.keys() in ({"down", "up"}, {"down", "up", "mid"}):
         return _lora(parts, alpha, layer)
+    for prefix, kind in _LYCORIS.items():
+        if all(name.startswith(prefix) for name in parts):
+            return kind({name: tensor.astype(layer.weight.dtype) for name, tensor in parts.items()}, alpha)
     raise InputError(f"the parts {', '.join(sorted(parts))} are not those of one adapter")
 
 

@@ -63,6 +63,7 @@ def pair(loaded):
         pipeline.unload_lora_weights()
     decompile(pipelines[0].unet)
     pipelines[0]._lora_target_rank = None
+    pipelines[1]._lora_scale = 1.0  # diffusers scales a text encoder's adapters by that of the last call
 
 
 def load(ours, theirs, file, **kwargs):
