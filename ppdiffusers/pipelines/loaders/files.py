@@ -25,13 +25,16 @@ logger = get_logger(__name__)
 _TRAINING_STATE = ("scheduler", "optimizer", "checkpoint")
 
 
-def open_additional_weights(source: Any, default_names: tuple[str, ...], kwargs: Mapping[str, Any]) -> Checkpoint:
+def open_additional_weights(
+    source: Any, default_names: tuple[str, ...], kwargs: Mapping[str, Any], nested: bool = False
+) -> Checkpoint:
     """Open the file that the arguments of a `load_...` method mean.
 
     Args:
         source: a file, a folder, the name of a repository, or a dictionary of tensors or arrays.
         default_names: file names in a repository or folder, in order of preference.
         kwargs: `weight_name`, `subfolder`, `use_safetensors` and hub options.
+        nested: as in `open_weights`.
 
     Raises:
         InputError: unknown arguments.
@@ -52,13 +55,13 @@ def open_additional_weights(source: Any, default_names: tuple[str, ...], kwargs:
         return Checkpoint(tensors, "pytorch", (), {})
     path = Path(source).expanduser()
     if path.is_file():
-        return open_weights(path)
+        return open_weights(path, nested)
     names = [weight_name] if weight_name else _allowed(default_names, use_safetensors)
     if path.is_dir():
         folder = path / subfolder if subfolder else path
-        return open_weights(_file_in(folder, names, [] if weight_name else _allowed(SUFFIXES, use_safetensors)))
+        return open_weights(_file_in(folder, names, [] if weight_name else _allowed(SUFFIXES, use_safetensors)), nested)
     folder = resolve_folder(source, subfolder, FirstOf(tuple(names)), options)
-    return open_weights(_file_in(folder, names, []))
+    return open_weights(_file_in(folder, names, []), nested)
 
 
 def _allowed(names: tuple[str, ...], use_safetensors: bool | None) -> list[str]:

@@ -12,6 +12,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.models.adapters import scaled
 from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
+from ppdiffusers.pipelines.loaders.textual_inversion import TextualInversionLoaderMixin
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import latents as latents_stage
@@ -219,7 +220,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         return self._interrupt
 
 
-class StableDiffusionBase(LatentDiffusionBase, StableDiffusionLoraLoaderMixin):
+class StableDiffusionBase(LatentDiffusionBase, TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin):
     """Components of Stable Diffusion, and the public methods that scripts call and override.
 
     Args:
@@ -293,8 +294,8 @@ class StableDiffusionBase(LatentDiffusionBase, StableDiffusionLoraLoaderMixin):
         with contextlib.nullcontext() if unscaled else scaled(self.text_encoder, lora_scale):
             conditioning = encode_prompts(
                 PromptEncoder(self.tokenizer, self.text_encoder, can_split=True),
-                prompt=prompt,
-                negative_prompt=negative_prompt,
+                prompt=self.maybe_convert_prompt(prompt, self.tokenizer),
+                negative_prompt=self.maybe_convert_prompt(negative_prompt, self.tokenizer),
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
                 num_images_per_prompt=num_images_per_prompt,
