@@ -193,12 +193,13 @@ def _with_alphas(
     adapters = {}
     for path, parts in layers.items():
         tensor = parts.pop("alpha", None)
+        alpha: float | None = None
         if tensor is not None:
             alpha = float(tensor.astype("float32").read().reshape(-1)[0])
         elif "lora_alpha" in config and "down" in parts:
             alpha = _alpha_of_config(config, path, parts["down"].shape[0])
-        else:
-            alpha = None if stored or "down" not in parts else default
+        elif "down" in parts and not stored:
+            alpha = default
         adapters[path] = LayerAdapter(parts, alpha)
     return adapters
 

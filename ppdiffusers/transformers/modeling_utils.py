@@ -57,21 +57,35 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         self.config.architectures = [type(self).__name__]
         self.config.save_pretrained(save_directory)
 
-    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
-        """Change the number of tokens: new ones get the mean of the others, and those with larger ids are removed."""
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Layer:
+        """Change the number of tokens and return the embedding; tokens with larger ids are removed.
+
+        Args:
+            new_num_tokens: by default the current number.
+            pad_to_multiple_of: round the number up to a multiple.
+            mean_resizing: new tokens get the mean of the others; otherwise random values.
+        """
         embedding = self.get_input_embeddings()
         old = embedding.weight.detach()  # [V, D]
-        if new_num_tokens != old.shape[0]:
-            added = max(new_num_tokens - old.shape[0], 0)
-            mean = old.astype("float32").mean(axis=0, keepdim=True).astype(old.dtype)  # [1, D]
-            rows = paddle.concat([old[:new_num_tokens], mean.expand([added, -1])])
-            stop_gradient = embedding.weight.stop_gradient
-            embedding.weight = embedding.create_parameter(
-                list(rows.shape), dtype=rows.dtype, default_initializer=nn.initializer.Assign(rows)
-            )
-            embedding.weight.stop_gradient = stop_gradient
-            embedding._num_embeddings = new_num_tokens
-            self.config.vocab_size = new_num_tokens
+        count = old.shape[0] if new_num_tokens is None else new_num_tokens
+        if pad_to_multiple_of is not None:
+            count = -(-count // pad_to_multiple_of) * pad_to_multiple_of
+        if count == old.shape[0]:
+            return embedding
+        shape = [max(count - old.shape[0], 0), old.shape[1]]
+        if mean_resizing:
+            new = old.astype("float32").mean(axis=0, keepdim=True).expand(shape)
+        else:
+            new = paddle.randn(shape, dtype="float32") * self.config.initializer_range
+        rows = paddle.concat([old[:count], new.astype(old.dtype)])  # [count, D]
+        stop_gradient = embedding.weight.stop_gradient
+        embedding.weight = embedding.create_parameter(
+            rows.shape, dtype=rows.dtype, default_initializer=nn.initializer.Assign(rows)
+        )
+        embedding.weight.stop_gradient = stop_gradient
+        embedding._num_embeddings = self.config.vocab_size = count
         return embedding
 
     def _requests(self, argument: bool | None, key: str) -> bool:

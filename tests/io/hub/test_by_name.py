@@ -11,6 +11,9 @@ import ppdiffusers
 from ppdiffusers import convert_diffusers_to_paddle
 from ppdiffusers.cli.main import main
 from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.core.tensors import LazyTensor
+from ppdiffusers.io.weights import write_safetensors
+from ppdiffusers.models.adapters import create_lora
 from ppdiffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from tests.io.hub.conftest import files_under
@@ -38,6 +41,25 @@ def test_a_pipeline_in_pytorchs_format(source, hub_of, tmp_path):
     assert same_weights(pipe.unet, local.unet)
     calls = {"num_inference_steps": 2, "output_type": "np", "generator": 0}
     assert np.array_equal(pipe(**calls).images, local(**calls).images)
+
+
+def test_lora_and_textual_inversion(hub_of, torch_folder, tmp_path):
+    unet = ppdiffusers.UNet2DConditionModel.from_pretrained(torch_folder, subfolder="unet")
+    layers = create_lora(unet, ["to_q"], rank=2)
+    repository = tmp_path / "repository"
+    for name in (None, "other.safetensors"):
+        ppdiffusers.StableDiffusionPipeline.save_lora_weights(repository, layers, weight_name=name)
+    token = {"<style>": LazyTensor.of(np.ones((2, 32), np.float32))}
+    write_safetensors(repository / "embeddings" / "learned_embeds.safetensors", token)
+    hub_of("hf", repository)
+    pipe = ppdiffusers.StableDiffusionPipeline.from_pretrained(torch_folder)
+    pipe.load_lora_weights("acme/tiny", adapter_name="default")
+    pipe.load_lora_weights("acme/tiny", adapter_name="other", weight_name="other.safetensors")
+    assert pipe.get_list_adapters() == {"unet": ["default", "other"]}
+    pipe.load_textual_inversion("acme/tiny", subfolder="embeddings")
+    assert "<style>_1" in pipe.tokenizer.get_vocab()
+    with pytest.raises(SourceError, match="no missing.safetensors"):
+        pipe.load_lora_weights("acme/tiny", weight_name="missing.safetensors")
 
 
 def test_each_kind_of_component(hub_of, torch_folder):
