@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -19,6 +20,8 @@ from ppdiffusers.utils.dtypes import as_dtype_name
 SingleGenerator: TypeAlias = "int | np.integer | TorchGenerator | RecordedNoise | PaddleGenerator | None"
 Generator: TypeAlias = "SingleGenerator | Sequence[SingleGenerator]"
 _Prepared: TypeAlias = "TorchGenerator | RecordedNoise | PaddleGenerator | None"
+# Paddle's default generator, which the whole process has and whose state is exchanged for a draw.
+_default_generator = threading.Lock()
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
 
 
@@ -105,9 +108,10 @@ def _draw(kind: str, shape: Sequence[int], generator: Generator, dtype: object) 
 def _draw_one(kind: str, shape: tuple[int, ...], generator: _Prepared, dtype: str) -> paddle.Tensor:
     if isinstance(generator, TorchGenerator | RecordedNoise):
         return paddle.to_tensor(getattr(generator, kind)(shape, dtype), dtype=getattr(paddle, dtype))
-    if generator is None:
-        return _paddle_draw(kind, shape, dtype)
-    return _with_paddle_generator(generator, lambda: _paddle_draw(kind, shape, dtype))
+    with _default_generator:
+        if generator is None:
+            return _paddle_draw(kind, shape, dtype)
+        return _with_paddle_generator(generator, lambda: _paddle_draw(kind, shape, dtype))
 
 
 def _paddle_draw(kind: str, shape: tuple[int, ...], dtype: str) -> paddle.Tensor:
