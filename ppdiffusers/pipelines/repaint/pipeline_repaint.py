@@ -97,7 +97,7 @@ class RePaintPipeline(DiffusionPipeline):
         for t in self.progress_bar(self.scheduler.timesteps):
             if t < last:  # x_t -> x_{t-1}: eq. 8
                 noise = self.unet(sample, t, return_dict=False)[0]
-                sample = self.scheduler.step(noise, t, sample, known, mask, generator, return_dict=False)[0]
+                sample = self.scheduler.step(noise, t, sample, known, mask, generator).prev_sample
             else:  # x_{t-1} -> x_t: eq. 1, a jump back in time
                 sample = self.scheduler.undo_step(sample, last, generator)
             last = t

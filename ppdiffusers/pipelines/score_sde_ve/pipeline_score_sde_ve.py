@@ -74,9 +74,9 @@ class ScoreSdeVePipeline(DiffusionPipeline):
         for t, sigma in zip(self.progress_bar(self.scheduler.timesteps), self.scheduler.sigmas, strict=True):
             for _ in range(self.scheduler.config.correct_steps):
                 score = self._score(sample, sigma)
-                sample = self.scheduler.step_correct(score, sample, generator=generator, return_dict=False)[0]
-            score = self._score(sample, sigma)
-            sample, mean = self.scheduler.step_pred(score, t, sample, generator=generator, return_dict=False)
+                sample = self.scheduler.step_correct(score, sample, generator=generator).prev_sample
+            step = self.scheduler.step_pred(self._score(sample, sigma), t, sample, generator=generator)
+            sample, mean = step.prev_sample, step.prev_sample_mean
             finite.note(f"denoising at time {float(t):.4f}", sample)
         finite.warn()
 

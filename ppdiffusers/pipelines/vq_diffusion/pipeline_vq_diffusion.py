@@ -137,7 +137,7 @@ class VQDiffusionPipeline(DiffusionPipeline):
                 log_p_x_0 = log_p_x_0 - log_p_x_0.logsumexp(axis=1, keepdim=True)
             finite.note(f"denoising at timestep {t}", log_p_x_0)
             log_p_x_0 = self.truncate(log_p_x_0, truncation_rate).clip(min=_MIN_LOG_P)
-            sample = self.scheduler.step(log_p_x_0, t, sample, generator=generator, return_dict=False)[0]  # x_{t-1}
+            sample = self.scheduler.step(log_p_x_0, t, sample, generator=generator).prev_sample  # x_{t-1}
             if callback is not None and i % callback_steps == 0:
                 callback(i, t, sample)
 
