@@ -16,6 +16,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.latents import decode, initial_latents
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.pil_modes import to_rgb
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
 
     def _prepare(self, image: PIL.Image.Image | paddle.Tensor | np.ndarray) -> paddle.Tensor:
         if isinstance(image, PIL.Image.Image):
-            return self.image_processor.preprocess(image.convert("RGB"))
+            return self.image_processor.preprocess(to_rgb(image))
         return paddle.to_tensor(image) if isinstance(image, np.ndarray) else image
 
 

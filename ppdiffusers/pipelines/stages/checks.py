@@ -273,6 +273,11 @@ def check_channels(image: paddle.Tensor, expected: int) -> list[str]:
     return [] if found == expected else [f"`image` has {found} channel(s), the UNet accepts {expected}"]
 
 
+def check_mask(mask: paddle.Tensor) -> list[str]:
+    """A preprocessed mask [N, C, H, W] has one channel."""
+    return [] if mask.shape[1] == 1 else [f"`mask_image` has {mask.shape[1]} channels; masks have one"]
+
+
 def check_sampling(
     *,
     scheduler: HasTimesteps,
