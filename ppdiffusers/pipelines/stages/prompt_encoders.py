@@ -62,8 +62,9 @@ class Conditioning:
 
 def prompt_settings(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> dict[str, Any]:
     """The settings that differ from the defaults: an `encode_prompt` written for diffusers does not accept them."""
-    settings = {"prompt_syntax": prompt_syntax, "long_prompts": long_prompts}
-    return {name: value for name, value in settings.items() if value not in ("plain", "truncate", None)}
+    if prompt_syntax == "plain" and long_prompts in ("truncate", None):
+        return {}
+    return {"prompt_syntax": prompt_syntax, "long_prompts": long_prompts}
 
 
 def encode_prompts(
