@@ -253,7 +253,8 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         if depth_map is None and is_latents:
             raise InputError("The depth of latents cannot be estimated.", remedy="pass `depth_map`.")
         if depth_map is None:
-            pixels = self.feature_extractor(images=rgb_images(images), return_tensors="np")["pixel_values"]  # [N, 3, H, W]
+            inputs = self.feature_extractor(images=rgb_images(images), return_tensors="np")
+            pixels = inputs["pixel_values"]  # [N, 3, H, W]
             depth_map = self.depth_estimator(paddle.to_tensor(pixels).astype(dtype_of(self.depth_estimator)))[0]
         depth = depth_map.astype("float32").unsqueeze(1)  # [N, 1, H, W]
         depth = F.interpolate(depth, size=size, mode="bicubic", align_corners=False)  # [N, 1, h, w]
