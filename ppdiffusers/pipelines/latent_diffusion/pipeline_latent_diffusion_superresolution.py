@@ -65,7 +65,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
             num_inference_steps: number of denoising steps.
             eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
             return_dict: if False, return `(images,)`.
 

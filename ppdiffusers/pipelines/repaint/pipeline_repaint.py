@@ -67,7 +67,7 @@ class RePaintPipeline(DiffusionPipeline):
             jump_length: number of steps of each jump back in time ("j" in the paper's figure 9).
             jump_n_sample: number of passes over each stretch of this length ("r" in the paper's figure 9).
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
             return_dict: if False, return `(images,)`.
 
