@@ -51,7 +51,7 @@ class ScoreSdeVePipeline(DiffusionPipeline):
             num_inference_steps: number of noise levels; each takes `correct_steps` corrector steps
                 and a predictor step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
             return_dict: if False, return `(images,)`.
 

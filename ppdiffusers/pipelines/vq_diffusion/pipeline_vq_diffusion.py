@@ -90,7 +90,7 @@ class VQDiffusionPipeline(DiffusionPipeline):
             truncation_rate: codes are sampled from the most probable ones, whose cumulative probability is at most
                 this rate (and always from the most probable one); 1 keeps all.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             latents: initial codes [B, pixels], integers; by default all are the mask.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent"
                 (the codes [B, pixels]).
