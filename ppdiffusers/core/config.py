@@ -14,6 +14,7 @@ import numpy as np
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.saving import complete_save
 from ppdiffusers.version import __version__
 
 # Where an object was loaded from, and the release that wrote the file: files of old releases need fixes.
@@ -144,6 +145,7 @@ class ConfigMixin:
     def load_config(cls, path: str | os.PathLike) -> dict[str, Any]:
         """Read the configuration from a local folder (its `config_name`) or from a JSON file."""
         path = Path(path)
+        complete_save(path)
         return read_json(path / str(cls.config_name) if path.is_dir() else path)
 
     def save_config(self, save_directory: str | os.PathLike) -> Path:

@@ -7,7 +7,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from paddle import nn
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.required_files import ModelFiles, NamedFiles
@@ -176,20 +175,21 @@ class PretrainedMixin:
                 "Weights in PyTorch's layout are written as safetensors only.",
                 remedy="leave out safe_serialization=False; diffusers and transformers read safetensors.",
             )
-        self.save_config(save_directory)
         tensors: Mapping[str, LazyTensor] = lazy_state_dict(self)
         if to_diffusers:
             tensors = to_torch_layout(tensors, self)
-        save_weights(
-            tensors,
-            Path(save_directory),
-            stem=self.weights_stems[0] if to_diffusers else OUR_STEM,
-            suffix=".safetensors" if safe_serialization else ".pdparams",
-            framework="pytorch" if to_diffusers else "paddle",
-            variant=variant,
-            max_shard_size=max_shard_size,
-            stems=self.weights_stems,
-        )
+        with save_together(save_directory) as save:
+            self.save_config(save.folder)
+            save_weights(
+                tensors,
+                save.folder,
+                stem=self.weights_stems[0] if to_diffusers else OUR_STEM,
+                suffix=".safetensors" if safe_serialization else ".pdparams",
+                framework="pytorch" if to_diffusers else "paddle",
+                variant=variant,
+                max_shard_size=max_shard_size,
+                stems=self.weights_stems,
+            )
 
     # -- device and dtype -------------------------------------------------------------------------------------
 
@@ -428,8 +428,8 @@ def save_weights(
 ) -> list[Path]:
     """Write weights into a folder as one file, or as shards and an index; return the paths, the index first.
 
-    All files appear together when everything is written. Then files of earlier saves that have the same name, or that
-    would be loaded instead, are removed.
+    All files appear together when everything is written. Files of earlier saves that have the same name, or that would
+    be loaded instead, are removed.
 
     Args:
         stem: file name without suffix.
@@ -437,31 +437,30 @@ def save_weights(
         framework: the layout of the tensors, "pytorch" or "paddle".
         stems: PyTorch's file names for this network, to find the files of earlier saves.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     shards = _into_shards(tensors, parse_size(max_shard_size))
     names = shard_names(stem, suffix, variant, len(shards))
     index_name = index_names(stem, suffix, variant)[0] if len(shards) > 1 else None
-    with ExitStack() as stack:  # the end of the block renames every file into place
+    with save_together(folder) as save:
         for name, shard in zip(names, shards, strict=True):
-            staging = stack.enter_context(replace_file(folder / name))
             if suffix == ".safetensors":
-                write_safetensors(staging, shard, {"format": "pt" if framework == "pytorch" else "pd"})
+                write_safetensors(save.folder / name, shard, {"format": "pt" if framework == "pytorch" else "pd"})
             else:
-                write_pdparams(staging, shard)
+                write_pdparams(save.folder / name, shard)
         if index_name:
             weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             total = sum(tensor.nbytes for tensor in tensors.values())
             index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-            staging = stack.enter_context(replace_file(folder / index_name))
-            staging.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    written = [index_name, *names] if index_name else names
-    _remove_stale(folder, set(written), stem, suffix, variant, stems or (stem,))
+            (save.folder / index_name).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        written = [index_name, *names] if index_name else names
+        save.remove(_stale_files(save.target, set(written), stem, suffix, variant, stems or (stem,)))
     return [folder / name for name in written]
 
 
-def _remove_stale(
+def _stale_files(
     folder: Path, written: set[str], stem: str, suffix: str, variant: str | None, stems: tuple[str, ...]
-) -> None:
+) -> set[str]:
+    if not folder.is_dir():
+        return set()
     candidates = candidate_names(stems, variant)
     # Candidates before the written one would be loaded instead of it.
     first = min((candidates.index(name) for name in written if name in candidates), default=len(candidates))
@@ -472,8 +471,7 @@ def _remove_stale(
     for name in stale - written:
         if name.endswith(".json"):
             stale |= _shards_of(folder / name)
-    for name in stale - written:
-        (folder / name).unlink(missing_ok=True)
+    return {name for name in stale - written if (folder / name).exists()}
 
 
 def _shards_of(index: Path) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,8 @@ from ppdiffusers.convert.model_index import (
 )
 from ppdiffusers.core.config import ConfigMixin, FrozenDict, read_json
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.core.saving import save_together
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.hubs.local import component_folder
 from ppdiffusers.io.required_files import PipelineFiles
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
 _COMPILE_MODES = ("on", "auto", "off")
-# Written under a temporary name and renamed, so they can be linked instead of copied.
-_WEIGHT_SUFFIXES = (".safetensors", ".pdparams", ".bin", ".ckpt", ".pt")
 
 
 @dataclass
@@ -269,15 +266,12 @@ class DiffusionPipeline(ConfigMixin):
         options = {"safe_serialization": safe_serialization, "variant": variant, "to_diffusers": to_diffusers}
         if max_shard_size is not None:
             options["max_shard_size"] = max_shard_size
-        target = Path(save_directory).expanduser().resolve()
-        with replace_folder(target) as staging:
-            if target.is_dir():
-                shutil.copytree(target, staging, copy_function=_link_or_copy, symlinks=True, dirs_exist_ok=True)
+        with save_together(Path(save_directory).expanduser()) as save:
             for name, component in self.components.items():
                 if component is not None:
-                    _save_component(component, staging / name, options)
+                    _save_component(component, save.folder / name, options)
             text = json.dumps(self._model_index(to_diffusers), indent=2, ensure_ascii=False) + "\n"
-            (staging / INDEX_NAME).write_text(text, encoding="utf-8")
+            (save.folder / INDEX_NAME).write_text(text, encoding="utf-8")
 
     def _model_index(self, to_diffusers: bool) -> dict[str, Any]:
         settings = {k: v for k, v in ConfigMixin.to_json_dict(self).items() if k not in self._component_names}
@@ -551,14 +545,3 @@ def _save_component(component: Any, folder: Path, options: Mapping[str, Any]) ->
         component.save_pretrained(folder)  # in paddlenlp's names, which we read
         return
     component.save_pretrained(folder, **(options if isinstance(component, nn.Layer) else {}))
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Link weights, which are always replaced by renaming a new file; copy small files."""
-    if source.endswith(_WEIGHT_SUFFIXES):
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # another file system, or one without links
-            pass
-    shutil.copy2(source, target)
