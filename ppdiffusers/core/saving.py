@@ -32,16 +32,16 @@ class Save:
     Attributes:
         folder: the folder to write to.
         target: the folder that the files are moved to.
+        root: the staging folder of the whole save, which contains `folder`.
     """
 
     folder: Path
     target: Path
+    root: Path
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files of `target` when the save is complete, unless the save contains them."""
-        root = _staging_root(self.folder)
-        assert root is not None
-        path, prefix = root / _STALE, self.folder.absolute().relative_to(root)
+        path, prefix = self.root / _STALE, self.folder.absolute().relative_to(self.root)
         added = [(prefix / name).as_posix() for name in names]
         path.write_text(json.dumps([*_read_names(path), *added]), encoding="utf-8")
 
@@ -56,7 +56,7 @@ def save_together(folder: str | os.PathLike) -> Iterator[Save]:
     root = _staging_root(folder)
     if root is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        yield Save(folder, root.parent / folder.absolute().relative_to(root))
+        yield Save(folder, root.parent / folder.absolute().relative_to(root), root)
         return
     restore_folder(folder)
     created = not folder.exists()
@@ -77,7 +77,7 @@ def _save_locked(folder: Path) -> Iterator[Save]:
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
     try:
-        yield Save(staging, folder)
+        yield Save(staging, folder, staging)
         _, stale = _check_moves(staging)
         (staging / _STALE).write_text(json.dumps([path.relative_to(folder.absolute()).as_posix() for path in stale]))
         for path, _, names in os.walk(staging):

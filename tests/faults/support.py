@@ -22,11 +22,10 @@ def run_killed(action: Callable[[], object], folder: Path, operation: int) -> bo
 
         def count_writes(event: str, arguments: tuple) -> None:
             nonlocal count
-            if event in _WRITES or event == "open" and _opens_to_write(arguments):
-                if isinstance(arguments[0], (str, os.PathLike)) and str(folder) in os.path.abspath(arguments[0]):
-                    count += 1
-                    if count == operation:
-                        os.kill(os.getpid(), signal.SIGKILL)
+            if (event in _WRITES or event == "open" and _opens_to_write(arguments)) and _is_in(folder, arguments[0]):
+                count += 1
+                if count == operation:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(count_writes)
 
@@ -52,6 +51,10 @@ def fails_with_full_disk(action: Callable[[], object], size: int) -> bool:
     status = os.WEXITSTATUS(_fork(limited))
     assert status in (0, 1)
     return status == 1
+
+
+def _is_in(folder: Path, path: object) -> bool:
+    return isinstance(path, (str, os.PathLike)) and str(folder) in os.path.abspath(path)
 
 
 def _opens_to_write(arguments: tuple) -> bool:
