@@ -1,8 +1,8 @@
 """Save several files into a folder, all or none of them; the folder keeps its other files.
 
-Files are written to `.ppdiffusers-save.part` in the folder, which is then renamed to `.ppdiffusers-save`. A save that was
-killed before that has no effect. One that was killed after it is completed by the next load or save (`complete_save`),
-which moves the files to their places.
+Files are written to `.ppdiffusers-save.part` in the folder, which is then renamed to `.ppdiffusers-save`. A save that
+was killed before that has no effect. One that was killed after it is completed by the next load or save
+(`complete_save`), which moves the files to their places.
 """
 
 from __future__ import annotations
