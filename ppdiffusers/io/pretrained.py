@@ -221,6 +221,9 @@ class PretrainedMixin:
             self._to_impl(dtype=dtype, blocking=blocking, floating_only=True)
         return self
 
+    def __repr__(self) -> str:
+        return nn.Layer.__repr__(self)  # the layers; that of ConfigMixin is the configuration
+
     # -- properties -------------------------------------------------------------------------------------------
 
     @property
