@@ -161,7 +161,7 @@ class ConfigMixin:
         unknown = {k: v for k, v in extra.items() if k not in harmless and v is not None and v is not False}
         if unknown and (unknown := {k: v for k, v in unknown.items() if k not in cls.compatible_config_keys()}):
             logger.warning(
-                "The configuration of %s has unknown keys, which have no effect: %s. Remove them if they are not needed, "
+                "The configuration of %s has unknown keys, which have no effect: %s. Remove those that are not needed, "
                 "otherwise update ppdiffusers.",
                 cls.__name__,
                 ", ".join(f"{key}={value!r}" for key, value in unknown.items()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.base.framework import EagerParamBase
 
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
 from ppdiffusers.core.config import read_json
@@ -221,6 +223,15 @@ class PretrainedMixin:
             self._to_impl(dtype=dtype, blocking=blocking, floating_only=True)
         return self
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or copied network: parameters are parameters again, and pickles are not compiled."""
+        own = {k: v for k, v in state.items() if not (inspect.ismethod(v) and v.__self__ is self)}  # compiled methods
+        nn.Layer.__setstate__(self, own)
+        for layer in self.sublayers(include_self=True):
+            for name, tensor in layer._parameters.items():
+                if tensor is not None and not isinstance(tensor, EagerParamBase):
+                    layer._parameters[name] = _as_parameter(tensor)
+
     def __repr__(self) -> str:
         return nn.Layer.__repr__(self)  # the layers; that of ConfigMixin is the configuration
 
@@ -339,6 +350,13 @@ def fill_tensor(target: paddle.Tensor, tensor: LazyTensor) -> None:
     """Give a parameter or buffer the values and the dtype of `tensor`; the Python object stays the same."""
     value = paddle.to_tensor(tensor.read())  # uint16 arrays are taken as the bits of bfloat16
     value._share_buffer_to(target)
+
+
+def _as_parameter(tensor: paddle.Tensor) -> EagerParamBase:
+    """Return the parameter that was pickled as a tensor; the same one wherever a network refers to it."""
+    if getattr(tensor, "_parameter", None) is None:
+        tensor._parameter = EagerParamBase.from_tensor(tensor, trainable=not tensor.stop_gradient)
+    return tensor._parameter
 
 
 def _clear_initializers(layer: nn.Layer) -> None:
