@@ -167,9 +167,12 @@ class DiffusionPipeline(ConfigMixin):
         folder = resolve_folder(pretrained_model_name_or_path, None, needs, source)
         raw = read_json(folder / INDEX_NAME)
         # classes of components that the caller passes may be unknown
-        index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})
-        pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(index, folder)
+        unknown = {name: entry for name, entry in raw.items() if name not in kwargs}
+        pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(unknown, folder)
         expected, settings = pipeline_class.component_names()
+        saved = tuple(name for name in settings if (folder / name).is_dir())  # components that are not declared
+        expected, settings = (*expected, *saved), tuple(name for name in settings if name not in saved)
+        index = parse_model_index(unknown, settings=settings)
         _refuse_unknown_arguments(pipeline_class, kwargs, (*expected, *settings))
 
         chosen = {key: value for key, value in index.settings.items() if key in settings}
@@ -199,11 +202,11 @@ class DiffusionPipeline(ConfigMixin):
     @classmethod
     def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
         """The files to download; invalid arguments are refused before that."""
-        only = None
+        only, settings = None, ()
         if cls is not DiffusionPipeline:
             only, settings = cls.component_names()
             _refuse_unknown_arguments(cls, kwargs, (*only, *settings))
-        return PipelineFiles(only, tuple(kwargs), options["variant"], options["use_safetensors"])
+        return PipelineFiles(only, tuple(kwargs), options["variant"], options["use_safetensors"], settings)
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
@@ -450,11 +453,14 @@ def _component_problems(name: str, component: Any) -> list[str]:
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 
-def _pipeline_class(index: ModelIndex, folder: Path) -> type[DiffusionPipeline]:
-    entry = registry.find(index.pipeline)
+def _pipeline_class(raw: Mapping[str, Any], folder: Path) -> type[DiffusionPipeline]:
+    name = raw.get("_class_name")
+    if not isinstance(name, str):
+        name = parse_model_index(raw).pipeline  # raises: the file is damaged
+    entry = registry.find(name)
     if entry is None or entry.kind != "pipeline":
         raise ConfigError(
-            f"The folder is for {index.pipeline}, which ppdiffusers does not have.",
+            f"The folder is for {name}, which ppdiffusers does not have.",
             where=folder,
             remedy="load its components one by one (`subfolder=...`), or update ppdiffusers.",
         )
