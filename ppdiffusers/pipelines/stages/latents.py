@@ -11,6 +11,7 @@ import paddle
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.utils.pil_modes import rgb_images
@@ -154,20 +155,21 @@ def _retry_in_float32(
     x: paddle.Tensor,
     operation: str,
 ) -> paddle.Tensor:
-    dtype = dtype_of(vae)
-    result = run(x.astype(dtype))
-    if dtype == paddle.float32 or not _all_finite(x) or _all_finite(result):
-        return result
-    logger.warning(
-        "The VAE overflows in %s: %s is repeated in float32. `pipe.vae.to(dtype='float32')` avoids this.",
-        str(dtype).rpartition(".")[2],
-        operation,
-    )
-    vae.to(dtype="float32")
-    try:
-        return run(x.astype("float32"))
-    finally:
-        vae.to(dtype=dtype)  # 16 bits -> 32 bits -> 16 bits restores the weights exactly
+    with network_turn(vae):  # it is cast in place
+        dtype = dtype_of(vae)
+        result = run(x.astype(dtype))
+        if dtype == paddle.float32 or not _all_finite(x) or _all_finite(result):
+            return result
+        logger.warning(
+            "The VAE overflows in %s: %s is repeated in float32. `pipe.vae.to(dtype='float32')` avoids this.",
+            str(dtype).rpartition(".")[2],
+            operation,
+        )
+        vae.to(dtype="float32")
+        try:
+            return run(x.astype("float32"))
+        finally:
+            vae.to(dtype=dtype)  # 16 bits -> 32 bits -> 16 bits restores the weights exactly
 
 
 def _all_finite(value: paddle.Tensor) -> bool:
