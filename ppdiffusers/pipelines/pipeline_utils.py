@@ -163,8 +163,8 @@ class DiffusionPipeline(ConfigMixin):
         source = pop_hub_options(kwargs)
         mode = _compile_mode(kwargs)
         options = _loading_options(kwargs)
-        needs = cls._needs(kwargs, options)
-        folder = resolve_folder(pretrained_model_name_or_path, None, needs, source)
+        required = cls._required_files(kwargs, options)
+        folder = resolve_folder(pretrained_model_name_or_path, None, required, source)
         raw = read_json(folder / INDEX_NAME)
         # classes of components that the caller passes may be unknown
         unknown = {name: entry for name, entry in raw.items() if name not in kwargs}
@@ -196,17 +196,17 @@ class DiffusionPipeline(ConfigMixin):
         """
         source = pop_hub_options(kwargs)
         _compile_mode(kwargs)
-        needs = cls._needs(kwargs, _loading_options(kwargs))
-        return str(resolve_folder(pretrained_model_name, None, needs, source))
+        required = cls._required_files(kwargs, _loading_options(kwargs))
+        return str(resolve_folder(pretrained_model_name, None, required, source))
 
     @classmethod
-    def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
+    def _required_files(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
         """The files to download; invalid arguments are refused before that."""
-        only, settings = None, ()
-        if cls is not DiffusionPipeline:
-            only, settings = cls.component_names()
-            _refuse_unknown_arguments(cls, kwargs, (*only, *settings))
-        return PipelineFiles(only, tuple(kwargs), options["variant"], options["use_safetensors"], settings)
+        if cls is DiffusionPipeline:
+            return PipelineFiles(None, tuple(kwargs), options["variant"], options["use_safetensors"])
+        components, settings = cls.component_names()
+        _refuse_unknown_arguments(cls, kwargs, (*components, *settings))
+        return PipelineFiles(components, tuple(kwargs), options["variant"], options["use_safetensors"], settings)
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:

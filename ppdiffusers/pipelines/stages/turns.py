@@ -38,7 +38,7 @@ class _Call:
 class Turns:
     """Calls that run and calls that wait, in the order in which they began."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running: list[_Call] = []
         self._waiting: list[_Call] = []
