@@ -1,4 +1,4 @@
-"""One OpenMP thread per test process (they run side by side), no hub is ever asked, and nobody's cache is used."""
+"""One OpenMP thread per test process (they run side by side), no hub is contacted, and a temporary cache is used."""
 
 import atexit
 import os

@@ -213,6 +213,10 @@ class CompiledMethod:
         copied = _CompiledLayer(copy.deepcopy(shared.layer, memo), shared.engine, shared.auto)
         return CompiledMethod(copied, self._name)
 
+    def __reduce__(self) -> tuple:
+        """Pickle as the original method: a network that is loaded from a pickle is not compiled."""
+        return getattr, (self._shared.layer, self._name)
+
     def eager(self, *args: Any, **kwargs: Any) -> Any:
         """Call the original method."""
         return getattr(type(self._shared.layer), self._name)(self._shared.layer, *args, **kwargs)

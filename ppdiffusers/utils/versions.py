@@ -38,5 +38,16 @@ def compare_versions(library_or_version: str | Version, operation: str, requirem
     if operation not in _OPERATIONS:
         raise ValueError(f"Unknown comparison {operation!r}: use one of {', '.join(_OPERATIONS)}.")
     if isinstance(library_or_version, str):
-        library_or_version = parse(importlib.metadata.version(library_or_version))
+        library_or_version = parse(_installed_version(library_or_version))
     return _OPERATIONS[operation](library_or_version, parse(requirement_version))
+
+
+def _installed_version(name: str) -> str:
+    """Return the version of a package, by its name or by the name of its module ("paddle" of paddlepaddle-gpu)."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        packages = importlib.metadata.packages_distributions().get(name)
+        if packages is None:
+            raise
+        return importlib.metadata.version(packages[0])

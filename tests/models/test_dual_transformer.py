@@ -9,9 +9,9 @@ import torch
 from ppdiffusers import UNet2DConditionModel
 from tests.models.support import assert_same_keys, both, twins
 from tests.support.parity import assert_close, noise
-from tests.support.versatile import PICTURE_BLOCKS, PLAN, WIDTH, leave_out_mask_argument, tiny_image_unet
+from tests.support.versatile import IMAGE_BLOCKS, PLAN, WIDTH, leave_out_mask_argument, tiny_image_unet
 
-DUAL = {**PLAN, **PICTURE_BLOCKS, "sample_size": 16, "dual_cross_attention": True}
+DUAL = {**PLAN, **IMAGE_BLOCKS, "sample_size": 16, "dual_cross_attention": True}
 
 
 @pytest.mark.parametrize(("ratio", "lengths"), [(None, None), (0.3, (77, 257)), (1.0, (77, 17)), (0.0, (5, 17))])

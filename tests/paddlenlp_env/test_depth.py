@@ -36,10 +36,10 @@ def test_depth(layout):
     assert expected.std() > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
-    picture = np.random.default_rng(1).random((1, 32, 40, 3)).astype(np.float32)
+    image = np.random.default_rng(1).random((1, 32, 40, 3)).astype(np.float32)
     with_theirs = StableDiffusionDepth2ImgPipeline.from_pretrained(layout, depth_estimator=theirs)
     images = []
     for pipe in (ours, with_theirs):
         pipe.set_progress_bar_config(disable=True)
-        images.append(pipe("a", picture, num_inference_steps=3, generator=0, output_type="np").images)
+        images.append(pipe("a", image, num_inference_steps=3, generator=0, output_type="np").images)
     np.testing.assert_allclose(*images, atol=2e-3)

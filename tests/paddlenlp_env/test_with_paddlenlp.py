@@ -1,4 +1,4 @@
-"""ppdiffusers beside a real paddlenlp: its models as components, its folders, its layout written by `convert`."""
+"""ppdiffusers with a real paddlenlp: its models as components, its folders, its layout written by `convert`."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def ours():
     return StableDiffusionPipeline.from_pretrained(FOLDER)
 
 
-def paint(pipe):
+def generate(pipe):
     pipe.set_progress_bar_config(disable=True)
     return pipe(PROMPTS, num_inference_steps=4, generator=3, output_type="np").images
 
@@ -71,10 +71,10 @@ def test_layout_is_what_paddlenlp_reads(layout, ours):
 def test_ours_reads_that_folder(layout, ours):
     again = StableDiffusionPipeline.from_pretrained(layout)
     assert isinstance(again.text_encoder, ours_lib.CLIPTextModel)
-    assert np.array_equal(paint(again), paint(ours))
+    assert np.array_equal(generate(again), generate(ours))
 
 
-def test_paddlenlp_components_paint_the_same(layout, ours):
+def test_paddlenlp_components_give_the_same_images(layout, ours):
     text_encoder = CLIPTextModel.from_pretrained(str(layout / "text_encoder"))
     tokenizer = CLIPTokenizer.from_pretrained(str(layout / "tokenizer"))
     text_encoder.eval()

@@ -32,7 +32,7 @@ def both(folder):
     return load_both(folder)
 
 
-def test_the_same_seed_paints_the_same_picture(both):
+def test_the_same_seed_generates_the_same_image(both):
     ours, theirs = both
     mine, reference = call_both(ours, theirs, seed=7, batch_size=2, num_inference_steps=25, output_type="np")
     assert_images_agree(mine.images, reference.images)
@@ -40,7 +40,7 @@ def test_the_same_seed_paints_the_same_picture(both):
 
 
 def test_every_step_agrees(both):
-    """Before pictures are clipped to what can be shown."""
+    """Before images are clipped to what can be shown."""
     ours, theirs = both
     mine, reference = every_sample(ours), every_sample(theirs)
     call_both(ours, theirs, seed=3, batch_size=2, **SHORT)
@@ -55,7 +55,7 @@ def test_a_whole_number_is_a_torch_seed(both):
     assert_images_agree(mine, reference)
 
 
-def test_a_generator_for_each_picture(both):
+def test_a_generator_for_each_image(both):
     ours, theirs = both
     mine, reference = generators(5, count=2)
     ours_out = ours(batch_size=2, generator=mine, num_inference_steps=4, output_type="np").images
@@ -74,9 +74,9 @@ def test_another_scheduler(both, name):
 def test_output_types(both):
     ours, theirs = both
     settings = {"num_inference_steps": 3, "batch_size": 2}
-    pictures, reference = call_both(ours, theirs, seed=1, **settings)
-    assert [p.size for p in pictures.images] == [p.size for p in reference.images] == [(16, 16)] * 2
-    for mine, expected in zip(pictures.images, reference.images, strict=True):
+    images, reference = call_both(ours, theirs, seed=1, **settings)
+    assert [p.size for p in images.images] == [p.size for p in reference.images] == [(16, 16)] * 2
+    for mine, expected in zip(images.images, reference.images, strict=True):
         assert_levels_agree(np.asarray(mine), np.asarray(expected))
     array = ours(**settings, generator=1, output_type="np").images
     (tensor,) = ours(**settings, generator=1, output_type="pd", return_dict=False)
@@ -94,7 +94,7 @@ def test_variances(variance, tmp_path):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_pictures_that_are_not_square(tmp_path):
+def test_images_that_are_not_square(tmp_path):
     ours, theirs = load_both(tiny_unconditional("DDPMPipeline", tmp_path, sample_size=(12, 20)))
     mine, reference = call_both(ours, theirs, seed=4, **SHORT)
     assert mine.images.shape == (1, 12, 20, 3)

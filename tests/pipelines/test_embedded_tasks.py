@@ -1,4 +1,4 @@
-"""Stable Diffusion's other tasks on the embedded, trained checkpoint: diffusers' picture, with the right content."""
+"""Stable Diffusion's other tasks on the embedded, trained checkpoint: diffusers' image, with the right content."""
 
 import random
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.pipelines.support import assert_images_agree, box_mask, call_both, lo
 FOLDER = Path(__file__).parents[2] / "examples" / "assets" / "shapes-bilingual"
 SOURCE = PIL.Image.fromarray(shapes.draw(shapes.Scene("red", "circle", "white"), random.Random(3)))
 TASKS = {
-    "picture to picture": ("StableDiffusionImg2ImgPipeline", {"prompt": "一个蓝色的正方形，白色背景", "strength": 0.8}),
+    "image to image": ("StableDiffusionImg2ImgPipeline", {"prompt": "一个蓝色的正方形，白色背景", "strength": 0.8}),
     "inpainting": (
         "StableDiffusionInpaintPipeline",
         {
@@ -37,7 +37,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_picture_is_diffusers_and_shows_what_is_asked_for(task):
+def test_the_image_is_diffusers_and_shows_what_is_asked_for(task):
     name, call = TASKS[task]
     assert shapes.classify(np.asarray(SOURCE)) == {"color": "red", "shape": "circle", "background": "white"}
     pair = load_classes(FOLDER, getattr(ppdiffusers, name), getattr(diffusers, name), safety_checker=None)
@@ -45,5 +45,5 @@ def test_the_picture_is_diffusers_and_shows_what_is_asked_for(task):
         pipeline.scheduler = library.DDIMScheduler.from_config(pipeline.scheduler.config)
     mine, reference = call_both(*pair, seed=1, image=SOURCE, num_inference_steps=30, output_type="np", **call)
     assert_images_agree(mine.images, reference.images)
-    painted = shapes.classify((mine.images[0] * 255).round().astype(np.uint8))
-    assert painted == {"color": "blue", "shape": "square", "background": "white"}
+    generated = shapes.classify((mine.images[0] * 255).round().astype(np.uint8))
+    assert generated == {"color": "blue", "shape": "square", "background": "white"}

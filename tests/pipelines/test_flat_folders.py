@@ -82,5 +82,5 @@ def test_missing_component_folder(tmp_path):
     folder = tiny_stable_diffusion(tmp_path, safety_checker=False)
     (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
     shutil.rmtree(folder / "vae")
-    with pytest.raises(ConfigError, match="vae: the folder vae/ is not there"):
+    with pytest.raises(ConfigError, match="vae: the folder vae/ is missing"):
         DiffusionPipeline.from_pretrained(folder)

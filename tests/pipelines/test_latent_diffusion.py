@@ -1,4 +1,4 @@
-"""Latent Diffusion against diffusers, live: text to picture with LDMBert, super-resolution, conversion both ways."""
+"""Latent Diffusion against diffusers, live: text to image with LDMBert, super-resolution, conversion both ways."""
 
 import diffusers
 import numpy as np
@@ -94,11 +94,11 @@ def test_ldmbert_is_the_published_one_by_default():
     assert {key: tuple(value.shape) for key, value in ours.state_dict().items()} == shapes
 
 
-# -- text to picture --------------------------------------------------------------------------------------------
+# -- text to image --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0, 0.5])
-def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
+def test_the_same_seed_generates_the_same_image(both, guidance_scale):
     ours, theirs = both
     settings = {"num_inference_steps": 22, "guidance_scale": guidance_scale, "height": 64, "width": 48}
     mine, reference = call_both(ours, theirs, seed=7, prompt=PROMPTS, output_type="np", **settings)
@@ -146,7 +146,7 @@ def test_a_long_prompt_is_cut_and_said(both, caplog):
     assert "77 tokens" in caplog.text and "blue circle" in caplog.text
 
 
-def test_a_generator_for_each_picture(both):
+def test_a_generator_for_each_image(both):
     ours, theirs = both
     mine, reference = generators(5, count=2)
     settings = {"prompt": PROMPTS, "num_inference_steps": 3, "output_type": "np"}
@@ -206,7 +206,7 @@ def test_super_resolution(both_large):
     mine, reference = call_both(ours, theirs, seed=3, **settings)
     assert_close(seen[0], expected[0], 2e-3)
     assert mine.images.shape == reference.images.shape == (2, 32, 48, 3)
-    # the same latents give the same picture
+    # the same latents give the same image
     with torch.no_grad():
         again = theirs.vqvae.decode(torch.from_numpy(seen[0].numpy())).sample
     assert_images_agree(mine.images, (again.clip(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).numpy())
@@ -222,15 +222,15 @@ def test_super_resolution_by_other_schedulers(both_large, name):
     assert_close(seen[0], expected[0], 2e-3)
 
 
-def test_super_resolution_of_a_pil_picture(both_large):
+def test_super_resolution_of_a_pil_image(both_large):
     """Sides are rounded down to multiples of 32, by Lanczos; noise comes from one stream."""
     ours, theirs = both_large
     seen, expected = latents_of(ours), latents_of(theirs)
-    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 70, 3)).astype(np.uint8))
+    image = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 70, 3)).astype(np.uint8))
     settings = {"num_inference_steps": 3, "eta": 1.0}
     torch.manual_seed(3)
-    reference = theirs(picture, **settings).images
-    mine = ours(picture, generator=3, **settings).images
+    reference = theirs(image, **settings).images
+    mine = ours(image, generator=3, **settings).images
     assert mine[0].size == reference[0].size == (256, 128)
     assert_close(seen[0], expected[0], 1e-4)
 

@@ -52,7 +52,7 @@ def edit_index(folder, **changes):
     path.write_text(json.dumps({k: v for k, v in index.items() if v != "gone"}), "utf-8")
 
 
-def paint(pipeline, **more):
+def generate(pipeline, **more):
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(**{**CALL, **more}).images
 
@@ -90,7 +90,7 @@ def test_components_can_be_given(pipe, folder):
 def test_a_given_component_need_not_be_in_the_folder(copy, pipe):
     shutil.rmtree(copy / "unet")
     edit_index(copy, unet=["somewhere", "SomebodysUNet"])
-    np.testing.assert_array_equal(paint(DiffusionPipeline.from_pretrained(copy, unet=pipe.unet)), paint(pipe))
+    np.testing.assert_array_equal(generate(DiffusionPipeline.from_pretrained(copy, unet=pipe.unet)), generate(pipe))
 
 
 def test_missing_safety_checker_is_told(folder, caplog):
@@ -105,7 +105,7 @@ def test_arguments_of_other_releases(folder, pipe):
     loaded = StableDiffusionPipeline.from_pretrained(
         folder, from_diffusers=True, from_hf_hub=False, local_files_only=True, torch_dtype="float32", revision=None
     )
-    np.testing.assert_array_equal(paint(loaded), paint(pipe))
+    np.testing.assert_array_equal(generate(loaded), generate(pipe))
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", torch.float16, paddle.float16])
@@ -121,7 +121,7 @@ def test_variant(tmp_path):
     folder = tiny_stable_diffusion(tmp_path, safety_checker=False, file_variant="fp16", dtype="float16")
     loaded = StableDiffusionPipeline.from_pretrained(folder, variant="fp16")
     assert loaded.dtype == paddle.float32
-    assert paint(loaded).shape == (1, 32, 32, 3)
+    assert generate(loaded).shape == (1, 32, 32, 3)
     with pytest.raises(SourceError, match="fp16"):
         StableDiffusionPipeline.from_pretrained(folder)
 
@@ -132,7 +132,7 @@ def test_other_files(tmp_path, form):
     reference = diffusers.StableDiffusionPipeline.from_pretrained(written)
     reference.set_progress_bar_config(disable=True)
     theirs = reference(**{**CALL, "generator": torch.Generator().manual_seed(2)}).images
-    assert_images_agree(paint(DiffusionPipeline.from_pretrained(written)), theirs)
+    assert_images_agree(generate(DiffusionPipeline.from_pretrained(written)), theirs)
 
 
 def test_folders_of_the_old_ppdiffusers(pipe, folder, tmp_path):
@@ -145,7 +145,7 @@ def test_folders_of_the_old_ppdiffusers(pipe, folder, tmp_path):
         tokenizer=["paddlenlp.transformers", "CLIPTokenizer"],
         feature_extractor=["paddlenlp.transformers", "CLIPFeatureExtractor"],
     )
-    np.testing.assert_array_equal(paint(DiffusionPipeline.from_pretrained(tmp_path / "old")), paint(pipe))
+    np.testing.assert_array_equal(generate(DiffusionPipeline.from_pretrained(tmp_path / "old")), generate(pipe))
 
 
 def test_all_missing_components_are_listed(copy):
@@ -215,7 +215,7 @@ def test_components_that_cannot_work(folder, pipe):
 def test_saved_and_loaded_again(pipe, tmp_path, form):
     pipe.save_pretrained(tmp_path / "saved", **form)
     again = DiffusionPipeline.from_pretrained(tmp_path / "saved", variant=form.get("variant"))
-    np.testing.assert_array_equal(paint(again), paint(pipe))
+    np.testing.assert_array_equal(generate(again), generate(pipe))
     assert again.config.requires_safety_checker is True
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["saved"]
 
@@ -229,9 +229,9 @@ def test_back_to_diffusers(pipe, folder, tmp_path):
     settings = {**CALL, "num_inference_steps": 20}
     for pipeline in (again, original):
         pipeline.set_progress_bar_config(disable=True)
-    pictures = [p(**{**settings, "generator": torch.Generator().manual_seed(2)}).images for p in (again, original)]
-    np.testing.assert_array_equal(*pictures)
-    assert_images_agree(paint(pipe, num_inference_steps=20), pictures[0])
+    images = [p(**{**settings, "generator": torch.Generator().manual_seed(2)}).images for p in (again, original)]
+    np.testing.assert_array_equal(*images)
+    assert_images_agree(generate(pipe, num_inference_steps=20), images[0])
     index = json.loads((tmp_path / "theirs" / "model_index.json").read_text("utf-8"))
     assert index["text_encoder"] == ["transformers", "CLIPTextModel"] and index["image_encoder"] == [None, None]
 
@@ -243,7 +243,7 @@ def test_both_variants_in_one_folder(pipe, tmp_path):
     assert (tmp_path / "saved" / "README.md").read_text() == "mine"
     for variant in (None, "second"):
         loaded = DiffusionPipeline.from_pretrained(tmp_path / "saved", variant=variant)
-        np.testing.assert_array_equal(paint(loaded), paint(pipe))
+        np.testing.assert_array_equal(generate(loaded), generate(pipe))
 
 
 def snapshot(folder):
@@ -280,7 +280,51 @@ def test_a_component_of_somebodys_own(pipe, tmp_path):
     with pytest.raises(ConfigError, match="OwnScheduler"):
         DiffusionPipeline.from_pretrained(tmp_path / "saved")
     loaded = DiffusionPipeline.from_pretrained(tmp_path / "saved", scheduler=own)
-    np.testing.assert_array_equal(paint(loaded), paint(other))
+    np.testing.assert_array_equal(generate(loaded), generate(other))
+
+
+class OwnPipeline(DiffusionPipeline):
+    """A user's pipeline with settings of every kind, and a component that it does not declare as optional."""
+
+    def __init__(self, scheduler, label=None, colors=("red", "blue"), size=8, extra=None):
+        super().__init__()
+        self.register_modules(scheduler=scheduler, extra=extra)
+        self.register_to_config(label=label, colors=colors, size=size)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"label": "cat"},
+        {"label": ["a", "b"], "colors": ["diffusers", "UNet2DModel"]},
+        {"label": ["diffusers", "NoSuchModel"], "size": None},
+        {"label": ["a", None]},
+        {"extra": DDIMScheduler(num_train_timesteps=7)},
+    ],
+    ids=str,
+)
+def test_settings_of_a_pipeline_of_the_user(tmp_path, settings):
+    OwnPipeline(EulerDiscreteScheduler(), **settings).save_pretrained(tmp_path)
+    loaded = OwnPipeline.from_pretrained(tmp_path)
+    extra = settings.get("extra")
+    expected = {"label": None, "colors": ["red", "blue"], "size": 8, **settings}
+    assert {name: loaded.config[name] for name in ("label", "colors", "size")} == {
+        name: value for name, value in expected.items() if name != "extra"
+    }
+    assert loaded.extra is None if extra is None else loaded.extra.config.num_train_timesteps == 7
+    with pytest.raises(ConfigError, match="OwnPipeline, which ppdiffusers does not have"):
+        DiffusionPipeline.from_pretrained(tmp_path)
+
+
+def test_a_pipeline_is_shown_as_json(pipe):
+    shown = json.loads(repr(pipe).removeprefix("StableDiffusionPipeline "))
+    assert shown["_class_name"] == "StableDiffusionPipeline" and shown["unet"] == [
+        "ppdiffusers",
+        "UNet2DConditionModel",
+    ]
+    assert shown["requires_safety_checker"] is True and "_name_or_path" in shown
+    with pytest.warns(FutureWarning, match="requires_safety_checker"):
+        assert pipe.requires_safety_checker is True
 
 
 def test_save_refuses_what_it_cannot_do(pipe, tmp_path):
@@ -297,7 +341,7 @@ def test_from_pipe_shares_components(pipe):
     assert all(other.components[name] is pipe.components[name] for name in pipe.components if name != "scheduler")
     assert isinstance(other.scheduler, DDIMScheduler)
     same = StableDiffusionPipeline(**pipe.components)
-    np.testing.assert_array_equal(paint(same), paint(pipe))
+    np.testing.assert_array_equal(generate(same), generate(pipe))
     silent = StableDiffusionPipeline.from_pipe(pipe, safety_checker=None, requires_safety_checker=False)
     assert silent.config.requires_safety_checker is False
 
@@ -315,11 +359,11 @@ def test_from_pipe_names_what_is_missing(tmp_path):
 
 def test_to(folder):
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    expected = paint(pipeline)
+    expected = generate(pipeline)
     assert pipeline.to("float64", "cpu") is pipeline
     assert pipeline.dtype == paddle.float64 and pipeline.device == "cpu"
     assert pipeline.to(paddle.CPUPlace(), dtype=paddle.float32).dtype == paddle.float32
-    np.testing.assert_array_equal(paint(pipeline), expected)
+    np.testing.assert_array_equal(generate(pipeline), expected)
     for _, buffer in pipeline.text_encoder.named_buffers():
         assert buffer.dtype != paddle.float64
 
@@ -387,10 +431,10 @@ def test_half_precision_vae_that_overflows_is_done_again(pipe, folder, caplog, m
 
     monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
     other = StableDiffusionPipeline.from_pipe(pipe, vae=vae, safety_checker=None, requires_safety_checker=False)
-    images = paint(other)
+    images = generate(other)
     assert "overflows in bfloat16" in caplog.text and "NaN" not in caplog.text
     assert vae.dtype == paddle.bfloat16
-    assert np.abs(images - paint(pipe)).max() < 0.1
+    assert np.abs(images - generate(pipe)).max() < 0.1
 
 
 def test_public_names():

@@ -45,9 +45,9 @@ def test_the_progress_bar_can_be_turned_off(name, tmp_path, capsys):
     assert steps >= 4
     assert "100%" in error and re.findall(r"(\d+)/(\d+) ", error)[-1] == (str(steps), str(steps))
 
-    pipeline.set_progress_bar_config(desc="painting")
+    pipeline.set_progress_bar_config(desc="generating")
     pipeline(**settings)
-    assert "painting: 100%" in capsys.readouterr().err
+    assert "generating: 100%" in capsys.readouterr().err
 
     pipeline.set_progress_bar_config(disable=True)
     (quiet,) = pipeline(**settings)

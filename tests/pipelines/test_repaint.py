@@ -1,4 +1,4 @@
-"""RePaintPipeline against diffusers: pictures and masks of every kind, jumps, eta, draws; saving, converting."""
+"""RePaintPipeline against diffusers: images and masks of every kind, jumps, eta, draws; saving, converting."""
 
 import diffusers
 import numpy as np
@@ -21,11 +21,11 @@ from tests.support.parity import assert_close, noise
 from tests.support.round_trip import saved_both_ways, there_and_back
 from tests.support.unconditional import every_sample, tiny_unconditional
 
-# white is kept: the lower right is painted
-PICTURES = {"image": make_image(32, 32), "mask_image": box_mask(32, 32, (0, 0, 32, 20))}
+# white is kept: the lower right is generated
+IMAGES = {"image": make_image(32, 32), "mask_image": box_mask(32, 32, (0, 0, 32, 20))}
 # 24 calls of the network and 2 jumps of 100 draws and more
 STEPS = {"num_inference_steps": 20, "jump_length": 4, "jump_n_sample": 2, "output_type": "np"}
-SHORT = {**PICTURES, "num_inference_steps": 4, "jump_length": 2, "jump_n_sample": 2, "output_type": "np"}
+SHORT = {**IMAGES, "num_inference_steps": 4, "jump_length": 2, "jump_n_sample": 2, "output_type": "np"}
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def both(folder):
     return load_both(folder)
 
 
-def test_the_same_seed_paints_the_same_picture(both):
+def test_the_same_seed_generates_the_same_image(both):
     ours, theirs = both
     assert type(ours) is RePaintPipeline
-    mine, reference = call_both(ours, theirs, seed=7, **PICTURES, **STEPS)
+    mine, reference = call_both(ours, theirs, seed=7, **IMAGES, **STEPS)
     assert_images_agree(mine.images, reference.images)
 
 
@@ -55,7 +55,7 @@ def test_the_same_seed_paints_the_same_picture(both):
     ],
 )
 def test_every_step_and_jump_agrees(both, jumps):
-    """Before pictures are clipped to what can be shown."""
+    """Before images are clipped to what can be shown."""
     ours, theirs = both
     mine, reference = every_sample(ours), every_sample(theirs)
     call_both(ours, theirs, seed=3, **{**SHORT, **jumps})
@@ -65,40 +65,40 @@ def test_every_step_and_jump_agrees(both, jumps):
 
 
 def test_sides_that_do_not_divide_are_cut(both):
-    """Pictures to multiples of 8 pixels, masks to multiples of 32; not square."""
+    """Images to multiples of 8 pixels, masks to multiples of 32; not square."""
     ours, theirs = both
-    pictures = {"image": make_image(71, 39, 1), "mask_image": box_mask(95, 34, (30, 0, 95, 20))}
-    mine, reference = call_both(ours, theirs, seed=5, **{**SHORT, **pictures})
+    images = {"image": make_image(71, 39, 1), "mask_image": box_mask(95, 34, (30, 0, 95, 20))}
+    mine, reference = call_both(ours, theirs, seed=5, **{**SHORT, **images})
     assert mine.images.shape == (1, 32, 64, 3)
     assert_images_agree(mine.images, reference.images)
 
 
-def test_two_pictures_and_their_masks(both):
-    """A list of pictures; of several PIL masks diffusers makes channels, so it is given tensors."""
+def test_two_images_and_their_masks(both):
+    """A list of images; of several PIL masks diffusers makes channels, so it is given tensors."""
     ours, theirs = both
     masks = [box_mask(32, 32, (0, 0, 32, 20)), box_mask(32, 32, (9, 5, 20, 32))]
     images = [make_image(32, 32, 1), make_image(32, 32, 2)]
     stacked = torch.from_numpy(np.stack([np.asarray(mask, dtype=np.float32) / 255 for mask in masks])[:, None])
     mine, reference = generators(5)
-    painted = ours(**{**SHORT, "image": images, "mask_image": masks}, generator=mine).images
+    generated = ours(**{**SHORT, "image": images, "mask_image": masks}, generator=mine).images
     expected = theirs(**{**SHORT, "image": images, "mask_image": stacked}, generator=reference).images
-    assert_images_agree(painted, expected)
+    assert_images_agree(generated, expected)
 
 
 def test_tensors_are_used_as_they_are(both):
-    """One mask for two pictures; sides that no processor would leave alone."""
+    """One mask for two images; sides that no processor would leave alone."""
     ours, theirs = both
-    pictures = {
+    images = {
         "image": noise((2, 3, 12, 20)).clip(-1, 1),
         "mask_image": (noise((1, 1, 12, 20)) > 0).astype(np.float32),
     }
-    mine, reference = call_both(ours, theirs, seed=5, **{**SHORT, **pictures})
+    mine, reference = call_both(ours, theirs, seed=5, **{**SHORT, **images})
     assert mine.images.shape == (2, 12, 20, 3)
     assert_images_agree(mine.images, reference.images)
 
 
-def test_a_generator_for_each_picture(both):
-    """Each draws the first noise of its picture, the first one all others."""
+def test_a_generator_for_each_image(both):
+    """Each draws the first noise of its image, the first one all others."""
     ours, theirs = both
     mine, reference = generators(5, count=2)
     settings = {**SHORT, "image": [make_image(32, 32, 1), make_image(32, 32, 2)]}
@@ -107,18 +107,18 @@ def test_a_generator_for_each_picture(both):
 
 def test_what_the_mask_keeps_is_kept(both):
     """Eq. 8a at t = 0: known pixels come out as they went in, others do not."""
-    original = np.asarray(PICTURES["image"], dtype=np.float32) / 255  # [H, W, C]
-    known = np.asarray(PICTURES["mask_image"]) > 0
-    (painted,) = both[0](generator=1, **SHORT).images
-    np.testing.assert_allclose(painted[known], original[known], atol=1e-6)
-    assert np.abs(painted[~known] - original[~known]).mean() > 0.1
+    original = np.asarray(IMAGES["image"], dtype=np.float32) / 255  # [H, W, C]
+    known = np.asarray(IMAGES["mask_image"]) > 0
+    (generated,) = both[0](generator=1, **SHORT).images
+    np.testing.assert_allclose(generated[known], original[known], atol=1e-6)
+    assert np.abs(generated[~known] - original[~known]).mean() > 0.1
 
 
 def test_output_types(both):
     ours, theirs = both
     settings = {name: value for name, value in SHORT.items() if name != "output_type"}
-    pictures, reference = call_both(ours, theirs, seed=1, **settings)
-    assert_levels_agree(np.asarray(pictures.images[0]), np.asarray(reference.images[0]))
+    images, reference = call_both(ours, theirs, seed=1, **settings)
+    assert_levels_agree(np.asarray(images.images[0]), np.asarray(reference.images[0]))
     array = ours(**settings, generator=1, output_type="np").images
     (tensor,) = ours(**settings, generator=1, output_type="pd", return_dict=False)
     np.testing.assert_array_equal(tensor.numpy().transpose(0, 2, 3, 1), array)
@@ -158,7 +158,7 @@ def test_everything_wrong_is_listed(both):
     wrong = {"num_inference_steps": 0, "eta": "much", "jump_length": 0, "jump_n_sample": 1.5}
     wrong |= {"generator": "seven", "output_type": "jpeg"}
     with pytest.raises(InputError) as raised:
-        both[0]("picture.png", None, **wrong)
+        both[0]("image.png", None, **wrong)
     for argument in ("image", "mask_image", *wrong):
         assert f"`{argument}`" in str(raised.value), argument
 

@@ -14,7 +14,7 @@ from tests.support.parity import assert_close
 from tests.support.round_trip import there_and_back
 from tests.support.unconditional import every_sample, tiny_unconditional
 
-# so little noise that random networks leave most of the picture between black and white
+# so little noise that random networks leave most of the image between black and white
 NOISE = {"beta_min": 0.05, "beta_max": 0.6, "num_train_timesteps": 1000}
 SHORT = {"num_inference_steps": 4, "output_type": "np"}
 
@@ -59,15 +59,15 @@ def by_the_paper(network, batch, steps, generator, beta_min, beta_max, sampling_
     return samples, mean
 
 
-def reference_pictures(network, batch, steps, generator):
+def reference_images(network, batch, steps, generator):
     _, mean = by_the_paper(network, batch, steps, generator, NOISE["beta_min"], NOISE["beta_max"])
     return (mean / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 
-def test_the_same_seed_paints_the_same_picture(ours, network):
+def test_the_same_seed_generates_the_same_image(ours, network):
     mine, reference = generators(7)
-    pictures = ours(batch_size=2, generator=mine, num_inference_steps=20, output_type="np").images
-    assert_images_agree(pictures, reference_pictures(network, 2, 20, reference))
+    images = ours(batch_size=2, generator=mine, num_inference_steps=20, output_type="np").images
+    assert_images_agree(images, reference_images(network, 2, 20, reference))
 
 
 def test_every_step_agrees(ours, network):
@@ -79,15 +79,15 @@ def test_every_step_agrees(ours, network):
         assert_close(sample, theirs, 1e-4, f"step {n}")
 
 
-def test_a_generator_for_each_picture(ours, network):
+def test_a_generator_for_each_image(ours, network):
     mine, reference = generators(5, count=2)
-    pictures = ours(batch_size=2, generator=mine, **SHORT).images
-    assert_images_agree(pictures, reference_pictures(network, 2, 4, reference))
+    images = ours(batch_size=2, generator=mine, **SHORT).images
+    assert_images_agree(images, reference_images(network, 2, 4, reference))
 
 
 def test_output_types(ours, network):
     settings = {"num_inference_steps": 4, "batch_size": 2, "generator": 1}
-    reference = (reference_pictures(network, 2, 4, generators(1)[1]) * 255).round()
+    reference = (reference_images(network, 2, 4, generators(1)[1]) * 255).round()
     for mine, expected in zip(ours(**settings).images, reference, strict=True):
         assert_levels_agree(np.asarray(mine), expected)
     array = ours(**settings, output_type="np").images
@@ -110,8 +110,8 @@ def test_converted_both_ways(ours, tmp_path):
     again = diffusers.UNet2DModel.from_pretrained(torch_folder / "unet")
     scheduler = ScoreSdeVpSchedulerOfDiffusers.from_pretrained(torch_folder / "scheduler")
     assert scheduler.config.beta_max == NOISE["beta_max"]
-    pictures = DiffusionPipeline.from_pretrained(paddle_folder)(generator=2, **SHORT).images
-    assert_images_agree(pictures, reference_pictures(again, 1, 4, generators(2)[1]))
+    images = DiffusionPipeline.from_pretrained(paddle_folder)(generator=2, **SHORT).images
+    assert_images_agree(images, reference_images(again, 1, 4, generators(2)[1]))
 
 
 def test_everything_wrong_is_listed(ours):

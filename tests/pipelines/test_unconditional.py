@@ -1,4 +1,4 @@
-"""What the pipelines without a condition have in common, each against diffusers: the same call, the same pictures;
+"""What the pipelines without a condition have in common, each against diffusers: the same call, the same images;
 saving, converting both ways, output types, bad calls."""
 
 import json
@@ -39,7 +39,7 @@ def load(folder, torch_folder=None):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_seed_paints_the_same_picture(folders, name):
+def test_the_same_seed_generates_the_same_image(folders, name):
     ours, theirs = load(folders[name])
     assert type(ours) is getattr(ppdiffusers, name)
     mine, reference = call_both(ours, theirs, seed=7, batch_size=2, **STEPS)
@@ -48,7 +48,7 @@ def test_the_same_seed_paints_the_same_picture(folders, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_step_agrees(folders, name):
-    """Before pictures are clipped to what can be shown."""
+    """Before images are clipped to what can be shown."""
     ours, theirs = load(folders[name])
     mine, reference = every_sample(ours), every_sample(theirs)
     call_both(ours, theirs, seed=3, batch_size=2, **SHORT)
@@ -58,7 +58,7 @@ def test_every_step_agrees(folders, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_generator_for_each_picture(folders, name):
+def test_a_generator_for_each_image(folders, name):
     ours, theirs = load(folders[name])
     mine, reference = generators(5, count=2)
     settings = {**SHORT, "batch_size": 2}
@@ -69,8 +69,8 @@ def test_a_generator_for_each_picture(folders, name):
 def test_output_types(folders, name):
     ours, theirs = load(folders[name])
     settings = {"num_inference_steps": 4, "batch_size": 2}
-    pictures, reference = call_both(ours, theirs, seed=1, **settings)
-    for mine, expected in zip(pictures.images, reference.images, strict=True):
+    images, reference = call_both(ours, theirs, seed=1, **settings)
+    for mine, expected in zip(images.images, reference.images, strict=True):
         assert_levels_agree(np.asarray(mine), np.asarray(expected))
     array = ours(**settings, generator=1, output_type="np").images
     (tensor,) = ours(**settings, generator=1, output_type="pd", return_dict=False)
@@ -148,13 +148,13 @@ def test_latents_of_ldm(folders):
     settings = {"num_inference_steps": 4, "generator": 1}
     latents = ours(**settings, output_type="latent").images
     assert latents.shape == [1, 3, 16, 16]
-    picture = ours.vqvae.decode(latents / ours.vqvae.config.scaling_factor).sample
-    expected = (picture / 2 + 0.5).clip(0, 1).numpy().transpose(0, 2, 3, 1)
+    image = ours.vqvae.decode(latents / ours.vqvae.config.scaling_factor).sample
+    expected = (image / 2 + 0.5).clip(0, 1).numpy().transpose(0, 2, 3, 1)
     np.testing.assert_allclose(ours(**settings, output_type="np").images, expected, atol=1e-6)
 
 
 def test_latents_of_2022_are_not_scaled(tmp_path):
-    """CompVis/ldm-celebahq-256: diffusers before 0.22 painted it as one with a scaling factor of 1 today."""
+    """CompVis/ldm-celebahq-256: diffusers before 0.22 generated it as one with a scaling factor of 1 today."""
     folder = tiny_unconditional("LDMPipeline", tmp_path / "made")
     config_file = folder / "vqvae" / "config.json"
     config = json.loads(config_file.read_text())
@@ -179,7 +179,7 @@ def test_correct_steps_of_the_ve_sde(folders):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_pictures_that_are_not_square(tmp_path):
+def test_images_that_are_not_square(tmp_path):
     folder = tiny_unconditional("DDIMPipeline", tmp_path, sample_size=(12, 20))
     mine, reference = call_both(*load_both(folder), seed=4, num_inference_steps=5, output_type="np")
     assert mine.images.shape == (1, 12, 20, 3)

@@ -17,8 +17,8 @@ from tests.support.versatile import (
     COMMON,
     DUAL,
     IMAGE,
+    IMAGES,
     NOISES,
-    PICTURES,
     TEXT,
     load,
     load_both,
@@ -29,21 +29,21 @@ __all__ = ["program_cache"]
 NOISE = {"latents": noise((1, 4, 28, 32)), "height": 56, "width": 64}
 CALLS = {
     "one text": (TEXT, {"prompt": PROMPTS[0], **NOISE}),
-    "two texts, each with what to avoid": (TEXT, {"prompt": PROMPTS, "negative_prompt": ["blue", "a cat"], **NOISES}),
+    "two prompts with negative prompts": (TEXT, {"prompt": PROMPTS, "negative_prompt": ["blue", "a cat"], **NOISES}),
     "no guidance": (TEXT, {"prompt": PROMPTS, "guidance_scale": 1.0, **NOISES}),
     "two of each text": (TEXT, {"prompt": PROMPTS, "num_images_per_prompt": 2, "seed": 5}),
     "fresh noise": (TEXT, {"prompt": PROMPTS[1], "negative_prompt": "a red circle", "eta": 0.7, "seed": 6}),
     "too long a text": (TEXT, {"prompt": "a red circle, " * 30, **NOISE}),
-    "one picture": (IMAGE, {"image": PICTURES[0], **NOISE}),
-    "two pictures, each with what to avoid": (IMAGE, {"image": PICTURES, "negative_prompt": PICTURES[::-1], **NOISES}),
-    "picture, no guidance": (IMAGE, {"image": PICTURES, "guidance_scale": 0.5, **NOISES}),
-    "two of each picture": (IMAGE, {"image": PICTURES, "num_images_per_prompt": 2, "seed": 7}),
+    "one image": (IMAGE, {"image": IMAGES[0], **NOISE}),
+    "two images with negative images": (IMAGE, {"image": IMAGES, "negative_prompt": IMAGES[::-1], **NOISES}),
+    "image, no guidance": (IMAGE, {"image": IMAGES, "guidance_scale": 0.5, **NOISES}),
+    "two of each image": (IMAGE, {"image": IMAGES, "num_images_per_prompt": 2, "seed": 7}),
     "tensors": (IMAGE, {"image": np.floor(255 * np.abs(np.sin(noise((2, 3, 40, 44))))), **NOISES}),
-    "both": (DUAL, {"prompt": PROMPTS[0], "image": PICTURES[0], **NOISE}),
-    "two of both": (DUAL, {"prompt": PROMPTS, "image": PICTURES, "text_to_image_strength": 0.8, **NOISES}),
-    "the picture alone": (DUAL, {"prompt": PROMPTS[0], "image": PICTURES[1], "text_to_image_strength": 0.0, **NOISE}),
-    "both, no guidance": (DUAL, {"prompt": PROMPTS, "image": PICTURES, "guidance_scale": 1.0, **NOISES}),
-    "two for each pair": (DUAL, {"prompt": PROMPTS, "image": PICTURES, "num_images_per_prompt": 2, "seed": 8}),
+    "both": (DUAL, {"prompt": PROMPTS[0], "image": IMAGES[0], **NOISE}),
+    "two of both": (DUAL, {"prompt": PROMPTS, "image": IMAGES, "text_to_image_strength": 0.8, **NOISES}),
+    "the image alone": (DUAL, {"prompt": PROMPTS[0], "image": IMAGES[1], "text_to_image_strength": 0.0, **NOISE}),
+    "both, no guidance": (DUAL, {"prompt": PROMPTS, "image": IMAGES, "guidance_scale": 1.0, **NOISES}),
+    "two for each pair": (DUAL, {"prompt": PROMPTS, "image": IMAGES, "num_images_per_prompt": 2, "seed": 8}),
 }
 
 
@@ -69,7 +69,7 @@ def test_calls(pairs, name):
 def test_the_published_strength_of_guidance(pairs):
     """7.5, and more steps: it amplifies rounding, so the 8-bit levels may differ a little more often."""
     ours, theirs = pairs[DUAL]
-    call = {"prompt": PROMPTS[0], "image": PICTURES[0], "num_inference_steps": 20, "output_type": "np", "seed": 4}
+    call = {"prompt": PROMPTS[0], "image": IMAGES[0], "num_inference_steps": 20, "output_type": "np", "seed": 4}
     mine, reference = call_both(ours, theirs, **call)
     assert_images_agree(mine.images, reference.images, different=2e-2)
 
@@ -115,7 +115,7 @@ def test_the_first_nan_is_named(folder, caplog, part, stage):
     parameter = getattr(pipe, part).parameters()[-1]
     parameter.set_value(paddle.full_like(parameter, float("nan")))
     caplog.set_level(logging.WARNING, logger="ppdiffusers")
-    pipe(PICTURES[0], num_inference_steps=2)
+    pipe(IMAGES[0], num_inference_steps=2)
     assert f"first appeared in: {stage}" in caplog.text
 
 
@@ -131,8 +131,8 @@ def test_tasks(pairs, whole):
     call = {**COMMON, "generator": 3}
     for name, method, given in (
         (TEXT, whole.text_to_image, {"prompt": PROMPTS}),
-        (IMAGE, whole.image_variation, {"image": PICTURES}),
-        (DUAL, whole.dual_guided, {"prompt": PROMPTS, "image": PICTURES}),
+        (IMAGE, whole.image_variation, {"image": IMAGES}),
+        (DUAL, whole.dual_guided, {"prompt": PROMPTS, "image": IMAGES}),
         (TEXT, whole.text_to_image, {"prompt": PROMPTS[:1]}),
     ):
         expected = pairs[name][0](**given, **call).images
@@ -153,7 +153,7 @@ def test_tasks_run_compiled(folder, program_cache, caplog):
     """The share of the text is no constant of the program."""
     caplog.set_level(logging.WARNING, logger="ppdiffusers")
     pipe = load("VersatileDiffusionPipeline", folder)
-    call = {"prompt": PROMPTS, "image": PICTURES, "num_inference_steps": 2, "generator": 3, "output_type": "np"}
+    call = {"prompt": PROMPTS, "image": IMAGES, "num_inference_steps": 2, "generator": 3, "output_type": "np"}
     eager = [pipe.dual_guided(text_to_image_strength=share, **call).images for share in (0.2, 0.7)]
     pipe.compile(backend="onednn")
     compiled = [pipe.dual_guided(text_to_image_strength=share, **call).images for share in (0.2, 0.7)]
@@ -182,9 +182,9 @@ WRONG = {
         (TEXT, {"prompt": 3, "negative_prompt": []}, ["prompt", "negative_prompt"]),
         (TEXT, {"prompt": PROMPTS, "negative_prompt": ["a"], "latents": noise((1, 4, 8, 8))}, ["negative_prompt"]),
         (IMAGE, {"image": "a.png", "negative_prompt": 3}, ["image", "negative_prompt"]),
-        (IMAGE, {"image": PICTURES, "negative_prompt": PICTURES[0]}, ["negative_prompt"]),
+        (IMAGE, {"image": IMAGES, "negative_prompt": IMAGES[0]}, ["negative_prompt"]),
         (DUAL, {"prompt": "", "image": None, "text_to_image_strength": 1.5}, ["image", "text_to_image_strength"]),
-        (DUAL, {"prompt": PROMPTS, "image": PICTURES[0], "generator": [1]}, ["image"]),
+        (DUAL, {"prompt": PROMPTS, "image": IMAGES[0], "generator": [1]}, ["image"]),
     ],
 )
 def test_everything_wrong_is_listed(pairs, name, wrong, named):
@@ -199,8 +199,8 @@ def test_everything_wrong_is_listed(pairs, name, wrong, named):
     ("name", "wrong", "named"),
     [
         (TEXT, {"prompt": PROMPTS, "latents": noise((1, 4, 8, 8)), "height": 16, "width": 16}, "latents"),
-        (DUAL, {"prompt": PROMPTS, "image": PICTURES, "generator": [1]}, "generator"),
-        (IMAGE, {"image": PICTURES, "latents": np.full((2, 4, 16, 16), np.nan, np.float32)}, "latents"),
+        (DUAL, {"prompt": PROMPTS, "image": IMAGES, "generator": [1]}, "generator"),
+        (IMAGE, {"image": IMAGES, "latents": np.full((2, 4, 16, 16), np.nan, np.float32)}, "latents"),
     ],
 )
 def test_noise_that_does_not_fit(pairs, name, wrong, named):
@@ -212,8 +212,8 @@ def test_check_inputs(pairs):
     """The methods of diffusers' pipelines, for code that calls them."""
     for name, good, bad in (
         (TEXT, ("a", 16, 16, 1), (None, 7, 16, 0)),
-        (IMAGE, (PICTURES, 16, 16, 1), (None, 7, 16, 0)),
-        (DUAL, ("a", PICTURES[0], 16, 16, 1), (None, None, 7, 16, 0)),
+        (IMAGE, (IMAGES, 16, 16, 1), (None, 7, 16, 0)),
+        (DUAL, ("a", IMAGES[0], 16, 16, 1), (None, None, 7, 16, 0)),
     ):
         pairs[name][0].check_inputs(*good)
         with pytest.raises(InputError) as error:

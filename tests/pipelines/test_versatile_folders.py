@@ -22,8 +22,8 @@ from tests.support.versatile import (
     COMMON,
     DUAL,
     IMAGE,
+    IMAGES,
     NOISES,
-    PICTURES,
     TEXT,
     load,
     load_both,
@@ -91,7 +91,7 @@ def test_a_unet_with_both_serves_every_task(folder):
     call = {**COMMON, "generator": 3}
     for cls, given in (
         (VersatileDiffusionTextToImagePipeline, {"prompt": PROMPTS}),
-        (VersatileDiffusionImageVariationPipeline, {"image": PICTURES}),
+        (VersatileDiffusionImageVariationPipeline, {"image": IMAGES}),
     ):
         taken = cls.from_pipe(dual)
         taken.set_progress_bar_config(disable=True)
@@ -131,7 +131,7 @@ def test_forms_of_the_index(folder, tmp_path, library):
 )
 def test_saved_and_loaded(folder, tmp_path, name, unused):
     """Ours comes back as it was; diffusers' comes out of what we write for it."""
-    given = {"prompt": PROMPTS, "image": PICTURES}
+    given = {"prompt": PROMPTS, "image": IMAGES}
     given = {key: given[key] for key in {TEXT: ["prompt"], IMAGE: ["image"], DUAL: given}[name]}
     call = {"num_inference_steps": 2, "output_type": "np", "guidance_scale": 2.0, **given, **NOISES}
     pipe = load(name, folder)
@@ -165,9 +165,9 @@ def test_folders_of_single_tasks(folder, tmp_path, name):
 
 
 def test_converted_round_trip(folder, tmp_path):
-    """The published folder; diffusers loads what comes back, and all three tasks give its pictures."""
+    """The published folder; diffusers loads what comes back, and all three tasks give its images."""
     paddle_folder, torch_folder = there_and_back(folder, tmp_path)
-    given = {"prompt": PROMPTS, "image": PICTURES}
+    given = {"prompt": PROMPTS, "image": IMAGES}
     for name, keys in ((TEXT, ["prompt"]), (IMAGE, ["image"]), (DUAL, ["prompt", "image"])):
         ours, (_, theirs) = load(name, paddle_folder), load_both(name, torch_folder)
         mine, reference = call_both(ours, theirs, **{**COMMON, **NOISES, **{key: given[key] for key in keys}})

@@ -1,4 +1,4 @@
-"""VQ-Diffusion against diffusers, live: every step, the picture, truncation, learned embeddings, conversion.
+"""VQ-Diffusion against diffusers, live: every step, the image, truncation, learned embeddings, conversion.
 
 A step draws codes, and a draw near a tie may fall either way on another machine: whole runs are compared step by step,
 each from the original's codes.
@@ -46,7 +46,7 @@ class Recorded:
     """What a pipeline computes in every step: log p(x_0), which of it is left after truncation, and the codes drawn.
 
     Args:
-        follow: codes to go on with after each step, in place of those that were drawn.
+        follow: codes that replace the sampled ones after each step.
     """
 
     def __init__(self, pipeline, follow=None):
@@ -69,12 +69,12 @@ class Recorded:
 
 
 def compare_steps(ours, theirs, seed=3, **settings):
-    """Run both, ours from the original's codes at every step; returns (ours, theirs), pictures [B, H, W, 3]."""
+    """Run both, ours from the original's codes at every step; returns (ours, theirs), images [B, H, W, 3]."""
     mine, reference = generators(seed)
     expected = Recorded(theirs)
-    their_pictures = theirs(generator=reference, output_type="np", **settings).images
+    their_images = theirs(generator=reference, output_type="np", **settings).images
     found = Recorded(ours, follow=expected.codes)
-    our_pictures = ours(generator=mine, output_type="np", **settings).images
+    our_images = ours(generator=mine, output_type="np", **settings).images
     assert len(found.codes) == len(expected.codes) == settings["num_inference_steps"]
     for step, (log_p, reference_log_p) in enumerate(zip(found.log_p, expected.log_p, strict=True)):
         assert_close(log_p, reference_log_p, what=f"log p(x_0) in step {step}")
@@ -84,26 +84,26 @@ def compare_steps(ours, theirs, seed=3, **settings):
     drawn, reference_drawn = np.stack(found.codes), np.stack(expected.codes)
     assert (drawn != reference_drawn).sum() <= 5  # of 150 to 10000
     assert len(np.unique(reference_drawn)) > CODES // 3  # the draws differ
-    return our_pictures, their_pictures
+    return our_images, their_images
 
 
 # -- the loop ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("guidance_scale", [5.0, 1.0])
-def test_the_same_seed_paints_the_same_picture(both, guidance_scale):
+def test_the_same_seed_generates_the_same_image(both, guidance_scale):
     ours, theirs = both
-    pictures = compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=22, guidance_scale=guidance_scale)
-    assert_images_agree(*pictures, different=FEW)
-    assert pictures[0].shape == (2, 2 * SIDE, 2 * SIDE, 3)
+    images = compare_steps(ours, theirs, prompt=PROMPTS, num_inference_steps=22, guidance_scale=guidance_scale)
+    assert_images_agree(*images, different=FEW)
+    assert images[0].shape == (2, 2 * SIDE, 2 * SIDE, 3)
     assert isinstance(ours, VQDiffusionPipeline)
 
 
-def test_all_steps_and_several_pictures(learned):
-    """Where alpha is nearly 1, at the end of 100 steps, and the order of the pictures of several prompts."""
-    pictures = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=100, num_images_per_prompt=2)
-    assert_images_agree(*pictures, different=FEW)
-    assert pictures[0].shape[0] == 4
+def test_all_steps_and_several_images(learned):
+    """Where alpha is nearly 1, at the end of 100 steps, and the order of the images of several prompts."""
+    images = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=100, num_images_per_prompt=2)
+    assert_images_agree(*images, different=FEW)
+    assert images[0].shape[0] == 4
 
 
 def test_given_codes(learned):
@@ -123,8 +123,8 @@ def test_given_codes(learned):
 @pytest.mark.parametrize("rate", [0.9, 0.7])
 def test_truncated_steps(learned, rate):
     """The likelier codes alone are drawn."""
-    pictures = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=22, truncation_rate=rate)
-    assert_images_agree(*pictures, different=FEW)
+    images = compare_steps(*learned, prompt=PROMPTS, num_inference_steps=22, truncation_rate=rate)
+    assert_images_agree(*images, different=FEW)
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.86, 0.3, 1e-6, 0.0])
@@ -146,8 +146,8 @@ def test_truncation_by_hand(learned):
         assert np.flatnonzero(np.isfinite(found)).tolist() == kept
 
 
-def test_a_generator_for_each_picture(learned):
-    """Each picture of a batch is the one that its own generator draws alone."""
+def test_a_generator_for_each_image(learned):
+    """Each image of a batch is the one that its own generator draws alone."""
     ours, _ = learned
     settings = {"num_inference_steps": 3, "output_type": "latent"}
     together = ours(PROMPTS, generator=[4, 9], **settings).images

@@ -315,7 +315,7 @@ def test_an_attribute_that_is_set_back_reuses_the_program_on_disk(program_cache,
     assert len(list(program_cache.glob("program-*"))) == entries + 1
 
 
-@pytest.mark.parametrize("name, value", [("slice_size", 1), ("upcast", True), ("rescale_output_factor", 2.0)])
+@pytest.mark.parametrize("name, value", [("slice_size", 1), ("upcast_attention", True), ("rescale_output_factor", 2.0)])
 def test_changed_attributes_of_attention_are_detected(name, value, program_cache, programs):
     compiled, eager = compile(tiny_unet()), tiny_unet()
     assert_equals_eager(compiled, eager)

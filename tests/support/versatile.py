@@ -23,7 +23,7 @@ from tests.support.parity import noise, randomize
 # The entry that diffusers can load, which is neither the original one nor the one that it writes.
 TEXT_UNET_ENTRY = [UNetFlatConditionModel.__module__, "UNetFlatConditionModel"]
 TEXT, IMAGE, DUAL = (f"VersatileDiffusion{task}Pipeline" for task in ("TextToImage", "ImageVariation", "DualGuided"))
-PICTURES = [make_image(40, 36), make_image(33, 50, seed=1)]
+IMAGES = [make_image(40, 36), make_image(33, 50, seed=1)]
 # weak guidance does not amplify rounding; images of 10 000 values, so that one in 1000 is a number
 COMMON = {"num_inference_steps": 3, "guidance_scale": 2.0, "output_type": "np"}
 NOISES = {"latents": noise((2, 4, 24, 20)), "height": 48, "width": 40}

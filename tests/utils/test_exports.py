@@ -142,6 +142,9 @@ def test_versions():
     with pytest.raises(ImportError, match="requires ppdiffusers 99.0"):
         utils.check_min_version("99.0")
     assert utils.is_transformers_version(">=", "4.0") and not utils.is_transformers_version("<", "4.0")
+    assert utils.is_paddle_version(">=", "3.0"), "by the name of the module, whose package is paddlepaddle"
+    with pytest.raises(ValueError, match="Unknown comparison"):
+        utils.compare_versions("numpy", "~=", "1.0")
 
 
 def test_optional_packages():

@@ -14,13 +14,13 @@ import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler, ddim_variance
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 
-class CycleDiffusionPipeline(StableDiffusionBase):
+class CycleDiffusionPipeline(Img2ImgBase):
     """Edit images by a source prompt and a prompt; requires a `DDIMScheduler`.
 
     The components are those of `StableDiffusionBase` without the image encoder.
@@ -146,7 +146,7 @@ class CycleDiffusionPipeline(StableDiffusionBase):
 
         # 2. latents of the image, noised to the first of these timesteps: both trajectories start there
         latents, clean_latents = self.prepare_latents(
-            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            self._preprocess(image),  # [N, 3, H, W]
             timesteps[:1].repeat(batch_size),
             prompts,
             num_images_per_prompt,
@@ -175,10 +175,6 @@ class CycleDiffusionPipeline(StableDiffusionBase):
         )
         return self._output(image, has_nsfw_concept, return_dict)
 
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
-        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
-        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
-
     def prepare_latents(
         self,
         image: paddle.Tensor,
@@ -198,33 +194,6 @@ class CycleDiffusionPipeline(StableDiffusionBase):
             batch_size=batch_size * num_images_per_prompt,
             dtype=dtype,
             generator=generator,
-        )
-
-    def check_inputs(
-        self,
-        prompt: Any,
-        strength: Any,
-        callback_steps: Any,
-        negative_prompt: Any = None,
-        prompt_embeds: Any = None,
-        negative_prompt_embeds: Any = None,
-        callback_on_step_end_tensor_inputs: Any = None,
-    ) -> None:
-        """Raise one InputError that lists all invalid arguments."""
-        checks.raise_problems(
-            self,
-            checks.check_prompts(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                prompt_embeds=prompt_embeds,
-                negative_prompt_embeds=negative_prompt_embeds,
-            ),
-            checks.check_strength(strength),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
         )
 
 

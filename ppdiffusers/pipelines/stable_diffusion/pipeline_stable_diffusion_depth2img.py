@@ -17,15 +17,15 @@ import PIL.Image
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
-from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.latents import decode_latents, repeat_to
 from ppdiffusers.pipelines.stages.legacy import correct_unet
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ppdiffusers.transformers import CLIPTextModel, CLIPTokenizer, DPTForDepthEstimation, DPTImageProcessor
 
 
-class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
+class StableDiffusionDepth2ImgPipeline(Img2ImgBase):
     """Generate images from images, their depth and prompts; other components are those of `StableDiffusionBase`.
 
     Args:
@@ -174,7 +174,7 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
             image, depth_map, batch_size, self.do_classifier_free_guidance, prompt_embeds.dtype, self.device
         )  # [2B or B, 1, h, w]
         latents = self.prepare_latents(
-            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            self._preprocess(image),  # [N, 3, H, W]
             timesteps[:1].repeat(batch_size),
             prompts,
             num_images_per_prompt,
@@ -207,32 +207,6 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         images = self.image_processor.postprocess(latents, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
-        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
-        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
-
-    def prepare_latents(
-        self,
-        image: paddle.Tensor,
-        timestep: np.ndarray,
-        batch_size: int,
-        num_images_per_prompt: int,
-        dtype: paddle.dtype,
-        device: Any,
-        generator: Generator = None,
-    ) -> paddle.Tensor:
-        """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w], noised to `timestep` [B]."""
-        noised, _ = noised_image_latents(
-            self.scheduler,
-            self.vae,
-            image=image,
-            timestep=timestep,
-            batch_size=batch_size * num_images_per_prompt,
-            dtype=dtype,
-            generator=generator,
-        )
-        return noised
-
     def prepare_depth_map(
         self,
         image: PipelineImageInput,
@@ -252,7 +226,8 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         if depth_map is None and is_latents:
             raise InputError("The depth of latents cannot be estimated.", remedy="pass `depth_map`.")
         if depth_map is None:
-            pixels = self.feature_extractor(images=images, return_tensors="np")["pixel_values"]  # [N, 3, H, W]
+            inputs = self.feature_extractor(images=rgb_images(images), return_tensors="np")
+            pixels = inputs["pixel_values"]  # [N, 3, H, W]
             depth_map = self.depth_estimator(paddle.to_tensor(pixels).astype(dtype_of(self.depth_estimator)))[0]
         depth = depth_map.astype("float32").unsqueeze(1)  # [N, 1, H, W]
         depth = F.interpolate(depth, size=size, mode="bicubic", align_corners=False)  # [N, 1, h, w]
@@ -277,33 +252,6 @@ class StableDiffusionDepth2ImgPipeline(StableDiffusionBase):
         else:  # [H, W, C]
             height, width = image.shape[:2]
         return [height // self.vae_scale_factor, width // self.vae_scale_factor], False
-
-    def check_inputs(
-        self,
-        prompt: Any,
-        strength: Any,
-        callback_steps: Any,
-        negative_prompt: Any = None,
-        prompt_embeds: Any = None,
-        negative_prompt_embeds: Any = None,
-        callback_on_step_end_tensor_inputs: Any = None,
-    ) -> None:
-        """Raise one InputError that lists all invalid arguments."""
-        checks.raise_problems(
-            self,
-            checks.check_prompts(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                prompt_embeds=prompt_embeds,
-                negative_prompt_embeds=negative_prompt_embeds,
-            ),
-            checks.check_strength(strength),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
-        )
 
 
 def _single_images(image: PipelineImageInput) -> list[PIL.Image.Image | np.ndarray | paddle.Tensor]:

@@ -9,17 +9,16 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
-from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
+class StableDiffusionImg2ImgPipeline(Img2ImgBase):
     """Generate images from images and prompts; the components are those of `StableDiffusionBase`."""
 
     @inference
@@ -129,7 +128,7 @@ class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
 
         # 2. latents of the image, noised to the first of these timesteps
         latents = self.prepare_latents(
-            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            self._preprocess(image),  # [N, 3, H, W]
             timesteps[:1].repeat(batch_size),
             prompts,
             num_images_per_prompt,
@@ -163,32 +162,6 @@ class StableDiffusionImg2ImgPipeline(StableDiffusionBase):
             latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
         )
         return self._output(image, has_nsfw_concept, return_dict)
-
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
-        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
-        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
-
-    def prepare_latents(
-        self,
-        image: paddle.Tensor,
-        timestep: np.ndarray,
-        batch_size: int,
-        num_images_per_prompt: int,
-        dtype: paddle.dtype,
-        device: Any,
-        generator: Generator = None,
-    ) -> paddle.Tensor:
-        """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w], noised to `timestep` [B]."""
-        noised, _ = noised_image_latents(
-            self.scheduler,
-            self.vae,
-            image=image,
-            timestep=timestep,
-            batch_size=batch_size * num_images_per_prompt,
-            dtype=dtype,
-            generator=generator,
-        )
-        return noised
 
     def check_inputs(
         self,

@@ -15,7 +15,7 @@ import paddle
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
-from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
@@ -30,11 +30,11 @@ from ppdiffusers.pipelines.stages.inpaint import (
 )
 from ppdiffusers.pipelines.stages.latents import repeat_to
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionInpaintPipeline(StableDiffusionBase):
+class StableDiffusionInpaintPipeline(Img2ImgBase):
     """Inpaint images; the components are those of `StableDiffusionBase`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
@@ -192,8 +192,9 @@ class StableDiffusionInpaintPipeline(StableDiffusionBase):
         if padding_mask_crop is not None:
             crop = self.mask_processor.get_crop_region(mask_image, width, height, pad=padding_mask_crop)
         resize_mode = "default" if crop is None else "fill"
-        pixels = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
+        pixels = self._preprocess(image, height, width, resize_mode, crop).astype("float32")
         mask = self.mask_processor.preprocess(mask_image, height, width, resize_mode, crop)  # [N, 1, H, W]
+        checks.raise_problems(self, checks.check_mask(mask))
 
         # 3. initial latents, those of the image, and what the UNet reads in addition
         known = InpaintLatents(
@@ -261,10 +262,6 @@ class StableDiffusionInpaintPipeline(StableDiffusionBase):
         if crop is not None:
             images = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in images]
         return self._output(images, has_nsfw_concept, return_dict)
-
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
-        """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
-        return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
 
     def prepare_latents(
         self,

@@ -16,13 +16,14 @@ import PIL.Image
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import RESAMPLING
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
-from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
+from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.latents import encode_image
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.utils.pil_modes import to_grayscale, to_rgb
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ppdiffusers.transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 
-class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
+class StableDiffusionInpaintPipelineLegacy(Img2ImgBase):
     """Inpaint images; the components are those of `StableDiffusionBase` without the image encoder."""
 
     _optional_components = ("safety_checker", "feature_extractor")
@@ -118,6 +119,7 @@ class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
                 negative_prompt_embeds=negative_prompt_embeds,
             ),
             _check_image("image", image),
+            _check_channels(image, self.vae.config.in_channels),
             _check_image("mask_image", mask_image),
             guidance_problems,
             checks.check_sampling(
@@ -204,40 +206,13 @@ class StableDiffusionInpaintPipelineLegacy(StableDiffusionBase):
         noise = randn_tensor(clean.shape, generator=generator, dtype=dtype)
         return self.scheduler.add_noise(clean, noise, timestep), clean, noise
 
-    def check_inputs(
-        self,
-        prompt: Any,
-        strength: Any,
-        callback_steps: Any,
-        negative_prompt: Any = None,
-        prompt_embeds: Any = None,
-        negative_prompt_embeds: Any = None,
-        callback_on_step_end_tensor_inputs: Any = None,
-    ) -> None:
-        """Raise one InputError that lists all invalid arguments."""
-        checks.raise_problems(
-            self,
-            checks.check_prompts(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                prompt_embeds=prompt_embeds,
-                negative_prompt_embeds=negative_prompt_embeds,
-            ),
-            checks.check_strength(strength),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
-        )
-
 
 def preprocess_image(image: paddle.Tensor | PIL.Image.Image, batch_size: int) -> paddle.Tensor:
     """Convert a PIL image to [batch_size, 3, H, W] in [-1, 1], resized to multiples of 8; tensors stay as they are."""
     if isinstance(image, paddle.Tensor):
         return image
     width, height = (size - size % 8 for size in image.size)
-    resized = np.asarray(image.convert("RGB").resize((width, height), resample=RESAMPLING["lanczos"]))  # [H, W, 3]
+    resized = np.asarray(to_rgb(image).resize((width, height), resample=RESAMPLING["lanczos"]))  # [H, W, 3]
     pixels = resized.astype(np.float32).transpose(2, 0, 1) / 255.0  # [3, H, W]
     return paddle.to_tensor(np.stack([2.0 * pixels - 1.0] * batch_size))
 
@@ -256,8 +231,14 @@ def preprocess_mask(mask: paddle.Tensor | PIL.Image.Image, batch_size: int, scal
         height, width = ((size - size % 8) // scale_factor for size in mask.shape[-2:])
         return F.interpolate(mask.mean(axis=1, keepdim=True), size=(height, width), mode="nearest")
     width, height = ((size - size % 8) // scale_factor for size in mask.size)
-    resized = np.asarray(mask.convert("L").resize((width, height), resample=RESAMPLING["nearest"]))  # [h, w]
+    resized = np.asarray(to_grayscale(mask).resize((width, height), resample=RESAMPLING["nearest"]))  # [h, w]
     return paddle.to_tensor(np.stack([1 - resized.astype(np.float32)[None] / 255.0] * batch_size))
+
+
+def _check_channels(image: Any, expected: int) -> list[str]:
+    """A batch of images has the channels that the VAE encodes; latents are not supported."""
+    found = image.shape[1] if isinstance(image, paddle.Tensor) and image.ndim == 4 else expected
+    return [] if found == expected else [f"`image` must have {expected} channels, not {found}"]
 
 
 def _check_image(name: str, value: Any) -> list[str]:

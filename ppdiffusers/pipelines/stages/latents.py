@@ -14,9 +14,11 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.logging import get_logger
+from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
+    from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.autoencoders.vq_model import VQModel
 
@@ -87,6 +89,33 @@ def encode_distribution(
     if finite is not None:
         finite.note("the VAE's encoder", moments)
     return DiagonalGaussianDistribution(moments.astype(dtype_of(vae)))
+
+
+def preprocess_images(
+    processor: VaeImageProcessor, vae: AutoencoderKL, image: PipelineImageInput, *args: Any, **kwargs: Any
+) -> paddle.Tensor:
+    """Preprocess images of a call to [N, 3, H, W] in [-1, 1]; latents [N, C, h, w] are unchanged.
+
+    PIL images of every mode are converted to RGB. What is not latents (see `vae.is_latents`) has the channels that the
+    VAE encodes, so that later stages do not mistake images for latents.
+
+    Args:
+        args, kwargs: more arguments of `processor.preprocess`, such as height and width.
+
+    Raises:
+        InputError: images with another number of channels.
+    """
+    pixels = processor.preprocess(rgb_images(image), *args, **kwargs)
+    expected = vae.config.in_channels
+    if not vae.is_latents(image) and pixels.shape[1] != expected:
+        first = image[0] if isinstance(image, (list, tuple)) else image
+        latents = f", or latents as a Paddle tensor [batch, {vae.latent_channels}, height, width]"
+        raise InputError(
+            f"`image` has {pixels.shape[1]} channel(s).",
+            where=f"{type(first).__name__} of shape {tuple(getattr(first, 'shape', ()))}",
+            expected=f"{expected} channels, the last axis of an array or the axis before height of a tensor{latents}",
+        )
+    return pixels
 
 
 def image_latents(

@@ -31,7 +31,8 @@ def test_guided_conditioning():
 
 def test_prompt_settings_without_defaults():
     assert prompt_settings("plain", None) == prompt_settings("plain", "truncate") == {}
-    assert prompt_settings("webui", "split") == {"prompt_syntax": "webui", "long_prompts": "split"}
+    for settings in (("webui", None), ("webui", "truncate"), ("plain", "split")):
+        assert prompt_settings(*settings) == {"prompt_syntax": settings[0], "long_prompts": settings[1]}
 
 
 def test_hidden_states_agree_with_diffusers(pair, encoder):
