@@ -202,7 +202,8 @@ class DiffusionPipeline(ConfigMixin):
     @classmethod
     def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
         """The files to download; invalid arguments are refused before that."""
-        only, settings = None, ()
+        only: tuple[str, ...] | None = None
+        settings: tuple[str, ...] = ()
         if cls is not DiffusionPipeline:
             only, settings = cls.component_names()
             _refuse_unknown_arguments(cls, kwargs, (*only, *settings))
