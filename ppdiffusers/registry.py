@@ -290,6 +290,11 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("StableDiffusionControlNetPipeline", "controlnet.pipeline_controlnet"),
+        family="stable-diffusion-controlnet",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
         *("StableDiffusionPipelineSafe", "stable_diffusion_safe.pipeline_stable_diffusion_safe"),
         family="stable-diffusion-safe",
         task=TEXT_TO_IMAGE,
