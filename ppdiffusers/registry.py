@@ -295,6 +295,16 @@ _ROWS = (
         task=TEXT_TO_IMAGE,
     ),
     _pipeline(
+        *("StableDiffusionControlNetImg2ImgPipeline", "controlnet.pipeline_controlnet_img2img"),
+        family="stable-diffusion-controlnet",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionControlNetInpaintPipeline", "controlnet.pipeline_controlnet_inpaint"),
+        family="stable-diffusion-controlnet",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("StableDiffusionPipelineSafe", "stable_diffusion_safe.pipeline_stable_diffusion_safe"),
         family="stable-diffusion-safe",
         task=TEXT_TO_IMAGE,

@@ -36,6 +36,7 @@ class ControlNetBase(StableDiffusionBase):
         controlnet: a ControlNet for the UNet, or a list; the residuals of several ControlNets are added.
     """
 
+    _corrected_settings = ()  # diffusers corrects none here
     _control_image_name = "control_image"  # name of the argument of the call
     controlnet: ControlNetModel | MultiControlNetModel
 
@@ -159,13 +160,34 @@ class ControlNetBase(StableDiffusionBase):
         )
 
     def _check_control_size(
-        self, images: Any, prompts: int | None, height: Any, width: Any
+        self, images: Any, prompts: int | None, height: Any, width: Any, image: Any = None
     ) -> tuple[int | None, int | None, list[str]]:
-        """Height and width of the control images (None if the images are invalid), and problems of their sizes."""
+        """Height and width of the control images (None if they are invalid), and problems of their sizes.
+
+        Args:
+            image: the image that the call starts from, which is resized to the same size.
+        """
         given = {name: 1 if value is None else value for name, value in (("height", height), ("width", width))}
         problems = checks.check_size(**given, multiple=1)
         count, name = len(networks_of(self.controlnet)), self._control_image_name
         if problems or control_checks.check_control_images(images, networks=count, prompts=prompts, name=name):
             return None, None, problems
         problems = control_checks.check_control_size(images, networks=count, name=name, height=height, width=width)
-        return *self._control_size(images, height, width), problems
+        size = self._control_size(images, height, width)
+        if image is not None and not checks.check_images(image=image):
+            problems += self._check_image_size(image, size, resized=height is not None and width is not None)
+        return *size, problems
+
+    def _check_image_size(self, image: Any, size: tuple[int, int], resized: bool) -> list[str]:
+        """The image has the size of the control images, unless it is resized to it."""
+        height, width = control_checks.size_of(image)
+        factor = self.vae_scale_factor
+        if isinstance(image, paddle.Tensor) and image.ndim == 4 and self.vae.is_latents(image):
+            height, width, resized = height * factor, width * factor, False
+        found = (height - height % factor, width - width % factor)
+        if resized or found == size:
+            return []
+        return [
+            f"`image` is {height} x {width} and `{self._control_image_name}` {size[0]} x {size[1]} (height x width): "
+            "pass `height` and `width`, or images of the same size"
+        ]

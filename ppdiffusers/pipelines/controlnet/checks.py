@@ -107,6 +107,12 @@ def check_control_settings(*, networks: int, scale: Any, start: Any, end: Any) -
     ]
 
 
+def check_pixels(image: Any, channels: int) -> list[str]:
+    """An image is not latents with this number of channels, which a mask of pixels does not fit."""
+    latents = isinstance(image, paddle.Tensor) and image.ndim == 4 and image.shape[1] == channels
+    return [f"`image` has {channels} channels, those of latents: pass an image"] if latents else []
+
+
 def per_network(images: Any, networks: int) -> list[Any]:
     """The images of each ControlNet; nested lists have one list for each prompt."""
     return [images] if networks == 1 else transposed(images)
