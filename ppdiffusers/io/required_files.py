@@ -104,19 +104,21 @@ class PipelineFiles:
         only: names of the components of the pipeline's class; None for all components in the file.
         given: names of the components that the caller passes.
         variant, use_safetensors: as in `from_pretrained`.
+        settings: names of the settings of the pipeline's class.
     """
 
     only: tuple[str, ...] | None = None
     given: tuple[str, ...] = ()
     variant: str | None = None
     use_safetensors: bool | None = None
+    settings: tuple[str, ...] = ()
 
     def select(self, model: HubModel, folder: str) -> list[RemoteFile]:
         index_file = model.find(_inside(folder, INDEX_NAME))
         if index_file is None:
             raise _missing(model, folder, INDEX_NAME)
         raw = {k: v for k, v in model.read_json(index_file).items() if k not in self.given}
-        index = parse_model_index(raw)
+        index = parse_model_index(raw, settings=self.settings)
         wanted = {
             name: component.known
             for name, component in index.components.items()
