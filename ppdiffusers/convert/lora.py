@@ -193,6 +193,7 @@ def _with_alphas(
     adapters = {}
     for path, parts in layers.items():
         tensor = parts.pop("alpha", None)
+        alpha: float | None
         if tensor is not None:
             alpha = float(tensor.astype("float32").read().reshape(-1)[0])
         elif "lora_alpha" in config and "down" in parts:
