@@ -31,6 +31,8 @@ PATHS: dict[str, tuple[str, ...]] = {
     "models.autoencoder_kl": ("AutoencoderKL", "AutoencoderKLOutput", "DecoderOutput", "DiagonalGaussianDistribution"),
     "models.autoencoders": ("AutoencoderKL", "VQModel"),
     "models.autoencoders.vae": ("Decoder", "DiagonalGaussianDistribution", "Encoder"),
+    "models.controlnet": ("ControlNetConditioningEmbedding", "ControlNetModel", "ControlNetOutput"),
+    "models.controlnets": ("ControlNetModel", "ControlNetOutput", "MultiControlNetModel"),
     "models.cross_attention": ("CrossAttention",),
     "models.downsampling": ("Downsample2D",),
     "models.dual_transformer_2d": ("DualTransformer2DModel",),

@@ -174,8 +174,10 @@ class StableDiffusionLoraLoaderMixin:
             InputError: unknown adapters, or weights that do not fit.
         """
         names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
-        weights: list[Any] = [adapter_weights] * len(names)
-        if isinstance(adapter_weights, Sequence):
+        weights: list[float | Mapping[str, Any] | None]
+        if adapter_weights is None or isinstance(adapter_weights, (int, float, Mapping)):
+            weights = [adapter_weights] * len(names)
+        else:
             weights = list(adapter_weights)
         if len(names) != len(weights):
             raise InputError(f"There are {len(weights)} weights for {len(names)} adapters.", expected="one for each")

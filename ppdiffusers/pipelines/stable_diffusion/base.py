@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.models.adapters import scaled
 from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
 from ppdiffusers.pipelines.loaders.textual_inversion import TextualInversionLoaderMixin
@@ -92,6 +92,10 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         )
 
     # -- latents ------------------------------------------------------------------------------------------------------
+
+    def _preprocess(self, image: PipelineImageInput, *args: Any) -> paddle.Tensor:
+        """Images [N, 3, H, W] in [-1, 1], or latents [N, C, h, w]; `args` are those of the image processor."""
+        return latents_stage.preprocess_images(self.image_processor, self.vae, image, *args)
 
     def prepare_latents(
         self,

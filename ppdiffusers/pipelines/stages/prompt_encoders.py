@@ -3,7 +3,9 @@
 **Long prompts.** A text encoder reads a fixed number of tokens, 77 in Stable Diffusion. As in diffusers, longer prompts
 are truncated, with a warning. With `long_prompts="split"` they are split into chunks of 75 tokens; each chunk is put
 between the start and end tokens, padded and encoded separately, and the results are concatenated: L = 154, 231, ...
-All prompts and negative prompts of a call get the same number of chunks; short ones are filled with empty chunks.
+All embeddings of a call have one length L, the least common multiple of their lengths: shorter ones are repeated. The
+softmax of cross-attention over keys that are repeated equally often is that over the keys themselves, so that a prompt
+gives the image that it gives alone, whatever the length of its neighbors and of the negative prompt.
 
 **Weights.** With `prompt_syntax="webui"` prompts use the syntax of the Stable Diffusion web UI: `(word)` multiplies the
 weight by 1.1, `[word]` divides by it, `(word:1.3)` multiplies by 1.3; brackets nest, `\\(` is a literal bracket, BREAK
@@ -13,9 +15,10 @@ embedding of each token; each chunk is then rescaled to its original mean. Such 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -33,7 +36,25 @@ if TYPE_CHECKING:
 PromptSyntax = Literal["plain", "webui"]
 LongPrompts = Literal["truncate", "split"]
 
+MAX_CHUNKS = 64  # of embeddings that are repeated to one length
+
 logger = get_logger(__name__)
+
+
+class ChunkRows(NamedTuple):
+    """The chunks of B prompts.
+
+    Attributes:
+        ids, mask, weights: [chunks, B, length]; prompts with fewer chunks have empty ones, which are not used.
+        counts: number of chunks of each prompt, B values.
+        total: number of chunks that the embeddings of every prompt have, a multiple of each count.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+    weights: np.ndarray
+    counts: list[int]
+    total: int
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,11 @@ def encode_prompts(
         rows = encoder.chunk_rows((strings, negatives), prompt_syntax, length) if split else None
         if rows is not None:
             encoded = encoder.encode_chunks(rows[0], clip_skip), encoder.encode_chunks(rows[1])
+            if given is not None:  # repeated like the prompts
+                copies = next(some.total for some in rows if some is not None) * encoder.max_length // length
+                prompt_embeds = None if prompt_embeds is None else prompt_embeds.tile([1, copies, 1])
+                if negative_prompt_embeds is not None:
+                    negative_prompt_embeds = negative_prompt_embeds.tile([1, copies, 1])
         else:
             encoded = encoder.encode_pair(strings, negatives, length, clip_skip)
         prompt_embeds = prompt_embeds if strings is None else encoded[0]
@@ -234,13 +260,13 @@ class PromptEncoder:
 
     def chunk_rows(
         self, prompts: Sequence[list[str] | None], syntax: PromptSyntax, length: int | None
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray] | None] | None:
-        """Split lists of prompts into equally many chunks: ids, mask and weights [chunks, B, length] of each list.
+    ) -> list[ChunkRows | None] | None:
+        """Split lists of prompts into chunks, and compute the number of chunks that all of them get.
 
         None if one chunk is enough and nothing is weighted: whole prompts are then encoded as in diffusers.
 
         Args:
-            length: number of tokens of given embeddings, which the result has to match.
+            length: number of tokens of given embeddings, in which the prompts have to fit.
         """
         self.require()
         limit = self.max_length
@@ -248,34 +274,38 @@ class PromptEncoder:
             return None
         chunker = Chunker(self.tokenizer, limit, syntax)
         rows = [[chunker.chunks(prompt) for prompt in some or []] for some in prompts]
-        count = max(len(chunks) for some in rows for chunks in some)
-        if length is not None and count > length // limit:
+        counts = {len(chunks) for some in rows for chunks in some}
+        longest = max(counts)
+        if length is not None and longest > length // limit:
             raise InputError(
-                f"A prompt of {count} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
+                f"A prompt of {longest} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
                 remedy="shorten it, or encode both prompts in one call.",
             )
-        count = count if length is None else length // limit
-        if count == 1 and syntax == "plain":
+        total = math.lcm(*counts, 1 if length is None else length // limit)
+        if total == 1 and syntax == "plain":
             return None
-        return [self._arrays(chunker, some, count) for some in rows]
+        if total > max(MAX_CHUNKS, longest):
+            raise InputError(
+                f"The prompts have {', '.join(map(str, sorted(counts)))} chunks of {limit} tokens: repeated to one "
+                f"length they would have {total}.",
+                expected=f"numbers of chunks with a common multiple of at most {MAX_CHUNKS}",
+                remedy="generate the images in separate calls, or shorten the prompts.",
+            )
+        return [_chunk_rows(chunker, some, total) if some else None for some in rows]
 
-    @staticmethod
-    def _arrays(
-        chunker: Chunker, rows: list[list[Chunk]], count: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        return chunker.arrays(rows, count) if rows else None
-
-    def encode_chunks(
-        self, arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None, clip_skip: int | None = None
-    ) -> paddle.Tensor | None:
-        """Encode ids, mask and weights [chunks, B, length] to [B, chunks * length, D]; None for None."""
-        if arrays is None:
+    def encode_chunks(self, rows: ChunkRows | None, clip_skip: int | None = None) -> paddle.Tensor | None:
+        """Encode the chunks of B prompts to [B, total * length, D]; None for None."""
+        if rows is None:
             return None
         parts = []
-        for ids, mask, weights in zip(*arrays, strict=True):
+        for ids, mask, weights in zip(rows.ids, rows.mask, rows.weights, strict=True):
             hidden = self.last_hidden_state(ids, mask, clip_skip)  # [B, length, D]
             parts.append(_weighted(hidden, weights))
-        return paddle.concat(parts, axis=1)
+        repeated = [
+            paddle.concat([part[n : n + 1] for part in parts[:count]], axis=1).tile([1, rows.total // count, 1])
+            for n, count in enumerate(rows.counts)
+        ]  # [1, total * length, D] each
+        return paddle.concat(repeated)
 
     # -- the text encoder ---------------------------------------------------------------------------------------------
 
@@ -300,6 +330,11 @@ class PromptEncoder:
         masked = bool(getattr(self.text_encoder.config, "use_attention_mask", None))
         attention_mask = paddle.to_tensor(mask) if masked else None
         return self.text_encoder(paddle.to_tensor(ids.astype(np.int64)), attention_mask=attention_mask, **options)
+
+
+def _chunk_rows(chunker: Chunker, rows: list[list[Chunk]], total: int) -> ChunkRows:
+    counts = [len(chunks) for chunks in rows]
+    return ChunkRows(*chunker.arrays(rows, max(counts)), counts=counts, total=total)
 
 
 def _weighted(hidden: paddle.Tensor, weights: np.ndarray) -> paddle.Tensor:
