@@ -36,7 +36,7 @@ class ControlNetBase(StableDiffusionBase):
         controlnet: a ControlNet for the UNet, or a list; the residuals of several ControlNets are added.
     """
 
-    _corrected_settings = ()  # diffusers corrects none here
+    _corrected_settings: tuple[str, ...] = ()  # diffusers corrects none here
     _control_image_name = "control_image"  # name of the argument of the call
     controlnet: ControlNetModel | MultiControlNetModel
 

@@ -18,7 +18,7 @@ from ppdiffusers.utils.torch_utils import Generator
 class InpaintBase(Img2ImgBase):
     """Components of `StableDiffusionBase` with a UNet of 4 or 9 input channels."""
 
-    _corrected_settings = ("steps_offset", "skip_prk_steps")
+    _corrected_settings: tuple[str, ...] = ("steps_offset", "skip_prk_steps")
 
     def _register(self, requires_safety_checker: bool, **components: Any) -> None:
         unet = components["unet"]
