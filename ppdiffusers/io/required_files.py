@@ -70,6 +70,20 @@ class NamedFiles:
 
 
 @dataclass(frozen=True)
+class FirstOf:
+    """The first of `names` that exists."""
+
+    names: tuple[str, ...]
+
+    def select(self, model: HubModel, folder: str) -> list[RemoteFile]:
+        model.look_up(_inside(folder, name) for name in self.names)
+        found = _first(model, folder, self.names)
+        if found is None:
+            raise _missing(model, folder, " or ".join(self.names))
+        return [found]
+
+
+@dataclass(frozen=True)
 class ModelFiles:
     """A configuration, and weights in the preferred format.
 

@@ -24,7 +24,7 @@ _numbers = itertools.count()
 class _Lock:
     """A lock and its position in the order in which a thread acquires several locks."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number = next(_numbers)
         self.lock = threading.RLock()
 

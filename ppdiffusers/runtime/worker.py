@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Worker:
     """Runs functions one after the other in one thread, which starts with the first of them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         # a queue that finalizers may use: they run at any time, even while the same thread uses the queue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import re
@@ -224,6 +225,23 @@ class PretrainedTokenizer:
                 self.additional_special_tokens.append(added.content)
         self._update_lookup()
         return len(self) - before
+
+    def remove_tokens(self, tokens: Iterable[str]) -> None:
+        """Remove added tokens; the tokens after them get smaller ids, so that no id is unused.
+
+        Raises:
+            InputError: tokens that were not added.
+        """
+        removed = set(tokens)
+        wrong = sorted(t for t in removed if t not in self.added_tokens_encoder or t in self.encoder)
+        if wrong:
+            raise InputError("These tokens cannot be removed: they are not added tokens.", problems=wrong)
+        gone = sorted(self._vocabulary[token] for token in removed)
+        kept = {token: index for token, index in self._vocabulary.items() if token not in removed}
+        self._vocabulary = {token: index - bisect.bisect(gone, index) for token, index in kept.items()}
+        left = [token for token in self.added_tokens_decoder.values() if token.content not in removed]
+        self.added_tokens_decoder = {self._vocabulary[token.content]: token for token in left}
+        self._update_lookup()
 
     def _register_token(self, token: AddedToken) -> None:
         """Match a token in texts before they are tokenized; its id is that of the vocabulary, or the next free one."""

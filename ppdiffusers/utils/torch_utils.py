@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import paddle
@@ -55,19 +55,19 @@ def checked_generator(generator: Generator) -> _Prepared | list[_Prepared]:
     return _as_one_generator(generator)
 
 
-def _is_global(generator: _Prepared) -> bool:
+def _is_global(generator: _Prepared) -> TypeGuard[PaddleGenerator]:
     """Whether it is the global generator of Paddle for the current device or the CPU."""
     return generator is paddle.Generator() or generator is paddle.framework.core.default_cpu_generator()
 
 
 def _separate(generator: _Prepared) -> _Prepared:
     """A copy of Paddle's global generator; other generators are unchanged."""
-    if not _is_global(generator):
-        return generator
-    copy = PaddleGenerator()
-    with _PADDLE_STREAM:
-        copy.set_state(generator.get_state())
-    return copy
+    if _is_global(generator):
+        copy = PaddleGenerator()
+        with _PADDLE_STREAM:
+            copy.set_state(generator.get_state())
+        return copy
+    return generator
 
 
 def _warn_of_repeated_generators(generators: list[_Prepared]) -> None:

@@ -16,7 +16,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "callbacks": ("IPAdapterScaleCutoffCallback", "MultiPipelineCallbacks", "PipelineCallback", "SDCFGCutoffCallback"),
     "image_processor": ("PipelineImageInput", "VaeImageProcessor"),
     "initializer": ("constant_", "normal_", "ones_", "reset_initialized_parameter", "xavier_uniform_", "zeros_"),
-    "loaders": (),
+    "loaders": ("LoraLoaderMixin", "StableDiffusionLoraLoaderMixin", "TextualInversionLoaderMixin"),
     "logging": ("get_logger", "set_verbosity", "set_verbosity_info"),
     "models": ("AutoencoderKL", "ModelMixin", "Transformer2DModel", "UNet2DConditionModel", "UNet2DModel", "VQModel"),
     "models.activations": ("ApproximateGELU", "GEGLU", "GELU", "get_activation"),

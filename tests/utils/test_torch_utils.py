@@ -125,16 +125,22 @@ def global_generator(seed):
     return paddle.Generator("cpu").manual_seed(seed)
 
 
+def global_state():
+    """The state of the global generator as text, without the address of its engine."""
+    words = str(paddle.get_rng_state()[0]).split()
+    return words[:3] + words[4:]
+
+
 def test_a_call_draws_from_a_copy_of_the_global_generator():
     """Two draws of a call differ, each call starts at the seed, and the global stream does not advance."""
     paddle.seed(11)
     expected = [paddle.randn([3]).numpy() for _ in range(2)]
     for _ in range(2):
         generator = as_generator(global_generator(11))
-        before = str(paddle.get_rng_state()[0])
+        before = global_state()
         for one in expected:
             np.testing.assert_array_equal(randn_tensor((3,), generator).numpy(), one)
-        assert str(paddle.get_rng_state()[0]) == before
+        assert global_state() == before
     np.testing.assert_array_equal(paddle.randn([3]).numpy(), expected[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
+from ppdiffusers.models.adapters import scaled
+from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
+from ppdiffusers.pipelines.loaders.textual_inversion import TextualInversionLoaderMixin
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import latents as latents_stage
@@ -220,7 +224,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         return self._interrupt
 
 
-class StableDiffusionBase(LatentDiffusionBase):
+class StableDiffusionBase(LatentDiffusionBase, TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin):
     """Components of Stable Diffusion, and the public methods that scripts call and override.
 
     Args:
@@ -287,21 +291,24 @@ class StableDiffusionBase(LatentDiffusionBase):
         154, 231, ... `prompt_syntax="webui"` supports weights: `(word:1.3)`, `[word]`. See
         `ppdiffusers.pipelines.stages.prompt_encoders`.
 
-        `device` and `lora_scale` have no effect: the result is on the device of the text encoder.
+        `lora_scale` multiplies the weights of the text encoder's adapters. `device` has no effect: the result is on
+        the device of the text encoder.
         """
-        conditioning = encode_prompts(
-            PromptEncoder(self.tokenizer, self.text_encoder, can_split=True),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            num_images_per_prompt=num_images_per_prompt,
-            do_classifier_free_guidance=do_classifier_free_guidance,
-            clip_skip=clip_skip,
-            dtype=None if self.unet is None else dtype_of(self.unet),
-            prompt_syntax=prompt_syntax,
-            long_prompts=long_prompts,
-        )
+        unscaled = lora_scale is None or self.text_encoder is None
+        with contextlib.nullcontext() if unscaled else scaled(self.text_encoder, lora_scale):
+            conditioning = encode_prompts(
+                PromptEncoder(self.tokenizer, self.text_encoder, can_split=True),
+                prompt=self.maybe_convert_prompt(prompt, self.tokenizer),
+                negative_prompt=self.maybe_convert_prompt(negative_prompt, self.tokenizer),
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                num_images_per_prompt=num_images_per_prompt,
+                do_classifier_free_guidance=do_classifier_free_guidance,
+                clip_skip=clip_skip,
+                dtype=None if self.unet is None else dtype_of(self.unet),
+                prompt_syntax=prompt_syntax,
+                long_prompts=long_prompts,
+            )
         return conditioning.prompt_embeds, conditioning.negative_prompt_embeds
 
     def _conditioning(
@@ -317,6 +324,9 @@ class StableDiffusionBase(LatentDiffusionBase):
         Args:
             prompts: `prompt`, `negative_prompt`, `prompt_embeds`, `negative_prompt_embeds`, `clip_skip`.
         """
+        lora_scale = (self.cross_attention_kwargs or {}).get("scale")
+        if lora_scale is not None:
+            prompts["lora_scale"] = lora_scale
         embeds, negative_embeds = self.encode_prompt(
             prompts.pop("prompt"),
             self.device,

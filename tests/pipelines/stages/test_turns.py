@@ -119,7 +119,7 @@ def test_an_error_ends_the_turn(error, device):
     Task(turns, "gpu:0", scheduler).end()
 
 
-def test_an_interrupted_wait_blocks_nobody(device, monkeypatch):
+def test_an_interrupted_wait_does_not_block_others(device, monkeypatch):
     turns, scheduler = Turns(), object()
     first = Task(turns, "cpu", scheduler)
     assert first.began.wait(TIMEOUT)
