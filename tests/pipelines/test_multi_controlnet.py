@@ -13,6 +13,8 @@ from ppdiffusers import (
     convert_diffusers_to_paddle,
 )
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.io.hubs.base import HubModel, RemoteFile
+from ppdiffusers.io.required_files import PipelineFiles
 from tests.pipelines.support import (
     PROMPTS,
     assert_images_agree,
@@ -121,6 +123,28 @@ def test_folders_of_older_releases_of_diffusers(folder, tmp_path):
         json.dumps({**index, "controlnet": ["controlnet", "MultiControlNetModel"]})
     )
     assert len(StableDiffusionControlNetPipeline.from_pretrained(tmp_path).controlnet.nets) == 2
+
+
+class FolderAsHub(HubModel):
+    """A hub with the files of a folder."""
+
+    def __init__(self, folder):
+        super().__init__("folder", "acme/two", "main")
+        self.folder = folder
+
+    where = "a test"
+
+    def _find(self, path):
+        return RemoteFile(path, path) if (self.folder / path).is_file() else None
+
+    def read(self, file):
+        return (self.folder / file.path).read_bytes()
+
+
+def test_all_networks_are_downloaded(folder):
+    selected = {file.path for file in PipelineFiles().select(FolderAsHub(folder), "")}
+    for name in ("controlnet", "controlnet_1"):
+        assert {f"{name}/config.json", f"{name}/diffusion_pytorch_model.safetensors"} <= selected
 
 
 def test_conversion_both_ways(folder, tmp_path):
