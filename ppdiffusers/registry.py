@@ -141,6 +141,7 @@ _ROWS = (
     _base("AudioPipelineOutput", "pipelines.pipeline_utils", "output"),
     _base("ImagePipelineOutput", "pipelines.pipeline_utils", "output"),
     _base("StableDiffusionPipelineOutput", "pipelines.stable_diffusion.pipeline_output", "output"),
+    _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
     _base("EMAModel", "training.ema", "helper"),
@@ -276,6 +277,11 @@ _ROWS = (
         *("StableDiffusionInpaintPipeline", "stable_diffusion.pipeline_stable_diffusion_inpaint"),
         family="stable-diffusion",
         task=INPAINTING,
+    ),
+    _pipeline(
+        *("StableDiffusionXLPipeline", "stable_diffusion_xl.pipeline_stable_diffusion_xl"),
+        family="stable-diffusion-xl",
+        task=TEXT_TO_IMAGE,
     ),
     _pipeline(
         *("StableDiffusionPipelineSafe", "stable_diffusion_safe.pipeline_stable_diffusion_safe"),

@@ -23,7 +23,7 @@ from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages.checks import num_prompts
-from ppdiffusers.pipelines.stages.prompt_chunks import Chunk, Chunker
+from ppdiffusers.pipelines.stages.prompt_chunks import Chunker
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.logging import get_logger
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PromptSyntax = Literal["plain", "webui"]
 LongPrompts = Literal["truncate", "split"]
+ChunkArrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids, mask and weights [chunks, B, length]
 
 logger = get_logger(__name__)
 
@@ -58,6 +59,12 @@ class Conditioning:
         if self.negative_prompt_embeds is None:
             return self.prompt_embeds
         return paddle.concat([self.negative_prompt_embeds, self.prompt_embeds])
+
+    def guided_pooled(self) -> paddle.Tensor:
+        """Pooled embeddings in the same order, [2B, P] or [B, P]."""
+        if self.negative_pooled_prompt_embeds is None:
+            return self.pooled_prompt_embeds
+        return paddle.concat([self.negative_pooled_prompt_embeds, self.pooled_prompt_embeds])
 
 
 def prompt_settings(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def encode_prompts(
     Raises:
         InputError: unknown settings, no text encoder for given strings, or a prompt that does not fit given embeddings.
     """
-    split = _splits(prompt_syntax, long_prompts)
+    split = splits(prompt_syntax, long_prompts)
     if encoder.text_encoder is not None:
         dtype = dtype_of(encoder.text_encoder)
     strings = [prompt] if isinstance(prompt, str) else prompt
@@ -107,9 +114,10 @@ def encode_prompts(
     length = None if given is None else given.shape[1]
 
     if strings is not None or negatives is not None:
-        rows = encoder.chunk_rows((strings, negatives), prompt_syntax, length) if split else None
+        rows = chunk_rows([encoder], [(strings, negatives)], prompt_syntax, length) if split else None
         if rows is not None:
-            encoded = encoder.encode_chunks(rows[0], clip_skip), encoder.encode_chunks(rows[1])
+            positives, others = rows[0]
+            encoded = encoder.encode_chunks(positives, clip_skip), encoder.encode_chunks(others)
         else:
             encoded = encoder.encode_pair(strings, negatives, length, clip_skip)
         prompt_embeds = prompt_embeds if strings is None else encoded[0]
@@ -122,7 +130,7 @@ def encode_prompts(
     return Conditioning(positive, negative)
 
 
-def _splits(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> bool:
+def splits(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> bool:
     """Whether prompts are split into chunks."""
     problems = []
     if prompt_syntax not in ("plain", "webui"):
@@ -134,6 +142,45 @@ def _splits(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> bo
     if problems:
         raise InputError("The prompt cannot be encoded with these settings.", problems=problems)
     return long_prompts == "split" or prompt_syntax == "webui"
+
+
+def chunk_rows(
+    encoders: Sequence[PromptEncoder],
+    prompts: Sequence[Sequence[list[str] | None]],
+    syntax: PromptSyntax,
+    length: int | None,
+) -> list[list[ChunkArrays | None]] | None:
+    """Split lists of prompts into equally many chunks: for each encoder, the arrays of each of its lists.
+
+    None if one chunk is enough and nothing is weighted: whole prompts are then encoded as in diffusers.
+
+    Args:
+        prompts: for each encoder, its lists of prompts, such as prompts and negative prompts; None for None.
+        length: number of tokens of given embeddings, which the result has to match.
+    """
+    for encoder in encoders:
+        encoder.require()
+    limit = encoders[0].max_length
+    if length is not None and length % limit:
+        return None
+    chunkers = [Chunker(encoder.tokenizer, limit, syntax) for encoder in encoders]
+    rows = [
+        [[chunker.chunks(prompt) for prompt in some or []] for some in lists]
+        for chunker, lists in zip(chunkers, prompts, strict=True)
+    ]
+    count = max(len(chunks) for lists in rows for some in lists for chunks in some)
+    if length is not None and count > length // limit:
+        raise InputError(
+            f"A prompt of {count} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
+            remedy="shorten it, or encode both prompts in one call.",
+        )
+    count = count if length is None else length // limit
+    if count == 1 and syntax == "plain":
+        return None
+    return [
+        [chunker.arrays(some, count) if some else None for some in lists]
+        for chunker, lists in zip(chunkers, rows, strict=True)
+    ]
 
 
 class PromptEncoder:
@@ -232,49 +279,14 @@ class PromptEncoder:
 
     # -- chunks -------------------------------------------------------------------------------------------------------
 
-    def chunk_rows(
-        self, prompts: Sequence[list[str] | None], syntax: PromptSyntax, length: int | None
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray] | None] | None:
-        """Split lists of prompts into equally many chunks: ids, mask and weights [chunks, B, length] of each list.
-
-        None if one chunk is enough and nothing is weighted: whole prompts are then encoded as in diffusers.
-
-        Args:
-            length: number of tokens of given embeddings, which the result has to match.
-        """
-        self.require()
-        limit = self.max_length
-        if length is not None and length % limit:
-            return None
-        chunker = Chunker(self.tokenizer, limit, syntax)
-        rows = [[chunker.chunks(prompt) for prompt in some or []] for some in prompts]
-        count = max(len(chunks) for some in rows for chunks in some)
-        if length is not None and count > length // limit:
-            raise InputError(
-                f"A prompt of {count} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
-                remedy="shorten it, or encode both prompts in one call.",
-            )
-        count = count if length is None else length // limit
-        if count == 1 and syntax == "plain":
-            return None
-        return [self._arrays(chunker, some, count) for some in rows]
-
-    @staticmethod
-    def _arrays(
-        chunker: Chunker, rows: list[list[Chunk]], count: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        return chunker.arrays(rows, count) if rows else None
-
-    def encode_chunks(
-        self, arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None, clip_skip: int | None = None
-    ) -> paddle.Tensor | None:
+    def encode_chunks(self, arrays: ChunkArrays | None, clip_skip: int | None = None) -> paddle.Tensor | None:
         """Encode ids, mask and weights [chunks, B, length] to [B, chunks * length, D]; None for None."""
         if arrays is None:
             return None
         parts = []
         for ids, mask, weights in zip(*arrays, strict=True):
             hidden = self.last_hidden_state(ids, mask, clip_skip)  # [B, length, D]
-            parts.append(_weighted(hidden, weights))
+            parts.append(weighted(hidden, weights))
         return paddle.concat(parts, axis=1)
 
     # -- the text encoder ---------------------------------------------------------------------------------------------
@@ -302,7 +314,7 @@ class PromptEncoder:
         return self.text_encoder(paddle.to_tensor(ids.astype(np.int64)), attention_mask=attention_mask, **options)
 
 
-def _weighted(hidden: paddle.Tensor, weights: np.ndarray) -> paddle.Tensor:
+def weighted(hidden: paddle.Tensor, weights: np.ndarray) -> paddle.Tensor:
     """Multiply token embeddings [B, length, D] by weights [B, length], keeping the mean of each chunk."""
     if (weights == 1).all():
         return hidden
