@@ -284,6 +284,11 @@ _ROWS = (
         task=TEXT_TO_IMAGE,
     ),
     _pipeline(
+        *("StableDiffusionXLImg2ImgPipeline", "stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img"),
+        family="stable-diffusion-xl",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
         *("StableDiffusionPipelineSafe", "stable_diffusion_safe.pipeline_stable_diffusion_safe"),
         family="stable-diffusion-safe",
         task=TEXT_TO_IMAGE,

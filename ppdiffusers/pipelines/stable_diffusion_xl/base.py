@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import paddle
@@ -22,6 +22,7 @@ from ppdiffusers.pipelines.stages.prompt_encoders import (
     PromptSyntax,
     prompt_settings,
 )
+from ppdiffusers.pipelines.stages.size_conditions import Ids, SizeConditions
 from ppdiffusers.utils.dtypes import dtype_of
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
         CLIPTokenizer,
         CLIPVisionModelWithProjection,
     )
-
-Size = tuple[int, int]
 
 
 class StableDiffusionXLBase(LatentDiffusionBase):
@@ -181,26 +180,20 @@ class StableDiffusionXLBase(LatentDiffusionBase):
             negative = negative_pooled = None
         return Conditioning(embeds, negative, pooled, negative_pooled)
 
-    def _check_prompts(
-        self, prompt: Any, prompt_2: Any, negative_prompt: Any, negative_prompt_2: Any, **embeds: Any
+    def _check_pooled_prompts(
+        self, *, prompt: Any, prompt_2: Any, negative_prompt: Any, negative_prompt_2: Any, **embeds: Any
     ) -> list[str]:
-        """Prompts and embeddings match each other and the text encoders and UNet of this pipeline.
+        """Prompts of the second text encoder, embeddings and pooled embeddings match, and fit this pipeline.
 
         Args:
             embeds: `prompt_embeds`, `negative_prompt_embeds`, and both pooled ones.
         """
-        problems = checks.check_prompts(
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            prompt_embeds=embeds["prompt_embeds"],
-            negative_prompt_embeds=embeds["negative_prompt_embeds"],
-        )
-        problems += checks.check_pooled_prompts(
+        problems = checks.check_pooled_prompts(
             prompt=prompt, prompt_2=prompt_2, negative_prompt_2=negative_prompt_2, **embeds
         )
         if self.text_encoder is None and self.text_encoder_2 is not None:
             problems += [
-                f"`{name}` is for the second of two text encoders, and this pipeline has one (as the refiner)"
+                f"`{name}` is for the second of two text encoders, and this pipeline (a refiner) has one"
                 for name, value in (("prompt_2", prompt_2), ("negative_prompt_2", negative_prompt_2))
                 if value is not None
             ]
@@ -208,16 +201,16 @@ class StableDiffusionXLBase(LatentDiffusionBase):
         return problems + [
             f"`{name}` has {value.shape[-1]} channels, the UNet accepts {width}"
             for name, value in embeds.items()
-            if "pooled" not in name
-            and getattr(value, "ndim", 0) == 3
-            and value.shape[-1] != width
-            and isinstance(width, int)
+            if "pooled" not in name and getattr(value, "ndim", 0) == 3 and value.shape[-1] != width
         ]
 
     # -- conditioning on sizes ----------------------------------------------------------------------------------------
 
-    def _check_time_ids(self, count: int, pooled_prompt_embeds: Any, hint: str = "") -> list[str]:
-        """The pooled embedding and `count` numbers fill the UNet's additional embedding."""
+    def _check_sizes(self, sizes: SizeConditions, pooled_prompt_embeds: Any) -> list[str]:
+        """The sizes are valid, and fill the UNet's additional embedding together with the pooled embedding."""
+        return sizes.check() + self._check_added_width(sizes.count, pooled_prompt_embeds)
+
+    def _check_added_width(self, count: int, pooled_prompt_embeds: Any) -> list[str]:
         config = self.unet.config
         if config.addition_embed_type != "text_time":
             return ["the UNet is not one of Stable Diffusion XL: its `addition_embed_type` is not 'text_time'"]
@@ -230,20 +223,17 @@ class StableDiffusionXLBase(LatentDiffusionBase):
         found, expected = width + count * config.addition_time_embed_dim, config.projection_class_embeddings_input_dim
         if found == expected:
             return []
+        hint = ""
+        if abs(found - expected) == config.addition_time_embed_dim and "requires_aesthetics_score" in self.config:
+            hint = f"; set `pipe.register_to_config(requires_aesthetics_score={found > expected})`"
         return [
             f"the UNet is conditioned on {expected} channels, and a pooled embedding of {width} channels with {count} "
             f"numbers of {config.addition_time_embed_dim} channels has {found}{hint}"
         ]
 
-    def _time_ids(
-        self,
-        batch_size: int,
-        ids: Sequence[float],
-        negative_ids: Sequence[float],
-        dtype: paddle.dtype,
-    ) -> paddle.Tensor:
-        """Sizes and crops that the UNet reads: [2B, n] with guidance, the negative ones first; else [B, n]."""
-        rows = [negative_ids, ids] if self.do_classifier_free_guidance else [ids]
+    def _time_ids(self, ids: tuple[Ids, Ids], batch_size: int, dtype: paddle.dtype) -> paddle.Tensor:
+        """Numbers that the UNet reads: [2B, n] with guidance, the negative ones first; else [B, n]."""
+        rows = [ids[1], ids[0]] if self.do_classifier_free_guidance else [ids[0]]
         return (
             paddle.to_tensor([list(row) for row in rows], dtype="float32")
             .astype(dtype)
@@ -257,10 +247,10 @@ class StableDiffusionXLBase(LatentDiffusionBase):
         self.vae.to(dtype="float32")
 
     @contextlib.contextmanager
-    def _vae_in_float32(self) -> Iterator[paddle.dtype]:
-        """Run the VAE in float32 if its configuration says that it overflows in float16; yields its dtype."""
+    def _vae_in_float32(self, *dtypes: paddle.dtype) -> Iterator[paddle.dtype]:
+        """Run a VAE of these dtypes in float32 if its configuration has `force_upcast`; yields its dtype meanwhile."""
         dtype = dtype_of(self.vae)
-        if dtype != paddle.float16 or not self.vae.config.force_upcast:
+        if dtype not in dtypes or not self.vae.config.force_upcast:
             yield dtype
             return
         self.upcast_vae()
@@ -275,7 +265,7 @@ class StableDiffusionXLBase(LatentDiffusionBase):
         """Decode latents [B, C, h, w], add the watermark, and return the images as `output_type`."""
         images = latents
         if output_type != "latent":
-            with self._vae_in_float32() as dtype:
+            with self._vae_in_float32(paddle.float16) as dtype:
                 images = latents_stage.decode_latents(self.vae, latents.astype(dtype), finite)  # [B, 3, H, W]
             if self.watermark is not None:
                 images = self.watermark.apply_watermark(images)

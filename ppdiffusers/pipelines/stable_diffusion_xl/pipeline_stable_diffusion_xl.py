@@ -9,11 +9,12 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.stable_diffusion_xl.base import Size, StableDiffusionXLBase
+from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
+from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps_until
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -101,6 +102,14 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
             "pooled_prompt_embeds": pooled_prompt_embeds,
             "negative_pooled_prompt_embeds": negative_pooled_prompt_embeds,
         }
+        sizes = SizeConditions(
+            original_size,
+            crops_coords_top_left,
+            target_size,
+            negative_original_size,
+            negative_crops_coords_top_left,
+            negative_target_size,
+        )
         checks.raise_problems(
             self,
             checks.problems_of(
@@ -136,15 +145,7 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
                 scale_factor=self.vae_scale_factor,
             ),
             checks.check_denoising_range(denoising_end=denoising_end),
-            checks.check_pairs(
-                original_size=original_size,
-                crops_coords_top_left=crops_coords_top_left,
-                target_size=target_size,
-                negative_original_size=negative_original_size,
-                negative_crops_coords_top_left=negative_crops_coords_top_left,
-                negative_target_size=negative_target_size,
-            ),
-            self._check_time_ids(6, pooled_prompt_embeds),
+            self._check_sizes(sizes, pooled_prompt_embeds),
         )
         batch_size = num_prompts * num_images_per_prompt
         generator = as_generator(generator)
@@ -166,11 +167,9 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
         )
         prompt_embeds = conditioning.guided()  # [2B or B, L, D]
         add_text_embeds = conditioning.guided_pooled()  # [2B or B, P]
-        sizes = (*(original_size or (height, width)), *crops_coords_top_left, *(target_size or (height, width)))
-        negative_sizes = sizes
-        if negative_original_size is not None and negative_target_size is not None:
-            negative_sizes = (*negative_original_size, *negative_crops_coords_top_left, *negative_target_size)
-        add_time_ids = self._time_ids(batch_size, sizes, negative_sizes, prompt_embeds.dtype)  # [2B or B, 6]
+        add_time_ids = self._time_ids(
+            sizes.of_text_to_image(height, width), batch_size, prompt_embeds.dtype
+        )  # [2B or B, 6]
 
         # 2. timesteps and initial noise
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
@@ -234,11 +233,17 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            self._check_prompts(
-                prompt,
-                prompt_2,
-                negative_prompt,
-                negative_prompt_2,
+            checks.check_prompts(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+            ),
+            self._check_pooled_prompts(
+                prompt=prompt,
+                prompt_2=prompt_2,
+                negative_prompt=negative_prompt,
+                negative_prompt_2=negative_prompt_2,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
                 pooled_prompt_embeds=pooled_prompt_embeds,
