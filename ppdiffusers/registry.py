@@ -289,6 +289,11 @@ _ROWS = (
         task=IMAGE_TO_IMAGE,
     ),
     _pipeline(
+        *("StableDiffusionXLInpaintPipeline", "stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint"),
+        family="stable-diffusion-xl",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("StableDiffusionPipelineSafe", "stable_diffusion_safe.pipeline_stable_diffusion_safe"),
         family="stable-diffusion-safe",
         task=TEXT_TO_IMAGE,
@@ -312,6 +317,10 @@ _ROWS = (
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
     _pipeline("StableDiffusionUpscalePipeline", "stable_diffusion.pipeline_stable_diffusion_upscale"),
     _pipeline("StableDiffusionInstructPix2PixPipeline", "stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix"),
+    _pipeline(
+        "StableDiffusionXLInstructPix2PixPipeline",
+        "stable_diffusion_xl.pipeline_stable_diffusion_xl_instruct_pix2pix",
+    ),
     _pipeline("CycleDiffusionPipeline", "stable_diffusion.pipeline_cycle_diffusion"),
     _pipeline("StableDiffusionDepth2ImgPipeline", "stable_diffusion.pipeline_stable_diffusion_depth2img"),
     _pipeline("StableDiffusionImageVariationPipeline", "stable_diffusion.pipeline_stable_diffusion_image_variation"),

@@ -259,10 +259,8 @@ class StableDiffusionXLBase(LatentDiffusionBase):
         finally:
             self.vae.to(dtype=dtype)
 
-    def _finish(
-        self, latents: paddle.Tensor, *, output_type: str, finite: FiniteCheck, return_dict: bool
-    ) -> StableDiffusionXLPipelineOutput | tuple:
-        """Decode latents [B, C, h, w], add the watermark, and return the images as `output_type`."""
+    def _images(self, latents: paddle.Tensor, output_type: str, finite: FiniteCheck) -> Any:
+        """Decode latents [B, C, h, w], add the watermark, and convert to `output_type`."""
         images = latents
         if output_type != "latent":
             with self._vae_in_float32(paddle.float16) as dtype:
@@ -271,6 +269,10 @@ class StableDiffusionXLBase(LatentDiffusionBase):
                 images = self.watermark.apply_watermark(images)
             images = self.image_processor.postprocess(images, output_type)
         finite.warn()
+        return images
+
+    @staticmethod
+    def _output(images: Any, return_dict: bool) -> StableDiffusionXLPipelineOutput | tuple:
         return StableDiffusionXLPipelineOutput(images=images) if return_dict else (images,)
 
     @property

@@ -211,7 +211,7 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
             )
 
         # 4. decode
-        return self._finish(latents, output_type=output_type, finite=loop.finite, return_dict=return_dict)
+        return self._output(self._images(latents, output_type, loop.finite), return_dict)
 
     def check_inputs(
         self,

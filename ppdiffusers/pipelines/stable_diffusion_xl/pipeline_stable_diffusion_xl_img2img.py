@@ -234,7 +234,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
             )
 
         # 5. decode
-        return self._finish(latents, output_type=output_type, finite=loop.finite, return_dict=return_dict)
+        return self._output(self._images(latents, output_type, loop.finite), return_dict)
 
     def prepare_latents(
         self,
