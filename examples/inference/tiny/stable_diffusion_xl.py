@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
-from ppdiffusers import DiffusionPipeline, EulerDiscreteScheduler, StableDiffusionXLPipeline
+from ppdiffusers import (
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+)
 from ppdiffusers.transformers import CLIPTextModelWithProjection
 from tiny import parts
 
@@ -39,3 +44,11 @@ def make(folder: Path, pipeline_class: type[DiffusionPipeline] = StableDiffusion
     """将小模型保存到 `folder` 并返回该目录；`settings` 是 `components` 的参数。"""
     pipeline_class(**components(**settings)).save_pretrained(folder)
     return folder
+
+
+def make_base_and_refiner(folder: Path) -> tuple[Path, Path]:
+    """将基础模型和 refiner 保存到 `folder` 的子目录并返回两个目录。"""
+    base = make(folder / "base")
+    pipeline = StableDiffusionXLImg2ImgPipeline(**components(refiner=True), requires_aesthetics_score=True)
+    pipeline.save_pretrained(folder / "refiner")
+    return base, folder / "refiner"
