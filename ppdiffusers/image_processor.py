@@ -14,6 +14,7 @@ from PIL import ImageFilter, ImageOps
 
 from ppdiffusers.core.config import ConfigMixin, register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.utils.pil_modes import is_direct, to_grayscale, to_rgb
 
 PipelineImageInput = (
     PIL.Image.Image | np.ndarray | paddle.Tensor | list[PIL.Image.Image] | list[np.ndarray] | list[paddle.Tensor]
@@ -128,11 +129,13 @@ class VaeImageProcessor(ConfigMixin):
 
     @staticmethod
     def convert_to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-        return image.convert("RGB")
+        """Convert an image of any mode to "RGB"; transparent images are composited over white."""
+        return to_rgb(image)
 
     @staticmethod
     def convert_to_grayscale(image: PIL.Image.Image) -> PIL.Image.Image:
-        return image.convert("L")
+        """Convert an image of any mode to "L", scaled by the range of its mode."""
+        return to_grayscale(image)
 
     def binarize(self, image: paddle.Tensor) -> paddle.Tensor:
         """Set values below 0.5 to 0, and other values to 1."""
@@ -162,7 +165,7 @@ class VaeImageProcessor(ConfigMixin):
         Raises:
             InputError: the mask is black everywhere.
         """
-        mask = np.asarray(mask_image.convert("L"))  # [H, W]
+        mask = np.asarray(to_grayscale(mask_image))  # [H, W]
         if not mask.any():
             raise InputError("The mask is black everywhere.", expected="white in the region to inpaint")
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
@@ -192,7 +195,7 @@ class VaeImageProcessor(ConfigMixin):
             crop_coords: region x1, y1, x2, y2 of `init_image` that `image` was generated for.
         """
         unmasked = PIL.Image.new("RGBa", init_image.size)  # premultiplied alpha, which blends soft edges correctly
-        unmasked.paste(init_image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask.convert("L")))
+        unmasked.paste(to_rgb(init_image).convert("RGBA").convert("RGBa"), mask=ImageOps.invert(to_grayscale(mask)))
         if crop_coords is not None:
             x1, y1, x2, y2 = crop_coords
             canvas = PIL.Image.new("RGBA", init_image.size)
@@ -347,15 +350,18 @@ class VaeImageProcessor(ConfigMixin):
         resize_mode: str,
         crop: tuple[int, int, int, int] | None,
     ) -> paddle.Tensor:
+        convert = None
+        if self.config.do_convert_rgb or self.config.do_convert_grayscale:
+            convert = self.convert_to_rgb if self.config.do_convert_rgb else self.convert_to_grayscale
+            ignore_alpha = self.config.do_convert_grayscale
+            images = [image if is_direct(image, ignore_alpha) else convert(image) for image in images]
         if crop is not None:
             images = [image.crop(crop) for image in images]
         if self.config.do_resize:
             height, width = self.get_default_height_width(images[0], height, width)
             images = [self.resize(image, height, width, resize_mode) for image in images]
-        if self.config.do_convert_rgb:
-            images = [self.convert_to_rgb(image) for image in images]
-        elif self.config.do_convert_grayscale:
-            images = [self.convert_to_grayscale(image) for image in images]
+        if convert is not None:
+            images = [convert(image) for image in images]
         sizes = {(image.size, image.mode) for image in images}
         if len(sizes) > 1:
             raise InputError(

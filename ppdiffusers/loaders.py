@@ -2,4 +2,11 @@
 
 from ppdiffusers.core.lazy import lazy_exports
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, {})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "ppdiffusers.pipelines.loaders.lora": ["StableDiffusionLoraLoaderMixin"],
+        "ppdiffusers.pipelines.loaders.textual_inversion": ["TextualInversionLoaderMixin"],
+    },
+    aliases={"LoraLoaderMixin": "ppdiffusers.pipelines.loaders.lora:StableDiffusionLoraLoaderMixin"},
+)

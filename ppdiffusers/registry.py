@@ -41,6 +41,8 @@ class Entry:
         exported: whether the name is available as `ppdiffusers.<name>`.
         legacy_config: name of the component's configuration file if, in models of 2022, it is stored next to
             `model_index.json` instead of in a folder.
+        networks_class: for a component that contains several networks, their class; they are saved in the folders
+            `<component>`, `<component>_1`, ...
         exchangeable: for schedulers, whether it can be created from the configuration of the other exchangeable ones.
         family, task: for pipelines, how AutoPipeline finds it: pipelines of one family share their components.
         legacy_components: for pipelines, legacy component name -> current name.
@@ -58,6 +60,7 @@ class Entry:
     model_type: str = ""
     exported: bool = True
     legacy_config: str = ""
+    networks_class: str = ""
     exchangeable: bool = False
     family: str = ""
     task: str = ""
@@ -161,6 +164,15 @@ _ROWS = (
     _model("UNet1DModel", "unets.unet_1d"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
+    _model("ControlNetModel", "controlnets.controlnet"),
+    _model(
+        *("MultiControlNetModel", "controlnets.multicontrolnet"),
+        library="controlnet",  # diffusers before 0.32; later releases write `index_module`
+        index_module="diffusers",
+        paddle_library="ppdiffusers",
+        original_module="diffusers",
+        networks_class="ControlNetModel",
+    ),
     _model("Transformer2DModel", "transformers.transformer_2d"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
     _model("VQModel", "autoencoders.vq_model"),
@@ -291,6 +303,21 @@ _ROWS = (
     _pipeline(
         *("StableDiffusionXLInpaintPipeline", "stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint"),
         family="stable-diffusion-xl",
+        task=INPAINTING,
+    ),
+    _pipeline(
+        *("StableDiffusionControlNetPipeline", "controlnet.pipeline_controlnet"),
+        family="stable-diffusion-controlnet",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionControlNetImg2ImgPipeline", "controlnet.pipeline_controlnet_img2img"),
+        family="stable-diffusion-controlnet",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionControlNetInpaintPipeline", "controlnet.pipeline_controlnet_inpaint"),
+        family="stable-diffusion-controlnet",
         task=INPAINTING,
     ),
     _pipeline(

@@ -15,12 +15,12 @@ from ppdiffusers.conversion.configs import config_for_diffusers, config_for_padd
 from ppdiffusers.conversion.options import Options
 from ppdiffusers.conversion.weight_files import find_weights
 from ppdiffusers.convert.apply import apply_rules, load_key_mapping, to_torch_layout
-from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
+from ppdiffusers.convert.model_index import INDEX_NAME, ModelIndex, parse_model_index
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
 from ppdiffusers.core.tensors import LazyTensor
-from ppdiffusers.io.hubs.local import component_folder
+from ppdiffusers.io.hubs.local import component_folder, numbered_folders
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from, tensors_for
 from ppdiffusers.io.snapshot import BOOKKEEPING
 from ppdiffusers.io.weight_names import is_weights_file
@@ -95,8 +95,7 @@ def make_plan(source: Path, options: Options) -> Plan:
     problems: list[str] = []
     if (source / INDEX_NAME).is_file():
         index = parse_model_index(source / INDEX_NAME)
-        entries = {name: component.known for name, component in index.components.items() if component.known is not None}
-        folders = {name: component_folder(source, name, entry) for name, entry in entries.items()}
+        folders, entries = _component_folders(source, index)
         plan.index = index_for(index, options.to, options.layout)
     else:
         entries = {WHOLE_FOLDER: _entry_of_component(source)}
@@ -125,6 +124,23 @@ def make_plan(source: Path, options: Options) -> Plan:
     return plan
 
 
+def _component_folders(source: Path, index: ModelIndex) -> tuple[dict[str, Path], dict[str, Entry]]:
+    """Return the folder and the class of each component; each of several networks is a component here."""
+    folders: dict[str, Path] = {}
+    entries: dict[str, Entry] = {}
+    for name, component in index.components.items():
+        entry = component.known
+        if entry is None:
+            continue
+        network = registry.find(entry.networks_class)
+        if network is None:
+            folders[name], entries[name] = component_folder(source, name, entry), entry
+            continue
+        for folder in numbered_folders(source / name) or [source / name]:  # a missing folder is reported later
+            folders[folder.name], entries[folder.name] = folder, network
+    return folders, entries
+
+
 # -- components ---------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +153,7 @@ def _plan_component(component: Component, entry: Entry, options: Options) -> set
         read = _plan_network(component, entry, options)
     elif entry.kind == "scheduler":
         config = read_json(component.source / SCHEDULER_CONFIG)
-        entry.load().from_config(config)  # raises for an unknown key
+        entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
         component.config[SCHEDULER_CONFIG] = converted_config(config, entry.name, options)
     else:
         entry.load().from_pretrained(component.source)  # raises if files are missing or damaged

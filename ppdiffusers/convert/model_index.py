@@ -58,12 +58,15 @@ class ModelIndex:
     file: Path | None = None
 
 
-def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterable[str] = ()) -> ModelIndex:
+def parse_model_index(
+    path: str | os.PathLike | Mapping[str, Any], given: Iterable[str] = (), settings: Iterable[str] = ()
+) -> ModelIndex:
     """Read a `model_index.json` that diffusers, ppdiffusers or paddlenlp wrote, legacy forms included.
 
     Args:
         path: the file, its folder, or its content.
         given: components that the caller passes: their classes in the file may be unknown.
+        settings: arguments of the pipeline that are not components; two strings are a value of them.
 
     Raises:
         ConfigError: the file is missing, is not JSON, names no pipeline, or names unknown classes.
@@ -75,9 +78,9 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterab
         file = Path(path)
         file = file / INDEX_NAME if file.is_dir() else file
         raw = read_json(file)
-    given = set(given)
+    given, setting_names = set(given), set(settings)
     components: dict[str, Component] = {}
-    settings: dict[str, Any] = {}
+    found_settings: dict[str, Any] = {}
     unsafe: list[str] = []
     problems: list[str] = []
     pipeline = raw.get("_class_name")
@@ -90,8 +93,9 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterab
             continue
         if legacy_names.get(name, name) not in raw:
             name = legacy_names.get(name, name)
-        if not _is_entry(entry):
-            settings[name] = entry
+        is_value = name in setting_names or entry_of_pipeline is None and not _may_be_class(entry, name, file)
+        if not _is_entry(entry) or is_value and list(entry) != [None, None]:
+            found_settings[name] = entry
             continue
         library, class_name = entry
         strange = [f"{text!r}" for text in (name, class_name) if text is not None and not text.isidentifier()]
@@ -120,7 +124,7 @@ def parse_model_index(path: str | os.PathLike | Mapping[str, Any], given: Iterab
             expected=f"one of {', '.join(sorted(registry.components()))}",
             remedy="pass the component as a keyword argument, or update ppdiffusers.",
         )
-    return ModelIndex(str(pipeline), components, settings, raw, file)
+    return ModelIndex(str(pipeline), components, found_settings, raw, file)
 
 
 def find_class(library: str | None, class_name: str) -> Entry | None:
@@ -151,6 +155,7 @@ def render_entry(class_name: str | None, world: str) -> list[str | None]:
     return [known.paddle_library or _PADDLE_LIBRARIES.get(known.library, known.library), class_name]
 
 
+_LIBRARIES = ("diffusers", "transformers", "ppdiffusers", "paddlenlp", "deprecated", "None")
 _PADDLE_LIBRARIES = {"diffusers": "ppdiffusers", "transformers": "ppdiffusers.transformers"}
 
 
@@ -158,6 +163,12 @@ def _is_entry(value: Any) -> bool:
     # A list of two numbers is a setting; a component is two names or two nulls.
     pair = isinstance(value, (list, tuple)) and len(value) == 2
     return pair and all(part is None or isinstance(part, str) for part in value)
+
+
+def _may_be_class(entry: Any, name: str, file: Path | None) -> bool:
+    """Whether two strings of a pipeline that we do not know name a class rather than a setting."""
+    library = str(entry[0]) if _is_entry(entry) else ""
+    return library.partition(".")[0] in _LIBRARIES or file is None or (file.parent / name).is_dir()
 
 
 def _is_home(library: str, known: Entry) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,10 +16,13 @@ import numpy as np
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.saving import complete_save
 from ppdiffusers.version import __version__
 
-# Where an object was loaded from, and the release that wrote the file: files of old releases need fixes.
-_KEPT_PRIVATE_KEYS = ("_name_or_path", "_diffusers_version")
+logger = logging.getLogger(__name__)
+
+# Where an object was loaded from, its class, and the releases that wrote the file: files of old releases need fixes.
+_KEPT_PRIVATE_KEYS = ("_name_or_path", "_class_name", "_diffusers_version", "_ppdiffusers_version")
 
 
 class FrozenDict(dict):
@@ -60,6 +65,29 @@ class ConfigMixin:
         """Return all recorded arguments, including defaults."""
         return self.__dict__.get("_internal_dict", FrozenDict())
 
+    def __getattr__(self, name: str) -> Any:
+        """Return a value of the configuration as an attribute, as deprecated scripts access it."""
+        fallback = getattr(super(), "__getattr__", None)  # of nn.Layer: parameters and sublayers
+        try:
+            if fallback is not None:
+                return fallback(name)
+        except AttributeError:
+            pass
+        if name.startswith("_") or name not in self.__dict__.get("_internal_dict", ()):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warnings.warn(
+            f"Accessing `{name}` of the configuration as an attribute of {type(self).__name__} is deprecated: use "
+            f"`config.{name}`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return self.__dict__["_internal_dict"][name]
+
+    def __repr__(self) -> str:
+        """Return the class and the configuration as JSON, as diffusers does."""
+        path = {"_name_or_path": self.config["_name_or_path"]} if "_name_or_path" in self.config else {}
+        return f"{type(self).__name__} {json.dumps({**path, **self.to_json_dict()}, indent=2, default=repr)}\n"
+
     def register_to_config(self, **kwargs: Any) -> None:
         """Record `kwargs` in the configuration; they replace recorded values."""
         merged = {**self.config, **kwargs}
@@ -75,8 +103,7 @@ class ConfigMixin:
         The configuration may be that of a compatible class (a scheduler from that of another one): keys that only
         the other class knows are kept in `.config` and have no effect.
 
-        Raises:
-            ConfigError: unknown keys are set; all of them are listed.
+        Unknown keys are kept in `.config`, too; a warning lists those that are set.
         """
         if not isinstance(config, Mapping):
             raise ConfigError(
@@ -85,6 +112,8 @@ class ConfigMixin:
             )
         init_kwargs, extra, unused = cls.split_config(config, kwargs)
         made = cls(**init_kwargs)
+        if "_class_name" in extra:
+            extra["_class_name"] = cls.__name__  # the configuration may be that of a compatible class
         made.register_to_config(**extra)
         return (made, unused) if return_unused_kwargs else made
 
@@ -108,7 +137,7 @@ class ConfigMixin:
             for key, value in chosen.items()
             if key not in known and (not key.startswith("_") or key in _KEPT_PRIVATE_KEYS)
         }
-        cls._check_unknown_keys(extra)
+        cls._warn_about_unknown_keys(extra)
         init_kwargs.update({key: value for key, value in overrides.items() if key in known})
         unused = {key: value for key, value in overrides.items() if key not in known}
         return init_kwargs, extra, unused
@@ -126,16 +155,16 @@ class ConfigMixin:
         return set()
 
     @classmethod
-    def _check_unknown_keys(cls, extra: Mapping[str, Any]) -> None:
+    def _warn_about_unknown_keys(cls, extra: Mapping[str, Any]) -> None:
         harmless = {*_KEPT_PRIVATE_KEYS, *cls.ignored_config_keys}
         # None and False disable a feature: a key of a newer release with such a value has no effect.
         unknown = {k: v for k, v in extra.items() if k not in harmless and v is not None and v is not False}
         if unknown and (unknown := {k: v for k, v in unknown.items() if k not in cls.compatible_config_keys()}):
-            raise ConfigError(
-                f"The configuration of {cls.__name__} has unknown keys that may change the result.",
-                problems=[f"{key} = {value!r}" for key, value in unknown.items()],
-                expected=f"only {', '.join(cls.init_parameters())}",
-                remedy="remove the keys from the configuration if they are not needed, or update ppdiffusers.",
+            logger.warning(
+                "The configuration of %s has unknown keys, which have no effect: %s. Remove those that are not needed, "
+                "otherwise update ppdiffusers.",
+                cls.__name__,
+                ", ".join(f"{key}={value!r}" for key, value in unknown.items()),
             )
 
     # -- files ----------------------------------------------------------------------------------------------
@@ -144,6 +173,7 @@ class ConfigMixin:
     def load_config(cls, path: str | os.PathLike) -> dict[str, Any]:
         """Read the configuration from a local folder (its `config_name`) or from a JSON file."""
         path = Path(path)
+        complete_save(path)
         return read_json(path / str(cls.config_name) if path.is_dir() else path)
 
     def save_config(self, save_directory: str | os.PathLike) -> Path:
@@ -171,15 +201,24 @@ def register_to_config(init: Callable) -> Callable:
         # keys of a configuration such as "_name_or_path" are recorded and are not arguments, as in diffusers
         private = {key: kwargs.pop(key) for key in tuple(kwargs) if key.startswith("_")}
         signature = inspect.signature(init)
+        if "_use_default_values" in private:  # the arguments are a configuration, with keys that only others know
+            unknown = {key: kwargs.pop(key) for key in tuple(kwargs) if key not in signature.parameters}
+            type(self)._warn_about_unknown_keys(unknown)
+            private |= unknown
         bound = signature.bind(self, *args, **kwargs)
         given = set(bound.arguments)
         bound.apply_defaults()
         recorded = {k: v for k, v in bound.arguments.items() if k in type(self).init_parameters()}
+        given -= {k for k in private.get("_use_default_values", ()) if recorded.get(k, given) is _default(signature, k)}
         defaulted = sorted(key for key in recorded if key not in given)
         self.register_to_config(**{**private, **recorded, "_use_default_values": defaulted})
         init(self, *args, **kwargs)
 
     return wrapper
+
+
+def _default(signature: inspect.Signature, name: str) -> object:
+    return signature.parameters[name].default if name in signature.parameters else inspect.Parameter.empty
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:

@@ -1,13 +1,24 @@
-"""Write files and folders atomically: an interruption leaves the previous content."""
+"""Write single files and whole folders atomically: an interruption leaves the previous content.
+
+`core.saving` does the same for several files in a folder that keeps its other files.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+# Windows has no such module: concurrent writers are not coordinated there.
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+_LOCK_INTERVAL = 0.01  # seconds between two attempts to get a lock
 
 
 def cache_folder() -> Path:
@@ -20,52 +31,168 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a path next to `path` to write to; rename it to `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    staging = Path(name)
-    try:
+    with _staging_next_to(path, _make_file) as staging:
         yield staging
-        _flush_to_disk(staging)
+        flush_to_disk(staging)
         _set_default_mode(staging, 0o666)
         os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 @contextmanager
 def replace_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a folder next to `path` to fill; rename it to `path` when the block ends without an error."""
+    """Yield a folder next to `path` to fill; rename it to `path` when the block ends without an error.
+
+    If the process is killed between the two renames that replace a folder, `restore_folder` restores the old one.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
+    restore_folder(path)
+    with _staging_next_to(path, tempfile.mkdtemp) as staging:
         yield staging
         _set_default_mode(staging, 0o777)
         move_folder_over(staging, path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def move_folder_over(staging: Path, path: Path) -> None:
     """Rename a folder to `path`; replace the folder that may exist there."""
-    if not path.exists():
-        staging.rename(path)
-        return
-    # A folder with files cannot be replaced by renaming: the old one is renamed first, and restored if that fails.
-    retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent)) / path.name
-    path.rename(retired)
+    old = _old_name(path)
+    with locked_folder(path.parent):
+        if not path.exists():
+            staging.rename(path)
+            return
+        # A folder with files cannot be replaced by renaming: the old one is renamed first, and restored if that fails.
+        discard(old)
+        path.rename(old)
+        try:
+            staging.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        discard(old)
+
+
+def restore_folder(path: Path) -> None:
+    """Restore the old folder, or one of its parents, if a process was killed while replacing it."""
+    path = path.absolute()
+    for folder in (*reversed(path.parents), path):
+        if not folder.name:  # the root
+            continue
+        old = _old_name(folder)
+        if not os.path.exists(folder) and os.path.isdir(old):
+            with locked_folder(folder.parent):  # a process that is replacing it has the lock until it is complete
+                if not os.path.exists(folder) and os.path.isdir(old):
+                    old.rename(folder)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder; if that is interrupted, the rest has a name that the next write to the folder removes."""
+    if path.is_dir():
+        garbage = path.with_name(f"{path.name.removesuffix('.old')}.{os.urandom(4).hex()}.part")
+        path.rename(garbage)
+        shutil.rmtree(garbage, ignore_errors=True)
+
+
+def _old_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+# -- names that a killed process leaves -------------------------------------------------------------------------------
+
+
+@contextmanager
+def _staging_next_to(path: Path, make: Callable[..., str]) -> Iterator[Path]:
+    """Make a locked file or folder with a temporary name, after removing those of processes that were killed."""
+    _remove_leftovers(path)
+    lock, staging = None, path
+    while lock is None:  # another process may have removed it before it was locked
+        staging = Path(make(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        lock = _lock(staging)
     try:
-        staging.rename(path)
-    except OSError:
-        retired.rename(path)
-        raise
+        yield staging
     finally:
-        shutil.rmtree(retired.parent, ignore_errors=True)
+        if staging.is_dir():
+            shutil.rmtree(staging, ignore_errors=True)
+        else:
+            staging.unlink(missing_ok=True)
+        _unlock(lock)
 
 
-def _flush_to_disk(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _make_file(prefix: str, suffix: str, dir: Path) -> str:
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=dir)
+    os.close(handle)
+    return name
+
+
+def _remove_leftovers(path: Path) -> None:
+    if fcntl is None:  # files of running processes cannot be told from leftovers
+        return
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")
+    for name in filter(pattern.fullmatch, os.listdir(path.parent)):
+        leftover = path.parent / name
+        lock = _lock(leftover)
+        if lock is not None and lock >= 0:
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+            _unlock(lock)
+
+
+# -- locks ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; other processes and threads wait for it. It is released if the process ends."""
+    while (lock := _lock(folder)) is None:
+        os.stat(folder)  # raises if it was removed
+        time.sleep(_LOCK_INTERVAL)
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock an existing file or folder: a handle; None if others hold the lock or removed the path; -1 without locks."""
+    if fcntl is None:
+        return -1
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), os.stat(path)):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return -1
+    os.close(handle)
+    return None
+
+
+def _unlock(lock: int) -> None:
+    if lock >= 0:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing alone does not unlock while a forked process has the handle
+        os.close(lock)
+
+
+# -- small helpers ----------------------------------------------------------------------------------------------------
+
+
+def flush_to_disk(path: Path) -> None:
+    """Write what the system holds of a file, or of the names in a folder, to the disk."""
+    if os.name != "posix" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _set_default_mode(path: Path, mode: int) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import re
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.base.framework import EagerParamBase
 
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.required_files import ModelFiles, NamedFiles
@@ -176,20 +177,21 @@ class PretrainedMixin:
                 "Weights in PyTorch's layout are written as safetensors only.",
                 remedy="leave out safe_serialization=False; diffusers and transformers read safetensors.",
             )
-        self.save_config(save_directory)
         tensors: Mapping[str, LazyTensor] = lazy_state_dict(self)
         if to_diffusers:
             tensors = to_torch_layout(tensors, self)
-        save_weights(
-            tensors,
-            Path(save_directory),
-            stem=self.weights_stems[0] if to_diffusers else OUR_STEM,
-            suffix=".safetensors" if safe_serialization else ".pdparams",
-            framework="pytorch" if to_diffusers else "paddle",
-            variant=variant,
-            max_shard_size=max_shard_size,
-            stems=self.weights_stems,
-        )
+        with save_together(save_directory) as save:
+            self.save_config(save.folder)
+            save_weights(
+                tensors,
+                save.folder,
+                stem=self.weights_stems[0] if to_diffusers else OUR_STEM,
+                suffix=".safetensors" if safe_serialization else ".pdparams",
+                framework="pytorch" if to_diffusers else "paddle",
+                variant=variant,
+                max_shard_size=max_shard_size,
+                stems=self.weights_stems,
+            )
 
     # -- device and dtype -------------------------------------------------------------------------------------
 
@@ -220,6 +222,18 @@ class PretrainedMixin:
         if dtype is not None:
             self._to_impl(dtype=dtype, blocking=blocking, floating_only=True)
         return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or copied network: parameters are parameters again, and pickles are not compiled."""
+        own = {k: v for k, v in state.items() if not (inspect.ismethod(v) and v.__self__ is self)}  # compiled methods
+        nn.Layer.__setstate__(self, own)
+        for layer in self.sublayers(include_self=True):
+            for name, tensor in layer._parameters.items():
+                if tensor is not None and not isinstance(tensor, EagerParamBase):
+                    layer._parameters[name] = _as_parameter(tensor)
+
+    def __repr__(self) -> str:
+        return nn.Layer.__repr__(self)  # the layers; that of ConfigMixin is the configuration
 
     # -- properties -------------------------------------------------------------------------------------------
 
@@ -338,6 +352,13 @@ def fill_tensor(target: paddle.Tensor, tensor: LazyTensor) -> None:
     value._share_buffer_to(target)
 
 
+def _as_parameter(tensor: paddle.Tensor) -> EagerParamBase:
+    """Return the parameter that was pickled as a tensor; the same one wherever a network refers to it."""
+    if getattr(tensor, "_parameter", None) is None:
+        tensor._parameter = EagerParamBase.from_tensor(tensor, trainable=not tensor.stop_gradient)
+    return tensor._parameter
+
+
 def _clear_initializers(layer: nn.Layer) -> None:
     # LazyGuard leaves the initializer on every parameter, and with it a reference to a block of a program: neither can
     # be pickled, and a deep copy would copy them.
@@ -428,8 +449,8 @@ def save_weights(
 ) -> list[Path]:
     """Write weights into a folder as one file, or as shards and an index; return the paths, the index first.
 
-    All files appear together when everything is written. Then files of earlier saves that have the same name, or that
-    would be loaded instead, are removed.
+    All files appear together when everything is written. Files of earlier saves that have the same name, or that would
+    be loaded instead, are removed.
 
     Args:
         stem: file name without suffix.
@@ -437,31 +458,30 @@ def save_weights(
         framework: the layout of the tensors, "pytorch" or "paddle".
         stems: PyTorch's file names for this network, to find the files of earlier saves.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     shards = _into_shards(tensors, parse_size(max_shard_size))
     names = shard_names(stem, suffix, variant, len(shards))
     index_name = index_names(stem, suffix, variant)[0] if len(shards) > 1 else None
-    with ExitStack() as stack:  # the end of the block renames every file into place
+    with save_together(folder) as save:
         for name, shard in zip(names, shards, strict=True):
-            staging = stack.enter_context(replace_file(folder / name))
             if suffix == ".safetensors":
-                write_safetensors(staging, shard, {"format": "pt" if framework == "pytorch" else "pd"})
+                write_safetensors(save.folder / name, shard, {"format": "pt" if framework == "pytorch" else "pd"})
             else:
-                write_pdparams(staging, shard)
+                write_pdparams(save.folder / name, shard)
         if index_name:
             weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             total = sum(tensor.nbytes for tensor in tensors.values())
             index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-            staging = stack.enter_context(replace_file(folder / index_name))
-            staging.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    written = [index_name, *names] if index_name else names
-    _remove_stale(folder, set(written), stem, suffix, variant, stems or (stem,))
+            (save.folder / index_name).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        written = [index_name, *names] if index_name else names
+        save.remove(_stale_files(save.target, set(written), stem, suffix, variant, stems or (stem,)))
     return [folder / name for name in written]
 
 
-def _remove_stale(
+def _stale_files(
     folder: Path, written: set[str], stem: str, suffix: str, variant: str | None, stems: tuple[str, ...]
-) -> None:
+) -> set[str]:
+    if not folder.is_dir():
+        return set()
     candidates = candidate_names(stems, variant)
     # Candidates before the written one would be loaded instead of it.
     first = min((candidates.index(name) for name in written if name in candidates), default=len(candidates))
@@ -472,8 +492,7 @@ def _remove_stale(
     for name in stale - written:
         if name.endswith(".json"):
             stale |= _shards_of(folder / name)
-    for name in stale - written:
-        (folder / name).unlink(missing_ok=True)
+    return {name for name in stale - written if (folder / name).exists()}
 
 
 def _shards_of(index: Path) -> set[str]:

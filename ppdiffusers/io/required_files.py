@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.core.errors import ConfigError, SourceError
 from ppdiffusers.io.hubs.base import HubModel, RemoteFile
+from ppdiffusers.io.hubs.local import numbered_name
 from ppdiffusers.io.names import check_file_name
 from ppdiffusers.io.weight_names import (
     ALL_TORCH_STEMS,
@@ -68,6 +70,20 @@ class NamedFiles:
 
 
 @dataclass(frozen=True)
+class FirstOf:
+    """The first of `names` that exists."""
+
+    names: tuple[str, ...]
+
+    def select(self, model: HubModel, folder: str) -> list[RemoteFile]:
+        model.look_up(_inside(folder, name) for name in self.names)
+        found = _first(model, folder, self.names)
+        if found is None:
+            raise _missing(model, folder, " or ".join(self.names))
+        return [found]
+
+
+@dataclass(frozen=True)
 class ModelFiles:
     """A configuration, and weights in the preferred format.
 
@@ -102,19 +118,21 @@ class PipelineFiles:
         only: names of the components of the pipeline's class; None for all components in the file.
         given: names of the components that the caller passes.
         variant, use_safetensors: as in `from_pretrained`.
+        settings: names of the settings of the pipeline's class.
     """
 
     only: tuple[str, ...] | None = None
     given: tuple[str, ...] = ()
     variant: str | None = None
     use_safetensors: bool | None = None
+    settings: tuple[str, ...] = ()
 
     def select(self, model: HubModel, folder: str) -> list[RemoteFile]:
         index_file = model.find(_inside(folder, INDEX_NAME))
         if index_file is None:
             raise _missing(model, folder, INDEX_NAME)
         raw = {k: v for k, v in model.read_json(index_file).items() if k not in self.given}
-        index = parse_model_index(raw)
+        index = parse_model_index(raw, settings=self.settings)
         wanted = {
             name: component.known
             for name, component in index.components.items()
@@ -133,6 +151,8 @@ class PipelineFiles:
     def _select(self, name: str, known: Entry, model: HubModel, folder: str) -> list[RemoteFile]:
         """Select the component's files in its folder, or next to the index, as in models of 2022."""
         required = self._required_files(known)
+        if known.networks_class:
+            return self._select_networks(name, required, model, folder)
         try:
             return required.select(model, _inside(folder, name))
         except SourceError:
@@ -140,6 +160,18 @@ class PipelineFiles:
                 with suppress(SourceError):  # the error to raise is about its folder
                     return required.select(model, folder)
             raise
+
+    @staticmethod
+    def _select_networks(name: str, required: RequiredFiles, model: HubModel, folder: str) -> list[RemoteFile]:
+        """Select the files of several networks, up to the first missing number."""
+        files = required.select(model, _inside(folder, name))
+        for n in count(1):
+            inside = _inside(folder, numbered_name(name, n))
+            model.look_up(_inside(inside, config) for config in MODEL_CONFIGS)
+            if _first(model, inside, MODEL_CONFIGS) is None:
+                break
+            files += required.select(model, inside)
+        return files
 
     def _required_files(self, known: Entry) -> RequiredFiles:
         if known.has_weights:

@@ -12,6 +12,7 @@ from typing import Any
 from ppdiffusers.core.environment import is_on
 from ppdiffusers.core.errors import ConfigError, InputError, MissingDependencyError, SourceError
 from ppdiffusers.core.files import move_folder_over
+from ppdiffusers.core.saving import complete_save
 from ppdiffusers.io.download import fetch_files
 from ppdiffusers.io.http_client import FetchError, HttpClient
 from ppdiffusers.io.hubs import hubs_in_order
@@ -85,8 +86,11 @@ def resolve_folder(
         UnsafeFileError: the model names files outside its folder.
     """
     base = Path(name_or_path).expanduser()
+    complete_save(base)
     if base.is_dir():
-        return find_subfolder(base, subfolder)
+        found = find_subfolder(base, subfolder)
+        complete_save(found)
+        return found
     _check_not_a_file(name_or_path, base)
     name, options = str(name_or_path), options or HubOptions()
     subfolder = None if subfolder is None else check_file_name(subfolder, name)

@@ -156,8 +156,7 @@ def read_torch_file(path: str | os.PathLike, nested: bool = False) -> dict[str, 
     """
     file = CheckedFile(path)
     try:
-        is_zip = file.read(0, min(2, file.size)).tobytes() == b"PK"
-        loaded, big_endian = _read_zip(file) if is_zip else (_read_plain(file), False)
+        loaded, big_endian = _load(file)
         views = _all_views(loaded) if nested else _views_of(loaded, file.path)
     except BadPickle as error:
         raise damaged_pickle(file.path, error) from error
@@ -165,6 +164,27 @@ def read_torch_file(path: str | os.PathLike, nested: bool = False) -> dict[str, 
     if problems:
         raise WeightsError("Tensors do not fit the data of the file: it is damaged.", where=path, problems=problems)
     return {name: view.lazy(big_endian) for name, view in views.items()}
+
+
+def read_torch_strings(path: str | os.PathLike) -> dict[str, str]:
+    """Read the strings among the values of the dictionary in a PyTorch file, such as the name of an embedding.
+
+    Raises:
+        UnsafeFileError, WeightsError: as `read_torch_file`.
+    """
+    file = CheckedFile(path)
+    try:
+        loaded, _ = _load(file)
+    except BadPickle as error:
+        raise damaged_pickle(file.path, error) from error
+    items = loaded.items() if isinstance(loaded, Mapping) else ()
+    return {key: value for key, value in items if isinstance(key, str) and isinstance(value, str)}
+
+
+def _load(file: CheckedFile) -> tuple[object, bool]:
+    """Return the unpickled object, and whether numbers are big-endian."""
+    is_zip = file.read(0, min(2, file.size)).tobytes() == b"PK"
+    return _read_zip(file) if is_zip else (_read_plain(file), False)
 
 
 # -- zip archives -----------------------------------------------------------------------------------------------

@@ -61,3 +61,16 @@ class Transformer2DModelOutput(BaseOutput):
     """`sample`: features [B, C, H, W], or log-probabilities of codes [B, codes, N]."""
 
     sample: paddle.Tensor
+
+
+@dataclass
+class ControlNetOutput(BaseOutput):
+    """Residuals for a UNet.
+
+    Args:
+        down_block_res_samples: one for each skip connection, [B, C, h, w], or [B, C, 1, 1] if they are pooled.
+        mid_block_res_sample: the same for the output of the middle block.
+    """
+
+    down_block_res_samples: tuple[paddle.Tensor, ...]
+    mid_block_res_sample: paddle.Tensor

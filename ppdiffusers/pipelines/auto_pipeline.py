@@ -13,6 +13,9 @@ from ppdiffusers.io.required_files import NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+# The family "x-controlnet" is the family "x" with the component `controlnet`.
+_WITH_CONTROLNETS = "-controlnet"
+
 
 class _AutoPipeline(ConfigMixin):
     """Select a class for `_task`; the families are those of `ppdiffusers.registry`. It has no instances."""
@@ -32,7 +35,8 @@ class _AutoPipeline(ConfigMixin):
         """Load the pipeline of this task for the checkpoint in a folder, or on a hub.
 
         Args:
-            pretrained_model_or_path, kwargs: those of `DiffusionPipeline.from_pretrained`.
+            pretrained_model_or_path, kwargs: those of `DiffusionPipeline.from_pretrained`. With `controlnet`, a
+                ControlNet or a list, the class is the one with ControlNets.
 
         Raises:
             InputError: the family of the checkpoint has no pipeline for this task.
@@ -43,36 +47,53 @@ class _AutoPipeline(ConfigMixin):
         raw = read_json(folder / INDEX_NAME)
         # classes of components that the caller passes may be unknown
         index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})
-        return cls._class_in_family_of(index.pipeline).from_pretrained(pretrained_model_or_path, **kwargs)
+        family = _family(index.pipeline, kwargs)
+        return cls._class_in_family(family, index.pipeline).from_pretrained(pretrained_model_or_path, **kwargs)
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> DiffusionPipeline:
         """Create the pipeline of this task from another one. They share their components; no weights are copied.
 
         Args:
-            pipeline, kwargs: those of `DiffusionPipeline.from_pipe`.
+            pipeline, kwargs: those of `DiffusionPipeline.from_pipe`. With `controlnet`, a ControlNet or a list, the
+                class is the one with ControlNets; with `controlnet=None`, it is the one without.
 
         Raises:
             InputError: the family of the pipeline has no pipeline for this task, or components are missing.
         """
         names = [base.__name__ for base in type(pipeline).__mro__]  # a subclass belongs to the family of its base
         name = next((name for name in names if registry.family(name)), names[0])
-        return cls._class_in_family_of(name).from_pipe(pipeline, **kwargs)
+        found = cls._class_in_family(_family(name, kwargs), name)
+        return found.from_pipe(pipeline, **kwargs)
 
     @classmethod
-    def _class_in_family_of(cls, name: str) -> type[DiffusionPipeline]:
-        """The class for this task in the family of the pipeline `name`."""
-        found = next((entry for entry in registry.family(name) if entry.task == cls._task), None)
+    def _class_in_family(cls, family: str, name: str) -> type[DiffusionPipeline]:
+        """The class for this task in a family; `name` is the pipeline that is given, for the message."""
+        available = [entry for entry in registry.entries("pipeline") if entry.family and entry.task == cls._task]
+        found = next((entry for entry in available if entry.family == family), None)
         if found is None:
-            supported = [
-                entry.name for entry in registry.entries("pipeline") if entry.family and entry.task == cls._task
-            ]
             raise InputError(
                 f"There is no {cls._task} pipeline for the components of {name}.",
-                expected="one of " + ", ".join(supported),
+                expected="one of " + ", ".join(entry.name for entry in available),
                 remedy="load the pipeline by its own class.",
             )
         return found.load()
+
+
+def _family(name: str, kwargs: dict[str, Any]) -> str:
+    """The family of the pipeline `name`, with or without ControlNets as `controlnet` in `kwargs` requires.
+
+    `controlnet=None` is removed from `kwargs`: the class without ControlNets does not accept it.
+    """
+    entry = registry.find(name)
+    family = "" if entry is None else entry.family
+    if "controlnet" not in kwargs:
+        return family
+    plain = family.removesuffix(_WITH_CONTROLNETS)
+    if kwargs["controlnet"] is None:
+        del kwargs["controlnet"]
+        return plain
+    return plain + _WITH_CONTROLNETS
 
 
 class AutoPipelineForText2Image(_AutoPipeline):

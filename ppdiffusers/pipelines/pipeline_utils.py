@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,8 @@ from ppdiffusers.convert.model_index import (
 )
 from ppdiffusers.core.config import ConfigMixin, FrozenDict, read_json
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.core.files import replace_folder
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.core.saving import save_together
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.hubs.local import component_folder
 from ppdiffusers.io.required_files import PipelineFiles
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
 _COMPILE_MODES = ("on", "auto", "off")
-# Written under a temporary name and renamed, so they can be linked instead of copied.
-_WEIGHT_SUFFIXES = (".safetensors", ".pdparams", ".bin", ".ckpt", ".pt")
 
 
 @dataclass
@@ -166,13 +163,16 @@ class DiffusionPipeline(ConfigMixin):
         source = pop_hub_options(kwargs)
         mode = _compile_mode(kwargs)
         options = _loading_options(kwargs)
-        needs = cls._needs(kwargs, options)
-        folder = resolve_folder(pretrained_model_name_or_path, None, needs, source)
+        required = cls._required_files(kwargs, options)
+        folder = resolve_folder(pretrained_model_name_or_path, None, required, source)
         raw = read_json(folder / INDEX_NAME)
         # classes of components that the caller passes may be unknown
-        index = parse_model_index({name: entry for name, entry in raw.items() if name not in kwargs})
-        pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(index, folder)
+        unknown = {name: entry for name, entry in raw.items() if name not in kwargs}
+        pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(unknown, folder)
         expected, settings = pipeline_class.component_names()
+        saved = tuple(name for name in settings if (folder / name).is_dir())  # components that are not declared
+        expected, settings = (*expected, *saved), tuple(name for name in settings if name not in saved)
+        index = parse_model_index(unknown, settings=settings)
         _refuse_unknown_arguments(pipeline_class, kwargs, (*expected, *settings))
 
         chosen = {key: value for key, value in index.settings.items() if key in settings}
@@ -196,17 +196,17 @@ class DiffusionPipeline(ConfigMixin):
         """
         source = pop_hub_options(kwargs)
         _compile_mode(kwargs)
-        needs = cls._needs(kwargs, _loading_options(kwargs))
-        return str(resolve_folder(pretrained_model_name, None, needs, source))
+        required = cls._required_files(kwargs, _loading_options(kwargs))
+        return str(resolve_folder(pretrained_model_name, None, required, source))
 
     @classmethod
-    def _needs(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
+    def _required_files(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
         """The files to download; invalid arguments are refused before that."""
-        only = None
-        if cls is not DiffusionPipeline:
-            only, settings = cls.component_names()
-            _refuse_unknown_arguments(cls, kwargs, (*only, *settings))
-        return PipelineFiles(only, tuple(kwargs), options["variant"], options["use_safetensors"])
+        if cls is DiffusionPipeline:
+            return PipelineFiles(None, tuple(kwargs), options["variant"], options["use_safetensors"])
+        components, settings = cls.component_names()
+        _refuse_unknown_arguments(cls, kwargs, (*components, *settings))
+        return PipelineFiles(components, tuple(kwargs), options["variant"], options["use_safetensors"], settings)
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
@@ -269,15 +269,12 @@ class DiffusionPipeline(ConfigMixin):
         options = {"safe_serialization": safe_serialization, "variant": variant, "to_diffusers": to_diffusers}
         if max_shard_size is not None:
             options["max_shard_size"] = max_shard_size
-        target = Path(save_directory).expanduser().resolve()
-        with replace_folder(target) as staging:
-            if target.is_dir():
-                shutil.copytree(target, staging, copy_function=_link_or_copy, symlinks=True, dirs_exist_ok=True)
+        with save_together(Path(save_directory).expanduser()) as save:
             for name, component in self.components.items():
                 if component is not None:
-                    _save_component(component, staging / name, options)
+                    _save_component(component, save.folder / name, options)
             text = json.dumps(self._model_index(to_diffusers), indent=2, ensure_ascii=False) + "\n"
-            (staging / INDEX_NAME).write_text(text, encoding="utf-8")
+            (save.folder / INDEX_NAME).write_text(text, encoding="utf-8")
 
     def _model_index(self, to_diffusers: bool) -> dict[str, Any]:
         settings = {k: v for k, v in ConfigMixin.to_json_dict(self).items() if k not in self._component_names}
@@ -456,11 +453,14 @@ def _component_problems(name: str, component: Any) -> list[str]:
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 
-def _pipeline_class(index: ModelIndex, folder: Path) -> type[DiffusionPipeline]:
-    entry = registry.find(index.pipeline)
+def _pipeline_class(raw: Mapping[str, Any], folder: Path) -> type[DiffusionPipeline]:
+    name = raw.get("_class_name")
+    if not isinstance(name, str):
+        name = parse_model_index(raw).pipeline  # raises: the file is damaged
+    entry = registry.find(name)
     if entry is None or entry.kind != "pipeline":
         raise ConfigError(
-            f"The folder is for {index.pipeline}, which ppdiffusers does not have.",
+            f"The folder is for {name}, which ppdiffusers does not have.",
             where=folder,
             remedy="load its components one by one (`subfolder=...`), or update ppdiffusers.",
         )
@@ -551,14 +551,3 @@ def _save_component(component: Any, folder: Path, options: Mapping[str, Any]) ->
         component.save_pretrained(folder)  # in paddlenlp's names, which we read
         return
     component.save_pretrained(folder, **(options if isinstance(component, nn.Layer) else {}))
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Link weights, which are always replaced by renaming a new file; copy small files."""
-    if source.endswith(_WEIGHT_SUFFIXES):
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # another file system, or one without links
-            pass
-    shutil.copy2(source, target)

@@ -29,6 +29,7 @@ from ppdiffusers.runtime.signature import compiled_methods, numbers_as_inputs, s
 from ppdiffusers.runtime.snapshot import LayerSnapshot
 from ppdiffusers.runtime.state import collect_state
 from ppdiffusers.runtime.threads import get_num_threads
+from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.runtime.verify import TOLERANCE, distance
 from ppdiffusers.runtime.weights import WeightsFile, WeightsVersion, hash_weights, map_weights, write_weights
 from ppdiffusers.utils.dtypes import check_computable
@@ -61,6 +62,8 @@ def compile(
     a mapped file, because the engine has its own copy. Changed weights and changed attributes of layers are detected
     and lead to a new program; scales and matrices of adapters are inputs of the program.
 
+    Threads may share the layer: its calls take turns, since an engine uses all cores for one call.
+
     A call is eager in training mode, for inputs that need gradients, while a sublayer has forward hooks, and while the
     network has attention processors without the attribute `compilable`.
 
@@ -82,18 +85,21 @@ def compile(
     for parameter in layer.parameters():
         check_computable(parameter, type(layer).__name__)
     engine = choose_engine(backend, dtype, _device(layer))
-    decompile(layer)
-    shared = _CompiledLayer(layer, engine, mode == "auto")
-    for name in compiled_methods(layer):
-        object.__setattr__(layer, name, CompiledMethod(shared, name))
+    with network_turn(layer):
+        decompile(layer)
+        shared = _CompiledLayer(layer, engine, mode == "auto")
+        for name in compiled_methods(layer):
+            object.__setattr__(layer, name, CompiledMethod(shared, name))
     return layer
 
 
 def decompile(layer: LayerT) -> LayerT:
     """Undo `compile`: calls of the layer are eager again."""
-    for name, value in list(layer.__dict__.items()):
-        if isinstance(value, CompiledMethod):
-            object.__delattr__(layer, name)
+    with network_turn(layer):
+        for name, value in list(layer.__dict__.items()):
+            if isinstance(value, CompiledMethod):
+                object.__delattr__(layer, name)
+                value.disable()
     return layer
 
 
@@ -104,10 +110,16 @@ def is_compiled(layer: nn.Layer) -> bool:
 
 def compile_when_it_pays(layer: nn.Layer) -> None:
     """Apply `compile(layer, mode="auto")` to a float32 network on a CPU whose methods were not replaced."""
-    changed = any(name in layer.__dict__ for name in compiled_methods(layer))
-    supported = _device(layer) == "cpu" and all(parameter.dtype == paddle.float32 for parameter in layer.parameters())
-    if supported and not changed:
-        compile(layer, mode="auto")
+    if _has_own_methods(layer) or _device(layer) != "cpu":
+        return
+    with network_turn(layer):
+        float32 = all(parameter.dtype == paddle.float32 for parameter in layer.parameters())
+        if float32 and not _has_own_methods(layer):  # another thread may have compiled it in the meantime
+            compile(layer, mode="auto")
+
+
+def _has_own_methods(layer: nn.Layer) -> bool:
+    return any(name in layer.__dict__ for name in compiled_methods(layer))
 
 
 def _device(layer: nn.Layer) -> str:
@@ -201,11 +213,25 @@ class CompiledMethod:
         copied = _CompiledLayer(copy.deepcopy(shared.layer, memo), shared.engine, shared.auto)
         return CompiledMethod(copied, self._name)
 
+    def __reduce__(self) -> tuple:
+        """Pickle as the original method: a network that is loaded from a pickle is not compiled."""
+        return getattr, (self._shared.layer, self._name)
+
     def eager(self, *args: Any, **kwargs: Any) -> Any:
         """Call the original method."""
         return getattr(type(self._shared.layer), self._name)(self._shared.layer, *args, **kwargs)
 
+    def disable(self) -> None:
+        """Let all further calls be eager: those of threads that got this method before it was replaced."""
+        self._shared.gave_up = True
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not paddle.in_dynamic_mode():  # traced as a part of another network
+            return self.eager(*args, **kwargs)
+        with network_turn(self._shared.layer):
+            return self._call(args, kwargs)
+
+    def _call(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         call = self._prepare(args, kwargs)
         if call is None or call.signature in self._rejected:
             return self.eager(*args, **kwargs)

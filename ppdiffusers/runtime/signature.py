@@ -13,7 +13,7 @@ from paddle import nn
 from ppdiffusers.runtime.pytree import TreeSpec
 
 # Arguments that change from step to step: as tensors, their values are not part of the signature.
-_STEP_ARGUMENTS = ("timestep", "timesteps")
+_STEP_ARGUMENTS = ("timestep", "timesteps", "conditioning_scale")
 # Options of attention. "scale", the scale of LoRA, may change at each call.
 _ATTENTION_ARGUMENTS = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")
 
@@ -33,7 +33,8 @@ def number_as_tensor(value: Any) -> Any:
 def numbers_as_inputs(name: str, value: Any) -> Any:
     """Convert the numbers in the argument `name` that change from call to call to tensors."""
     if name in _STEP_ARGUMENTS:
-        return number_as_tensor(value)
+        # the scales of several ControlNets are a list
+        return [number_as_tensor(one) for one in value] if isinstance(value, list) else number_as_tensor(value)
     if name in _ATTENTION_ARGUMENTS and isinstance(value, Mapping) and "scale" in value:
         scale = value["scale"]
         return {**value, "scale": number_as_tensor(float(scale) if isinstance(scale, (int, np.number)) else scale)}

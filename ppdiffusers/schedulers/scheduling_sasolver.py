@@ -66,7 +66,7 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         check_choice("predictor_order", predictor_order, (1, 2, 3, 4))
         check_choice("corrector_order", corrector_order, (1, 2, 3, 4))
         self.predict_x0 = self._predicts_x0 = algorithm_type == "data_prediction"
-        self.tau_func: Callable[[float], float] = tau_func or (lambda t: 1 if 200 <= t <= 800 else 0)
+        self.tau_func: Callable[[float], float] = tau_func or _default_tau
         self._init_solver(max(predictor_order, corrector_order - 1))
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
@@ -154,6 +154,10 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
             std = tau * t.sigma * math.sqrt(max(math.expm1(2 * h), 0))
         terms = [(scale * w, m) for w, m in zip(weights, models, strict=True)]
         return combine((linear, sample), *terms, (std, noise))
+
+
+def _default_tau(t: float) -> float:
+    return 1 if 200 <= t <= 800 else 0
 
 
 def _integrals(lambdas: list[float], start: float, end: float, k: float | None) -> list[float]:

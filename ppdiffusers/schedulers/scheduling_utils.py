@@ -93,11 +93,10 @@ class SchedulerMixin(ConfigMixin):
 
     @property
     def compatibles(self) -> list[type]:
-        """Classes that can be created from this scheduler's configuration."""
-        classes = _exchangeable_classes()
-        if not self.accepts_exchangeable and not isinstance(self, tuple(classes)):
-            return []
-        return [type(self), *(c for c in classes if c is not type(self))]
+        """Classes that can be created from this scheduler's configuration, including its own class."""
+        if not self.accepts_exchangeable and not isinstance(self, tuple(_exchangeable_classes())):
+            return [type(self)]
+        return [type(self), *(cls for cls in _karras_diffusion_classes() if cls is not type(self))]
 
     @classmethod
     def compatible_config_keys(cls) -> set[str]:
@@ -148,6 +147,11 @@ class SchedulerMixin(ConfigMixin):
 
 def _exchangeable_classes() -> list[type[SchedulerMixin]]:
     return [entry.load() for entry in registry.entries("scheduler") if entry.exchangeable]
+
+
+def _karras_diffusion_classes() -> list[type[SchedulerMixin]]:
+    names = {name for name, _ in _karras_diffusion_schedulers()}
+    return [entry.load() for entry in registry.entries("scheduler") if entry.name in names]
 
 
 def _all_classes() -> list[type[SchedulerMixin]]:

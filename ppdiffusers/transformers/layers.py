@@ -10,11 +10,21 @@ import paddle.nn.functional as F
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
 
+
+def quick_gelu(x: paddle.Tensor) -> paddle.Tensor:
+    return x * F.sigmoid(1.702 * x)
+
+
+def gelu_tanh(x: paddle.Tensor) -> paddle.Tensor:
+    return F.gelu(x, approximate=True)
+
+
+# Functions with names: networks that refer to them can be pickled.
 _ACTIVATIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
-    "quick_gelu": lambda x: x * F.sigmoid(1.702 * x),
+    "quick_gelu": quick_gelu,
     "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate=True),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate=True),
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
     "relu": F.relu,
     "silu": F.silu,
     "swish": F.silu,

@@ -57,6 +57,23 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         self.config.architectures = [type(self).__name__]
         self.config.save_pretrained(save_directory)
 
+    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
+        """Change the number of tokens: new ones get the mean of the others, and those with larger ids are removed."""
+        embedding = self.get_input_embeddings()
+        old = embedding.weight.detach()  # [V, D]
+        if new_num_tokens != old.shape[0]:
+            added = max(new_num_tokens - old.shape[0], 0)
+            mean = old.astype("float32").mean(axis=0, keepdim=True).astype(old.dtype)  # [1, D]
+            rows = paddle.concat([old[:new_num_tokens], mean.expand([added, -1])])
+            stop_gradient = embedding.weight.stop_gradient
+            embedding.weight = embedding.create_parameter(
+                list(rows.shape), dtype=rows.dtype, default_initializer=nn.initializer.Assign(rows)
+            )
+            embedding.weight.stop_gradient = stop_gradient
+            embedding._num_embeddings = new_num_tokens
+            self.config.vocab_size = new_num_tokens
+        return embedding
+
     def _requests(self, argument: bool | None, key: str) -> bool:
         """Return whether an optional output is requested by the call's argument or, if None, by the configuration."""
         return bool(self.config.get(key)) if argument is None else argument

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from tokenizers import AddedToken
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.saving import save_together
 from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.utils.logging import get_logger
@@ -158,7 +160,6 @@ class PretrainedTokenizer:
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Write the vocabulary, tokenizer_config.json, special_tokens_map.json and, if needed, added_tokens.json."""
-        folder = Path(save_directory)
         states = {index: _token_state(token) for index, token in sorted(self.added_tokens_decoder.items())}
         by_content = {state["content"]: state for state in states.values()}
         specials: dict[str, str] = {name: getattr(self, name) for name in self.special_names}
@@ -174,15 +175,15 @@ class PretrainedTokenizer:
             "tokenizer_class": type(self).__name__.removesuffix("Fast"),
             **self._extra_config(),
         }
-        for stale in ("added_tokens.json", "tokenizer.json"):  # of a tokenizer that was saved to the folder before
-            (folder / stale).unlink(missing_ok=True)
-        self._save_vocabulary(folder)
-        write_json(folder / self.config_file, config)
         whole = {name: {k: v for k, v in by_content[t].items() if k != "special"} for name, t in specials.items()}
-        write_json(folder / "special_tokens_map.json", {**whole, **extra})
         outside = {token: index for token, index in self.added_tokens_encoder.items() if token not in self.encoder}
-        if outside:
-            write_json(folder / "added_tokens.json", outside)
+        with save_together(save_directory) as save:
+            save.remove(("added_tokens.json", "tokenizer.json"))  # of a tokenizer that was saved to the folder before
+            self._save_vocabulary(save.folder)
+            write_json(save.folder / self.config_file, config)
+            write_json(save.folder / "special_tokens_map.json", {**whole, **extra})
+            if outside:
+                write_json(save.folder / "added_tokens.json", outside)
 
     def _extra_config(self) -> dict[str, Any]:
         """Return the entries of tokenizer_config.json that are specific to this class."""
@@ -224,6 +225,23 @@ class PretrainedTokenizer:
                 self.additional_special_tokens.append(added.content)
         self._update_lookup()
         return len(self) - before
+
+    def remove_tokens(self, tokens: Iterable[str]) -> None:
+        """Remove added tokens; the tokens after them get smaller ids, so that no id is unused.
+
+        Raises:
+            InputError: tokens that were not added.
+        """
+        removed = set(tokens)
+        wrong = sorted(t for t in removed if t not in self.added_tokens_encoder or t in self.encoder)
+        if wrong:
+            raise InputError("These tokens cannot be removed: they are not added tokens.", problems=wrong)
+        gone = sorted(self._vocabulary[token] for token in removed)
+        kept = {token: index for token, index in self._vocabulary.items() if token not in removed}
+        self._vocabulary = {token: index - bisect.bisect(gone, index) for token, index in kept.items()}
+        left = [token for token in self.added_tokens_decoder.values() if token.content not in removed]
+        self.added_tokens_decoder = {self._vocabulary[token.content]: token for token in left}
+        self._update_lookup()
 
     def _register_token(self, token: AddedToken) -> None:
         """Match a token in texts before they are tokenized; its id is that of the vocabulary, or the next free one."""
@@ -524,9 +542,10 @@ class FastTokenizer(PretrainedTokenizer):
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Write the files of the slow tokenizer, and tokenizer.json."""
-        super().save_pretrained(save_directory)
         self.backend.post_processor = self._post_processor()
-        write_text(Path(save_directory) / "tokenizer.json", self.backend.to_str(pretty=True))
+        with save_together(save_directory) as save:
+            super().save_pretrained(save.folder)
+            write_text(save.folder / "tokenizer.json", self.backend.to_str(pretty=True))
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import paddle
-from paddle.base.core import Generator as PaddleGenerator  # the class that `paddle.Generator()` returns
+from paddle.base.core import Generator as PaddleGenerator  # `paddle.Generator()` returns the global object of it
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import FLOATING
@@ -19,13 +21,31 @@ from ppdiffusers.utils.dtypes import as_dtype_name
 SingleGenerator: TypeAlias = "int | np.integer | TorchGenerator | RecordedNoise | PaddleGenerator | None"
 Generator: TypeAlias = "SingleGenerator | Sequence[SingleGenerator]"
 _Prepared: TypeAlias = "TorchGenerator | RecordedNoise | PaddleGenerator | None"
+# Draws from separate generators of Paddle exchange the state of its global one: one thread at a time.
+_PADDLE_STREAM = threading.Lock()
 _KINDS = "None, an integer, a TorchGenerator, a paddle.Generator, a RecordedNoise, or a list with one for each image"
 
 
 def as_generator(generator: Generator) -> _Prepared | list[_Prepared]:
-    """Replace integer seeds in `generator` with a `TorchGenerator` on the CPU.
+    """Replace what has no stream that advances separately by what has one, for a call that draws several times.
 
-    A pipeline calls this once, before it draws random numbers: with an integer, every draw would restart the stream.
+    A pipeline calls this once, before it draws random numbers. An integer becomes a `TorchGenerator` on the CPU: with
+    the integer, every draw would restart the stream. Paddle's global generator, which every `paddle.Generator()`
+    returns, becomes a copy: the call starts at the state of the global stream, and does not advance it.
+
+    Raises:
+        InputError: `generator`, or one of its elements, is not a generator.
+    """
+    prepared = checked_generator(generator)
+    if not isinstance(prepared, list):
+        return _separate(prepared)
+    _warn_of_repeated_generators(prepared)
+    copies = {id(one): _separate(one) for one in prepared}  # one object stays one stream
+    return [copies[id(one)] for one in prepared]
+
+
+def checked_generator(generator: Generator) -> _Prepared | list[_Prepared]:
+    """Replace integer seeds by generators, and check the type of the others.
 
     Raises:
         InputError: `generator`, or one of its elements, is not a generator.
@@ -33,6 +53,41 @@ def as_generator(generator: Generator) -> _Prepared | list[_Prepared]:
     if isinstance(generator, list | tuple):
         return [_as_one_generator(one) for one in generator]
     return _as_one_generator(generator)
+
+
+def _is_global(generator: _Prepared) -> TypeGuard[PaddleGenerator]:
+    """Whether it is the global generator of Paddle for the current device or the CPU."""
+    return generator is paddle.Generator() or generator is paddle.framework.core.default_cpu_generator()
+
+
+def _separate(generator: _Prepared) -> _Prepared:
+    """A copy of Paddle's global generator; other generators are unchanged."""
+    if _is_global(generator):
+        copy = PaddleGenerator()
+        with _PADDLE_STREAM:
+            copy.set_state(generator.get_state())
+        return copy
+    return generator
+
+
+def _warn_of_repeated_generators(generators: list[_Prepared]) -> None:
+    """Warn if several images share a stream although each seems to have one."""
+    streams = [one for one in generators if isinstance(one, TorchGenerator | PaddleGenerator)]
+    repeated = [one for n, one in enumerate(streams) if any(one is other for other in streams[:n])]
+    if not repeated:
+        return
+    cause = "One generator is several times in the list `generator`: its images share one stream."
+    if _is_global(repeated[0]):
+        cause = (
+            "Each `paddle.Generator()` is the one global generator of Paddle, which is several times in the list "
+            f"`generator`: its images share one stream, with the seed that was set last ({repeated[0].initial_seed()})."
+        )
+    warnings.warn(
+        f"{cause} To generate each image with its seed, pass a list of seeds such as `generator=[0, 1]`, or of "
+        "`ppdiffusers.TorchGenerator(seed)`.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _as_one_generator(generator: SingleGenerator) -> _Prepared:
@@ -61,7 +116,9 @@ def randn_tensor(
     Args:
         shape: of the result; with a list of generators, its first size is the number of images.
         generator: None for Paddle's global stream (`paddle.seed`), an integer for the torch CPU stream of that seed,
-            a `TorchGenerator`, a `paddle.Generator`, a `RecordedNoise`, or a list with one of them for each image.
+            a `TorchGenerator`, a generator of Paddle, a `RecordedNoise`, or a list with one of them for each image.
+            Generators of Paddle advance, the global one too (`paddle.Generator()` returns it); pass the result of
+            `as_generator` to draw from a copy of it.
         dtype: of the result, float32 by default. As in torch, float16, bfloat16 and float64 have other streams than
             float32: the same seed and dtype give the same numbers.
         device, layout: accepted for compatibility with diffusers and ignored: the device of the result is that of
@@ -88,11 +145,13 @@ def _floating(dtype: object) -> str:
 def _draw(kind: str, shape: Sequence[int], generator: Generator, dtype: object) -> paddle.Tensor:
     shape = as_shape(shape)
     dtype = "float32" if dtype is None else _floating(dtype)
-    prepared = as_generator(generator)
+    prepared = checked_generator(generator)
     if not isinstance(prepared, list):
         return _draw_one(kind, shape, prepared, dtype)
     if len(prepared) == 1:
         return _draw_one(kind, shape, prepared[0], dtype)
+    if any(_is_global(one) for one in prepared):
+        _warn_of_repeated_generators(prepared)
     if not shape or len(prepared) != shape[0]:
         raise InputError(
             f"{len(prepared)} generators were passed for noise of shape {shape}.",
@@ -105,9 +164,10 @@ def _draw(kind: str, shape: Sequence[int], generator: Generator, dtype: object) 
 def _draw_one(kind: str, shape: tuple[int, ...], generator: _Prepared, dtype: str) -> paddle.Tensor:
     if isinstance(generator, TorchGenerator | RecordedNoise):
         return paddle.to_tensor(getattr(generator, kind)(shape, dtype), dtype=getattr(paddle, dtype))
-    if generator is None:
-        return _paddle_draw(kind, shape, dtype)
-    return _with_paddle_generator(generator, lambda: _paddle_draw(kind, shape, dtype))
+    with _PADDLE_STREAM:
+        if generator is None:
+            return _paddle_draw(kind, shape, dtype)
+        return _with_paddle_generator(generator, lambda: _paddle_draw(kind, shape, dtype))
 
 
 def _paddle_draw(kind: str, shape: tuple[int, ...], dtype: str) -> paddle.Tensor:

@@ -57,6 +57,7 @@ DEFAULTS: dict[str, str] = {
     "*.save_pretrained(max_shard_size)": "10GB, the default of diffusers, for models of transformers, too",
     "*.__init__(vocab_file)": "None, since tokenizer_file alone is enough",
     "*.__init__(merges_file)": "None, since tokenizer_file alone is enough",
+    "ControlNetModel.set_attention_slice(slice_size)": "optional, as in the UNet",
     "*.__call__(text)": "required: the text to encode",
 }
 

@@ -111,6 +111,21 @@ def test_libraries_and_classes_are_names(entry):
         parse_model_index({"_class_name": "P", "part": entry})
 
 
+def test_two_strings_can_be_a_setting(tmp_path):
+    entries = {"pair": ["red", "blue"], "off": [None, None], "unet": ["diffusers", "UNet2DModel"]}
+    index = parse_model_index({"_class_name": "DDPMPipeline", **entries}, settings=["pair", "off"])
+    assert index.settings == {"pair": ["red", "blue"]} and set(index.components) == {"off", "unet"}
+    with pytest.raises(ConfigError, match="pair"):
+        parse_model_index({"_class_name": "DDPMPipeline", **entries})
+    # the class of the file is unknown: an unknown library without a folder is not a component
+    file = tmp_path / "model_index.json"
+    file.write_text(json.dumps({"_class_name": "Own", **entries}))
+    assert parse_model_index(file).settings == {"pair": ["red", "blue"]}
+    (tmp_path / "pair").mkdir()
+    with pytest.raises(ConfigError, match="pair"):
+        parse_model_index(file)
+
+
 @pytest.mark.parametrize("pipeline", [None, 3, "../x"])
 def test_a_pipeline_needs_a_name(pipeline):
     with pytest.raises(ConfigError, match="_class_name"):

@@ -391,6 +391,19 @@ def test_the_last_save_is_loaded(tmp_path):
             assert float(Toy.from_pretrained(folder).scale) == 2, (before, after)
 
 
+def test_a_configuration_creates_the_network_and_its_values_are_attributes(tmp_path):
+    toy(out=9).save_pretrained(tmp_path)
+    model = Toy.from_pretrained(tmp_path)
+    assert model.config._class_name == "Toy" and model.config.out == 9
+    again = Toy(**model.config)
+    assert again.config.out == 9 and list(again.state_dict()) == list(model.state_dict())
+    with pytest.warns(FutureWarning, match=r"config\.out"):
+        assert model.out == 9
+    with pytest.raises(AttributeError, match="'Toy' object has no attribute 'nothing'"):
+        model.nothing
+    assert "(square): Linear" in repr(model)  # the layers, not the configuration
+
+
 def test_stale_shards_are_removed_and_other_files_are_not(tmp_path):
     model = toy()
     model.save_pretrained(tmp_path, variant="ema")

@@ -15,7 +15,7 @@ from ppdiffusers import (
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 from tests.pipelines.support import assert_images_agree, box_mask, call_both, make_image
-from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
+from tests.support.checkpoints import tiny_controlnet, tiny_ddpm, tiny_stable_diffusion
 
 TASKS = (registry.TEXT_TO_IMAGE, registry.IMAGE_TO_IMAGE, registry.INPAINTING)
 STABLE_DIFFUSION = [entry.name for entry in registry.family("StableDiffusionPipeline")]
@@ -90,6 +90,35 @@ def test_given_components(pipe, folder):
     ):
         assert made.scheduler is scheduler and made.safety_checker is None
     assert pipe.scheduler is not scheduler and pipe.safety_checker is not None
+
+
+CONTROLNET = [entry.name for entry in registry.family("StableDiffusionControlNetPipeline")]
+
+
+@pytest.mark.parametrize("auto", AUTO, ids=lambda cls: cls.__name__)
+def test_controlnet(folder, pipe, auto, tmp_path):
+    tiny_controlnet().save_pretrained(tmp_path)
+    network = ppdiffusers.ControlNetModel.from_pretrained(tmp_path)
+    reference = diffusers.ControlNetModel.from_pretrained(tmp_path)
+    theirs = getattr(diffusers, auto.__name__).from_pretrained(folder, controlnet=reference)
+    expected = CONTROLNET[AUTO.index(auto)]
+    assert type(theirs).__name__ == expected
+    for made in (
+        auto.from_pretrained(folder, controlnet=network),
+        auto.from_pretrained(folder, controlnet=[network, network]),
+        auto.from_pipe(pipe, controlnet=network),
+        auto.from_pipe(auto.from_pipe(pipe, controlnet=network)),
+    ):
+        assert type(made).__name__ == expected
+    without = auto.from_pipe(made, controlnet=None)
+    assert type(without).__name__ == STABLE_DIFFUSION[AUTO.index(auto)] and without.unet is pipe.unet
+    assert type(auto.from_pipe(pipe, controlnet=None)) is type(without)
+
+
+def test_controlnet_for_a_family_without(tmp_path):
+    pipe = ppdiffusers.DDPMPipeline.from_pretrained(tiny_ddpm(tmp_path))
+    with pytest.raises(InputError, match="no text-to-image pipeline"):
+        AutoPipelineForText2Image.from_pipe(pipe, controlnet=object())
 
 
 def test_user_defined_subclass(pipe):

@@ -283,6 +283,50 @@ def test_a_component_of_somebodys_own(pipe, tmp_path):
     np.testing.assert_array_equal(generate(loaded), generate(other))
 
 
+class OwnPipeline(DiffusionPipeline):
+    """A user's pipeline with settings of every kind, and a component that it does not declare as optional."""
+
+    def __init__(self, scheduler, label=None, colors=("red", "blue"), size=8, extra=None):
+        super().__init__()
+        self.register_modules(scheduler=scheduler, extra=extra)
+        self.register_to_config(label=label, colors=colors, size=size)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"label": "cat"},
+        {"label": ["a", "b"], "colors": ["diffusers", "UNet2DModel"]},
+        {"label": ["diffusers", "NoSuchModel"], "size": None},
+        {"label": ["a", None]},
+        {"extra": DDIMScheduler(num_train_timesteps=7)},
+    ],
+    ids=str,
+)
+def test_settings_of_a_pipeline_of_the_user(tmp_path, settings):
+    OwnPipeline(EulerDiscreteScheduler(), **settings).save_pretrained(tmp_path)
+    loaded = OwnPipeline.from_pretrained(tmp_path)
+    extra = settings.get("extra")
+    expected = {"label": None, "colors": ["red", "blue"], "size": 8, **settings}
+    assert {name: loaded.config[name] for name in ("label", "colors", "size")} == {
+        name: value for name, value in expected.items() if name != "extra"
+    }
+    assert loaded.extra is None if extra is None else loaded.extra.config.num_train_timesteps == 7
+    with pytest.raises(ConfigError, match="OwnPipeline, which ppdiffusers does not have"):
+        DiffusionPipeline.from_pretrained(tmp_path)
+
+
+def test_a_pipeline_is_shown_as_json(pipe):
+    shown = json.loads(repr(pipe).removeprefix("StableDiffusionPipeline "))
+    assert shown["_class_name"] == "StableDiffusionPipeline" and shown["unet"] == [
+        "ppdiffusers",
+        "UNet2DConditionModel",
+    ]
+    assert shown["requires_safety_checker"] is True and "_name_or_path" in shown
+    with pytest.warns(FutureWarning, match="requires_safety_checker"):
+        assert pipe.requires_safety_checker is True
+
+
 def test_save_refuses_what_it_cannot_do(pipe, tmp_path):
     with pytest.raises(InputError, match=r"push_to_hub(.|\n)*colour"):
         pipe.save_pretrained(tmp_path / "saved", push_to_hub=True, colour="red")

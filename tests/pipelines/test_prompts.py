@@ -97,25 +97,96 @@ def test_long_prompts_can_be_split(pair):
     assert_close(negative, reference(theirs, [[], [], []]))
 
 
-def test_all_prompts_of_a_call_get_the_same_number_of_chunks(pair):
+def test_short_prompts_are_repeated_to_the_length_of_long_ones(pair):
     ours, theirs = pair
     ids = tokens(theirs, "two cats " * 60)
     mine, negative = encode(ours, PROMPTS, negative_prompt=["two cats " * 60, "x"], long_prompts="split")
     assert mine.shape == negative.shape == [2, (-(-len(ids) // CAPACITY)) * LENGTH, 32]
     chunks = [ids[n : n + CAPACITY] for n in range(0, len(ids), CAPACITY)]
     assert_close(negative[:1], reference(theirs, chunks))
-    assert_close(mine[1:], reference(theirs, [tokens(theirs, PROMPTS[1])] + [[]] * (len(chunks) - 1)))
+    assert_close(mine[1:], reference(theirs, [tokens(theirs, PROMPTS[1])] * len(chunks)))
 
 
 def test_negative_prompt_with_long_embeddings(pair):
     ours, theirs = pair
     embeds = paddle.ones([2, 3 * LENGTH, 32])
-    settings = {"negative_prompt": ["blurry", "two cats " * 30], "long_prompts": "split"}
+    long = tokens(theirs, "c " * 100)
+    assert CAPACITY < len(long) <= 2 * CAPACITY, "the test requires two chunks"
+    settings = {"negative_prompt": ["blurry", "c " * 100], "long_prompts": "split"}
     mine, negative = encode(ours, None, prompt_embeds=embeds, **settings)
-    assert mine.shape == negative.shape == [2, 3 * LENGTH, 32]
-    assert_close(negative[:1], reference(theirs, [tokens(theirs, "blurry"), [], []]))
+    assert mine.shape == negative.shape == [2, 6 * LENGTH, 32]
+    assert_close(mine, paddle.ones([2, 6 * LENGTH, 32]))
+    assert_close(negative[:1], reference(theirs, [tokens(theirs, "blurry")] * 6))
+    assert_close(negative[1:], reference(theirs, [long[:CAPACITY], long[CAPACITY:]] * 3))
     with pytest.raises(InputError, match="does not fit embeddings of 77"):
         encode(ours, None, prompt_embeds=embeds[:1, :LENGTH], negative_prompt=LONG, long_prompts="split")
+
+
+SHORT, TWO_CHUNKS = "two cats", "c " * 100
+NEIGHBORS = {
+    "a long prompt next to it": {"prompt": [SHORT, LONG]},
+    "long prompts of two and three chunks": {"prompt": [TWO_CHUNKS, LONG]},
+    "a long negative prompt next to it": {"prompt": [SHORT, SHORT], "negative_prompt": ["x", LONG]},
+    "a shorter negative prompt": {"prompt": [LONG, SHORT], "negative_prompt": ["x", TWO_CHUNKS]},
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBORS)
+@pytest.mark.parametrize("settings", [{"long_prompts": "split"}, {"prompt_syntax": "webui"}])
+def test_prompts_of_a_batch_give_the_images_that_they_give_alone(pair, name, settings):
+    """Each prediction of the UNet depends on its own prompt and negative prompt only."""
+    ours, batch = pair[0], NEIGHBORS[name]
+    settings = {"num_inference_steps": 3, "output_type": "latent", "guidance_scale": 5.0, **settings}
+    together = ours(**batch, generator=[0, 1], **settings).images
+    for n in range(2):
+        alone = {key: values[n] for key, values in batch.items()}
+        assert_close(together[n : n + 1], ours(**alone, generator=n, **settings).images, 1e-5)
+
+
+def test_negative_prompt_of_another_length(pair):
+    """A prompt that fits gives the prediction that it gives with a short negative prompt."""
+    ours = pair[0]
+    seen = {}
+
+    def keep(pipeline, index, timestep, tensors):
+        seen.setdefault(negative, []).append(tensors["prompt_embeds"])
+        return {}
+
+    for negative in ("x", LONG):
+        ours(
+            SHORT, negative_prompt=negative, generator=0, num_inference_steps=1, output_type="latent",
+            callback_on_step_end=keep, callback_on_step_end_tensor_inputs=["prompt_embeds"], long_prompts="split",
+        )  # fmt: skip
+    short, long = (seen[negative][0][1:] for negative in ("x", LONG))
+    latents, t = paddle.randn([1, 4, 16, 16]), paddle.to_tensor([500])
+    with paddle.no_grad():
+        assert_close(ours.unet(latents, t, long)[0], ours.unet(latents, t, short)[0], 1e-5)
+
+
+def test_callback_that_ends_guidance_with_long_prompts(pair):
+    """The embeddings need no mask: half of them are still those of the prompts."""
+    ours = pair[0]
+
+    def end_guidance(pipeline, index, timestep, tensors):
+        if index == 0:
+            pipeline._guidance_scale = 1.0
+            return {"prompt_embeds": tensors["prompt_embeds"].chunk(2)[1]}
+        return {}
+
+    settings = {
+        "num_inference_steps": 3, "output_type": "latent", "long_prompts": "split",
+        "callback_on_step_end": end_guidance, "callback_on_step_end_tensor_inputs": ["latents", "prompt_embeds"],
+    }  # fmt: skip
+    together = ours([SHORT, LONG], generator=[0, 1], **settings).images
+    assert_close(together[:1], ours(SHORT, generator=0, **settings).images, 1e-5)
+
+
+def test_lengths_without_a_small_common_multiple(pair):
+    prompts = ["c " * (count * CAPACITY) for count in (3, 5, 7)]
+    with pytest.raises(
+        InputError, match="have 1, 3, 5, 7 chunks of 77 tokens: repeated to one length they would have 105"
+    ):
+        encode(pair[0], prompts, negative_prompt=[""] * 3, long_prompts="split")
 
 
 def test_clip_skip_of_a_long_prompt(pair):

@@ -128,7 +128,7 @@ def test_round_trip(folder, tmp_path):
         ({"height": 30}, "`height` must be a positive multiple of 8"),
         ({"padding_mask_crop": 4, "output_type": "np"}, "`output_type` must be 'pil' with `padding_mask_crop`"),
         ({"padding_mask_crop": 4, "image": np.zeros((1, 8, 8, 3))}, "`image` must be a PIL image with"),
-        ({"padding_mask_crop": 4, "mask_image": box_mask(40, 36, (0, 0, 0, 0))}, "Nothing is masked"),
+        ({"padding_mask_crop": 4, "mask_image": box_mask(40, 36, (0, 0, 0, 0))}, "The mask is black everywhere"),
         (
             {"prompt": ["a"] * 3, "mask_image": [MASK, MASK]},
             r"`mask_image` has 2 image\(s\), which cannot be repeated for a batch of 3",

@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import pathlib
+import warnings
 
 import diffusers
 import numpy as np
@@ -88,7 +89,7 @@ def test_saved_files_load_in_both_libraries(name: str, tmp_path: pathlib.Path) -
 def test_exchangeable_schedulers_are_created_from_each_other(source: str) -> None:
     source_scheduler = getattr(ppdiffusers, source)(beta_start=0.001, num_train_timesteps=200)
     targets = source_scheduler.compatibles
-    assert {target.__name__ for target in targets} == set(EXCHANGEABLE)
+    assert {target.__name__ for target in targets} == {*EXCHANGEABLE, "EDMEulerScheduler"}
     for target in targets:
         made = target.from_config(source_scheduler.config)
         assert made.config.beta_start == 0.001
@@ -130,10 +131,31 @@ def test_configurations_of_dpm_solver_without_a_variance_type_load() -> None:
     assert made.config.variance_type is None
 
 
-def test_unknown_configuration_keys_raise_unless_they_are_off() -> None:
-    with pytest.raises(ConfigError, match="use_future_sigmas"):
-        ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": True})
-    ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": False})
+def test_unknown_configuration_keys_warn_unless_they_are_off(caplog) -> None:
+    ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": False, "skip_prk_steps": True})
+    assert not caplog.records
+    made = ppdiffusers.EulerDiscreteScheduler.from_config({"use_future_sigmas": True})
+    assert "use_future_sigmas=True" in caplog.text and made.config.use_future_sigmas is True
+
+
+@pytest.mark.parametrize("name", sorted(entry.name for entry in registry.entries("scheduler")))
+def test_compatible_classes_attributes_and_repr_equal_diffusers(name: str) -> None:
+    settings = {"num_vec_classes": 4} if name == "VQDiffusionScheduler" else {}
+    original = getattr(diffusers, name, None)
+    if original is None:  # diffusers moved it and gives it no compatible classes
+        assert getattr(ppdiffusers, name)(**settings).compatibles == [getattr(ppdiffusers, name)]
+        return
+    ours, theirs = (getattr(library, name)(**settings) for library in (ppdiffusers, diffusers))
+    assert {one.__name__ for one in ours.compatibles} == {one.__name__ for one in theirs.compatibles}
+    shown, expected = (json.loads(repr(one).removeprefix(f"{name} ")) for one in (ours, theirs))
+    assert shown.pop("_ppdiffusers_version") and expected.pop("_diffusers_version")
+    expected.pop("tau_func", None)  # a function
+    assert shown.items() >= expected.items()
+    for key in ours.init_parameters():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            assert hasattr(ours, key), key
+    assert type(ours)(**ours.config).config == ours.config
 
 
 @pytest.mark.parametrize(

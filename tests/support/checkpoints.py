@@ -251,6 +251,42 @@ def tiny_stable_diffusion_as(
     return target
 
 
+def tiny_controlnet(seed: int = 10, **changes: Any) -> diffusers.ControlNetModel:
+    """A ControlNet for `tiny_unet("sd1")`, with random weights in its zero convolutions too."""
+    settings = {
+        "in_channels": 4,
+        "layers_per_block": 1,
+        "block_out_channels": (32, 64),
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "norm_num_groups": 8,
+        "cross_attention_dim": 32,
+        "attention_head_dim": 4,
+        "conditioning_embedding_out_channels": (4, 6),  # halves height and width, as `tiny_vae` does
+    }
+    network = randomize(diffusers.ControlNetModel(**{**settings, **changes}), seed)
+    with torch.no_grad():  # so that other control images give clearly other residuals
+        network.controlnet_cond_embedding.conv_out.weight.mul_(30)
+    return network
+
+
+def tiny_controlnet_pipeline(
+    tmp_path: Path, pipeline_class: type, *, controlnets: int = 1, in_channels: int = 4, **settings: Any
+) -> Path:
+    """Save a checkpoint for a ControlNet pipeline of diffusers, with a list of ControlNets if there are several.
+
+    Args:
+        settings: those of `tiny_controlnet`.
+    """
+    source = tiny_stable_diffusion_as(
+        tmp_path, diffusers.StableDiffusionPipeline, in_channels=in_channels, safety_checker=False
+    )
+    networks = [tiny_controlnet(10 + n, **settings) for n in range(controlnets)]
+    pipeline = pipeline_class.from_pretrained(source, controlnet=networks[0] if controlnets == 1 else networks)
+    target = Path(tmp_path) / f"{pipeline_class.__name__}-{controlnets}"
+    pipeline.save_pretrained(target)
+    return target
+
+
 def tiny_ddpm(
     tmp_path: Path,
     *,

@@ -1,5 +1,7 @@
 """randn_tensor with every kind of generator, against diffusers."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import paddle
 import pytest
@@ -116,6 +118,72 @@ def test_the_default_generator_of_paddle_can_be_passed():
     default = paddle.Generator("cpu")
     for one in expected:
         np.testing.assert_array_equal(randn_tensor((3,), default).numpy(), one)
+
+
+def global_generator(seed):
+    """What scripts write: the one global generator of Paddle, which is seeded."""
+    return paddle.Generator("cpu").manual_seed(seed)
+
+
+def global_state():
+    """The state of the global generator as text, without the address of its engine."""
+    words = str(paddle.get_rng_state()[0]).split()
+    return words[:3] + words[4:]
+
+
+def test_a_call_draws_from_a_copy_of_the_global_generator():
+    """Two draws of a call differ, each call starts at the seed, and the global stream does not advance."""
+    paddle.seed(11)
+    expected = [paddle.randn([3]).numpy() for _ in range(2)]
+    for _ in range(2):
+        generator = as_generator(global_generator(11))
+        before = global_state()
+        for one in expected:
+            np.testing.assert_array_equal(randn_tensor((3,), generator).numpy(), one)
+        assert global_state() == before
+    np.testing.assert_array_equal(paddle.randn([3]).numpy(), expected[0])
+
+
+def test_separate_generators_of_paddle_are_not_copied():
+    generator = paddle_generator(3)
+    assert as_generator(generator) is generator
+    assert as_generator([generator, None, 4])[0] is generator
+
+
+def test_the_global_generator_twice_in_a_list():
+    """The seed of the first is lost before the call: the warning names it."""
+    generators = [global_generator(seed) for seed in range(2)]
+    assert generators[0] is generators[1]
+    for use in (as_generator, lambda one: randn_tensor((2, 3), one)):
+        with pytest.warns(UserWarning, match=r"the one global generator of Paddle(.|\n)*last \(1\)(.|\n)*=\[0, 1\]"):
+            use(generators)
+    with pytest.warns(UserWarning):
+        first, second = as_generator(generators)
+    assert first is second and first is not generators[0]
+
+
+@pytest.mark.parametrize("generator", [TorchGenerator(0), paddle_generator(0)])
+def test_a_generator_twice_in_a_list(generator):
+    with pytest.warns(UserWarning, match="One generator is several times in the list"):
+        as_generator([generator, generator])
+
+
+@pytest.mark.filterwarnings("error")
+def test_lists_without_repeated_generators():
+    as_generator([0, 0, TorchGenerator(0), TorchGenerator(0), paddle_generator(0), global_generator(0), None, None])
+
+
+def test_generators_of_paddle_in_threads():
+    """Each thread draws the stream of its generator."""
+    expected = [[randn_tensor((50,), one).numpy() for _ in range(20)] for one in map(paddle_generator, range(4))]
+
+    def draw(seed):
+        generator = paddle_generator(seed)
+        return [randn_tensor((50,), generator).numpy() for _ in range(20)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(draw, range(4)))
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", paddle.float32, torch.float32, np.float32, np.dtype("float32")])

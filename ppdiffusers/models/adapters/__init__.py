@@ -1,6 +1,7 @@
 """Adapters: small trained changes of a network's layers, which leave its weights unchanged."""
 
 from ppdiffusers.models.adapters.deltas import Delta, LoRA
+from ppdiffusers.models.adapters.from_tensors import delta_from_tensors
 from ppdiffusers.models.adapters.inject import (
     create_lora,
     disable_adapters,
@@ -9,25 +10,32 @@ from ppdiffusers.models.adapters.inject import (
     fuse,
     get_adapters,
     inject,
+    replace,
     set_adapters,
     unfuse,
 )
 from ppdiffusers.models.adapters.layers import AdapterLayer, LoRAConv2D, LoRALinear, LoRAPaddleConv2D, scaled
+from ppdiffusers.models.adapters.lycoris import Full, LoHa, LoKr
 
 __all__ = [
     "AdapterLayer",
     "Delta",
+    "Full",
+    "LoHa",
+    "LoKr",
     "LoRA",
     "LoRAConv2D",
     "LoRALinear",
     "LoRAPaddleConv2D",
     "create_lora",
+    "delta_from_tensors",
     "disable_adapters",
     "eject",
     "enable_adapters",
     "fuse",
     "get_adapters",
     "inject",
+    "replace",
     "scaled",
     "set_adapters",
     "unfuse",

@@ -50,7 +50,8 @@ class Delta(StatefulLayer, nn.Layer):
         Args:
             scale: the whole factor: `scaling`, the adapter's weight and the scale of the call.
         """
-        return scale * layer.apply_weight(x, self.delta_weight(layer, 1.0))
+        weight = self.delta_weight(layer, 1.0).astype(x.dtype)
+        return (layer.apply_weight(x, weight) * scale).astype(x.dtype)
 
     def delta_weight(self, layer: AdapterLayer, scale: float) -> paddle.Tensor:
         """Return what is added to the layer's weight, in the weight's layout and in float32."""
@@ -84,6 +85,15 @@ class LoRA(Delta):
     @property
     def alpha(self) -> float:
         return self.scaling * self.rank
+
+    def padded(self, rank: int) -> LoRA:
+        """Return the same LoRA with zeros up to this rank; itself if its rank is not smaller."""
+        if self.rank >= rank:
+            return self
+        down = paddle.zeros([rank, *self.down.shape[1:]], self.down.dtype)  # [rank, in, ...]
+        up = paddle.zeros([self.up.shape[0], rank, *self.up.shape[2:]], self.up.dtype)  # [out, rank, ...]
+        down[: self.rank], up[:, : self.rank] = self.down, self.up
+        return LoRA(down, up, alpha=self.scaling * rank)
 
     def mismatch(self, layer: nn.Layer) -> str | None:
         if isinstance(layer, nn.Linear):

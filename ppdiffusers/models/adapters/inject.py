@@ -48,6 +48,38 @@ def inject(network: nn.Layer, name: str, deltas: Mapping[str, Delta], weight: fl
         add_delta(layers[path], name, delta, float(weight))
 
 
+def replace(network: nn.Layer, name: str, deltas: Mapping[str, Delta]) -> None:
+    """Replace the deltas of an adapter by others, in the same order of adapters and with the same weights.
+
+    Compiled programs stay valid if the layers and the shapes are the same. Layers that the adapter did not have before
+    get the weight of its first layer.
+
+    Raises:
+        InputError: the network has no adapter of this name, or a delta does not fit; nothing is changed then.
+    """
+    _check_names(network, [name])
+    layers = dict(network.named_sublayers(include_self=True))
+    own = {path: layer for path, layer in layers.items() if isinstance(layer, AdapterLayer) and name in layer.adapters}
+    others = {path: delta for path, delta in deltas.items() if path not in own}
+    problems = _problems(layers, name, others)
+    problems += [(path, p) for path, delta in deltas.items() if path in own and (p := delta.mismatch(own[path]))]
+    if problems:
+        raise InputError(
+            f"The adapter {name!r} of {type(network).__name__} cannot be replaced; nothing was changed.",
+            problems=[f"{path}: {problem}" for path, problem in problems],
+        )
+    weight = next(iter(own.values())).adapter_weights[name]
+    for path, layer in own.items():
+        layer.unfuse()
+        if path in deltas:
+            layer.adapters[name] = deltas[path]
+            deltas[path].train() if layer.training else deltas[path].eval()
+        else:
+            remove_delta(layer, name)
+    for path, delta in others.items():
+        add_delta(layers[path], name, delta, weight)
+
+
 def _problems(layers: Mapping[str, nn.Layer], name: str, deltas: Mapping[str, Delta]) -> list[tuple[str, str]]:
     found, seen = [], set()
     for path, delta in deltas.items():
@@ -118,8 +150,11 @@ def get_adapters(network: nn.Layer) -> dict[str, dict[str, Delta]]:
     return found
 
 
-def eject(network: nn.Layer, name: str | None = None) -> None:
+def eject(network: nn.Layer, name: str | None = None, keep_fused: bool = False) -> None:
     """Remove one adapter, or all. A layer without adapters is exactly the original layer again.
+
+    Args:
+        keep_fused: keep fused adapters in the weights, permanently; otherwise the layers are unfused first.
 
     Raises:
         InputError: the network has no adapter of this name.
@@ -127,6 +162,8 @@ def eject(network: nn.Layer, name: str | None = None) -> None:
     if name is not None:
         _check_names(network, [name])
     for layer in adapter_layers(network):
+        if keep_fused:
+            layer.keep_fused()
         for each in list(layer.adapters) if name is None else [name]:
             if each in layer.adapter_weights:
                 remove_delta(layer, each)

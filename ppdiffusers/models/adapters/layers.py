@@ -103,6 +103,10 @@ class AdapterLayer(StatefulLayer):
                 self.weight.set_value(paddle.to_tensor(self._unfused_weight))  # uint16 arrays become bfloat16
             self._unfused_weight, self.fused_adapters = None, ()
 
+    def keep_fused(self) -> None:
+        """Make the fused weight the layer's own; `unfuse` has no effect then."""
+        self._unfused_weight, self.fused_adapters = None, ()
+
 
 @functools.lru_cache(maxsize=1024)
 def _scales_tensor(scales: tuple[float, ...], place: str) -> paddle.Tensor:

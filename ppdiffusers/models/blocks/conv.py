@@ -18,9 +18,12 @@ class Conv2D(nn.Conv2D):
         kernel_size: int,
         stride: int = 1,
         padding: int = 0,
-        bias_attr: bool | None = None,
+        bias_attr: bool | paddle.ParamAttr | None = None,
+        weight_attr: paddle.ParamAttr | None = None,
     ):
-        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias_attr=bias_attr)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, weight_attr=weight_attr, bias_attr=bias_attr
+        )
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, C, H, W] -> [B, O, H', W']

@@ -147,6 +147,10 @@ class ResnetBlockCondNorm2D(nn.Layer):
         return y + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
+def _average_pairs(x: paddle.Tensor) -> paddle.Tensor:
+    return F.avg_pool2d(x, kernel_size=2, stride=2)  # [B, C, H / 2, W / 2]
+
+
 def _resampler(
     channels: int, up: bool, down: bool, kernel: str | None
 ) -> Callable[[paddle.Tensor], paddle.Tensor] | None:
@@ -154,6 +158,6 @@ def _resampler(
     if up:
         return {"fir": fir_upsample, "sde_vp": repeat_pixels}.get(kernel) or Upsample2D(channels)
     if down:
-        pool = {"fir": fir_downsample, "sde_vp": lambda x: F.avg_pool2d(x, kernel_size=2, stride=2)}
+        pool = {"fir": fir_downsample, "sde_vp": _average_pairs}
         return pool.get(kernel) or Downsample2D(channels)
     return None

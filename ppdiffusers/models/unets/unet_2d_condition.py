@@ -21,10 +21,8 @@ from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import (
     GaussianFourierProjection,
-    TextTimeEmbedding,
     TimestepEmbedding,
     Timesteps,
-    as_timesteps,
 )
 from ppdiffusers.models.blocks.factory import (
     check_block_types,
@@ -39,11 +37,11 @@ from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
+from ppdiffusers.models.unets.condition_embeddings import ConditionEmbeddings
 from ppdiffusers.models.unets.layerwise import layer_inputs, layer_outputs
 from ppdiffusers.utils.dummy_inputs import (
     BATCH,
     DummyInputs,
-    make_class_labels,
     normal,
     prompt_embeddings,
     small_size,
@@ -62,7 +60,7 @@ _SUPPORTED = {
 }
 
 
-class UNet2DConditionModel(ModelMixin):
+class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
     """Predict from noisy latents, a timestep and a prompt; configuration and state dict are those of diffusers' class.
 
     Args:
@@ -164,8 +162,7 @@ class UNet2DConditionModel(ModelMixin):
         self.encoder_hid_proj = None
         if encoder_hid_dim is not None:
             self.encoder_hid_proj = nn.Linear(encoder_hid_dim, per_level(cross_attention_dim, 1)[0])
-        self.class_embedding = self._class_embedding(raw_time_dim, time_embed_dim)
-        self.add_embedding = self._addition_embedding(time_embed_dim)
+        self._build_condition_embeddings(raw_time_dim, time_embed_dim, act_fn)
         self.time_embed_act = None if time_embedding_act_fn is None else get_activation(time_embedding_act_fn)
 
         heads = per_level(num_attention_heads or attention_head_dim, levels)
@@ -284,15 +281,7 @@ class UNet2DConditionModel(ModelMixin):
             for key, values in _SUPPORTED.items()
             if config[key] not in values
         ]
-        if config.class_embed_type in ("projection", "simple_projection"):
-            required = ["projection_class_embeddings_input_dim"]
-        else:
-            required = []
-        if config.addition_embed_type == "text_time":
-            required += ["projection_class_embeddings_input_dim", "addition_time_embed_dim"]
-        if config.encoder_hid_dim_type == "text_proj":
-            required.append("encoder_hid_dim")
-        problems += [f"{key} is required but not set" for key in required if config[key] is None]
+        problems += self._missing_settings()
         if not problems:
             problems = check_k_widths(config.up_block_types, config.block_out_channels, self._time_embed_dim())
         if problems:
@@ -307,29 +296,6 @@ class UNet2DConditionModel(ModelMixin):
     def _time_embed_dim(self) -> int:
         factor = 2 if self.config.time_embedding_type == "fourier" else 4
         return self.config.time_embedding_dim or self.config.block_out_channels[0] * factor
-
-    def _class_embedding(self, raw_time_dim: int, time_embed_dim: int) -> nn.Layer | None:
-        config = self.config
-        kind, width = config.class_embed_type, config.projection_class_embeddings_input_dim
-        if kind == "timestep":
-            return TimestepEmbedding(raw_time_dim, time_embed_dim, act_fn=config.act_fn)
-        if kind == "identity":
-            return nn.Identity()
-        if kind == "projection":
-            return TimestepEmbedding(width, time_embed_dim)
-        if kind == "simple_projection":
-            return nn.Linear(width, time_embed_dim)
-        return None if config.num_class_embeds is None else nn.Embedding(config.num_class_embeds, time_embed_dim)
-
-    def _addition_embedding(self, time_embed_dim: int) -> nn.Layer | None:
-        config = self.config
-        if config.addition_embed_type == "text":
-            width = config.encoder_hid_dim or per_level(config.cross_attention_dim, 1)[0]
-            return TextTimeEmbedding(width, time_embed_dim, num_heads=config.addition_embed_type_num_heads)
-        if config.addition_embed_type == "text_time":
-            self.add_time_proj = Timesteps(config.addition_time_embed_dim, config.flip_sin_to_cos, config.freq_shift)
-            return TimestepEmbedding(config.projection_class_embeddings_input_dim, time_embed_dim)
-        return None
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -405,6 +371,11 @@ class UNet2DConditionModel(ModelMixin):
             sample, stages = block(sample, emb, inputs, intrablock.pop(0) if intrablock else None)
             skips += stages
         if down_residuals is not None:
+            if len(down_residuals) != len(skips):
+                raise InputError(
+                    f"{type(self).__name__} was given {len(down_residuals)} down_block_additional_residuals.",
+                    expected=f"{len(skips)}, one for each skip connection",
+                )
             skips = tuple(skip + residual for skip, residual in zip(skips, down_residuals))
 
         if self.mid_block is not None:
@@ -443,12 +414,7 @@ class UNet2DConditionModel(ModelMixin):
             )
         if encoder_hidden_states is None and self._has_cross_attention:
             problems.append("encoder_hidden_states is None, but the network has cross-attention")
-        if self.class_embedding is not None and class_labels is None:
-            problems.append("class_labels is None, but the network has a class embedding")
-        if self.config.addition_embed_type == "text_time":
-            added = added_cond_kwargs or {}
-            missing = [key for key in ("text_embeds", "time_ids") if key not in added]
-            problems += [f"added_cond_kwargs[{key!r}] is missing" for key in missing]
+        problems += self._missing_conditions(class_labels, added_cond_kwargs)
         if cross_attention_kwargs.get("gligen") is not None:
             problems.append("cross_attention_kwargs['gligen'] is given, but the network has no GLIGEN layers")
         if problems:
@@ -456,32 +422,6 @@ class UNet2DConditionModel(ModelMixin):
 
     def _check_sample(self, sample: paddle.Tensor) -> None:
         check_channels(sample, self.config.in_channels, type(self).__name__)
-
-    def _embed(
-        self,
-        sample: paddle.Tensor,
-        timestep: paddle.Tensor | float | int,
-        encoder_hidden_states: paddle.Tensor,
-        class_labels: paddle.Tensor | None,
-        timestep_cond: paddle.Tensor | None,
-        added_cond_kwargs: dict[str, paddle.Tensor] | None,
-    ) -> paddle.Tensor:  # [B, time_embed_dim]
-        """Embed the timestep and all conditions that are added to it."""
-        timesteps = as_timesteps(timestep, sample.shape[0])
-        emb = self.time_embedding(self.time_proj(timesteps).astype(sample.dtype), timestep_cond)
-        if self.class_embedding is not None:
-            if self.config.class_embed_type == "timestep":
-                class_labels = self.time_proj(class_labels).astype(sample.dtype)
-            class_emb = self.class_embedding(class_labels).astype(sample.dtype)
-            emb = paddle.concat([emb, class_emb], axis=-1) if self.config.class_embeddings_concat else emb + class_emb
-        if self.config.addition_embed_type == "text":
-            emb = emb + self.add_embedding(encoder_hidden_states)
-        elif self.config.addition_embed_type == "text_time":
-            time_ids, text_embeds = added_cond_kwargs["time_ids"], added_cond_kwargs["text_embeds"]
-            time_embeds = self.add_time_proj(time_ids.flatten()).reshape([text_embeds.shape[0], -1])
-            added = paddle.concat([text_embeds, time_embeds.astype(text_embeds.dtype)], axis=-1)
-            emb = emb + self.add_embedding(added.astype(emb.dtype))
-        return emb if self.time_embed_act is None else self.time_embed_act(emb)
 
     # -- verification -------------------------------------------------------------------------------------------
 
@@ -495,18 +435,9 @@ class UNet2DConditionModel(ModelMixin):
             "timestep": unet_timestep(config),
             "encoder_hidden_states": prompt_embeddings(config.encoder_hid_dim or config.cross_attention_dim, rng),
         }
-        labels = make_class_labels(config, rng)
-        if labels is not None:
-            inputs["class_labels"] = labels
         if config.time_cond_proj_dim:
             inputs["timestep_cond"] = normal(rng, BATCH, config.time_cond_proj_dim)
-        if config.addition_embed_type == "text_time":
-            pooled_width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-            inputs["added_cond_kwargs"] = {
-                "text_embeds": normal(rng, BATCH, pooled_width),
-                "time_ids": rng.integers(0, 1024, (BATCH, 6)).astype(np.float32),
-            }
-        return inputs
+        return {**inputs, **self._dummy_conditions(rng)}
 
     @staticmethod
     def reference_outputs(network: Any, inputs: DummyInputs) -> dict[str, Any]:

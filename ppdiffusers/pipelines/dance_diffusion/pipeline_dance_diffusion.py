@@ -48,7 +48,7 @@ class DanceDiffusionPipeline(DiffusionPipeline):
             batch_size: number of audio samples.
             num_inference_steps: number of denoising steps.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each audio sample.
+                a generator of Paddle, or a list with one of them for each audio sample.
             audio_length_in_s: length in seconds; by default the network's `sample_size`. The network generates the
                 next length that it can downsample, and the end is removed.
             return_dict: if False, return `(audios,)`.

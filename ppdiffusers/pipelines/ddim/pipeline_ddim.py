@@ -52,7 +52,7 @@ class DDIMPipeline(DiffusionPipeline):
         Args:
             batch_size: number of images.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             eta: how much noise is added in each step, from 0 (DDIM) to 1 (DDPM).
             num_inference_steps: number of denoising steps.
             use_clipped_model_output: whether a step uses the noise that corresponds to the clipped prediction of x_0.

@@ -16,6 +16,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.latents import decode, initial_latents
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.pil_modes import to_rgb
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
             num_inference_steps: number of denoising steps.
             eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
             return_dict: if False, return `(images,)`.
 
@@ -108,7 +109,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
 
     def _prepare(self, image: PIL.Image.Image | paddle.Tensor | np.ndarray) -> paddle.Tensor:
         if isinstance(image, PIL.Image.Image):
-            return self.image_processor.preprocess(image.convert("RGB"))
+            return self.image_processor.preprocess(to_rgb(image))
         return paddle.to_tensor(image) if isinstance(image, np.ndarray) else image
 
 

@@ -56,7 +56,7 @@ class LDMPipeline(DiffusionPipeline):
         Args:
             batch_size: number of images.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             eta: how much noise is added in each step, from 0 (DDIM) to 1 (DDPM); other schedulers ignore it.
             num_inference_steps: number of denoising steps.
             output_type: "pil", "np" ([B, H, W, C] in [0, 1]), "pd" (a tensor [B, C, H, W] in [0, 1]) or "latent".

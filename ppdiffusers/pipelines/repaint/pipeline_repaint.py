@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
+import PIL.Image
 
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
@@ -14,6 +15,7 @@ from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.unconditional import check_call
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.pil_modes import rgb_images, to_grayscale
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class RePaintPipeline(DiffusionPipeline):
             jump_length: number of steps of each jump back in time ("j" in the paper's figure 9).
             jump_n_sample: number of passes over each stretch of this length ("r" in the paper's figure 9).
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
             return_dict: if False, return `(images,)`.
 
@@ -83,7 +85,7 @@ class RePaintPipeline(DiffusionPipeline):
             output_type=output_type,
         )
         dtype = dtype_of(self.unet)
-        known = _as_tensor(self.image_processor, image).astype(dtype)  # x_0, [B, C, H, W]
+        known = _as_tensor(self.image_processor, self._in_mode(image)).astype(dtype)  # x_0, [B, C, H, W]
         mask = _as_tensor(self.mask_processor, mask_image).astype(dtype)  # m, [B, 1, H, W]
         self._check_sizes(known, mask, generator)
         generator = as_generator(generator)
@@ -97,7 +99,7 @@ class RePaintPipeline(DiffusionPipeline):
         for t in self.progress_bar(self.scheduler.timesteps):
             if t < last:  # x_t -> x_{t-1}: eq. 8
                 noise = self.unet(sample, t, return_dict=False)[0]
-                sample = self.scheduler.step(noise, t, sample, known, mask, generator, return_dict=False)[0]
+                sample = self.scheduler.step(noise, t, sample, known, mask, generator).prev_sample
             else:  # x_{t-1} -> x_t: eq. 1, a jump back in time
                 sample = self.scheduler.undo_step(sample, last, generator)
             last = t
@@ -106,6 +108,15 @@ class RePaintPipeline(DiffusionPipeline):
 
         images = self.image_processor.postprocess(sample, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _in_mode(self, image: PipelineImageInput) -> PipelineImageInput:
+        """Convert PIL images to grayscale or RGB, as the network was trained; other images are unchanged."""
+        if self.unet.config.in_channels == 3:
+            return rgb_images(image)
+        images = image if isinstance(image, list) else [image]
+        if self.unet.config.in_channels != 1 or not all(isinstance(one, PIL.Image.Image) for one in images):
+            return image
+        return [to_grayscale(one) for one in images]
 
     def _check_sizes(self, known: paddle.Tensor, mask: paddle.Tensor, generator: Generator) -> None:
         """Check that the mask fits the image, and the image the network."""

@@ -51,7 +51,7 @@ class ScoreSdeVePipeline(DiffusionPipeline):
             num_inference_steps: number of noise levels; each takes `correct_steps` corrector steps
                 and a predictor step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
             return_dict: if False, return `(images,)`.
 
@@ -74,9 +74,9 @@ class ScoreSdeVePipeline(DiffusionPipeline):
         for t, sigma in zip(self.progress_bar(self.scheduler.timesteps), self.scheduler.sigmas, strict=True):
             for _ in range(self.scheduler.config.correct_steps):
                 score = self._score(sample, sigma)
-                sample = self.scheduler.step_correct(score, sample, generator=generator, return_dict=False)[0]
-            score = self._score(sample, sigma)
-            sample, mean = self.scheduler.step_pred(score, t, sample, generator=generator, return_dict=False)
+                sample = self.scheduler.step_correct(score, sample, generator=generator).prev_sample
+            step = self.scheduler.step_pred(self._score(sample, sigma), t, sample, generator=generator)
+            sample, mean = step.prev_sample, step.prev_sample_mean
             finite.note(f"denoising at time {float(t):.4f}", sample)
         finite.warn()
 

@@ -50,7 +50,7 @@ class ScoreSdeVpPipeline(DiffusionPipeline):
             batch_size: number of images.
             num_inference_steps: number of training timesteps, because those of the network are 0 to this number - 1.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
             return_dict: if False, return `(images,)`.
 

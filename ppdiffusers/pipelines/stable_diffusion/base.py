@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
+from ppdiffusers.models.adapters import scaled
+from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
+from ppdiffusers.pipelines.loaders.textual_inversion import TextualInversionLoaderMixin
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import latents as latents_stage
@@ -88,6 +92,10 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         )
 
     # -- latents ------------------------------------------------------------------------------------------------------
+
+    def _preprocess(self, image: PipelineImageInput, *args: Any) -> paddle.Tensor:
+        """Images [N, 3, H, W] in [-1, 1], or latents [N, C, h, w]; `args` are those of the image processor."""
+        return latents_stage.preprocess_images(self.image_processor, self.vae, image, *args)
 
     def prepare_latents(
         self,
@@ -232,7 +240,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         return self._interrupt
 
 
-class StableDiffusionBase(LatentDiffusionBase):
+class StableDiffusionBase(LatentDiffusionBase, TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin):
     """Components of Stable Diffusion, and the public methods that scripts call and override.
 
     Args:
@@ -299,21 +307,24 @@ class StableDiffusionBase(LatentDiffusionBase):
         154, 231, ... `prompt_syntax="webui"` supports weights: `(word:1.3)`, `[word]`. See
         `ppdiffusers.pipelines.stages.prompt_encoders`.
 
-        `device` and `lora_scale` have no effect: the result is on the device of the text encoder.
+        `lora_scale` multiplies the weights of the text encoder's adapters. `device` has no effect: the result is on
+        the device of the text encoder.
         """
-        conditioning = encode_prompts(
-            PromptEncoder(self.tokenizer, self.text_encoder, can_split=True),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            num_images_per_prompt=num_images_per_prompt,
-            do_classifier_free_guidance=do_classifier_free_guidance,
-            clip_skip=clip_skip,
-            dtype=None if self.unet is None else dtype_of(self.unet),
-            prompt_syntax=prompt_syntax,
-            long_prompts=long_prompts,
-        )
+        unscaled = lora_scale is None or self.text_encoder is None
+        with contextlib.nullcontext() if unscaled else scaled(self.text_encoder, lora_scale):
+            conditioning = encode_prompts(
+                PromptEncoder(self.tokenizer, self.text_encoder, can_split=True),
+                prompt=self.maybe_convert_prompt(prompt, self.tokenizer),
+                negative_prompt=self.maybe_convert_prompt(negative_prompt, self.tokenizer),
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                num_images_per_prompt=num_images_per_prompt,
+                do_classifier_free_guidance=do_classifier_free_guidance,
+                clip_skip=clip_skip,
+                dtype=None if self.unet is None else dtype_of(self.unet),
+                prompt_syntax=prompt_syntax,
+                long_prompts=long_prompts,
+            )
         return conditioning.prompt_embeds, conditioning.negative_prompt_embeds
 
     def _conditioning(
@@ -329,6 +340,9 @@ class StableDiffusionBase(LatentDiffusionBase):
         Args:
             prompts: `prompt`, `negative_prompt`, `prompt_embeds`, `negative_prompt_embeds`, `clip_skip`.
         """
+        lora_scale = (self.cross_attention_kwargs or {}).get("scale")
+        if lora_scale is not None:
+            prompts["lora_scale"] = lora_scale
         embeds, negative_embeds = self.encode_prompt(
             prompts.pop("prompt"),
             self.device,

@@ -65,7 +65,7 @@ class StableDiffusionPipeline(StableDiffusionBase):
             num_images_per_prompt: number of images for each prompt.
             eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             latents: standard normal noise [B, C, height / 8, width / 8], used instead of drawing it.
             prompt_embeds, negative_prompt_embeds: [B, L, D], used instead of the strings.
             ip_adapter_image, ip_adapter_image_embeds: require a loaded IP-Adapter.

@@ -25,6 +25,7 @@ from ppdiffusers.pipelines.stages.legacy import correct_unet
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class StableDiffusionDepth2ImgPipeline(Img2ImgBase):
             image, depth_map, batch_size, self.do_classifier_free_guidance, prompt_embeds.dtype, self.device
         )  # [2B or B, 1, h, w]
         latents = self.prepare_latents(
-            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            self._preprocess(image),  # [N, 3, H, W]
             timesteps[:1].repeat(batch_size),
             prompts,
             num_images_per_prompt,
@@ -225,7 +226,8 @@ class StableDiffusionDepth2ImgPipeline(Img2ImgBase):
         if depth_map is None and is_latents:
             raise InputError("The depth of latents cannot be estimated.", remedy="pass `depth_map`.")
         if depth_map is None:
-            pixels = self.feature_extractor(images=images, return_tensors="np")["pixel_values"]  # [N, 3, H, W]
+            inputs = self.feature_extractor(images=rgb_images(images), return_tensors="np")
+            pixels = inputs["pixel_values"]  # [N, 3, H, W]
             depth_map = self.depth_estimator(paddle.to_tensor(pixels).astype(dtype_of(self.depth_estimator)))[0]
         depth = depth_map.astype("float32").unsqueeze(1)  # [N, 1, H, W]
         depth = F.interpolate(depth, size=size, mode="bicubic", align_corners=False)  # [N, 1, h, w]

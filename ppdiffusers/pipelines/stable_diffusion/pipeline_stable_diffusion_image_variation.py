@@ -14,6 +14,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ class StableDiffusionImageVariationPipeline(LatentDiffusionBase):
     ) -> paddle.Tensor:
         """Embeddings of images, [B, 1, D]; with guidance [2B, 1, D], zeros (the unconditional embeddings) first."""
         if not isinstance(image, paddle.Tensor):
-            image = paddle.to_tensor(self.feature_extractor(images=image, return_tensors="np")["pixel_values"])
+            pixels = self.feature_extractor(images=rgb_images(image), return_tensors="np")["pixel_values"]
+            image = paddle.to_tensor(pixels)  # [N, 3, h, w]
         embeds = self.image_encoder(image.astype(dtype_of(self.image_encoder))).image_embeds[:, None]  # [N, 1, D]
         embeds = embeds.repeat_interleave(num_images_per_prompt, axis=0)  # [B, 1, D]
         return paddle.concat([paddle.zeros_like(embeds), embeds]) if do_classifier_free_guidance else embeds

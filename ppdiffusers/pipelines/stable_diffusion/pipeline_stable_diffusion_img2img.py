@@ -128,7 +128,7 @@ class StableDiffusionImg2ImgPipeline(Img2ImgBase):
 
         # 2. latents of the image, noised to the first of these timesteps
         latents = self.prepare_latents(
-            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            self._preprocess(image),  # [N, 3, H, W]
             timesteps[:1].repeat(batch_size),
             prompts,
             num_images_per_prompt,

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
-from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
+from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.stable_diffusion.inpaint_base import InpaintBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
@@ -24,31 +23,16 @@ from ppdiffusers.pipelines.stages.inpaint import (
     blend_with_known,
     check_crop,
     check_masked_latents,
-    prepare_inpaint_latents,
-    prepare_mask_and_image,
 )
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionInpaintPipeline(Img2ImgBase):
+class StableDiffusionInpaintPipeline(InpaintBase):
     """Inpaint images; the components are those of `StableDiffusionBase`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
-    _corrected_settings = ("steps_offset", "skip_prk_steps")
-
-    def _register(self, requires_safety_checker: bool, **components: Any) -> None:
-        unet = components["unet"]
-        if unet is not None and unet.config.in_channels not in (4, 9):
-            raise ConfigError(
-                f"The UNet takes {unet.config.in_channels} channels and cannot inpaint.",
-                expected="9 (latents, mask, masked image), or 4 (latents only)",
-            )
-        super()._register(requires_safety_checker, **components)
-        self.mask_processor = VaeImageProcessor(
-            vae_scale_factor=self.vae_scale_factor, do_normalize=False, do_binarize=True, do_convert_grayscale=True
-        )
 
     @inference
     def __call__(
@@ -190,8 +174,9 @@ class StableDiffusionInpaintPipeline(Img2ImgBase):
         if padding_mask_crop is not None:
             crop = self.mask_processor.get_crop_region(mask_image, width, height, pad=padding_mask_crop)
         resize_mode = "default" if crop is None else "fill"
-        pixels = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
+        pixels = self._preprocess(image, height, width, resize_mode, crop).astype("float32")
         mask = self.mask_processor.preprocess(mask_image, height, width, resize_mode, crop)  # [N, 1, H, W]
+        checks.raise_problems(self, checks.check_mask(mask))
 
         # 3. initial latents, those of the image, and what the UNet reads in addition
         known = InpaintLatents(
@@ -259,67 +244,6 @@ class StableDiffusionInpaintPipeline(Img2ImgBase):
         if crop is not None:
             images = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in images]
         return self._output(images, has_nsfw_concept, return_dict)
-
-    def prepare_latents(
-        self,
-        batch_size: int,
-        num_channels_latents: int,
-        height: int,
-        width: int,
-        dtype: paddle.dtype,
-        device: Any,
-        generator: Generator,
-        latents: paddle.Tensor | np.ndarray | None = None,
-        image: paddle.Tensor | None = None,
-        timestep: np.ndarray | None = None,
-        is_strength_max: bool = True,
-        return_noise: bool = False,
-        return_image_latents: bool = False,
-    ) -> tuple[paddle.Tensor | None, ...]:
-        """(initial latents, noise if requested, latents of the image or None if requested), [B, C, h, w] each."""
-        known = prepare_inpaint_latents(
-            self.scheduler,
-            self.vae,
-            shape=(
-                batch_size,
-                num_channels_latents,
-                height // self.vae_scale_factor,
-                width // self.vae_scale_factor,
-            ),
-            dtype=dtype,
-            generator=generator,
-            latents=latents,
-            image=image,
-            timestep=timestep,
-            is_strength_max=is_strength_max,
-            encode=return_image_latents,
-        )
-        return known.requested(return_noise, return_image_latents)
-
-    def prepare_mask_latents(
-        self,
-        mask: paddle.Tensor,
-        masked_image: paddle.Tensor,
-        batch_size: int,
-        height: int,
-        width: int,
-        dtype: paddle.dtype,
-        device: Any,
-        generator: Generator,
-        do_classifier_free_guidance: bool,
-    ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Mask [2B or B, 1, h, w] and latents of the masked image [2B or B, C, h, w], as the UNet reads them."""
-        size = (height // self.vae_scale_factor, width // self.vae_scale_factor)
-        return prepare_mask_and_image(
-            self.vae,
-            mask,
-            masked_image,
-            size=size,
-            batch_size=batch_size,
-            dtype=dtype,
-            generator=generator,
-            guided=do_classifier_free_guidance,
-        )
 
     def check_inputs(
         self,

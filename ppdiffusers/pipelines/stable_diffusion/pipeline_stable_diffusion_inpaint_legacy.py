@@ -23,6 +23,7 @@ from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDe
 from ppdiffusers.pipelines.stages.latents import encode_image
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.utils.pil_modes import to_grayscale, to_rgb
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class StableDiffusionInpaintPipelineLegacy(Img2ImgBase):
                 negative_prompt_embeds=negative_prompt_embeds,
             ),
             _check_image("image", image),
+            _check_channels(image, self.vae.config.in_channels),
             _check_image("mask_image", mask_image),
             guidance_problems,
             checks.check_sampling(
@@ -210,7 +212,7 @@ def preprocess_image(image: paddle.Tensor | PIL.Image.Image, batch_size: int) ->
     if isinstance(image, paddle.Tensor):
         return image
     width, height = (size - size % 8 for size in image.size)
-    resized = np.asarray(image.convert("RGB").resize((width, height), resample=RESAMPLING["lanczos"]))  # [H, W, 3]
+    resized = np.asarray(to_rgb(image).resize((width, height), resample=RESAMPLING["lanczos"]))  # [H, W, 3]
     pixels = resized.astype(np.float32).transpose(2, 0, 1) / 255.0  # [3, H, W]
     return paddle.to_tensor(np.stack([2.0 * pixels - 1.0] * batch_size))
 
@@ -229,8 +231,14 @@ def preprocess_mask(mask: paddle.Tensor | PIL.Image.Image, batch_size: int, scal
         height, width = ((size - size % 8) // scale_factor for size in mask.shape[-2:])
         return F.interpolate(mask.mean(axis=1, keepdim=True), size=(height, width), mode="nearest")
     width, height = ((size - size % 8) // scale_factor for size in mask.size)
-    resized = np.asarray(mask.convert("L").resize((width, height), resample=RESAMPLING["nearest"]))  # [h, w]
+    resized = np.asarray(to_grayscale(mask).resize((width, height), resample=RESAMPLING["nearest"]))  # [h, w]
     return paddle.to_tensor(np.stack([1 - resized.astype(np.float32)[None] / 255.0] * batch_size))
+
+
+def _check_channels(image: Any, expected: int) -> list[str]:
+    """A batch of images has the channels that the VAE encodes; latents are not supported."""
+    found = image.shape[1] if isinstance(image, paddle.Tensor) and image.ndim == 4 else expected
+    return [] if found == expected else [f"`image` must have {expected} channels, not {found}"]
 
 
 def _check_image(name: str, value: Any) -> list[str]:

@@ -133,7 +133,7 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
         )
         loop.finite.note("the text encoder", prompt_embeds)
         image_latents = self.prepare_image_latents(
-            self.image_processor.preprocess(image),  # [N, 3, H, W]
+            self._preprocess(image),  # [N, 3, H, W]
             prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,

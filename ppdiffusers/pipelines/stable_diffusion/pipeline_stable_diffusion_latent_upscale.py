@@ -20,7 +20,7 @@ from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, inference
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
-from ppdiffusers.pipelines.stages.latents import decode_latents, image_latents, initial_latents
+from ppdiffusers.pipelines.stages.latents import decode_latents, image_latents, initial_latents, preprocess_images
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -150,7 +150,7 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
         loop.finite.note("the text encoder", prompt_embeds)
 
         # 2. the low-resolution latents, and initial noise
-        image = self.image_processor.preprocess(image)  # [N, 3, H, W] or [N, C, h, w]
+        image = preprocess_images(self.image_processor, self.vae, image)  # [N, 3, H, W] or [N, C, h, w]
         low_res = image_latents(self.vae, image, batch_size, generator, loop.finite)  # [B, C, h, w]
         checks.raise_problems(self, self._check_low_res(low_res))
         condition = repeat_pixels(low_res.astype(prompt_embeds.dtype))  # [B, C, 2h, 2w]

@@ -23,6 +23,7 @@ from ppdiffusers.pipelines.stages.latents import initial_latents, repeat_to
 from ppdiffusers.pipelines.stages.legacy import correct_upscaler_vae
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
         # 1. timesteps, the noised low-resolution image, initial noise of the same size
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
         channels = self.vae.config.latent_channels
-        image = self.image_processor.preprocess(image)  # [N, 3, H, W]
+        image = self.image_processor.preprocess(rgb_images(image))  # [N, 3, H, W]
         checks.raise_problems(self, checks.check_channels(image, self.unet.config.in_channels - channels))
         image = self._add_noise(image, noise_level, generator)
         image = repeat_to(image, batch_size)  # [B, 3, H, W]

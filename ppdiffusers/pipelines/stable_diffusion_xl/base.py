@@ -23,6 +23,7 @@ from ppdiffusers.pipelines.stages.prompt_encoders import (
     prompt_settings,
 )
 from ppdiffusers.pipelines.stages.size_conditions import Ids, SizeConditions
+from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.utils.dtypes import dtype_of
 
 if TYPE_CHECKING:
@@ -249,15 +250,16 @@ class StableDiffusionXLBase(LatentDiffusionBase):
     @contextlib.contextmanager
     def _vae_in_float32(self, *dtypes: paddle.dtype) -> Iterator[paddle.dtype]:
         """Run a VAE of these dtypes in float32 if its configuration has `force_upcast`; yields its dtype meanwhile."""
-        dtype = dtype_of(self.vae)
-        if dtype not in dtypes or not self.vae.config.force_upcast:
-            yield dtype
-            return
-        self.upcast_vae()
-        try:
-            yield dtype_of(self.vae)
-        finally:
-            self.vae.to(dtype=dtype)
+        with network_turn(self.vae):  # it is cast in place
+            dtype = dtype_of(self.vae)
+            if dtype not in dtypes or not self.vae.config.force_upcast:
+                yield dtype
+                return
+            self.upcast_vae()
+            try:
+                yield dtype_of(self.vae)
+            finally:
+                self.vae.to(dtype=dtype)
 
     def _images(self, latents: paddle.Tensor, output_type: str, finite: FiniteCheck) -> Any:
         """Decode latents [B, C, h, w], add the watermark, and convert to `output_type`."""

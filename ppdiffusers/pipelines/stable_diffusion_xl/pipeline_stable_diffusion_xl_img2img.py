@@ -195,7 +195,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         # 3. latents of the image, noised to the first of these timesteps, and sizes
         if latents is None:
             latents = self.prepare_latents(
-                self.image_processor.preprocess(image),  # [N, 3, H, W]
+                self._preprocess(image),  # [N, 3, H, W]
                 first_timestep,
                 num_prompts,
                 num_images_per_prompt,

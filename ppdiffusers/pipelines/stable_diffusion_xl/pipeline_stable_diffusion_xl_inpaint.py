@@ -227,7 +227,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
         if padding_mask_crop is not None:
             crop = self.mask_processor.get_crop_region(mask_image, width, height, pad=padding_mask_crop)
         resize_mode = "default" if crop is None else "fill"
-        pixels = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
+        pixels = self._preprocess(image, height, width, resize_mode, crop).astype("float32")
         mask = self.mask_processor.preprocess(mask_image, height, width, resize_mode, crop)  # [N, 1, H, W]
 
         # 4. initial latents, those of the image, what the UNet reads in addition, sizes

@@ -199,7 +199,7 @@ class StableDiffusionXLInstructPix2PixPipeline(StableDiffusionXLBase):
         loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
         loop.finite.note("the text encoders", prompt_embeds)
         image_latents = self.prepare_image_latents(
-            self.image_processor.preprocess(image, height, width),  # [N, 3, H, W]
+            self._preprocess(image, height, width),  # [N, 3, H, W]
             num_prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,

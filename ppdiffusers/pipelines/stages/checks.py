@@ -13,7 +13,7 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import OUTPUT_TYPES, is_valid_image_imagelist
-from ppdiffusers.utils.torch_utils import as_generator
+from ppdiffusers.utils.torch_utils import checked_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.schedulers.common.types import HasTimesteps
@@ -251,7 +251,7 @@ def check_generator(generator: Any, batch: int | None) -> list[str]:
     if isinstance(generator, list | tuple) and batch is not None and len(generator) != batch:
         problems.append(f"`generator` has {len(generator)} generators for {batch} image(s)")
     try:
-        as_generator(generator)
+        checked_generator(generator)
     except InputError as error:
         problems.append(f"`generator` is not a generator ({error.where}); expected: {error.expected}")
     return problems
@@ -330,6 +330,11 @@ def check_channels(image: paddle.Tensor, expected: int) -> list[str]:
     """A preprocessed image [N, C, H, W] has the number of channels that the UNet accepts."""
     found = image.shape[1]
     return [] if found == expected else [f"`image` has {found} channel(s), the UNet accepts {expected}"]
+
+
+def check_mask(mask: paddle.Tensor) -> list[str]:
+    """A preprocessed mask [N, C, H, W] has one channel."""
+    return [] if mask.shape[1] == 1 else [f"`mask_image` has {mask.shape[1]} channels; masks have one"]
 
 
 def check_sampling(

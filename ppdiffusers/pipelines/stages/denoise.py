@@ -11,6 +11,7 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.turns import pipeline_turn
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -24,20 +25,13 @@ Callback = Callable[[int, Any, paddle.Tensor], None]
 
 def inference(call: Call) -> Call:
     """Decorate the `__call__` of a pipeline: no gradients, compiled networks where that pays, the pipeline's device
-    as the default device of new tensors."""
+    as the default device of new tensors, and turns with calls of other threads (`stages.turns`)."""
 
     @functools.wraps(call)
     def wrapper(self: DiffusionPipeline, *args: Any, **kwargs: Any) -> Any:
-        before = paddle.device.get_device()
-        if self.device != before:
-            paddle.device.set_device(self.device)
-        try:
-            with paddle.no_grad():
-                self._compile_when_it_pays()
-                return call(self, *args, **kwargs)
-        finally:
-            if self.device != before:
-                paddle.device.set_device(before)
+        with pipeline_turn(self), paddle.no_grad():
+            self._compile_when_it_pays()
+            return call(self, *args, **kwargs)
 
     return cast(Call, wrapper)
 

@@ -11,11 +11,14 @@ import paddle
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.logging import get_logger
+from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
+    from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.autoencoders.vq_model import VQModel
 
@@ -88,6 +91,33 @@ def encode_distribution(
     return DiagonalGaussianDistribution(moments.astype(dtype_of(vae)))
 
 
+def preprocess_images(
+    processor: VaeImageProcessor, vae: AutoencoderKL, image: PipelineImageInput, *args: Any, **kwargs: Any
+) -> paddle.Tensor:
+    """Preprocess images of a call to [N, 3, H, W] in [-1, 1]; latents [N, C, h, w] are unchanged.
+
+    PIL images of every mode are converted to RGB. What is not latents (see `vae.is_latents`) has the channels that the
+    VAE encodes, so that later stages do not mistake images for latents.
+
+    Args:
+        args, kwargs: more arguments of `processor.preprocess`, such as height and width.
+
+    Raises:
+        InputError: images with another number of channels.
+    """
+    pixels = processor.preprocess(rgb_images(image), *args, **kwargs)
+    expected = vae.config.in_channels
+    if not vae.is_latents(image) and pixels.shape[1] != expected:
+        first = image[0] if isinstance(image, (list, tuple)) else image
+        latents = f", or latents as a Paddle tensor [batch, {vae.latent_channels}, height, width]"
+        raise InputError(
+            f"`image` has {pixels.shape[1]} channel(s).",
+            where=f"{type(first).__name__} of shape {tuple(getattr(first, 'shape', ()))}",
+            expected=f"{expected} channels, the last axis of an array or the axis before height of a tensor{latents}",
+        )
+    return pixels
+
+
 def image_latents(
     vae: AutoencoderKL, image: paddle.Tensor, batch_size: int, generator: Generator, finite: FiniteCheck | None = None
 ) -> paddle.Tensor:
@@ -125,20 +155,21 @@ def _retry_in_float32(
     x: paddle.Tensor,
     operation: str,
 ) -> paddle.Tensor:
-    dtype = dtype_of(vae)
-    result = run(x.astype(dtype))
-    if dtype == paddle.float32 or not _all_finite(x) or _all_finite(result):
-        return result
-    logger.warning(
-        "The VAE overflows in %s: %s is repeated in float32. `pipe.vae.to(dtype='float32')` avoids this.",
-        str(dtype).rpartition(".")[2],
-        operation,
-    )
-    vae.to(dtype="float32")
-    try:
-        return run(x.astype("float32"))
-    finally:
-        vae.to(dtype=dtype)  # 16 bits -> 32 bits -> 16 bits restores the weights exactly
+    with network_turn(vae):  # it is cast in place
+        dtype = dtype_of(vae)
+        result = run(x.astype(dtype))
+        if dtype == paddle.float32 or not _all_finite(x) or _all_finite(result):
+            return result
+        logger.warning(
+            "The VAE overflows in %s: %s is repeated in float32. `pipe.vae.to(dtype='float32')` avoids this.",
+            str(dtype).rpartition(".")[2],
+            operation,
+        )
+        vae.to(dtype="float32")
+        try:
+            return run(x.astype("float32"))
+        finally:
+            vae.to(dtype=dtype)  # 16 bits -> 32 bits -> 16 bits restores the weights exactly
 
 
 def _all_finite(value: paddle.Tensor) -> bool:

@@ -15,14 +15,13 @@ import paddle
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages.checks import num_prompts
 from ppdiffusers.pipelines.stages.prompt_encoders import (
-    ChunkArrays,
+    ChunkRows,
     Conditioning,
     LongPrompts,
     PromptEncoder,
     PromptSyntax,
     chunk_rows,
     splits,
-    weighted,
 )
 from ppdiffusers.utils.dtypes import dtype_of
 
@@ -55,7 +54,7 @@ def encode_pooled_prompts(
 ) -> Conditioning:
     """Encode prompts and, with guidance, negative prompts with several text encoders.
 
-    Long prompts have as many chunks for each text encoder; the first chunk gives the pooled embedding.
+    The first chunk of a long prompt gives the pooled embedding.
 
     Args:
         prompts, negative_prompts: the prompts for each encoder; None is the prompt of the first encoder.
@@ -79,6 +78,12 @@ def encode_pooled_prompts(
 
     given = prompt_embeds if prompt_embeds is not None else negative_prompt_embeds
     encoded = _encode(encoders, positives, negatives, given, clip_skip, split, prompt_syntax)
+    lengths = [one.hidden.shape[1] for one in encoded if one is not None]
+    if split and given is not None and lengths and lengths[0] % given.shape[1] == 0:
+        copies = lengths[0] // given.shape[1]  # repeated like the prompts
+        prompt_embeds, negative_prompt_embeds = (
+            None if one is None else one.tile([1, copies, 1]) for one in (prompt_embeds, negative_prompt_embeds)
+        )
     if encoded[0] is not None:
         prompt_embeds = encoded[0].hidden
         pooled_prompt_embeds = encoded[0].pooled if pooled_prompt_embeds is None else pooled_prompt_embeds
@@ -149,15 +154,11 @@ def _encode_whole(
     return None if prompts is None else _penultimate(encoder, *encoder.tokenize(prompts, length, warn), clip_skip)
 
 
-def _encode_chunks(
-    encoder: PromptEncoder, arrays: ChunkArrays | None, clip_skip: int | None = None
-) -> PooledEmbeds | None:
-    if arrays is None:
+def _encode_chunks(encoder: PromptEncoder, rows: ChunkRows | None, clip_skip: int | None = None) -> PooledEmbeds | None:
+    if rows is None:
         return None
-    ids, masks, weights = arrays
-    parts = [_penultimate(encoder, *chunk, clip_skip) for chunk in zip(ids, masks, strict=True)]
-    hidden = [weighted(part.hidden, weight) for part, weight in zip(parts, weights, strict=True)]
-    return PooledEmbeds(paddle.concat(hidden, axis=1), parts[0].pooled)
+    parts = [_penultimate(encoder, *chunk, clip_skip) for chunk in zip(rows.ids, rows.mask, strict=True)]
+    return PooledEmbeds(rows.join([part.hidden for part in parts]), parts[0].pooled)
 
 
 def _penultimate(encoder: PromptEncoder, ids: np.ndarray, mask: np.ndarray, clip_skip: int | None) -> PooledEmbeds:

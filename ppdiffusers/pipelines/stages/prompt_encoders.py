@@ -3,7 +3,9 @@
 **Long prompts.** A text encoder reads a fixed number of tokens, 77 in Stable Diffusion. As in diffusers, longer prompts
 are truncated, with a warning. With `long_prompts="split"` they are split into chunks of 75 tokens; each chunk is put
 between the start and end tokens, padded and encoded separately, and the results are concatenated: L = 154, 231, ...
-All prompts and negative prompts of a call get the same number of chunks; short ones are filled with empty chunks.
+All embeddings of a call have one length L, the least common multiple of their lengths: shorter ones are repeated. The
+softmax of cross-attention over keys that are repeated equally often is that over the keys themselves, so that a prompt
+gives the image that it gives alone, whatever the length of its neighbors and of the negative prompt.
 
 **Weights.** With `prompt_syntax="webui"` prompts use the syntax of the Stable Diffusion web UI: `(word)` multiplies the
 weight by 1.1, `[word]` divides by it, `(word:1.3)` multiplies by 1.3; brackets nest, `\\(` is a literal bracket, BREAK
@@ -13,9 +15,10 @@ embedding of each token; each chunk is then rescaled to its original mean. Such 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -23,7 +26,7 @@ from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages.checks import num_prompts
-from ppdiffusers.pipelines.stages.prompt_chunks import Chunker
+from ppdiffusers.pipelines.stages.prompt_chunks import Chunk, Chunker
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.logging import get_logger
 
@@ -32,9 +35,35 @@ if TYPE_CHECKING:
 
 PromptSyntax = Literal["plain", "webui"]
 LongPrompts = Literal["truncate", "split"]
-ChunkArrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids, mask and weights [chunks, B, length]
+
+MAX_CHUNKS = 64  # of embeddings that are repeated to one length
 
 logger = get_logger(__name__)
+
+
+class ChunkRows(NamedTuple):
+    """The chunks of B prompts.
+
+    Attributes:
+        ids, mask, weights: [chunks, B, length]; prompts with fewer chunks have empty ones, which are not used.
+        counts: number of chunks of each prompt, B values.
+        total: number of chunks that the embeddings of every prompt have, a multiple of each count.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+    weights: np.ndarray
+    counts: list[int]
+    total: int
+
+    def join(self, hidden: Sequence[paddle.Tensor]) -> paddle.Tensor:
+        """Weight the hidden states [B, length, D] of each chunk, and repeat them to [B, total * length, D]."""
+        parts = [_weighted(part, weights) for part, weights in zip(hidden, self.weights, strict=True)]
+        repeated = [
+            paddle.concat([part[n : n + 1] for part in parts[:count]], axis=1).tile([1, self.total // count, 1])
+            for n, count in enumerate(self.counts)
+        ]  # [1, total * length, D] each
+        return paddle.concat(repeated)
 
 
 @dataclass(frozen=True)
@@ -114,10 +143,15 @@ def encode_prompts(
     length = None if given is None else given.shape[1]
 
     if strings is not None or negatives is not None:
-        rows = chunk_rows([encoder], [(strings, negatives)], prompt_syntax, length) if split else None
-        if rows is not None:
-            positives, others = rows[0]
-            encoded = encoder.encode_chunks(positives, clip_skip), encoder.encode_chunks(others)
+        of_encoders = chunk_rows([encoder], [(strings, negatives)], prompt_syntax, length) if split else None
+        if of_encoders is not None:
+            rows = of_encoders[0]
+            encoded = encoder.encode_chunks(rows[0], clip_skip), encoder.encode_chunks(rows[1])
+            if given is not None:  # repeated like the prompts
+                copies = next(some.total for some in rows if some is not None) * encoder.max_length // length
+                prompt_embeds = None if prompt_embeds is None else prompt_embeds.tile([1, copies, 1])
+                if negative_prompt_embeds is not None:
+                    negative_prompt_embeds = negative_prompt_embeds.tile([1, copies, 1])
         else:
             encoded = encoder.encode_pair(strings, negatives, length, clip_skip)
         prompt_embeds = prompt_embeds if strings is None else encoded[0]
@@ -149,14 +183,14 @@ def chunk_rows(
     prompts: Sequence[Sequence[list[str] | None]],
     syntax: PromptSyntax,
     length: int | None,
-) -> list[list[ChunkArrays | None]] | None:
-    """Split lists of prompts into equally many chunks: for each encoder, the arrays of each of its lists.
+) -> list[list[ChunkRows | None]] | None:
+    """Split lists of prompts into chunks, and compute the number of chunks that all of them get.
 
     None if one chunk is enough and nothing is weighted: whole prompts are then encoded as in diffusers.
 
     Args:
         prompts: for each encoder, its lists of prompts, such as prompts and negative prompts; None for None.
-        length: number of tokens of given embeddings, which the result has to match.
+        length: number of tokens of given embeddings, in which the prompts have to fit.
     """
     for encoder in encoders:
         encoder.require()
@@ -168,17 +202,25 @@ def chunk_rows(
         [[chunker.chunks(prompt) for prompt in some or []] for some in lists]
         for chunker, lists in zip(chunkers, prompts, strict=True)
     ]
-    count = max(len(chunks) for lists in rows for some in lists for chunks in some)
-    if length is not None and count > length // limit:
+    counts = {len(chunks) for lists in rows for some in lists for chunks in some}
+    longest = max(counts)
+    if length is not None and longest > length // limit:
         raise InputError(
-            f"A prompt of {count} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
+            f"A prompt of {longest} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
             remedy="shorten it, or encode both prompts in one call.",
         )
-    count = count if length is None else length // limit
-    if count == 1 and syntax == "plain":
+    total = math.lcm(*counts, 1 if length is None else length // limit)
+    if total == 1 and syntax == "plain":
         return None
+    if total > max(MAX_CHUNKS, longest):
+        raise InputError(
+            f"The prompts have {', '.join(map(str, sorted(counts)))} chunks of {limit} tokens: repeated to one "
+            f"length they would have {total}.",
+            expected=f"numbers of chunks with a common multiple of at most {MAX_CHUNKS}",
+            remedy="generate the images in separate calls, or shorten the prompts.",
+        )
     return [
-        [chunker.arrays(some, count) if some else None for some in lists]
+        [_chunk_rows(chunker, some, total) if some else None for some in lists]
         for chunker, lists in zip(chunkers, rows, strict=True)
     ]
 
@@ -279,15 +321,14 @@ class PromptEncoder:
 
     # -- chunks -------------------------------------------------------------------------------------------------------
 
-    def encode_chunks(self, arrays: ChunkArrays | None, clip_skip: int | None = None) -> paddle.Tensor | None:
-        """Encode ids, mask and weights [chunks, B, length] to [B, chunks * length, D]; None for None."""
-        if arrays is None:
+    def encode_chunks(self, rows: ChunkRows | None, clip_skip: int | None = None) -> paddle.Tensor | None:
+        """Encode the chunks of B prompts to [B, total * length, D]; None for None."""
+        if rows is None:
             return None
-        parts = []
-        for ids, mask, weights in zip(*arrays, strict=True):
-            hidden = self.last_hidden_state(ids, mask, clip_skip)  # [B, length, D]
-            parts.append(weighted(hidden, weights))
-        return paddle.concat(parts, axis=1)
+        hidden = [
+            self.last_hidden_state(ids, mask, clip_skip) for ids, mask in zip(rows.ids, rows.mask, strict=True)
+        ]  # [B, length, D] each
+        return rows.join(hidden)
 
     # -- the text encoder ---------------------------------------------------------------------------------------------
 
@@ -314,7 +355,12 @@ class PromptEncoder:
         return self.text_encoder(paddle.to_tensor(ids.astype(np.int64)), attention_mask=attention_mask, **options)
 
 
-def weighted(hidden: paddle.Tensor, weights: np.ndarray) -> paddle.Tensor:
+def _chunk_rows(chunker: Chunker, rows: list[list[Chunk]], total: int) -> ChunkRows:
+    counts = [len(chunks) for chunks in rows]
+    return ChunkRows(*chunker.arrays(rows, max(counts)), counts=counts, total=total)
+
+
+def _weighted(hidden: paddle.Tensor, weights: np.ndarray) -> paddle.Tensor:
     """Multiply token embeddings [B, length, D] by weights [B, length], keeping the mean of each chunk."""
     if (weights == 1).all():
         return hidden

@@ -50,7 +50,7 @@ class KarrasVePipeline(DiffusionPipeline):
             batch_size: number of images.
             num_inference_steps: number of noise levels; all but the last one call the network twice.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             output_type: "pil", "np" ([B, H, W, C] in [0, 1]) or "pd" (a tensor [B, C, H, W] in [0, 1]).
             return_dict: if False, return `(images,)`.
 
@@ -73,14 +73,13 @@ class KarrasVePipeline(DiffusionPipeline):
             sigma = float(scheduler.schedule[t])  # t_i of the paper
             sigma_prev = float(scheduler.schedule[t - 1]) if t > 0 else 0.0  # t_{i+1}
             noisier, sigma_hat = scheduler.add_noise_to_input(image, sigma, generator=generator)
-            image, derivative = scheduler.step(
-                self._predict(noisier, sigma_hat), sigma_hat, sigma_prev, noisier, return_dict=False
-            )
+            step = scheduler.step(self._predict(noisier, sigma_hat), sigma_hat, sigma_prev, noisier)
             if sigma_prev > 0:  # the mean of the derivatives at both ends
-                prediction = self._predict(image, sigma_prev)
-                image, _ = scheduler.step_correct(
-                    prediction, sigma_hat, sigma_prev, noisier, image, derivative, return_dict=False
+                prediction = self._predict(step.prev_sample, sigma_prev)
+                step = scheduler.step_correct(
+                    prediction, sigma_hat, sigma_prev, noisier, step.prev_sample, step.derivative
                 )
+            image = step.prev_sample
             finite.note(f"denoising at noise level {sigma:.4g}", image)
         finite.warn()
 

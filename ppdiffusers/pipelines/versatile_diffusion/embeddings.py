@@ -13,6 +13,7 @@ import paddle
 
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
 from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.utils.pil_modes import rgb_images
 
 if TYPE_CHECKING:
     from ppdiffusers.transformers import (
@@ -40,7 +41,7 @@ def encode_images(
     feature_extractor: CLIPImageProcessor, image_encoder: CLIPVisionModelWithProjection, images: Any
 ) -> paddle.Tensor:
     """Encode images to [B, 1 + patches, D]; the first token is CLIP's embedding of the image."""
-    pixels = feature_extractor(images=images, return_tensors="np")["pixel_values"]  # [B, 3, H, W]
+    pixels = feature_extractor(images=rgb_images(images), return_tensors="np")["pixel_values"]  # [B, 3, H, W]
     states = image_encoder(paddle.to_tensor(np.asarray(pixels)).astype(dtype_of(image_encoder))).last_hidden_state
     embeds = image_encoder.visual_projection(image_encoder.vision_model.post_layernorm(states))  # [B, L, D]
     return embeds / embeds[:, :1].norm(axis=-1, keepdim=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
+from ppdiffusers.pipelines.stages.turns import pipeline_turn
 from ppdiffusers.pipelines.versatile_diffusion.base import VersatileDiffusionBase
 from ppdiffusers.pipelines.versatile_diffusion.pipeline_versatile_diffusion_dual_guided import (
     VersatileDiffusionDualGuidedPipeline,
@@ -37,7 +38,8 @@ def _task(pipeline_class: type[DiffusionPipeline]) -> Callable:
 
     @functools.wraps(pipeline_class.__call__, assigned=("__doc__",))
     def method(self: VersatileDiffusionPipeline, *args: Any, **kwargs: Any) -> Any:
-        return self._for_task(pipeline_class)(*args, **kwargs)
+        with pipeline_turn(self):  # the first call of a task creates its pipeline
+            return self._for_task(pipeline_class)(*args, **kwargs)
 
     return method
 

@@ -97,7 +97,7 @@ class VersatileDiffusionTextToImagePipeline(VersatileDiffusionBase):
             negative_prompt: what the images should not show; it has no effect without guidance.
             eta: of DDIM, 0 to 1: how much noise is added in each step.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             latents: standard normal noise [B, C, height / 8, width / 8], used instead of drawing it.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
             return_dict: if False, return `(images,)`.

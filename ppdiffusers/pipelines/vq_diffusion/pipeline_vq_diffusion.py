@@ -90,7 +90,7 @@ class VQDiffusionPipeline(DiffusionPipeline):
             truncation_rate: codes are sampled from the most probable ones, whose cumulative probability is at most
                 this rate (and always from the most probable one); 1 keeps all.
             generator: of the noise: None, an integer seed (the stream of `torch.manual_seed`), a `TorchGenerator`,
-                a `paddle.Generator`, or a list with one of them for each image.
+                a generator of Paddle, or a list with one of them for each image.
             latents: initial codes [B, pixels], integers; by default all are the mask.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent"
                 (the codes [B, pixels]).
@@ -137,7 +137,7 @@ class VQDiffusionPipeline(DiffusionPipeline):
                 log_p_x_0 = log_p_x_0 - log_p_x_0.logsumexp(axis=1, keepdim=True)
             finite.note(f"denoising at timestep {t}", log_p_x_0)
             log_p_x_0 = self.truncate(log_p_x_0, truncation_rate).clip(min=_MIN_LOG_P)
-            sample = self.scheduler.step(log_p_x_0, t, sample, generator=generator, return_dict=False)[0]  # x_{t-1}
+            sample = self.scheduler.step(log_p_x_0, t, sample, generator=generator).prev_sample  # x_{t-1}
             if callback is not None and i % callback_steps == 0:
                 callback(i, t, sample)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from paddle import nn
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.extras import available, need
 from ppdiffusers.runtime.threads import get_num_threads
+from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.utils.dtypes import as_dtype_name
 from ppdiffusers.utils.logging import get_logger
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from ppdiffusers.runtime.program import Example, Traced
 
 logger = get_logger(__name__)
+
+# Paddle traces into one program that the whole process has.
+_tracing = threading.Lock()
 
 Runner = Callable[[Sequence[paddle.Tensor]], list[paddle.Tensor]]
 
@@ -64,8 +69,9 @@ class Engine:
         """Trace `method` of `layer` and write the program."""
         from ppdiffusers.runtime.program import trace
 
-        traced = trace(layer, method, example, self.fused_attention, self.constant_filters)
-        self.write_traced(traced, folder)
+        with network_turn(layer), _tracing:
+            traced = trace(layer, method, example, self.fused_attention, self.constant_filters)
+            self.write_traced(traced, folder)
         (folder / "result.json").write_text(json.dumps(traced.result), encoding="utf-8")
 
     def write_traced(self, traced: Traced, folder: Path) -> None:

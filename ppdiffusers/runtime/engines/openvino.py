@@ -162,7 +162,7 @@ def _as_output(result: ov.Node | Translated | None) -> Translated | None:
 
 
 class OpenVinoRunner:
-    """A graph, compiled and run by OpenVINO."""
+    """A graph, compiled and run by OpenVINO, for one thread at a time."""
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray], dtype: str, threads: int):
         settings = {

@@ -1,0 +1,7 @@
+"""ControlNets. Names are imported on first access."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(
+    __name__, {"ppdiffusers.models.modeling_outputs": ["ControlNetOutput"]}
+)

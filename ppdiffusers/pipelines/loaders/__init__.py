@@ -1,0 +1,1 @@
+"""Loaders of additional weights into a pipeline: LoRA and textual inversion."""

@@ -1,0 +1,179 @@
+"""LoRA files: from the tensors of a file to adapters of networks, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from ppdiffusers.convert.lora import METADATA_KEY, LayerAdapter, parse_adapter
+from ppdiffusers.core.errors import InputError, WeightsError
+from ppdiffusers.core.tensors import LazyTensor
+from ppdiffusers.io.weights import Checkpoint, write_safetensors
+from ppdiffusers.models.adapters import (
+    Delta,
+    LoRA,
+    delta_from_tensors,
+    eject,
+    get_adapters,
+    inject,
+    replace,
+    set_adapters,
+)
+from ppdiffusers.pipelines.loaders.files import as_lazy_tensor
+from ppdiffusers.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+LORA_WEIGHT_NAME = "pytorch_lora_weights.bin"
+LORA_WEIGHT_NAME_SAFE = "pytorch_lora_weights.safetensors"
+
+Deltas = dict[str, dict[str, Delta]]  # component -> path of a layer -> delta
+
+
+def read_deltas(networks: Mapping[str, nn.Layer], checkpoint: Checkpoint, target_rank: int | None = None) -> Deltas:
+    """Create the deltas of a file for these networks.
+
+    Args:
+        target_rank: LoRA matrices of a smaller rank are padded with zeros.
+
+    Raises:
+        WeightsError: the file has tensors of an unknown form, or none that fits a network; all names are listed.
+    """
+    where = checkpoint.files[0] if checkpoint.files else None
+    layers = {
+        name: {path: layer for path, layer in network.named_sublayers() if hasattr(layer, "weight")}
+        for name, network in networks.items()
+    }
+    parsed = parse_adapter(checkpoint, checkpoint.metadata, layers, where)
+    if not parsed.layers:
+        raise WeightsError(
+            "The file has no LoRA for these networks.",
+            where=where,
+            problems=parsed.unmatched or ["it has no tensors"],
+            expected=f"names of layers of {', '.join(networks)}",
+            remedy="check that the LoRA was trained for this kind of model (SD 1.x, SD 2.x, SDXL).",
+        )
+    if parsed.unmatched:
+        logger.warning("These LoRA tensors are for layers that the networks do not have: %s", _list(parsed.unmatched))
+    deltas: Deltas = {}
+    problems = []
+    for component, adapters in parsed.layers.items():
+        for path, adapter in adapters.items():
+            try:
+                delta = _delta(adapter, layers[component][path])
+            except InputError as error:
+                problems.append(f"{component}.{path}: {error.what}")
+                continue
+            padded = delta.padded(target_rank) if target_rank and isinstance(delta, LoRA) else delta
+            deltas.setdefault(component, {})[path] = padded
+    if problems:
+        raise WeightsError("The file has incomplete or invalid adapters.", where=where, problems=problems)
+    return deltas
+
+
+def _delta(adapter: LayerAdapter, layer: nn.Layer) -> Delta:
+    parts = {name: paddle.to_tensor(tensor.astype("float32").read()) for name, tensor in adapter.parts.items()}
+    return delta_from_tensors(parts, adapter.alpha, layer)
+
+
+def _list(names: list[str], limit: int = 20) -> str:
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def inject_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> None:
+    """Inject an adapter into several networks and make it the active one there; after an error none has it."""
+    done: list[nn.Layer] = []
+    try:
+        for component, some in deltas.items():
+            inject(networks[component], name, some, weight=0)
+            done.append(networks[component])
+    except InputError:
+        for network in done:
+            eject(network, name)
+        raise
+    for network in done:
+        set_adapters(network, name)
+
+
+def replace_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> None:
+    """Replace an adapter by another one; where the new one has no layers, the old one is removed."""
+    has = [component for component, network in networks.items() if name in get_adapters(network)]
+    for component, some in deltas.items():
+        if component in has:
+            replace(networks[component], name, some)
+        else:
+            inject(networks[component], name, some)
+    for component in has:
+        if component not in deltas:
+            eject(networks[component], name)
+
+
+# -- saving -------------------------------------------------------------------------------------------------------
+
+
+def write_lora(
+    folder: Path,
+    layers: Mapping[str, Mapping[str, Any] | None],
+    metadata: Mapping[str, Mapping[str, Any] | None],
+    weight_name: str | None = None,
+    save_function: Callable[[dict[str, Any], str], None] | None = None,
+) -> None:
+    """Write a LoRA file that diffusers loads.
+
+    Args:
+        layers: component -> either PEFT's state dict (name -> tensor), or path -> `LoRA` as `get_adapters` returns it.
+        metadata: component -> PEFT's configuration; by default that of the given `LoRA`s.
+        save_function: called as `f({name: array}, path)` instead of writing safetensors.
+
+    Raises:
+        InputError: no layers, or layers that are neither.
+    """
+    given = {component: some for component, some in layers.items() if some}
+    if not given:
+        raise InputError("There are no LoRA layers to save.", expected="unet_lora_layers or text_encoder_lora_layers")
+    tensors: dict[str, LazyTensor] = {}
+    config: dict[str, Any] = {}
+    for component, some in given.items():
+        deltas = {path: delta for path, delta in some.items() if isinstance(delta, LoRA)}
+        if deltas and len(deltas) != len(some):
+            raise InputError(f"The layers of {component} are not all LoRA.", expected="LoRA deltas, or tensors")
+        named = _state_dict(deltas) if deltas else some
+        tensors |= {f"{component}.{name}": as_lazy_tensor(name, tensor) for name, tensor in named.items()}
+        own = metadata.get(component) or (_peft_config(deltas) if deltas else {})
+        config |= {f"{component}.{key}": value for key, value in own.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (weight_name or LORA_WEIGHT_NAME_SAFE)
+    if save_function is not None:
+        save_function({name: tensor.read() for name, tensor in tensors.items()}, str(path))
+        return
+    header = {"format": "pt"}
+    if config:
+        header[METADATA_KEY] = json.dumps(config, indent=2, sort_keys=True, default=list)
+    write_safetensors(path, tensors, header)
+
+
+def _state_dict(deltas: Mapping[str, LoRA]) -> dict[str, paddle.Tensor]:
+    named = {}
+    for path, delta in deltas.items():
+        named[f"{path}.lora_A.weight"], named[f"{path}.lora_B.weight"] = delta.down, delta.up
+    return named
+
+
+def _peft_config(deltas: Mapping[str, LoRA]) -> dict[str, Any]:
+    """PEFT's configuration: rank and alpha of the first layer, and patterns for layers with others."""
+    first = next(iter(deltas.values()))
+    ranks = {f"^{path}": delta.rank for path, delta in deltas.items() if delta.rank != first.rank}
+    alphas = {f"^{path}": delta.alpha for path, delta in deltas.items() if delta.alpha != first.alpha}
+    return {
+        "r": first.rank,
+        "lora_alpha": first.alpha,
+        "rank_pattern": ranks,
+        "alpha_pattern": alphas,
+        "target_modules": list(deltas),
+    }

@@ -1,0 +1,55 @@
+"""Weights of an adapter by block of a UNet, as diffusers' `set_adapters` accepts them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from paddle import nn
+
+from ppdiffusers.core.errors import InputError
+
+BlockScales = Mapping[str, Any]  # {"down": 0.5, "mid": 1.0, "up": {"block_0": 0.3, "block_1": [0.1, 0.2, 0.3]}}
+
+
+def block_weights(unet: nn.Layer, scales: BlockScales) -> dict[str, float]:
+    """Return path of a transformer, such as "down_blocks.1.attentions.0" -> weight; missing blocks have weight 1.
+
+    Args:
+        scales: for "down" and "up" a number, a list with a number for each transformer of a block, or a dictionary
+            of blocks with transformers ("block_1") with one of these; for "mid" a number.
+
+    Raises:
+        InputError: unknown blocks, or lists of a wrong length; all of them are listed.
+    """
+    weights, problems = {}, [f"{key!r} is unknown" for key in scales if key not in ("down", "mid", "up")]
+    mid = scales.get("mid", 1.0)
+    mid = mid[0] if isinstance(mid, list) and len(mid) == 1 else mid
+    if isinstance(mid, (int, float)):
+        weights["mid_block.attentions.0"] = float(mid)
+    else:
+        problems.append(f"'mid' is {mid!r}, not a number")
+    for side in ("down", "up"):
+        sizes = _transformers(unet, side)
+        given = scales.get(side, 1.0)
+        by_block = given if isinstance(given, Mapping) else {f"block_{block}": given for block in sizes}
+        known = {f"block_{block}" for block in sizes}
+        problems += [f"'{side}' has no block {key!r} with transformers" for key in by_block if key not in known]
+        for block, size in sizes.items():
+            values = by_block.get(f"block_{block}", 1.0)
+            values = values if isinstance(values, list) else [values]
+            values = values * size if len(values) == 1 else values
+            if len(values) != size:
+                problems.append(f"'{side}', 'block_{block}' has {len(values)} scales for {size} transformers")
+            for n, value in enumerate(values[:size]):
+                weights[f"{side}_blocks.{block}.attentions.{n}"] = float(value)
+    if problems:
+        raise InputError("These weights do not fit the blocks of the UNet.", problems=problems)
+    return weights
+
+
+def _transformers(unet: nn.Layer, side: str) -> dict[int, int]:
+    """Return index of a block -> number of its transformers, for blocks that have some."""
+    blocks = enumerate(getattr(unet, f"{side}_blocks"))
+    sizes = {n: len(getattr(block, "attentions", None) or ()) for n, block in blocks}
+    return {n: size for n, size in sizes.items() if size}
