@@ -144,6 +144,7 @@ _ROWS = (
     _base("AudioPipelineOutput", "pipelines.pipeline_utils", "output"),
     _base("ImagePipelineOutput", "pipelines.pipeline_utils", "output"),
     _base("StableDiffusionPipelineOutput", "pipelines.stable_diffusion.pipeline_output", "output"),
+    _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
     _base("EMAModel", "training.ema", "helper"),
@@ -290,6 +291,21 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("StableDiffusionXLPipeline", "stable_diffusion_xl.pipeline_stable_diffusion_xl"),
+        family="stable-diffusion-xl",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLImg2ImgPipeline", "stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img"),
+        family="stable-diffusion-xl",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLInpaintPipeline", "stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint"),
+        family="stable-diffusion-xl",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("StableDiffusionControlNetPipeline", "controlnet.pipeline_controlnet"),
         family="stable-diffusion-controlnet",
         task=TEXT_TO_IMAGE,
@@ -328,6 +344,10 @@ _ROWS = (
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
     _pipeline("StableDiffusionUpscalePipeline", "stable_diffusion.pipeline_stable_diffusion_upscale"),
     _pipeline("StableDiffusionInstructPix2PixPipeline", "stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix"),
+    _pipeline(
+        "StableDiffusionXLInstructPix2PixPipeline",
+        "stable_diffusion_xl.pipeline_stable_diffusion_xl_instruct_pix2pix",
+    ),
     _pipeline("CycleDiffusionPipeline", "stable_diffusion.pipeline_cycle_diffusion"),
     _pipeline("StableDiffusionDepth2ImgPipeline", "stable_diffusion.pipeline_stable_diffusion_depth2img"),
     _pipeline("StableDiffusionImageVariationPipeline", "stable_diffusion.pipeline_stable_diffusion_image_variation"),

@@ -14,6 +14,7 @@ READMES = ("README.md", "README_zh.md")  # in the order of the languages below
 TASKS = {
     "text_to_image_generation": ("text to image", "文生图"),
     "image_to_image_text_guided_generation": ("text-guided image to image", "文本引导的图生图"),
+    "instruct_pix2pix": ("editing by instructions", "指令编辑"),
     "text_guided_image_inpainting": ("text-guided inpainting", "文本引导的图像修复"),
     "text_guided_image_upscaling": ("text-guided upscaling", "文本引导的图像超分"),
     "dual_text_and_image_guided_generation": ("text and image to image", "图文双引导生成"),

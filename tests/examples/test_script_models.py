@@ -16,6 +16,11 @@ from tests.support.scripts import INFERENCE, ROOT, SCRIPTS, default_models, run_
 
 EMBEDDED = ROOT / "examples" / "assets" / "shapes-bilingual"
 UPSCALER = INFERENCE / "text_guided_image_upscaling-latent_upscale.py"
+# Scripts with two models: folder of each tiny model -> its option.
+MODELS = {
+    UPSCALER: {"upscaler": "--model", "base": "--base_model"},
+    INFERENCE / "text_to_image_generation-sdxl_base_with_refiner.py": {"base": "--model", "refiner": "--refiner_model"},
+}
 # Arguments that make a script fast, in addition to few steps.
 QUICK = {"unconditional_audio_generation-dance_diffusion": ("--seconds", "0.5")}
 
@@ -89,7 +94,7 @@ def test_local_folders_in_both_layouts(script, run_here, small_images, tmp_path,
     """The tiny models of `--tiny`, converted: this is a run without `--tiny`, too."""
     run_here(script, "--tiny", "--output_dir", tmp_path / "made")
     made = tmp_path / "made" / "tiny"
-    options = {"upscaler": "--model", "base": "--base_model"} if script == UPSCALER else {"": "--model"}
+    options = MODELS.get(script, {"": "--model"})
     for part in options:
         convert_paddle_to_diffusers(made / part, tmp_path / "torch" / part, progress=False)
         convert_diffusers_to_paddle(tmp_path / "torch" / part, tmp_path / "paddle" / part, progress=False)

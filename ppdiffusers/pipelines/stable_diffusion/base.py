@@ -149,6 +149,22 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
         return classifier_free_guidance(noise_pred, scale, self.guidance_rescale)
 
+    # -- guidance scale as an input of the UNet ----------------------------------------------------------------------
+
+    def get_guidance_scale_embedding(
+        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: paddle.dtype | str = "float32"
+    ) -> paddle.Tensor:
+        """Embed guidance scales [B] for distilled UNets: [B, embedding_dim]."""
+        return guidance_scale_embedding(w, embedding_dim, dtype)
+
+    def _timestep_cond(self, batch_size: int, dtype: paddle.dtype) -> paddle.Tensor | None:
+        """The embedded guidance scale [B, D] for UNets that take it as an input (latent consistency models)."""
+        embedding_dim = self.unet.config.time_cond_proj_dim
+        if embedding_dim is None:
+            return None
+        w = paddle.full([batch_size], self.guidance_scale - 1, dtype="float32")
+        return self.get_guidance_scale_embedding(w, embedding_dim).astype(dtype)
+
     # -- images -------------------------------------------------------------------------------------------------------
 
     def run_safety_checker(self, image: Any, device: Any, dtype: paddle.dtype) -> tuple[Any, list[bool] | None]:
@@ -336,19 +352,3 @@ class StableDiffusionBase(LatentDiffusionBase, TextualInversionLoaderMixin, Stab
             **prompt_settings(prompt_syntax, long_prompts),
         )
         return Conditioning(embeds, negative_embeds if self.do_classifier_free_guidance else None)
-
-    # -- guidance scale as an input of the UNet ----------------------------------------------------------------------
-
-    def get_guidance_scale_embedding(
-        self, w: paddle.Tensor, embedding_dim: int = 512, dtype: paddle.dtype | str = "float32"
-    ) -> paddle.Tensor:
-        """Embed guidance scales [B] for distilled UNets: [B, embedding_dim]."""
-        return guidance_scale_embedding(w, embedding_dim, dtype)
-
-    def _timestep_cond(self, batch_size: int, dtype: paddle.dtype) -> paddle.Tensor | None:
-        """The embedded guidance scale [B, D] for UNets that take it as an input (latent consistency models)."""
-        embedding_dim = self.unet.config.time_cond_proj_dim
-        if embedding_dim is None:
-            return None
-        w = paddle.full([batch_size], self.guidance_scale - 1, dtype="float32")
-        return self.get_guidance_scale_embedding(w, embedding_dim).astype(dtype)

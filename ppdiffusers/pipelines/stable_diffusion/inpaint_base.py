@@ -10,8 +10,7 @@ import paddle
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
-from ppdiffusers.pipelines.stages.inpaint import encode_known_image, prepare_inpaint_latents, prepare_mask
-from ppdiffusers.pipelines.stages.latents import repeat_to
+from ppdiffusers.pipelines.stages.inpaint import prepare_inpaint_latents, prepare_mask_and_image
 from ppdiffusers.utils.torch_utils import Generator
 
 
@@ -66,12 +65,7 @@ class InpaintBase(Img2ImgBase):
             is_strength_max=is_strength_max,
             encode=return_image_latents,
         )
-        returned = (
-            (True, known.initial),
-            (return_noise, known.noise),
-            (return_image_latents or return_noise, known.image),
-        )
-        return tuple(value for requested, value in returned if requested)
+        return known.requested(return_noise, return_image_latents)
 
     def prepare_mask_latents(
         self,
@@ -87,7 +81,13 @@ class InpaintBase(Img2ImgBase):
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Mask [2B or B, 1, h, w] and latents of the masked image [2B or B, C, h, w], as the UNet reads them."""
         size = (height // self.vae_scale_factor, width // self.vae_scale_factor)
-        mask = prepare_mask(mask, size, batch_size, dtype)
-        masked = repeat_to(encode_known_image(self.vae, masked_image, generator), batch_size).astype(dtype)
-        copies = 2 if do_classifier_free_guidance else 1
-        return paddle.concat([mask] * copies), paddle.concat([masked] * copies)
+        return prepare_mask_and_image(
+            self.vae,
+            mask,
+            masked_image,
+            size=size,
+            batch_size=batch_size,
+            dtype=dtype,
+            generator=generator,
+            guided=do_classifier_free_guidance,
+        )

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.guidance import image_text_guidance
-from ppdiffusers.pipelines.stages.latents import encode_distribution, repeat_to
+from ppdiffusers.pipelines.stages.img2img import check_edit_channels, edited_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -142,7 +141,7 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
             self.do_classifier_free_guidance,
         )  # [3B or B, C, h, w]
         loop.finite.note("the VAE's encoder", image_latents)
-        self._check_channels(channels + image_latents.shape[1])
+        check_edit_channels(self.unet, channels + image_latents.shape[1])
         height, width = (size * self.vae_scale_factor for size in image_latents.shape[2:])
         checks.raise_problems(self, checks.check_latents(latents, (batch_size, channels, *image_latents.shape[2:])))
         latents = self.prepare_latents(
@@ -214,19 +213,8 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
         Args:
             image: images [N, 3, H, W] in [-1, 1], or such latents [N, C, h, w].
         """
-        if not self.vae.is_latents(image):
-            image = encode_distribution(self.vae, image).mode()
-        latents = repeat_to(image.astype(dtype), batch_size * num_images_per_prompt)
-        if not do_classifier_free_guidance:
-            return latents
-        return paddle.concat([latents, latents, paddle.zeros_like(latents)])
-
-    def _check_channels(self, found: int) -> None:
-        if found != self.unet.config.in_channels:
-            raise ConfigError(
-                f"The UNet accepts {self.unet.config.in_channels} channels; latents and image have {found}.",
-                expected="the UNet of an InstructPix2Pix checkpoint, such as timbrooks/instruct-pix2pix",
-            )
+        batch_size = batch_size * num_images_per_prompt
+        return edited_image_latents(self.vae, image, batch_size, dtype, guided=do_classifier_free_guidance)
 
     @property
     def image_guidance_scale(self) -> float:

@@ -115,6 +115,65 @@ def check_prompts(
     return problems
 
 
+def check_pooled_prompts(
+    *,
+    prompt: Any,
+    prompt_2: Any = None,
+    negative_prompt_2: Any = None,
+    prompt_embeds: Any = None,
+    negative_prompt_embeds: Any = None,
+    pooled_prompt_embeds: Any = None,
+    negative_pooled_prompt_embeds: Any = None,
+) -> list[str]:
+    """Prompts of a second text encoder match the first ones, and embeddings come with pooled embeddings."""
+    problems, expected = [], num_prompts(prompt, prompt_embeds)
+    for name, strings, embeds in (
+        ("prompt", prompt_2, prompt_embeds),
+        ("negative_prompt", negative_prompt_2, negative_prompt_embeds),
+    ):
+        problems += check_strings(f"{name}_2", strings)
+        if strings is not None and embeds is not None:
+            problems.append(f"`{name}_2` and `{name}_embeds` are both given: pass one of them")
+        if isinstance(strings, list) and expected is not None and len(strings) not in (0, expected):
+            problems.append(f"`{name}_2` has {len(strings)} entries for {expected} prompt(s)")
+    for name, embeds, pooled in (
+        ("prompt_embeds", prompt_embeds, pooled_prompt_embeds),
+        ("negative_prompt_embeds", negative_prompt_embeds, negative_pooled_prompt_embeds),
+    ):
+        pooled_name = name.replace("prompt", "pooled_prompt")
+        problems += _check_embeds(pooled_name, pooled, ("batch", "channels"))
+        if embeds is not None and pooled is None:
+            problems.append(f"`{name}` requires `{pooled_name}`, of the same text encoders")
+        elif isinstance(pooled, paddle.Tensor) and pooled.ndim and pooled.shape[0] != expected and expected is not None:
+            problems.append(f"`{pooled_name}` has batch size {pooled.shape[0]}, not {expected}")
+    return problems
+
+
+def check_denoising_range(*, denoising_start: Any = None, denoising_end: Any = None) -> list[str]:
+    """Fractions of the noise schedule: 0 <= denoising_start < denoising_end <= 1, or None."""
+    given = {"denoising_start": denoising_start, "denoising_end": denoising_end}
+    problems = check_numbers(**{name: value for name, value in given.items() if value is not None})
+    if problems:
+        return problems
+    if denoising_start is not None and not 0 <= denoising_start < 1:
+        problems.append(f"`denoising_start` must be at least 0 and less than 1, not {denoising_start!r}")
+    if denoising_end is not None and not 0 < denoising_end <= 1:
+        problems.append(f"`denoising_end` must be more than 0 and at most 1, not {denoising_end!r}")
+    if denoising_start is not None and denoising_end is not None and denoising_start >= denoising_end:
+        problems.append(f"`denoising_start` {denoising_start!r} must be less than `denoising_end` {denoising_end!r}")
+    return problems
+
+
+def check_pairs(**pairs: Any) -> list[str]:
+    """Each is a pair of finite numbers, or None."""
+    return [
+        f"`{name}` must be a pair of numbers (height, width), not {value!r}"
+        for name, value in pairs.items()
+        if value is not None
+        and not (isinstance(value, tuple | list) and len(value) == 2 and not check_numbers(a=value[0], b=value[1]))
+    ]
+
+
 def num_prompts(prompt: str | list[str] | None, prompt_embeds: paddle.Tensor | None = None) -> int | None:
     """The number of prompts; None if neither argument is valid."""
     if isinstance(prompt, str):
@@ -139,13 +198,13 @@ def check_strings(name: str, strings: Any) -> list[str]:
     ]
 
 
-def _check_embeds(name: str, embeds: Any) -> list[str]:
+def _check_embeds(name: str, embeds: Any, axes: tuple[str, ...] = ("batch", "tokens", "channels")) -> list[str]:
     if embeds is None:
         return []
     if not isinstance(embeds, paddle.Tensor):
         return [f"`{name}` must be a Paddle tensor, not {type(embeds).__module__}.{type(embeds).__name__}"]
-    if embeds.ndim != 3:
-        return [f"`{name}` must be [batch, tokens, channels], not of shape {tuple(embeds.shape)}"]
+    if embeds.ndim != len(axes):
+        return [f"`{name}` must be [{', '.join(axes)}], not of shape {tuple(embeds.shape)}"]
     return [] if all_finite(embeds) else [f"`{name}` contains NaN or infinite values"]
 
 

@@ -30,6 +30,15 @@ class InpaintLatents(NamedTuple):
     noise: paddle.Tensor
     image: paddle.Tensor | None
 
+    def requested(self, return_noise: bool, return_image_latents: bool) -> tuple[paddle.Tensor | None, ...]:
+        """What `prepare_latents` of an inpainting pipeline returns; the noise comes with the latents of the image."""
+        returned = (
+            (True, self.initial),
+            (return_noise, self.noise),
+            (return_image_latents or return_noise, self.image),
+        )
+        return tuple(value for requested, value in returned if requested)
+
 
 def check_crop(*, padding_mask_crop: Any, image: Any, mask_image: Any, output_type: Any) -> list[str]:
     """A crop requires one PIL image and mask, and PIL output."""
@@ -73,8 +82,9 @@ def prepare_inpaint_latents(
     timestep: np.ndarray | None,
     is_strength_max: bool,
     encode: bool,
+    add_noise: bool = True,
 ) -> InpaintLatents:
-    """Initial latents: noise, or the noised image if the strength is below 1.
+    """Initial latents: noise, or the noised image if the strength is below 1, or the image itself.
 
     Args:
         shape: (B, C, h, w).
@@ -82,11 +92,14 @@ def prepare_inpaint_latents(
         image: images [N, 3, H, W] in [-1, 1] or latents [N, C, h, w].
         timestep: noise level of each image, [B].
         encode: whether the latents of the image are needed even if the call starts from noise.
+        add_noise: False if the latents of the image contain the noise already; the call then starts from them.
         generator: draws the latents of the image, if they are needed, then the noise.
     """
     image_latents = None
-    if encode or (latents is None and not is_strength_max):
+    if encode or not add_noise or (latents is None and not is_strength_max):
         image_latents = repeat_to(encode_known_image(vae, image, generator).astype(dtype), shape[0])
+    if not add_noise:
+        return InpaintLatents(image_latents, randn_tensor(shape, generator=generator, dtype=dtype), image_latents)
     noise = randn_tensor(shape, generator=generator, dtype=dtype) if latents is None else latents
     if latents is None and not is_strength_max:
         initial = scheduler.add_noise(image_latents, noise, timestep)
@@ -98,6 +111,26 @@ def prepare_inpaint_latents(
 def prepare_mask(mask: paddle.Tensor, size: tuple[int, int], batch_size: int, dtype: paddle.dtype) -> paddle.Tensor:
     """Resize masks [N, 1, H, W] to the size of the latents and repeat them: [batch_size, 1, h, w]."""
     return repeat_to(F.interpolate(mask, size=size, mode="nearest"), batch_size, "mask_image").astype(dtype)
+
+
+def prepare_mask_and_image(
+    vae: AutoencoderKL,
+    mask: paddle.Tensor,
+    masked_image: paddle.Tensor | None,
+    *,
+    size: tuple[int, int],
+    batch_size: int,
+    dtype: paddle.dtype,
+    generator: Generator,
+    guided: bool,
+) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+    """Mask [2B or B, 1, h, w] and latents of the masked image [2B or B, C, h, w], as the UNet reads them."""
+    copies = 2 if guided else 1
+    mask = paddle.concat([prepare_mask(mask, size, batch_size, dtype)] * copies)
+    if masked_image is None:
+        return mask, None
+    masked = repeat_to(encode_known_image(vae, masked_image, generator), batch_size).astype(dtype)
+    return mask, paddle.concat([masked] * copies)
 
 
 def blend_with_known(

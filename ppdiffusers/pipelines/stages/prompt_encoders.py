@@ -56,6 +56,15 @@ class ChunkRows(NamedTuple):
     counts: list[int]
     total: int
 
+    def join(self, hidden: Sequence[paddle.Tensor]) -> paddle.Tensor:
+        """Weight the hidden states [B, length, D] of each chunk, and repeat them to [B, total * length, D]."""
+        parts = [_weighted(part, weights) for part, weights in zip(hidden, self.weights, strict=True)]
+        repeated = [
+            paddle.concat([part[n : n + 1] for part in parts[:count]], axis=1).tile([1, self.total // count, 1])
+            for n, count in enumerate(self.counts)
+        ]  # [1, total * length, D] each
+        return paddle.concat(repeated)
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -79,6 +88,12 @@ class Conditioning:
         if self.negative_prompt_embeds is None:
             return self.prompt_embeds
         return paddle.concat([self.negative_prompt_embeds, self.prompt_embeds])
+
+    def guided_pooled(self) -> paddle.Tensor:
+        """Pooled embeddings in the same order, [2B, P] or [B, P]."""
+        if self.negative_pooled_prompt_embeds is None:
+            return self.pooled_prompt_embeds
+        return paddle.concat([self.negative_pooled_prompt_embeds, self.pooled_prompt_embeds])
 
 
 def prompt_settings(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> dict[str, Any]:
@@ -114,7 +129,7 @@ def encode_prompts(
     Raises:
         InputError: unknown settings, no text encoder for given strings, or a prompt that does not fit given embeddings.
     """
-    split = _splits(prompt_syntax, long_prompts)
+    split = splits(prompt_syntax, long_prompts)
     if encoder.text_encoder is not None:
         dtype = dtype_of(encoder.text_encoder)
     strings = [prompt] if isinstance(prompt, str) else prompt
@@ -128,8 +143,9 @@ def encode_prompts(
     length = None if given is None else given.shape[1]
 
     if strings is not None or negatives is not None:
-        rows = encoder.chunk_rows((strings, negatives), prompt_syntax, length) if split else None
-        if rows is not None:
+        of_encoders = chunk_rows([encoder], [(strings, negatives)], prompt_syntax, length) if split else None
+        if of_encoders is not None:
+            rows = of_encoders[0]
             encoded = encoder.encode_chunks(rows[0], clip_skip), encoder.encode_chunks(rows[1])
             if given is not None:  # repeated like the prompts
                 copies = next(some.total for some in rows if some is not None) * encoder.max_length // length
@@ -148,7 +164,7 @@ def encode_prompts(
     return Conditioning(positive, negative)
 
 
-def _splits(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> bool:
+def splits(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> bool:
     """Whether prompts are split into chunks."""
     problems = []
     if prompt_syntax not in ("plain", "webui"):
@@ -160,6 +176,53 @@ def _splits(prompt_syntax: PromptSyntax, long_prompts: LongPrompts | None) -> bo
     if problems:
         raise InputError("The prompt cannot be encoded with these settings.", problems=problems)
     return long_prompts == "split" or prompt_syntax == "webui"
+
+
+def chunk_rows(
+    encoders: Sequence[PromptEncoder],
+    prompts: Sequence[Sequence[list[str] | None]],
+    syntax: PromptSyntax,
+    length: int | None,
+) -> list[list[ChunkRows | None]] | None:
+    """Split lists of prompts into chunks, and compute the number of chunks that all of them get.
+
+    None if one chunk is enough and nothing is weighted: whole prompts are then encoded as in diffusers.
+
+    Args:
+        prompts: for each encoder, its lists of prompts, such as prompts and negative prompts; None for None.
+        length: number of tokens of given embeddings, in which the prompts have to fit.
+    """
+    for encoder in encoders:
+        encoder.require()
+    limit = encoders[0].max_length
+    if length is not None and length % limit:
+        return None
+    chunkers = [Chunker(encoder.tokenizer, limit, syntax) for encoder in encoders]
+    rows = [
+        [[chunker.chunks(prompt) for prompt in some or []] for some in lists]
+        for chunker, lists in zip(chunkers, prompts, strict=True)
+    ]
+    counts = {len(chunks) for lists in rows for some in lists for chunks in some}
+    longest = max(counts)
+    if length is not None and longest > length // limit:
+        raise InputError(
+            f"A prompt of {longest} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
+            remedy="shorten it, or encode both prompts in one call.",
+        )
+    total = math.lcm(*counts, 1 if length is None else length // limit)
+    if total == 1 and syntax == "plain":
+        return None
+    if total > max(MAX_CHUNKS, longest):
+        raise InputError(
+            f"The prompts have {', '.join(map(str, sorted(counts)))} chunks of {limit} tokens: repeated to one "
+            f"length they would have {total}.",
+            expected=f"numbers of chunks with a common multiple of at most {MAX_CHUNKS}",
+            remedy="generate the images in separate calls, or shorten the prompts.",
+        )
+    return [
+        [_chunk_rows(chunker, some, total) if some else None for some in lists]
+        for chunker, lists in zip(chunkers, rows, strict=True)
+    ]
 
 
 class PromptEncoder:
@@ -258,54 +321,14 @@ class PromptEncoder:
 
     # -- chunks -------------------------------------------------------------------------------------------------------
 
-    def chunk_rows(
-        self, prompts: Sequence[list[str] | None], syntax: PromptSyntax, length: int | None
-    ) -> list[ChunkRows | None] | None:
-        """Split lists of prompts into chunks, and compute the number of chunks that all of them get.
-
-        None if one chunk is enough and nothing is weighted: whole prompts are then encoded as in diffusers.
-
-        Args:
-            length: number of tokens of given embeddings, in which the prompts have to fit.
-        """
-        self.require()
-        limit = self.max_length
-        if length is not None and length % limit:
-            return None
-        chunker = Chunker(self.tokenizer, limit, syntax)
-        rows = [[chunker.chunks(prompt) for prompt in some or []] for some in prompts]
-        counts = {len(chunks) for some in rows for chunks in some}
-        longest = max(counts)
-        if length is not None and longest > length // limit:
-            raise InputError(
-                f"A prompt of {longest} chunks of {limit} tokens does not fit embeddings of {length} tokens.",
-                remedy="shorten it, or encode both prompts in one call.",
-            )
-        total = math.lcm(*counts, 1 if length is None else length // limit)
-        if total == 1 and syntax == "plain":
-            return None
-        if total > max(MAX_CHUNKS, longest):
-            raise InputError(
-                f"The prompts have {', '.join(map(str, sorted(counts)))} chunks of {limit} tokens: repeated to one "
-                f"length they would have {total}.",
-                expected=f"numbers of chunks with a common multiple of at most {MAX_CHUNKS}",
-                remedy="generate the images in separate calls, or shorten the prompts.",
-            )
-        return [_chunk_rows(chunker, some, total) if some else None for some in rows]
-
     def encode_chunks(self, rows: ChunkRows | None, clip_skip: int | None = None) -> paddle.Tensor | None:
         """Encode the chunks of B prompts to [B, total * length, D]; None for None."""
         if rows is None:
             return None
-        parts = []
-        for ids, mask, weights in zip(rows.ids, rows.mask, rows.weights, strict=True):
-            hidden = self.last_hidden_state(ids, mask, clip_skip)  # [B, length, D]
-            parts.append(_weighted(hidden, weights))
-        repeated = [
-            paddle.concat([part[n : n + 1] for part in parts[:count]], axis=1).tile([1, rows.total // count, 1])
-            for n, count in enumerate(rows.counts)
-        ]  # [1, total * length, D] each
-        return paddle.concat(repeated)
+        hidden = [
+            self.last_hidden_state(ids, mask, clip_skip) for ids, mask in zip(rows.ids, rows.mask, strict=True)
+        ]  # [B, length, D] each
+        return rows.join(hidden)
 
     # -- the text encoder ---------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,36 @@ def last_timesteps(
     if set_begin_index and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     return timesteps[first:], kept
+
+
+def timesteps_until(
+    scheduler: Scheduler, timesteps: np.ndarray, num_inference_steps: int, denoising_end: float | None
+) -> tuple[np.ndarray, int]:
+    """The timesteps of the first fraction `denoising_end` of the noise schedule, and their number of steps.
+
+    The rest is for another network, as in eDiff-I (arXiv 2211.01324). All timesteps if `denoising_end` is None or 1.
+    """
+    if denoising_end is None or not 0 < denoising_end < 1:
+        return timesteps, num_inference_steps
+    kept = timesteps[: int((timesteps >= _cutoff(scheduler, denoising_end)).sum())]
+    return kept, math.ceil(len(kept) / scheduler.order)
+
+
+def timesteps_from(scheduler: Scheduler, timesteps: np.ndarray, denoising_start: float) -> tuple[np.ndarray, int]:
+    """The timesteps after the first fraction `denoising_start` of the noise schedule, and their number of steps."""
+    count = int((timesteps < _cutoff(scheduler, denoising_start)).sum())
+    if scheduler.order == 2 and count % 2 == 0:
+        count += 1  # all timesteps but the first are there twice; a step must not be cut in its middle
+    first = len(timesteps) - count
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    return timesteps[first:], math.ceil(count / scheduler.order)
+
+
+def _cutoff(scheduler: Scheduler, fraction: float) -> int:
+    """The timestep at which this fraction of the noise schedule, counted from pure noise, is denoised."""
+    total = scheduler.config.num_train_timesteps
+    return round(total - fraction * total)
 
 
 def step_kwargs(scheduler: Scheduler, generator: Generator, eta: float = 0.0) -> dict[str, Any]:
