@@ -25,8 +25,6 @@ MUST_EXIST = {
     *("enable_attention_slicing", "disable_attention_slicing", "enable_vae_slicing", "disable_vae_slicing"),
     *("enable_vae_tiling", "disable_vae_tiling", "numpy_to_pil", "register_modules", "run_safety_checker"),
     *("preprocess", "postprocess", "resize", "blur", "get_crop_region", "apply_overlay"),
-    *("load_lora_weights", "save_lora_weights", "unload_lora_weights", "get_active_adapters", "get_list_adapters"),
-    "set_lora_device",
     *("get_text_features", "get_image_features", "get_input_embeddings"),
 }
 # Arguments of these are specific to PyTorch or to the hub.
