@@ -19,6 +19,6 @@ fi
 run_tests=("$venv/bin/python" -m pytest -p no:cacheprovider)
 "${run_tests[@]}" --confcutdir tests/paddlenlp_env tests/paddlenlp_env
 # AI Studio: errors of its hub, with the installed SDK and with the oldest supported one
-"${run_tests[@]}" tests/io/hub/test_sources.py tests/io/hub/test_download.py -k aistudio
+"${run_tests[@]}" tests/io/hub/test_hubs.py tests/io/hub/test_download.py -k aistudio
 PYTHONPATH=$oldest "${run_tests[@]}" --confcutdir tests/paddlenlp_env tests/paddlenlp_env/test_aistudio_sdk.py
-PYTHONPATH=$oldest "${run_tests[@]}" tests/io/hub/test_sources.py -k aistudio
+PYTHONPATH=$oldest "${run_tests[@]}" tests/io/hub/test_hubs.py -k aistudio
