@@ -123,6 +123,6 @@ def test_auto_pipeline_finds_a_new_class(made_up, torch_folder):
 
 
 def test_a_removed_row_is_unknown_again(torch_folder):
-    with pytest.raises(ConfigError, match="MadeUpModel"):
+    with pytest.raises(ConfigError, match="MadeUpPipeline"):
         ppdiffusers.DiffusionPipeline.from_pretrained(torch_folder[0])
     assert not hasattr(ppdiffusers, "MadeUpPipeline")
