@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "ppdiffusers.pipelines.loaders.lora": ["StableDiffusionLoraLoaderMixin"],
+        "ppdiffusers.pipelines.loaders.lora_xl": ["StableDiffusionXLLoraLoaderMixin"],
         "ppdiffusers.pipelines.loaders.textual_inversion": ["TextualInversionLoaderMixin"],
     },
     aliases={"LoraLoaderMixin": "ppdiffusers.pipelines.loaders.lora:StableDiffusionLoraLoaderMixin"},

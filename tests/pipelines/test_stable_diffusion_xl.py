@@ -292,3 +292,31 @@ def test_auto_pipeline(folder):
     entry = registry.find("StableDiffusionXLPipeline")
     assert (entry.family, entry.task) == ("stable-diffusion-xl", registry.TEXT_TO_IMAGE)
     assert type(ppdiffusers.AutoPipelineForText2Image.from_pretrained(folder)) is StableDiffusionXLPipeline
+
+
+def test_lora_of_all_networks(folder, tmp_path):
+    """A LoRA of diffusers for the UNet and both text encoders gives diffusers' image."""
+    from peft import LoraConfig
+
+    ours, theirs = load_both(folder)
+    layers = {}
+    for name in ("unet", "text_encoder", "text_encoder_2"):
+        network = getattr(theirs, name)
+        targets = ["to_q", "to_v"] if name == "unet" else ["q_proj", "v_proj"]
+        network.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets), "default")
+        layers[f"{name}_lora_layers"] = {
+            key.replace(".default", ""): value.detach() for key, value in network.named_parameters() if "lora_" in key
+        }
+        randomize_lora = [value for key, value in network.named_parameters() if "lora_" in key]
+        for number, value in enumerate(randomize_lora):
+            value.data.copy_(value.new_tensor(noise(tuple(value.shape), f"{name}{number}")) * 0.3)
+    type(theirs).save_lora_weights(tmp_path, **layers)
+    ours.load_lora_weights(tmp_path)
+    settings = {"prompt": PROMPTS[0], "num_inference_steps": 2, "output_type": "np"}
+    mine, reference = call_both(ours, theirs, seed=3, **settings)
+    assert_images_agree(mine.images, reference.images)
+    ours.fuse_lora()
+    fused, _ = ours(generator=3, **settings).images, ours.unfuse_lora()
+    assert_images_agree(fused, reference.images)
+    ours.unload_lora_weights()
+    assert np.abs(ours(generator=3, **settings).images - reference.images).max() > 0.01
