@@ -321,6 +321,16 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("LatentConsistencyModelPipeline", "latent_consistency_models.pipeline_latent_consistency_text2img"),
+        family="latent-consistency",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("LatentConsistencyModelImg2ImgPipeline", "latent_consistency_models.pipeline_latent_consistency_img2img"),
+        family="latent-consistency",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
         *("StableDiffusionPipelineSafe", "stable_diffusion_safe.pipeline_stable_diffusion_safe"),
         family="stable-diffusion-safe",
         task=TEXT_TO_IMAGE,

@@ -20,14 +20,19 @@ def retrieve_timesteps(
     num_inference_steps: int | None = None,
     timesteps: Sequence[int] | np.ndarray | None = None,
     sigmas: Sequence[float] | None = None,
+    **kwargs: Any,
 ) -> tuple[np.ndarray, int]:
-    """Set the scheduler's timesteps by their number, or explicitly; return them and the number of steps."""
+    """Set the scheduler's timesteps by their number, or explicitly; return them and the number of steps.
+
+    Args:
+        kwargs: other arguments of `set_timesteps`, such as `original_inference_steps` of LCMScheduler.
+    """
     if timesteps is not None:
-        scheduler.set_timesteps(timesteps=timesteps)
+        scheduler.set_timesteps(timesteps=timesteps, **kwargs)
     elif sigmas is not None:
-        scheduler.set_timesteps(sigmas=sigmas)
+        scheduler.set_timesteps(sigmas=sigmas, **kwargs)
     else:
-        scheduler.set_timesteps(num_inference_steps)
+        scheduler.set_timesteps(num_inference_steps, **kwargs)
         return scheduler.timesteps, num_inference_steps
     return scheduler.timesteps, len(scheduler.timesteps)
 
