@@ -17,7 +17,9 @@ from ppdiffusers.utils.canny import canny
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="runwayml/stable-diffusion-v1-5", help="模型名称或本地目录")
-    parser.add_argument("--controlnet", default="lllyasviel/sd-controlnet-canny", help="ControlNet 的名称或本地目录")
+    parser.add_argument(
+        "--controlnet_model", default="lllyasviel/sd-controlnet-canny", help="ControlNet 的名称或本地目录"
+    )
     parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
     parser.add_argument("--image", type=Path, help="提取边缘的图像；默认使用示例图像")
@@ -32,11 +34,10 @@ def main() -> None:
     if args.tiny:
         from tiny import stable_diffusion_controlnet
 
-        args.model = stable_diffusion_controlnet.make(args.output_dir / "tiny")
-        args.controlnet = args.model / "controlnet"
+        args.model, args.controlnet_model = stable_diffusion_controlnet.make(args.output_dir / "tiny")
 
     # 加载模型，自动识别 PyTorch 权重和 Paddle 权重
-    controlnet = ControlNetModel.from_pretrained(args.controlnet)
+    controlnet = ControlNetModel.from_pretrained(args.controlnet_model)
     pipe = StableDiffusionControlNetPipeline.from_pretrained(args.model, controlnet=controlnet).to(device=args.device)
 
     # 控制图：已安装 OpenCV 时用它提取边缘，否则用 numpy

@@ -19,6 +19,10 @@ UPSCALER = INFERENCE / "text_guided_image_upscaling-latent_upscale.py"
 # Scripts with two models: folder of each tiny model -> its option.
 MODELS = {
     UPSCALER: {"upscaler": "--model", "base": "--base_model"},
+    INFERENCE / "text_to_image_generation-stable_diffusion_controlnet.py": {
+        "base": "--model",
+        "controlnet": "--controlnet_model",
+    },
     INFERENCE / "text_to_image_generation-sdxl_base_with_refiner.py": {"base": "--model", "refiner": "--refiner_model"},
 }
 # Arguments that make a script fast, in addition to few steps.
@@ -136,8 +140,8 @@ def test_default_model(script, run_here, offline):
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in defaults.values())
     with pytest.raises(SourceError) as raised:
         run_here(script)
-    # a script with two models loads the base model first
-    first = defaults.get("--base_model", defaults["--model"])
+    # a script with two models loads the base model first, but a ControlNet before the pipeline that it is passed to
+    first = next(defaults[name] for name in ("--controlnet_model", "--base_model", "--model") if name in defaults)
     assert first in str(raised.value) and "PPDIFFUSERS_OFFLINE is set" in str(raised.value)
     assert not list(offline.iterdir()), "files were written without a result"
 

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from ppdiffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from ppdiffusers import ControlNetModel, StableDiffusionPipeline
 from tiny import stable_diffusion
 
 
-def make(folder: Path) -> Path:
-    """将小模型保存到 `folder` 并返回该目录；ControlNet 位于子目录 controlnet。"""
+def make(folder: Path) -> tuple[Path, Path]:
+    """将基础模型和 ControlNet 保存到 `folder` 的子目录 base 和 controlnet，返回这两个目录。"""
     components = stable_diffusion.components()
     # 控制图与 VAE 相同，8 倍下采样
     controlnet = ControlNetModel.from_unet(components["unet"], conditioning_embedding_out_channels=(4, 8, 8, 16))
-    StableDiffusionControlNetPipeline(**components, controlnet=controlnet).save_pretrained(folder)
-    return folder
+    controlnet.save_pretrained(folder / "controlnet")
+    StableDiffusionPipeline(**components).save_pretrained(folder / "base")
+    return folder / "base", folder / "controlnet"
