@@ -34,7 +34,9 @@ def main() -> None:
     if args.tiny:
         from tiny import stable_diffusion_controlnet
 
-        args.model, args.controlnet_model = stable_diffusion_controlnet.make(args.output_dir / "tiny")
+        args.model, args.controlnet_model = stable_diffusion_controlnet.make_base_and_controlnet(
+            args.output_dir / "tiny"
+        )
 
     # 加载模型，自动识别 PyTorch 权重和 Paddle 权重
     controlnet = ControlNetModel.from_pretrained(args.controlnet_model)
