@@ -44,8 +44,8 @@ def main() -> None:
     image = pipe(
         args.prompt,
         image=source,
-        height=size,
-        width=size,
+        height=source.height,
+        width=source.width,
         guidance_scale=args.guidance_scale,
         image_guidance_scale=args.image_guidance_scale,
         num_inference_steps=args.num_inference_steps or (3 if args.tiny else 50),
