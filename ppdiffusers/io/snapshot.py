@@ -129,6 +129,13 @@ class Snapshot:
         return problems
 
 
+def commit_of(folder: Path) -> str | None:
+    """Return the commit of the download that a folder belongs to; None if it was not downloaded."""
+    root = next((parent for parent in (folder, *folder.parents) if (parent / MANIFEST).is_file()), None)
+    snapshot = None if root is None else Snapshot.load(root)
+    return None if snapshot is None else snapshot.commit
+
+
 def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
     """Return the folder of all downloaded models: `hub` in `cache_dir`, or in `core.files.cache_folder()`."""
     return (Path(cache_dir).expanduser() if cache_dir else cache_folder()) / "hub"

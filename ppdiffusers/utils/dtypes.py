@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
 import paddle
@@ -11,9 +11,9 @@ from paddle import nn
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import STORAGE_DTYPES
 
-if TYPE_CHECKING:
-    import paddle
+T = TypeVar("T")
 
+HALF_PRECISION = ("float16", "bfloat16")
 _SHORT = {
     "half": "float16",
     "fp16": "float16",
@@ -60,12 +60,29 @@ def check_computable(tensor: paddle.Tensor, owner: str) -> None:
         InputError: `tensor` (an input or a weight of `owner`) is float16 or bfloat16 on the CPU.
     """
     name = as_dtype_name(tensor.dtype)
-    if name in ("float16", "bfloat16") and tensor.place.is_cpu_place():
+    if name in HALF_PRECISION and tensor.place.is_cpu_place():
         raise InputError(
             f"{owner} cannot compute in {name} on the CPU: Paddle has no CPU kernels for it.",
             expected="float32 on a CPU, or a GPU",
             remedy='call .to(dtype="float32") (the weights keep their values) or move it to a GPU.',
         )
+
+
+def computable(value: T) -> T:
+    """Return inputs of a network, with tensors on a CPU that are in half precision in float32, as the network is.
+
+    Args:
+        value: a tensor, a list, tuple or dict of tensors, or anything else, which is returned unchanged.
+    """
+    found: Any = value
+    if isinstance(value, paddle.Tensor):
+        if as_dtype_name(value.dtype) in HALF_PRECISION and value.place.is_cpu_place():
+            found = value.astype("float32")
+    elif isinstance(value, (list, tuple)):
+        found = type(value)([computable(item) for item in value])
+    elif isinstance(value, dict):
+        found = {name: computable(item) for name, item in value.items()}
+    return found
 
 
 def dtype_of(layer: nn.Layer) -> paddle.dtype:

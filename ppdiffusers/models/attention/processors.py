@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import paddle
+import paddle.nn.functional as F
+from paddle import nn
 
 from ppdiffusers.models.attention.masks import bias_per_head
 from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
@@ -47,17 +49,21 @@ class AttnProcessor:
     ) -> paddle.Tensor:
         residual = hidden_states
         tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
-        query = attn.to_q(tokens)
-        if encoder_hidden_states is None:
-            encoder_hidden_states = tokens
-        elif attn.norm_cross is not None:
+        if encoder_hidden_states is not None and attn.norm_cross is not None:
             encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
-        key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)  # [B, K, H*D]
+        query, key, value = self._project(attn, tokens, encoder_hidden_states)  # [B, Q or K, H*D]
         mixed = _attend(attn, query, key, value, attention_mask, self._rows_at_once(attn))
         hidden_states = _project_out(attn, mixed, residual)
         if attn.residual_connection:
             hidden_states = hidden_states + residual
         return hidden_states / attn.rescale_output_factor
+
+    def _project(
+        self, attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        """Queries of the tokens [B, N, C], keys and values of the context [B, K, D], or of the tokens without one."""
+        context = tokens if context is None else context
+        return attn.to_q(tokens), attn.to_k(context), attn.to_v(context)
 
     def _rows_at_once(self, attn: Attention) -> int | None:
         return attn.slice_size
@@ -65,6 +71,26 @@ class AttnProcessor:
 
 class AttnProcessor2_0(AttnProcessor):
     """The default; the same as `AttnProcessor`."""
+
+
+class FusedAttnProcessor2_0(AttnProcessor):
+    """One matrix product for all projections of an input, with the weights of `Attention.fuse_projections`.
+
+    Layers with adapters compute their projections separately: the concatenated weights know nothing of them.
+    """
+
+    def _project(
+        self, attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        adapted = any(type(layer) is not nn.Linear for layer in (attn.to_q, attn.to_k, attn.to_v))
+        if adapted or (context is not None and not attn.is_cross_attention):
+            return super()._project(attn, tokens, context)
+        bias = getattr(attn, "fused_bias", None)
+        if not attn.is_cross_attention:
+            query, key, value = F.linear(tokens, attn.fused_weight, bias).chunk(3, axis=-1)
+            return query, key, value
+        key, value = F.linear(tokens if context is None else context, attn.fused_weight, bias).chunk(2, axis=-1)
+        return attn.to_q(tokens), key, value
 
 
 class SlicedAttnProcessor(AttnProcessor):

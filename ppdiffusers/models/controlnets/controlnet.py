@@ -30,6 +30,7 @@ from ppdiffusers.models.modeling_outputs import ControlNetOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
 from ppdiffusers.models.unets.condition_embeddings import ConditionEmbeddings
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal, prompt_embeddings, small_size
 
 # Supported values of configuration keys.
@@ -102,6 +103,8 @@ class ControlNetModel(ConditionEmbeddings, ModelMixin):
         conditioning_embedding_out_channels: channels of each level of the embedding of control images.
         global_pool_conditions: whether the residuals are averaged over height and width (Shuffle).
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -294,6 +297,8 @@ class ControlNetModel(ConditionEmbeddings, ModelMixin):
             InputError: an input is missing or does not fit the network.
         """
         self._check_inputs(sample, encoder_hidden_states, controlnet_cond, class_labels, added_cond_kwargs)
+        sample, encoder_hidden_states = computable(sample), computable(encoder_hidden_states)
+        controlnet_cond, added_cond_kwargs = computable(controlnet_cond), computable(added_cond_kwargs)
         emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
         inputs = AttentionInputs(
             encoder_hidden_states,

@@ -13,6 +13,7 @@ from ppdiffusers.pipelines.controlnet.base import ControlNetBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -197,6 +198,7 @@ class StableDiffusionControlNetPipeline(ControlNetBase):
         )
         return self._output(images, has_nsfw_concept, return_dict)
 
+    @device_is_optional
     def prepare_image(
         self,
         image: PipelineImageInput,

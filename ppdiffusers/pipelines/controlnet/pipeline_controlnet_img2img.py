@@ -14,6 +14,7 @@ from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.latents import initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
@@ -210,6 +211,7 @@ class StableDiffusionControlNetImg2ImgPipeline(ControlNetBase, Img2ImgBase):
         )
         return self._output(images, has_nsfw_concept, return_dict)
 
+    @device_is_optional
     def prepare_control_image(
         self,
         image: PipelineImageInput,

@@ -15,6 +15,7 @@ from ppdiffusers.pipelines.stable_diffusion.inpaint_base import InpaintBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.inpaint import InpaintLatents, blend_with_known, check_crop
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
@@ -260,6 +261,7 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
             images = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in images]
         return self._output(images, has_nsfw_concept, return_dict)
 
+    @device_is_optional
     def prepare_control_image(
         self,
         image: PipelineImageInput,

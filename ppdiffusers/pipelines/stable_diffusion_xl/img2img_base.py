@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps, timesteps_from
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class StableDiffusionXLImg2ImgBase(StableDiffusionXLBase):
         )
         self.register_to_config(requires_aesthetics_score=requires_aesthetics_score)
 
+    @device_is_optional
     def get_timesteps(
         self, num_inference_steps: int, strength: float, device: Any, denoising_start: float | None = None
     ) -> tuple[np.ndarray, int]:

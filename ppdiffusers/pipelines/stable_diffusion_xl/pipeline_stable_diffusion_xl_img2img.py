@@ -13,6 +13,7 @@ from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusi
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.latents import image_latents, initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
@@ -236,6 +237,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         # 5. decode
         return self._output(self._images(latents, output_type, loop.finite), return_dict)
 
+    @device_is_optional
     def prepare_latents(
         self,
         image: paddle.Tensor,

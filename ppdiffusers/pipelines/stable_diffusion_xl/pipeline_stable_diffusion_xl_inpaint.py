@@ -13,6 +13,7 @@ from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusi
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.inpaint import (
     InpaintLatents,
     blend_with_known,
@@ -303,6 +304,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
             images = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in images]
         return self._output(images, return_dict)
 
+    @device_is_optional
     def prepare_latents(
         self,
         batch_size: int,
@@ -338,6 +340,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
             )
         return known.requested(return_noise, return_image_latents)
 
+    @device_is_optional
     def prepare_mask_latents(
         self,
         mask: paddle.Tensor,
