@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.core.tensors import LazyTensor
+from ppdiffusers.utils import dtypes
 from ppdiffusers.utils.dtypes import HALF_PRECISION, as_dtype_name
 from ppdiffusers.utils.logging import get_logger
 
@@ -23,13 +24,19 @@ def hold_in_float32(layer: nn.Layer) -> None:
     saved: dict[str, str] = dict(getattr(layer, "saved_dtypes", {}))
     for name, tensor in _tensors(layer):
         dtype = as_dtype_name(tensor.dtype)
-        if tensor.place.is_cpu_place():
+        if dtypes.lacks_half_precision(tensor.place):
             if dtype in HALF_PRECISION:
                 saved[name] = dtype
                 tensor.astype("float32")._share_buffer_to(tensor)
         elif name in saved:
             tensor.astype(saved.pop(name))._share_buffer_to(tensor)
     record_saved_dtypes(layer, saved)
+
+
+def held_dtype(dtype: str) -> str:
+    """Return the dtype in which a tensor is held that is loaded to Paddle's current device."""
+    half = dtype in HALF_PRECISION and dtypes.lacks_half_precision(paddle.framework._current_expected_place())
+    return "float32" if half else dtype
 
 
 def record_saved_dtypes(layer: nn.Layer, saved: Mapping[str, str]) -> None:
@@ -42,12 +49,12 @@ def record_saved_dtypes(layer: nn.Layer, saved: Mapping[str, str]) -> None:
 
 
 @functools.cache  # once in a process, not for each of a pipeline's networks
-def _warn_once(dtypes: str) -> None:
+def _warn_once(names: str) -> None:
     logger.warning(
         "Paddle has no CPU kernels for %s: weights are rounded to it, and held and computed with in float32. They are "
         "saved in %s.",
-        dtypes,
-        dtypes,
+        names,
+        names,
     )
 
 
@@ -55,9 +62,9 @@ def as_saved(layer: nn.Layer, tensors: Mapping[str, LazyTensor]) -> dict[str, La
     """Return the tensors of the network's state dict in the dtypes in which they are saved."""
     saved: Mapping[str, str] = getattr(layer, "saved_dtypes", {})
     state = layer.state_dict()
-    dtypes = {id(state[name]): dtype for name, dtype in saved.items() if name in state}  # shared ones have two names
+    by_id = {id(state[name]): dtype for name, dtype in saved.items() if name in state}  # shared ones have two names
     return {
-        name: tensor.astype(dtypes[id(state[name])]) if id(state[name]) in dtypes else tensor
+        name: tensor.astype(by_id[id(state[name])]) if id(state[name]) in by_id else tensor
         for name, tensor in tensors.items()
     }
 

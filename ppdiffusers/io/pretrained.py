@@ -22,7 +22,7 @@ from ppdiffusers.core.config import ConfigMixin, config_result, read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOAT8, FLOATING, STORAGE_DTYPES, LazyTensor
-from ppdiffusers.io.half_precision import as_saved, hold_in_float32, record_saved_dtypes
+from ppdiffusers.io.half_precision import as_saved, held_dtype, hold_in_float32, record_saved_dtypes
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.ignored_arguments import drop_unknown
 from ppdiffusers.io.required_files import ModelFiles, NamedFiles
@@ -38,7 +38,7 @@ from ppdiffusers.io.weight_names import (
     weights_name,
 )
 from ppdiffusers.io.weights import Checkpoint, open_weights, write_pdparams, write_safetensors
-from ppdiffusers.utils.dtypes import HALF_PRECISION, as_dtype_name
+from ppdiffusers.utils.dtypes import as_dtype_name
 from ppdiffusers.utils.dummy_inputs import DummyInputs, tensor_fields
 
 if TYPE_CHECKING:
@@ -372,15 +372,14 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
     state = layer.state_dict()
     filled: set[int] = set()
     saved: dict[str, str] = {}
-    on_cpu = paddle.device.get_device() == "cpu"
     for key, target in state.items():
         if key in tensors and id(target) not in filled:
             tensor = tensors[key] if dtype is None else tensors[key].astype(dtype)
             if tensor.dtype in FLOAT8:  # nothing computes in them; float16 has all their values
                 tensor = tensor.astype("float16")
-            if on_cpu and tensor.dtype in HALF_PRECISION:
+            if held_dtype(tensor.dtype) != tensor.dtype:
                 saved[key] = tensor.dtype
-                tensor = tensor.astype("float32")
+                tensor = tensor.astype(held_dtype(tensor.dtype))
             fill_tensor(target, tensor)
             filled.add(id(target))
     record_saved_dtypes(layer, saved)

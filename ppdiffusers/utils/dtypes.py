@@ -53,6 +53,11 @@ def _numpy_name(dtype: np.dtype | type) -> str:
         return str(dtype)
 
 
+def lacks_half_precision(place: paddle.base.libpaddle.Place) -> bool:
+    """Whether Paddle has no kernels for half precision there, not even for an addition: on a CPU."""
+    return place.is_cpu_place()
+
+
 def check_computable(tensor: paddle.Tensor, owner: str) -> None:
     """Check that a tensor is not in half precision on the CPU: Paddle has no CPU kernels for it, not even addition.
 
@@ -60,7 +65,7 @@ def check_computable(tensor: paddle.Tensor, owner: str) -> None:
         InputError: `tensor` (an input or a weight of `owner`) is float16 or bfloat16 on the CPU.
     """
     name = as_dtype_name(tensor.dtype)
-    if name in HALF_PRECISION and tensor.place.is_cpu_place():
+    if name in HALF_PRECISION and lacks_half_precision(tensor.place):
         raise InputError(
             f"{owner} cannot compute in {name} on the CPU: Paddle has no CPU kernels for it.",
             expected="float32 on a CPU, or a GPU",
@@ -76,7 +81,7 @@ def computable(value: T) -> T:
     """
     found: Any = value
     if isinstance(value, paddle.Tensor):
-        if as_dtype_name(value.dtype) in HALF_PRECISION and value.place.is_cpu_place():
+        if as_dtype_name(value.dtype) in HALF_PRECISION and lacks_half_precision(value.place):
             found = value.astype("float32")
     elif isinstance(value, (list, tuple)):
         found = type(value)([computable(item) for item in value])

@@ -40,21 +40,21 @@ class OffloadingMixin:
         """The device that computes; that of the networks, unless they are offloaded."""
         return self.device if self._offload is None else self._offload.device
 
-    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: Any = "gpu") -> None:
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
         """Keep the networks in host memory, and move each to the GPU when it is called and back when another one is.
 
         Without a GPU this has no effect, which is logged.
 
         Args:
             gpu_id: number of the GPU; by default that of `device`.
-            device: "gpu", "gpu:1", ...
+            device: "gpu", "gpu:1", ...; by default the first GPU.
 
         Raises:
             InputError: the device does not exist.
         """
         self._enable_offload(gpu_id, device, layer_by_layer=False)
 
-    def enable_sequential_cpu_offload(self, gpu_id: int | None = None, device: Any = "gpu") -> None:
+    def enable_sequential_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
         """The same for each layer of the networks: the least memory, and the slowest."""
         self._enable_offload(gpu_id, device, layer_by_layer=True)
 
@@ -77,7 +77,7 @@ class OffloadingMixin:
         if not paddle.device.is_compiled_with_cuda():
             logger.info("%s computes on the CPU, so that nothing is offloaded.", type(self).__name__)
             return
-        name, _ = parse_device_and_dtype(device if gpu_id is None else f"gpu:{gpu_id}")
+        name, _ = parse_device_and_dtype(device or "gpu" if gpu_id is None else f"gpu:{gpu_id}")
         self._offload_to(str(name), None, layer_by_layer=layer_by_layer)
 
     def _offload_to(self, device: str, moves: Moves | None, *, layer_by_layer: bool) -> None:
