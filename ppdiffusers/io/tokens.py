@@ -42,8 +42,8 @@ def check_headers(headers: Mapping[str, str]) -> None:
         problem = _problem(str(value), allowed=" ")
         if problem:
             raise SourceError(
-                f"The header {name} of a request cannot be sent: {problem}.",
-                remedy="it holds the access token of the environment or of a login: set it again.",
+                f"The header {name} of a request, with an access token, cannot be sent: {problem}.",
+                remedy="set the token of the environment or of the login again.",
             )
 
 

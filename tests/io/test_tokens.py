@@ -36,6 +36,8 @@ def test_other_characters_are_refused_without_the_token(kind, caplog):
 )
 @pytest.mark.parametrize("kind", INSIDE)
 def test_tokens_of_the_environment(source, name, kind, monkeypatch, caplog):
+    if (source, kind) == ("hf", "line break"):
+        kind = "not ASCII"  # huggingface_hub removes line breaks itself
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv(name, TOKEN[:9] + INSIDE[kind] + TOKEN[9:])
     monkeypatch.setattr(requests.Session, "request", lambda *args, **kwargs: pytest.fail("a request was sent"))
