@@ -174,6 +174,7 @@ _ROWS = (
         networks_class="ControlNetModel",
     ),
     _model("Transformer2DModel", "transformers.transformer_2d"),
+    _model("PriorTransformer", "transformers.prior_transformer"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
     _model("VQModel", "autoencoders.vq_model"),
     # networks of one pipeline
@@ -201,6 +202,7 @@ _ROWS = (
         "deprecated.versatile_diffusion.modeling_text_unet",
         index_module="diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet",
     ),
+    _pipeline_model("UnCLIPTextProjModel", "unclip", "text_proj", "unclip.text_proj"),
     _pipeline_model(
         *("RobertaSeriesModelWithTransformation", "alt_diffusion", "modeling_roberta_series"),
         "deprecated.alt_diffusion.modeling_roberta_series",
@@ -351,6 +353,8 @@ _ROWS = (
         task=TEXT_TO_IMAGE,
     ),
     _pipeline("VQDiffusionPipeline", "vq_diffusion.pipeline_vq_diffusion", family="vq-diffusion", task=TEXT_TO_IMAGE),
+    _pipeline("UnCLIPPipeline", "unclip.pipeline_unclip", family="unclip", task=TEXT_TO_IMAGE),
+    _pipeline("UnCLIPImageVariationPipeline", "unclip.pipeline_unclip_image_variation"),
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
     _pipeline("StableDiffusionUpscalePipeline", "stable_diffusion.pipeline_stable_diffusion_upscale"),
     _pipeline("StableDiffusionInstructPix2PixPipeline", "stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix"),
