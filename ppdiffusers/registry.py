@@ -176,6 +176,7 @@ _ROWS = (
     _model("T2IAdapter", "t2i_adapters.t2i_adapter"),
     _model("MultiAdapter", "t2i_adapters.multi_adapter", networks_class="T2IAdapter"),
     _model("Transformer2DModel", "transformers.transformer_2d"),
+    _model("PriorTransformer", "transformers.prior_transformer"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
     _model("VQModel", "autoencoders.vq_model"),
     # networks of one pipeline
@@ -203,6 +204,7 @@ _ROWS = (
         "deprecated.versatile_diffusion.modeling_text_unet",
         index_module="diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet",
     ),
+    _pipeline_model("UnCLIPTextProjModel", "unclip", "text_proj", "unclip.text_proj"),
     _pipeline_model(
         *("RobertaSeriesModelWithTransformation", "alt_diffusion", "modeling_roberta_series"),
         "deprecated.alt_diffusion.modeling_roberta_series",
@@ -353,6 +355,8 @@ _ROWS = (
         task=TEXT_TO_IMAGE,
     ),
     _pipeline("VQDiffusionPipeline", "vq_diffusion.pipeline_vq_diffusion", family="vq-diffusion", task=TEXT_TO_IMAGE),
+    _pipeline("UnCLIPPipeline", "unclip.pipeline_unclip", family="unclip", task=TEXT_TO_IMAGE),
+    _pipeline("UnCLIPImageVariationPipeline", "unclip.pipeline_unclip_image_variation"),
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
     _pipeline("StableDiffusionUpscalePipeline", "stable_diffusion.pipeline_stable_diffusion_upscale"),
     _pipeline("StableDiffusionInstructPix2PixPipeline", "stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix"),

@@ -1,6 +1,6 @@
 """文生图：Stable Diffusion XL 与 T2I-Adapter，由提示词和控制图共同引导，默认以 DPT 估计的深度图为控制图。
 
-python examples/inference/text_to_image_generation-stable_diffusion_xl_t2i_adapter.py --image 房子.png --prompt "a house"
+python examples/inference/text_to_image_generation-stable_diffusion_xl_t2i_adapter.py --image 房子.png
 python examples/inference/text_to_image_generation-stable_diffusion_xl_t2i_adapter.py --control_image 深度.png
 python examples/inference/text_to_image_generation-stable_diffusion_xl_t2i_adapter.py --tiny   # 离线试跑，数秒完成
 """

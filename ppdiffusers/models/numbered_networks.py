@@ -19,7 +19,7 @@ Self = TypeVar("Self", bound="NumberedNetworks")
 class NumberedNetworks(ModelMixin):
     """Several networks of one class, which the registry names (`networks_class`).
 
-    A subclass accepts a list of networks in `__init__`, and provides them as `_networks`, in the order of their folders.
+    A subclass accepts a list of networks in `__init__`, and provides them as `_networks`.
     """
 
     @property

@@ -12,6 +12,7 @@ import PIL.Image
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.models.t2i_adapters.multi_adapter import MultiAdapter
 from ppdiffusers.models.t2i_adapters.t2i_adapter import T2IAdapter
+from ppdiffusers.pipelines.stages.denoise import Tensors
 from ppdiffusers.utils.dtypes import dtype_of
 
 Adapter = T2IAdapter | MultiAdapter
@@ -64,7 +65,24 @@ def to_tensor(adapter: T2IAdapter, images: Any, height: int, width: int) -> padd
     return processor.preprocess(images, height=height, width=width).astype(dtype_of(adapter))
 
 
-def residuals(
+class AddResiduals:
+    """Arguments of the UNet that adapters add: `(index, t, tensors) -> kwargs`.
+
+    Args:
+        residuals: see `residuals_of`.
+        calls: number of timesteps, from the first one, in which they are added; by default all.
+    """
+
+    def __init__(self, residuals: list[paddle.Tensor], calls: int | None = None):
+        self.residuals, self.calls = residuals, calls
+
+    def __call__(self, index: int, t: Any, tensors: Tensors) -> dict[str, Any]:
+        if self.calls is not None and index >= self.calls:
+            return {}
+        return {"down_intrablock_additional_residuals": self.residuals}
+
+
+def residuals_of(
     adapter: Adapter,
     images: Any,
     scale: Scale,

@@ -14,11 +14,11 @@ from ppdiffusers.models.t2i_adapters.t2i_adapter import T2IAdapter
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.pipelines.t2i_adapter import checks as adapter_checks
-from ppdiffusers.pipelines.t2i_adapter.control_images import combined, default_size, residuals
+from ppdiffusers.pipelines.t2i_adapter.control_images import AddResiduals, combined, default_size, residuals_of
 from ppdiffusers.pipelines.t2i_adapter.pipeline_output import StableDiffusionAdapterPipelineOutput
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -109,6 +109,7 @@ class StableDiffusionAdapterPipeline(StableDiffusionBase):
             InputError: invalid arguments, or an adapter for another UNet; everything is listed.
         """
         checks.raise_problems(self, checks.check_components(self.components, "unet", "adapter", "scheduler"))
+        callbacks = StepCallbacks(None, (), callback, callback_steps)
         channels = self.unet.config.in_channels
         prompts = checks.num_prompts(prompt, prompt_embeds)
         if not adapter_checks.check_control_images(self.adapter, image, prompts=prompts):
@@ -128,8 +129,14 @@ class StableDiffusionAdapterPipeline(StableDiffusionBase):
             ),
             adapter_checks.check_adapter(self.adapter, self.unet, self.vae_scale_factor),
             adapter_checks.check_scale(self.adapter, adapter_conditioning_scale),
-            checks.check_sampling(
-                scheduler=self.scheduler,
+            self._check_sampling(
+                callbacks,
+                latents=latents,
+                generator=generator,
+                prompts=prompts,
+                channels=channels,
+                height=height,
+                width=width,
                 num_inference_steps=num_inference_steps,
                 num_images_per_prompt=num_images_per_prompt,
                 output_type=output_type,
@@ -137,17 +144,6 @@ class StableDiffusionAdapterPipeline(StableDiffusionBase):
                 sigmas=sigmas,
                 guidance_scale=guidance_scale,
                 eta=eta,
-            ),
-            checks.check_callbacks(callback=callback),
-            checks.check_noise(
-                latents=latents,
-                generator=generator,
-                prompts=prompts,
-                num_images_per_prompt=num_images_per_prompt,
-                channels=channels,
-                height=height,
-                width=width,
-                scale_factor=self.vae_scale_factor,
             ),
         )
         batch_size = prompts * num_images_per_prompt
@@ -166,7 +162,7 @@ class StableDiffusionAdapterPipeline(StableDiffusionBase):
             long_prompts=long_prompts,
         )
         prompt_embeds = conditioning.guided()  # [2B or B, L, D]
-        features = residuals(
+        residuals = residuals_of(
             self.adapter,
             image,
             adapter_conditioning_scale,
@@ -182,26 +178,19 @@ class StableDiffusionAdapterPipeline(StableDiffusionBase):
         latents = self.prepare_latents(
             batch_size, channels, height, width, prompt_embeds.dtype, self.device, generator, latents
         )  # [B, C, h, w]
-        extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
-            down_intrablock_additional_residuals=features,
-        )
-        loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoder", prompt_embeds)
-        for i, t in loop.steps():
-            noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
-            latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
-            (latents,) = loop.end_step(i, t, latents=latents)
+        tensors = loop.run(
+            GuidedPrediction(self._denoiser(latents), self._guide, AddResiduals(residuals)),
+            {"latents": latents, "prompt_embeds": prompt_embeds},
+            self.prepare_extra_step_kwargs(generator, eta),
+        )
 
         # 4. decode and run the safety checker
         images, has_nsfw_concept = self._images(
-            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+            tensors["latents"], output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
         )
         return self._output(images, has_nsfw_concept, return_dict)
 
@@ -219,11 +208,12 @@ class StableDiffusionAdapterPipeline(StableDiffusionBase):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
+                callback_steps=callback_steps,
             ),
             adapter_checks.check_size(self.adapter, height, width),
             adapter_checks.check_control_images(
@@ -233,5 +223,4 @@ class StableDiffusionAdapterPipeline(StableDiffusionBase):
                 height=height,
                 width=width,
             ),
-            checks.check_callbacks(callback_steps=callback_steps),
         )

@@ -15,12 +15,12 @@ from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps_until
 from ppdiffusers.pipelines.t2i_adapter import checks as adapter_checks
-from ppdiffusers.pipelines.t2i_adapter.control_images import combined, default_size, residuals
+from ppdiffusers.pipelines.t2i_adapter.control_images import AddResiduals, combined, default_size, residuals_of
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
             InputError: invalid arguments, or an adapter for another UNet; everything is listed.
         """
         checks.raise_problems(self, checks.check_components(self.components, "unet", "adapter", "scheduler"))
+        callbacks = StepCallbacks(None, (), callback, callback_steps)
         channels = self.unet.config.in_channels
         num_prompts = checks.num_prompts(prompt, prompt_embeds)
         if not adapter_checks.check_control_images(self.adapter, image, prompts=num_prompts):
@@ -171,8 +172,14 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
             adapter_checks.check_control_images(self.adapter, image, prompts=num_prompts, height=height, width=width),
             adapter_checks.check_adapter(self.adapter, self.unet, self.vae_scale_factor),
             adapter_checks.check_scale(self.adapter, adapter_conditioning_scale),
-            checks.check_sampling(
-                scheduler=self.scheduler,
+            self._check_sampling(
+                callbacks,
+                latents=latents,
+                generator=generator,
+                prompts=num_prompts,
+                channels=channels,
+                height=height,
+                width=width,
                 num_inference_steps=num_inference_steps,
                 num_images_per_prompt=num_images_per_prompt,
                 output_type=output_type,
@@ -182,17 +189,6 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
                 guidance_rescale=guidance_rescale,
                 adapter_conditioning_factor=adapter_conditioning_factor,
                 eta=eta,
-            ),
-            checks.check_callbacks(callback=callback),
-            checks.check_noise(
-                latents=latents,
-                generator=generator,
-                prompts=num_prompts,
-                num_images_per_prompt=num_images_per_prompt,
-                channels=channels,
-                height=height,
-                width=width,
-                scale_factor=self.vae_scale_factor,
             ),
             checks.check_denoising_range(denoising_end=denoising_end),
             self._check_sizes(sizes, pooled_prompt_embeds),
@@ -216,13 +212,11 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
             long_prompts=long_prompts,
         )
         prompt_embeds = conditioning.guided()  # [2B or B, L, D]
-        added = {
-            "text_embeds": conditioning.guided_pooled(),  # [2B or B, P]
-            "time_ids": self._time_ids(
-                sizes.of_text_to_image(height, width), batch_size, prompt_embeds.dtype
-            ),  # [2B or B, 6]
-        }
-        features = residuals(
+        add_text_embeds = conditioning.guided_pooled()  # [2B or B, P]
+        add_time_ids = self._time_ids(
+            sizes.of_text_to_image(height, width), batch_size, prompt_embeds.dtype
+        )  # [2B or B, 6]
+        residuals = residuals_of(
             self.adapter,
             image,
             adapter_conditioning_scale,
@@ -239,29 +233,24 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
         latents = self.prepare_latents(
             batch_size, channels, height, width, prompt_embeds.dtype, self.device, generator, latents
         )  # [B, C, h, w]
-        extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
-            added_cond_kwargs=added,
-        )
-        loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
+        loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", prompt_embeds)
-        adapted_steps = int(num_inference_steps * adapter_conditioning_factor)
-        for i, t in loop.steps():
-            adapted = i // self.scheduler.order < adapted_steps
-            noise_pred = self._guide(
-                denoiser(latents, t, prompt_embeds, down_intrablock_additional_residuals=features if adapted else None)
-            )  # [B, C, h, w]
-            latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
-            (latents,) = loop.end_step(i, t, latents=latents)
+        calls = int(num_inference_steps * adapter_conditioning_factor) * self.scheduler.order
+        tensors = loop.run(
+            GuidedPrediction(self._denoiser(latents), self._guide, AddResiduals(residuals, calls)),
+            {
+                "latents": latents,
+                "prompt_embeds": prompt_embeds,
+                "add_text_embeds": add_text_embeds,
+                "add_time_ids": add_time_ids,
+            },
+            self.prepare_extra_step_kwargs(generator, eta),
+        )
 
         # 4. decode
-        return self._output(self._images(latents, output_type, loop.finite), return_dict)
+        return self._output(self._images(tensors["latents"], output_type, loop.finite), return_dict)
 
     def check_inputs(
         self,
@@ -283,11 +272,15 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
         """Raise one InputError that lists all invalid arguments; control images are checked by the call."""
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
             self._check_pooled_prompts(
                 prompt=prompt,
@@ -300,10 +293,4 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
                 negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
             ),
             adapter_checks.check_size(self.adapter, height, width),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )
