@@ -1,7 +1,7 @@
 """文本引导的图生图：潜在一致性模型（LCM），英文提示词，以输入图像为起点，少数几步即可生成。
 
 python examples/inference/image_to_image_text_guided_generation-latent_consistency_model.py --image 草图.png
-python examples/inference/image_to_image_text_guided_generation-latent_consistency_model.py --tiny   # 离线试跑，数秒完成
+python examples/inference/image_to_image_text_guided_generation-latent_consistency_model.py --tiny   # 离线试跑
 
 引导强度是 UNet 的输入：每步只需一次预测，不支持负向提示词。
 """
