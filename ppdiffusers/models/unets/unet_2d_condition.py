@@ -37,6 +37,7 @@ from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
+from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.models.unets.condition_embeddings import ConditionEmbeddings
 from ppdiffusers.models.unets.layerwise import layer_inputs, layer_outputs
 from ppdiffusers.utils.deprecation_utils import deprecate
@@ -61,7 +62,7 @@ _SUPPORTED = {
 }
 
 
-class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
+class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMixin):
     """Predict from noisy latents, a timestep and a prompt; configuration and state dict are those of diffusers' class.
 
     Args:
@@ -72,6 +73,8 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
         dual_cross_attention: attend to two conditions (Versatile Diffusion), which are concatenated in
             `encoder_hidden_states`.
     """
+
+    single_file_component = "unet"
 
     # overridden by the network of the same architecture over vectors
     _settings_class = BlockSettings
