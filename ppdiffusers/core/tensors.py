@@ -88,6 +88,11 @@ class LazyTensor:
         return LazyTensor(dtype, self.shape, lambda: cast_floating(self.read(), self.dtype, dtype))
 
 
+def is_loadable(dtype: str, floating: bool) -> bool:
+    """Return whether a tensor of this dtype in a file can become a floating parameter, or an integer or bool one."""
+    return (dtype in STORAGE_DTYPES or dtype in FLOAT8) and (dtype in (*FLOATING, *FLOAT8)) == floating
+
+
 def are_sizes(values: object) -> TypeGuard[Sequence[int]]:
     """Return whether this is a list or tuple of at most 32 sizes, as the shape or the strides of an array are."""
     if not isinstance(values, (list, tuple)) or len(values) > _MAX_AXES:

@@ -21,7 +21,7 @@ from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_t
 from ppdiffusers.core.config import ConfigMixin, config_result, read_json
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.core.saving import save_together
-from ppdiffusers.core.tensors import FLOAT8, FLOATING, STORAGE_DTYPES, LazyTensor
+from ppdiffusers.core.tensors import FLOAT8, FLOATING, LazyTensor, is_loadable
 from ppdiffusers.io.half_precision import as_saved, held_dtype, hold_in_float32, record_saved_dtypes
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.ignored_arguments import drop_unknown
@@ -368,14 +368,19 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
     Raises:
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
-    fill_layer(layer, tensors_for(layer, checkpoint), dtype)
+    return fill_layer(layer, tensors_for(layer, checkpoint), dtype)
 
 
-def fill_layer(layer: nn.Layer, tensors: Mapping[str, LazyTensor], dtype: str | None) -> None:
+def fill_layer(layer: nn.Layer, tensors: Mapping[str, LazyTensor], dtype: str | None) -> dict[str, list[str]]:
     """Read tensors, which have the layer's names and Paddle's layout, into a network, one after the other.
+
+    On a CPU, tensors in half precision are held in float32 (`io/half_precision.py`).
 
     Args:
         dtype: floating tensors are cast to it; None keeps their dtypes.
+
+    Returns:
+        as `load_checkpoint`.
     """
     state = layer.state_dict()
     filled: set[int] = set()
@@ -469,8 +474,7 @@ def _check_fit(
     kinds = [
         f"dtype: {key} is {tensor.dtype}, expected {as_dtype_name(target.dtype)}"
         for key, target, tensor in both
-        if tensor.dtype not in (*STORAGE_DTYPES, *FLOAT8)
-        or (tensor.dtype in (*FLOATING, *FLOAT8)) != target.is_floating_point()
+        if not is_loadable(tensor.dtype, floating=target.is_floating_point())
     ]
     problems = [*missing, *unexpected, *shapes, *kinds]
     if problems:
