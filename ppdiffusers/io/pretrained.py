@@ -338,7 +338,7 @@ def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor
     Raises:
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
-    source = checkpoint.files[0]
+    source = checkpoint.files[0] if checkpoint.files else None
     tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=source)
     if checkpoint.framework == "pytorch":
         tensors = to_paddle_layout(tensors, layer)
@@ -369,7 +369,7 @@ def _clear_initializers(layer: nn.Layer) -> None:
 
 
 def _check_fit(
-    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path
+    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path | None
 ) -> None:
     def allowed(key: str, patterns: tuple[str, ...]) -> bool:
         return any(re.search(pattern, key) for pattern in patterns)

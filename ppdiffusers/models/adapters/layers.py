@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -22,7 +21,13 @@ from ppdiffusers.models.adapters.deltas import Delta
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.runtime.kernels.convolution import conv2d
 from ppdiffusers.runtime.snapshot import sublayers
-from ppdiffusers.runtime.state import StatefulLayer, is_tracing, needs_constant_filters, traced_state
+from ppdiffusers.runtime.state import (
+    StatefulLayer,
+    is_tracing,
+    needs_constant_filters,
+    state_of_numbers,
+    traced_state,
+)
 
 Scale = float | paddle.Tensor
 
@@ -64,7 +69,7 @@ class AdapterLayer(StatefulLayer):
     def program_state(self) -> tuple[paddle.Tensor, ...]:
         """Return the scales of all adapters, [A]."""
         scales = tuple(float(scale) for scale in self._scales(_call_scales.get().get(id(self), 1.0)))
-        return (_scales_tensor(scales, str(self.weight.place)),)
+        return (state_of_numbers(scales, str(self.weight.place)),)
 
     def _active_deltas(self) -> Iterator[tuple[Delta, Scale]]:
         if self.fused_adapters:
@@ -106,11 +111,6 @@ class AdapterLayer(StatefulLayer):
     def keep_fused(self) -> None:
         """Make the fused weight the layer's own; `unfuse` has no effect then."""
         self._unfused_weight, self.fused_adapters = None, ()
-
-
-@functools.lru_cache(maxsize=1024)
-def _scales_tensor(scales: tuple[float, ...], place: str) -> paddle.Tensor:
-    return paddle.to_tensor(scales, dtype="float32", place=place.removeprefix("Place(").removesuffix(")"))
 
 
 class LoRALinear(AdapterLayer, nn.Linear):
