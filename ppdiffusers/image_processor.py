@@ -446,7 +446,6 @@ class IPAdapterMaskProcessor(VaeImageProcessor):
     result [N, 1, H, W] to [1, N, H, W].
     """
 
-    @register_to_config
     def __init__(
         self,
         do_resize: bool = True,
@@ -456,6 +455,7 @@ class IPAdapterMaskProcessor(VaeImageProcessor):
         do_binarize: bool = True,
         do_convert_grayscale: bool = True,
     ):
+        self.register_to_config(vae_latent_channels=4, reducing_gap=None, do_convert_rgb=False)
         super().__init__(
             do_resize=do_resize,
             vae_scale_factor=vae_scale_factor,

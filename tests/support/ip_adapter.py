@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from tests.support.parity import randomize, rng_for
 
-VISION_WIDTH, PROJECTION = 32, 24  # channels of the image encoder's tokens, and of its pooled embedding
+VISION_WIDTH, PROJECTION = 40, 24  # channels of the image encoder's tokens, and of its pooled embedding
 FACE = 20  # channels of the embedding of a face
 KINDS = ("base", "plus", "full", "face_id", "face_id_plus")
 FOLDER = "models"
@@ -66,7 +66,7 @@ def projection_shapes(kind: str, context: int) -> dict[str, tuple[int, ...]]:
     if kind == "face_id":
         return _linear("proj.0", 2 * FACE, FACE) | _linear("proj.2", 4 * context, 2 * FACE) | _norm("norm", context)
     if kind == "face_id_plus":
-        width, prefix = 28, "perceiver_resampler."
+        width, prefix = context, "perceiver_resampler."  # equal widths: version 2 adds input and output
         return (
             _linear("proj.0", 2 * FACE, FACE)
             | _linear("proj.2", 4 * width, 2 * FACE)
