@@ -412,7 +412,8 @@ def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
     tensors = converted_tensors(layer, checkpoint)
-    _check_fit(layer, layer.state_dict(), tensors, checkpoint.files[0])
+    source = checkpoint.files[0] if checkpoint.files else None
+    _check_fit(layer, layer.state_dict(), tensors, source)
     return tensors
 
 
@@ -446,7 +447,7 @@ def _clear_initializers(layer: nn.Layer) -> None:
 
 
 def _check_fit(
-    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path
+    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path | None
 ) -> None:
     def allowed(key: str, patterns: tuple[str, ...]) -> bool:
         return any(re.search(pattern, key) for pattern in patterns)

@@ -43,6 +43,7 @@ from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 logger = get_logger(__name__)
 
@@ -438,9 +439,10 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
 
 
 class StableDiffusionMixin:
-    """Memory savings of pipelines with a VAE."""
+    """Memory savings of pipelines with a VAE, and FreeU of their UNet."""
 
     vae: AutoencoderKL
+    unet: UNet2DConditionModel
 
     def fuse_qkv_projections(self, unet: bool = True, vae: bool = True) -> None:
         """Compute queries, keys and values of attention layers by one matrix product; the result is the same.
@@ -473,6 +475,19 @@ class StableDiffusionMixin:
 
     def disable_vae_tiling(self) -> None:
         self.vae.disable_tiling()
+
+    def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
+        """Enable FreeU; see `UNet2DConditionModel.enable_freeu`."""
+        self._require_unet().enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
+
+    def disable_freeu(self) -> None:
+        self._require_unet().disable_freeu()
+
+    def _require_unet(self) -> UNet2DConditionModel:
+        unet = getattr(self, "unet", None)
+        if unet is None:
+            raise InputError("FreeU requires a UNet, which the pipeline does not have.")
+        return unet
 
 
 # -- components that can work -----------------------------------------------------------------------------------------

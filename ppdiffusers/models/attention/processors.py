@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import paddle
@@ -33,6 +34,37 @@ class AttentionProcessor(Protocol):
     ) -> paddle.Tensor: ...
 
 
+Projections = Callable[
+    ["Attention", paddle.Tensor, "paddle.Tensor | None"], tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]
+]
+
+
+def project_separately(
+    attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
+) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    """Queries of the tokens [B, N, C], keys and values of the context [B, K, D], or of the tokens without one."""
+    context = tokens if context is None else context
+    return attn.to_q(tokens), attn.to_k(context), attn.to_v(context)
+
+
+def project_at_once(
+    attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
+) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    """The same by one matrix product for each input, with the weights of `Attention.fuse_projections`.
+
+    Layers with adapters are projected separately: the concatenated weights know nothing of them.
+    """
+    adapted = any(type(layer) is not nn.Linear for layer in (attn.to_q, attn.to_k, attn.to_v))
+    if adapted or (context is not None and not attn.is_cross_attention):
+        return project_separately(attn, tokens, context)
+    bias = getattr(attn, "fused_bias", None)
+    if not attn.is_cross_attention:
+        query, key, value = F.linear(tokens, attn.fused_weight, bias).chunk(3, axis=-1)
+        return query, key, value
+    key, value = F.linear(tokens if context is None else context, attn.fused_weight, bias).chunk(2, axis=-1)
+    return attn.to_q(tokens), key, value
+
+
 class AttnProcessor:
     """Attention over tokens [B, N, C] or feature maps [B, C, H, W], computed by the kernel that suits the device."""
 
@@ -47,23 +79,11 @@ class AttnProcessor:
         temb: paddle.Tensor | None = None,
         **kwargs: object,
     ) -> paddle.Tensor:
-        residual = hidden_states
-        tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
-        if encoder_hidden_states is not None and attn.norm_cross is not None:
-            encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
-        query, key, value = self._project(attn, tokens, encoder_hidden_states)  # [B, Q or K, H*D]
-        mixed = _attend(attn, query, key, value, attention_mask, self._rows_at_once(attn))
-        hidden_states = _project_out(attn, mixed, residual)
-        if attn.residual_connection:
-            hidden_states = hidden_states + residual
-        return hidden_states / attn.rescale_output_factor
+        rows = self._rows_at_once(attn)
+        _, mixed = query_and_mix(attn, hidden_states, encoder_hidden_states, attention_mask, rows, self._project)
+        return finish(attn, mixed, hidden_states)
 
-    def _project(
-        self, attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
-    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-        """Queries of the tokens [B, N, C], keys and values of the context [B, K, D], or of the tokens without one."""
-        context = tokens if context is None else context
-        return attn.to_q(tokens), attn.to_k(context), attn.to_v(context)
+    _project = staticmethod(project_separately)
 
     def _rows_at_once(self, attn: Attention) -> int | None:
         return attn.slice_size
@@ -74,23 +94,9 @@ class AttnProcessor2_0(AttnProcessor):
 
 
 class FusedAttnProcessor2_0(AttnProcessor):
-    """One matrix product for all projections of an input, with the weights of `Attention.fuse_projections`.
+    """The same with the concatenated weights of `Attention.fuse_projections`: one matrix product for each input."""
 
-    Layers with adapters compute their projections separately: the concatenated weights know nothing of them.
-    """
-
-    def _project(
-        self, attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
-    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-        adapted = any(type(layer) is not nn.Linear for layer in (attn.to_q, attn.to_k, attn.to_v))
-        if adapted or (context is not None and not attn.is_cross_attention):
-            return super()._project(attn, tokens, context)
-        bias = getattr(attn, "fused_bias", None)
-        if not attn.is_cross_attention:
-            query, key, value = F.linear(tokens, attn.fused_weight, bias).chunk(3, axis=-1)
-            return query, key, value
-        key, value = F.linear(tokens if context is None else context, attn.fused_weight, bias).chunk(2, axis=-1)
-        return attn.to_q(tokens), key, value
+    _project = staticmethod(project_at_once)
 
 
 class SlicedAttnProcessor(AttnProcessor):
@@ -132,7 +138,7 @@ class AttnAddedKVProcessor:
             key = paddle.concat([key, attn.to_k(tokens)], axis=1)  # [B, S + N, H*D]
             value = paddle.concat([value, attn.to_v(tokens)], axis=1)
         mask = _pad_mask(attention_mask, key.shape[1])
-        mixed = _attend(attn, query, key, value, mask, self._rows_at_once(attn))
+        mixed = attend(attn, query, key, value, mask, self._rows_at_once(attn))
         return _project_out(attn, mixed, residual) + residual
 
     def _rows_at_once(self, attn: Attention) -> int | None:
@@ -157,6 +163,30 @@ class SlicedAttnAddedKVProcessor(AttnAddedKVProcessor):
         return self.slice_size
 
 
+def query_and_mix(
+    attn: Attention,
+    hidden_states: paddle.Tensor,
+    encoder_hidden_states: paddle.Tensor | None,
+    bias: paddle.Tensor | None,
+    rows_at_once: int | None,
+    project: Projections = project_separately,
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Project the input and attend to the prompt, or to the input itself: (query, mixed values), [B, N, H*D] each."""
+    tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
+    if encoder_hidden_states is not None and attn.norm_cross is not None:
+        encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
+    query, key, value = project(attn, tokens, encoder_hidden_states)  # [B, Q or K, H*D]
+    return query, attend(attn, query, key, value, bias, rows_at_once)
+
+
+def finish(attn: Attention, mixed: paddle.Tensor, hidden_states: paddle.Tensor) -> paddle.Tensor:
+    """Turn mixed values [B, N, H*D] into the output of the layer, in the shape of its input `hidden_states`."""
+    output = _project_out(attn, mixed, hidden_states)
+    if attn.residual_connection:
+        output = output + hidden_states
+    return output / attn.rescale_output_factor
+
+
 def _tokens(x: paddle.Tensor) -> paddle.Tensor:
     """Flatten the pixels of a feature map: [B, C, H, W] -> [B, H*W, C]; tokens are returned unchanged."""
     return x.flatten(2).transpose([0, 2, 1]) if x.ndim == 4 else x
@@ -171,7 +201,7 @@ def _normed_tokens(attn: Attention, hidden_states: paddle.Tensor) -> paddle.Tens
     return attn.group_norm(hidden_states.transpose([0, 2, 1])).transpose([0, 2, 1])
 
 
-def _attend(
+def attend(
     attn: Attention,
     query: paddle.Tensor,
     key: paddle.Tensor,
