@@ -259,6 +259,8 @@ _ROWS = (
     _scheduler("DPMSolverSDEScheduler", "dpmsolver_sde", exchangeable=True),
     _scheduler("DPMSolverMultistepInverseScheduler", "dpmsolver_multistep_inverse"),
     _scheduler("DDIMInverseScheduler", "ddim_inverse"),
+    _scheduler("DDIMParallelScheduler", "ddim_parallel"),
+    _scheduler("DDPMParallelScheduler", "ddpm_parallel"),
     _scheduler("IPNDMScheduler", "ipndm"),
     _scheduler("LCMScheduler", "lcm"),
     _scheduler("TCDScheduler", "tcd"),

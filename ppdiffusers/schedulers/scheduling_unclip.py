@@ -78,7 +78,6 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
             prev_timestep: the next element of `timesteps`; t - 1 by default.
             generator: source of the noise.
         """
-        self._require_timesteps()
         t = as_scalar(timestep)
         prev_t = t - 1 if prev_timestep is None else as_scalar(prev_timestep)
         predicted = None
@@ -86,7 +85,7 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
             model_output, predicted = split_learned_variance(model_output, sample)
         check_shapes(model_output, sample)
         a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
-        beta = self.betas[int(t)] if prev_t == t - 1 else 1 - a / a_prev
+        beta = self.host_betas[int(t)] if prev_t == t - 1 else 1 - a / a_prev
         x = upcast(sample)
 
         x0 = to_x0(self.config.prediction_type, upcast(model_output), x, a**0.5, (1 - a) ** 0.5)

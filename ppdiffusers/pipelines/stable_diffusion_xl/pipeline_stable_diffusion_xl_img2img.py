@@ -16,7 +16,7 @@ from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEn
 from ppdiffusers.pipelines.stages.latents import image_latents, initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps_until
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps, timesteps_until
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
 
@@ -178,7 +178,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         timesteps, num_inference_steps = self.get_timesteps(
             num_inference_steps, strength, self.device, denoising_start or None
         )
-        first_timestep = timesteps[:1].repeat(batch_size)
+        noise_timestep = first_timestep(timesteps, batch_size)
         timesteps, num_inference_steps = timesteps_until(self.scheduler, timesteps, num_inference_steps, denoising_end)
         self._num_timesteps = len(timesteps)
         loop = DenoisingLoop(
@@ -196,7 +196,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         if latents is None:
             latents = self.prepare_latents(
                 self._preprocess(image),  # [N, 3, H, W]
-                first_timestep,
+                noise_timestep,
                 num_prompts,
                 num_images_per_prompt,
                 prompt_embeds.dtype,
@@ -239,7 +239,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
     def prepare_latents(
         self,
         image: paddle.Tensor,
-        timestep: np.ndarray,
+        timestep: paddle.Tensor,
         batch_size: int,
         num_images_per_prompt: int,
         dtype: paddle.dtype,

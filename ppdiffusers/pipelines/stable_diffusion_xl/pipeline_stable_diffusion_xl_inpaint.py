@@ -23,7 +23,7 @@ from ppdiffusers.pipelines.stages.inpaint import (
 )
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps_until
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps, timesteps_until
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -208,7 +208,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
         timesteps, num_inference_steps = self.get_timesteps(
             num_inference_steps, strength, self.device, denoising_start or None
         )
-        first_timestep = timesteps[:1].repeat(batch_size)
+        noise_timestep = first_timestep(timesteps, batch_size)
         timesteps, num_inference_steps = timesteps_until(self.scheduler, timesteps, num_inference_steps, denoising_end)
         self._num_timesteps = len(timesteps)
         loop = DenoisingLoop(
@@ -242,7 +242,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
                 generator,
                 latents,
                 image=pixels,
-                timestep=first_timestep,
+                timestep=noise_timestep,
                 is_strength_max=strength == 1.0,
                 add_noise=denoising_start is None,
                 return_noise=True,
@@ -284,7 +284,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
             noise_pred = self._guide(denoiser(latents, t, prompt_embeds, added_cond_kwargs=added))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             if not reads_mask:
-                next_timestep = timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
+                next_timestep = loop.timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
                 latents = blend_with_known(self.scheduler, latents, mask[:batch_size], known, next_timestep)
             latents, prompt_embeds, add_text_embeds, add_time_ids, mask, masked_image_latents = loop.end_step(
                 i,
@@ -314,7 +314,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
         generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
         image: paddle.Tensor | None = None,
-        timestep: np.ndarray | None = None,
+        timestep: paddle.Tensor | None = None,
         is_strength_max: bool = True,
         add_noise: bool = True,
         return_noise: bool = False,

@@ -12,6 +12,7 @@ import paddle
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.turns import pipeline_turn
+from ppdiffusers.schedulers.common.arrays import to_array
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -83,7 +84,8 @@ class DenoisingLoop:
     """One pass through the timesteps.
 
     `steps()` yields (index, timestep) and stops when the pipeline's `interrupt` is set. `end_step` runs the callbacks
-    and returns the tensors, with those that a callback replaced.
+    and returns the tensors, with those that a callback replaced. The timesteps are numbers on the host, so that no step
+    waits for a device; callbacks receive them as tensors without axes.
 
     Args:
         pipeline: provides `progress_bar`, `interrupt` and `scheduler.order`.
@@ -96,7 +98,7 @@ class DenoisingLoop:
     def __init__(
         self,
         pipeline: DiffusionPipeline,
-        timesteps: np.ndarray,
+        timesteps: paddle.Tensor | np.ndarray,
         num_inference_steps: int,
         *,
         callback_on_step_end: StepEndCallback | None = None,
@@ -105,7 +107,7 @@ class DenoisingLoop:
         callback_steps: int | None = None,
     ):
         self.pipeline = pipeline
-        self.timesteps = timesteps
+        self.timesteps = to_array(timesteps)
         self.num_inference_steps = num_inference_steps
         self.callback_on_step_end = callback_on_step_end
         self.tensor_inputs = tensor_inputs
@@ -131,7 +133,7 @@ class DenoisingLoop:
         """Call `callback_on_step_end`; return the values of `tensors`, in their order."""
         if self.callback_on_step_end is not None:
             given = {name: tensors[name] for name in self.tensor_inputs}
-            changed = self.callback_on_step_end(self.pipeline, index, timestep, given) or {}
+            changed = self.callback_on_step_end(self.pipeline, index, paddle.to_tensor(timestep), given) or {}
             unknown = [name for name in changed if name not in tensors]
             if unknown:
                 raise InputError(
@@ -145,4 +147,5 @@ class DenoisingLoop:
 
     def _legacy_callback(self, index: int, timestep: Any) -> None:
         if self.callback is not None and index % self.callback_steps == 0:
-            self.callback(index // self.pipeline.scheduler.order, timestep, self._latents)
+            step = index // self.pipeline.scheduler.order
+            self.callback(step, paddle.to_tensor(timestep), self._latents)

@@ -79,7 +79,7 @@ def prepare_inpaint_latents(
     generator: Generator,
     latents: paddle.Tensor | np.ndarray | None,
     image: paddle.Tensor | None,
-    timestep: np.ndarray | None,
+    timestep: paddle.Tensor | None,
     is_strength_max: bool,
     encode: bool,
     add_noise: bool = True,
