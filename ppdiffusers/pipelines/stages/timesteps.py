@@ -105,7 +105,8 @@ def _cutoff(scheduler: Scheduler, fraction: float) -> int:
 
 def first_timestep(timesteps: paddle.Tensor, batch_size: int) -> paddle.Tensor:
     """The first timestep for each image, [batch_size]."""
-    return paddle.to_tensor(timesteps[:1]).tile([batch_size])
+    first = timesteps[:1]
+    return (first if isinstance(first, paddle.Tensor) else paddle.to_tensor(first)).tile([batch_size])
 
 
 def host_timesteps(scheduler: Scheduler) -> np.ndarray:
