@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.core.files import cache_folder, replace_file
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.hubs.base import Digest
 from ppdiffusers.io.names import check_file_name
 from ppdiffusers.utils.logging import get_logger

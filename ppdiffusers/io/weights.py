@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, SourceError, UnsafeFileError, WeightsError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.pdparams import read_pdparams, write_pdparams
 from ppdiffusers.io.safetensors_file import read_safetensors, write_safetensors

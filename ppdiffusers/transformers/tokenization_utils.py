@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 import numpy as np
 from tokenizers import AddedToken
 
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import built_from_configuration, create
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
@@ -93,7 +94,7 @@ class PretrainedTokenizer:
         self,
         vocabulary: Mapping[str, int],
         specials: Mapping[str, TokenLike],
-        model_max_length: int | None = None,
+        model_max_length: float | None = None,
         additional_special_tokens: Iterable[TokenLike] | None = None,
         added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = False,
@@ -146,11 +147,13 @@ class PretrainedTokenizer:
                 expected=", or ".join(" and ".join(names.values()) for names in cls.vocabulary_files),
                 remedy="check the path and `subfolder`.",
             )
-        settings = _read_settings(folder, cls.config_file, cls.special_names)
+        with built_from_configuration(f"A {cls.__name__}", folder):
+            settings = _read_settings(folder, cls.config_file, cls.special_names)
         settings.setdefault("model_max_length", settings.pop("max_len", None))
         keys = cls._config_keys()
         settings = {key: value for key, value in {**settings, **kwargs}.items() if key in keys and value is not None}
-        return cls(**{argument: folder / name for argument, name in present[0].items()}, **settings)
+        with built_from_configuration(cls.__name__, folder):
+            return create(cls, {**{argument: folder / name for argument, name in present[0].items()}, **settings})
 
     @classmethod
     def _config_keys(cls) -> set[str]:
@@ -585,7 +588,7 @@ def _token_state(token: AddedToken) -> dict[str, Any]:
 
 
 def _read_json_if_exists(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
+    return read_json(path) if os.path.lexists(path) else {}
 
 
 def token_content(token: TokenLike | None) -> str | None:

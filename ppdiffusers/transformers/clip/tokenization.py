@@ -13,8 +13,8 @@ import regex
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.reading import read_json, read_text
 from ppdiffusers.transformers.tokenization_utils import (
     FastTokenizer,
     PretrainedTokenizer,
@@ -192,7 +192,7 @@ def _read_bpe(
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Read vocabulary and merges."""
     if vocab_file is not None and merges_file is not None:
-        lines = Path(merges_file).read_text(encoding="utf-8").split("\n")
+        lines = read_text(merges_file).split("\n")
         rules = [line for line in lines if line and not line.startswith("#version")][:_MAX_MERGES]
         return read_json(vocab_file), [_pair(rule, merges_file) for rule in rules]
     if tokenizer_file is None:
