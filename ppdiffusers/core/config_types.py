@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,9 +28,12 @@ VALUE_ERRORS = (
     AttributeError,
     AssertionError,
     RuntimeError,
-    MemoryError,
     RecursionError,
+    SystemError,  # of Paddle, for sizes that do not fit into its integers
 )
+# Limits of what a configuration may ask for before any work is done.
+_MOST_TIMESTEPS = 10**6
+_MOST_LAYERS = 2000
 
 
 def check_types(what: str, values: Mapping[str, Any], function: Callable, where: object = None) -> list[str]:
@@ -46,10 +50,12 @@ def check_types(what: str, values: Mapping[str, Any], function: Callable, where:
         ConfigError: values have wrong types; all of them are listed.
     """
     hints = _parameters(inspect.unwrap(function))
-    problems = problems_with(values, hints)
-    if problems_with({key: value for key, value in values.items() if value is not None}, hints):
-        raise_problems(what, problems, where)
-    return problems
+    nulls = problems_with({key: value for key, value in values.items() if value is None}, hints)
+    problems = problems_with({key: value for key, value in values.items() if value is not None}, hints)
+    if problems:
+        raise_problems(what, [*problems, *nulls], where)
+    raise_impossible(what, values, where)
+    return nulls
 
 
 def create(cls: Callable[..., T], values: Mapping[str, Any], where: object = None) -> T:
@@ -77,6 +83,35 @@ def check_like_defaults(
         ConfigError: values have wrong types; all of them are listed.
     """
     raise_problems(what, problems_with(values, {key: _hint_of_default(key, value) for key, value in defaults.items()}))
+    raise_impossible(what, values)
+
+
+def raise_impossible(what: str, values: Mapping[str, Any], where: object = None) -> None:
+    """Check the values that decide how much work it is to create an object, before creating it.
+
+    Raises:
+        ConfigError: they ask for more than any published model has.
+    """
+    problems = []
+    timesteps = values.get("num_train_timesteps")
+    if isinstance(timesteps, int) and not 1 <= timesteps <= _MOST_TIMESTEPS:
+        problems.append(f"num_train_timesteps: expected 1 to {_MOST_TIMESTEPS}, found {timesteps}")
+    factors = {key: _layers(key, value) for key, value in values.items()}
+    if math.prod(factors.values()) > _MOST_LAYERS:
+        named = ", ".join(key for key, factor in factors.items() if factor > 1)
+        problems.append(f"{named}: {math.prod(factors.values())} layers, expected at most {_MOST_LAYERS}")
+    if problems:
+        raise ConfigError(f"The configuration of {what} asks for the impossible.", where=where, problems=problems)
+
+
+def _layers(key: str, value: object) -> int:
+    """Return the factor by which a value of a network's configuration multiplies its layers."""
+    numbers = value if isinstance(value, (list, tuple)) else [value]
+    if "layers" in key or key in ("depth", "depths"):
+        return max([1, *(number for number in numbers if isinstance(number, int))])
+    if key in ("down_block_types", "hidden_sizes"):  # other lists must have the same length
+        return max(1, len(numbers))
+    return 1
 
 
 def raise_problems(what: str, problems: Iterable[str], where: object = None) -> None:
@@ -112,7 +147,9 @@ def built_from_configuration(what: str, where: object) -> Iterator[None]:
     except PPDiffusersError as error:
         error.at(where)
         raise
-    except VALUE_ERRORS as error:
+    except Exception as error:
+        if not isinstance(error, VALUE_ERRORS) and type(error) is not Exception:  # the tokenizers library raises that
+            raise
         text = str(error).strip().split("\n")
         raise ConfigError(
             f"{what} cannot be built from the configuration: {type(error).__name__}: {text[-1][:300]}",
@@ -177,7 +214,7 @@ def fits(value: object, hint: Any) -> bool:
     if kind is tuple:
         return isinstance(value, (list, tuple)) and all(fits(v, h) for v, h in zip(value, _members(value, arguments)))
     if kind in (list, Sequence, Iterable, np.ndarray):
-        member = arguments[0] if arguments and kind is not np.ndarray else Any
+        member = float | list if kind is np.ndarray else arguments[0] if arguments else Any
         return isinstance(value, (list, tuple)) and all(fits(item, member) for item in value)
     if kind in (dict, Mapping):
         return isinstance(value, dict) and (not arguments or all(fits(item, arguments[1]) for item in value.values()))
@@ -200,6 +237,8 @@ def _described(hint: Any) -> str:
         return " or ".join(dict.fromkeys(_described(argument) for argument in typing.get_args(hint)))
     names = {bool: "true or false", int: "an integer", float: "a number", str: "a string", np.ndarray: "a list"}
     kind = typing.get_origin(hint) or hint
+    if kind is Callable:
+        return "a function"
     if kind in names:
         return names[kind]
     arguments = [_described(argument) for argument in typing.get_args(hint) if argument is not Ellipsis]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 import numpy as np
 from tokenizers import AddedToken
 
-from ppdiffusers.core.config_types import built_from_configuration, create
+from ppdiffusers.core.config_types import built_from_configuration, create, shown
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
 from ppdiffusers.core.reading import read_json
@@ -570,6 +570,23 @@ def _read_settings(folder: Path, config_file: str, special_names: Iterable[str])
         for token in _read_json_if_exists(folder / "tokenizer.json").get("added_tokens", ()):
             decoder[int(token["id"])] = to_added_token({key: value for key, value in token.items() if key != "id"})
     return {**settings, "added_tokens_decoder": decoder}
+
+
+def check_vocabulary(vocabulary: object, where: object) -> dict[str, int]:
+    """Return a vocabulary, token -> id, that was read from a file.
+
+    Raises:
+        ConfigError: it is not one; the first wrong entries are listed.
+    """
+    expected = "tokens and their ids, from 0"
+    if not isinstance(vocabulary, dict):
+        raise ConfigError("A vocabulary is missing.", where=where, problems=[shown(vocabulary)], expected=expected)
+    limit = 2**31
+    wrong = [key for key, index in vocabulary.items() if type(index) is not int or not 0 <= index < limit]
+    if wrong:
+        problems = [f"{key[:100]!r}: {shown(vocabulary[key])}" for key in wrong[:20]]
+        raise ConfigError("A vocabulary has wrong ids.", where=where, problems=problems, expected=expected)
+    return vocabulary
 
 
 def to_added_token(token: TokenLike, normalized: bool = True, special: bool = False) -> AddedToken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import itertools
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.fuzz.corpus import make_targets
-from tests.fuzz.process import BAD, run_cases, table
+from tests.fuzz.process import BAD, SECONDS, run_cases, table
 
 
 def main() -> int:
@@ -27,7 +28,8 @@ def main() -> int:
         by_number = {name.split("/")[0]: target for name, target in targets.items()}
         if arguments.case:
             name, _, seed = arguments.case.rpartition(":")
-            by_number[name.rpartition("#")[2]].run(int(seed), Path(folder))
+            faulthandler.dump_traceback_later(SECONDS, exit=True)
+            by_number[name.rpartition("#")[2]].run(int(seed), Path(folder, "case"))
             return 0
         chosen = {n: target for n, target in by_number.items() if arguments.only in target.name}
         endless = (f"{t.name}#{n}:{seed}" for seed in itertools.count(arguments.seed) for n, t in chosen.items())

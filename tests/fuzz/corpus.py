@@ -93,8 +93,10 @@ def make_targets(folder: Path) -> list[Target]:
         *_caches(folder),
         *_hubs(sd, folder),
     ]
-    for target in targets:  # a target that does not load unchanged tests nothing
-        target.load(target.folder)
+    for n, target in enumerate(targets):  # a target that does not load unchanged tests nothing
+        copy = folder / "unchanged" / str(n)
+        shutil.copytree(target.folder, copy)
+        target.load(copy)
     return targets
 
 
@@ -104,11 +106,19 @@ def make_targets(folder: Path) -> list[Target]:
 def _networks(sd: Path, folder: Path) -> Iterator[Target]:
     ddpm = tiny_ddpm(folder / "torch")
     tiny_depth_estimator().save_pretrained(folder / "dpt")
-    vq = ppdiffusers.VQModel(block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2,
-                             up_block_types=("UpDecoderBlock2D",) * 2, num_vq_embeddings=16)  # fmt: skip
+    vq = ppdiffusers.VQModel(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        num_vq_embeddings=16,
+    )
     vq.save_pretrained(folder / "vq")
-    one = ppdiffusers.UNet1DModel(block_out_channels=(32, 32), down_block_types=("DownBlock1DNoSkip", "AttnDownBlock1D"),
-                                  up_block_types=("AttnUpBlock1D", "UpBlock1DNoSkip"), extra_in_channels=16)  # fmt: skip
+    one = ppdiffusers.UNet1DModel(
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock1DNoSkip", "AttnDownBlock1D"),
+        up_block_types=("AttnUpBlock1D", "UpBlock1DNoSkip"),
+        extra_in_channels=16,
+    )
     one.save_pretrained(folder / "unet1d")
     classes = {
         sd / "unet": ppdiffusers.UNet2DConditionModel,
@@ -198,8 +208,13 @@ def _others(sd: Path, loaded: Any, folder: Path) -> Iterator[Target]:
         shutil.copytree(sd / name, small / name)
     shutil.copyfile(sd / "model_index.json", small / "model_index.json")
     (small / "unet").mkdir()
-    yield Target("model_index.json", small, "model_index.json", "json",
-                 lambda path: ppdiffusers.StableDiffusionPipeline.from_pretrained(path, **given))  # fmt: skip
+    yield Target(
+        "model_index.json",
+        small,
+        "model_index.json",
+        "json",
+        lambda path: ppdiffusers.StableDiffusionPipeline.from_pretrained(path, **given),
+    )
     yield Target("model_index.json parsed", small, "model_index.json", "json", parse_model_index)
     options = check_options("paddle", None, None)
     place = folder / "to-convert"
@@ -222,8 +237,12 @@ def _weights(sd: Path, folder: Path) -> Iterator[Target]:
     unet = ppdiffusers.UNet2DConditionModel.from_pretrained(sd / "unet")
     cls = type(unet)
     theirs = load_file(sd / "unet" / "diffusion_pytorch_model.safetensors")
-    kinds = {"safetensors": {}, "pdparams": {"safe_serialization": False}, "shards": {"max_shard_size": "200KB"},
-             "pdparams-shards": {"safe_serialization": False, "max_shard_size": "200KB"}}  # fmt: skip
+    kinds = {
+        "safetensors": {},
+        "pdparams": {"safe_serialization": False},
+        "shards": {"max_shard_size": "200KB"},
+        "pdparams-shards": {"safe_serialization": False, "max_shard_size": "200KB"},
+    }
     for name, settings in kinds.items():
         unet.save_pretrained(folder / name, **settings)
     (folder / "torch-zip").mkdir()
@@ -245,8 +264,13 @@ def _weights(sd: Path, folder: Path) -> Iterator[Target]:
     for pattern, kind in files.items():
         file = next(folder.glob(pattern))
         yield Target(f"weights: {pattern.split('/')[0]} {kind}", file.parent, file.name, kind, load)
-        yield Target(f"weights read: {pattern.split('/')[0]}", file.parent, file.name, kind,
-                     functools.partial(_read_all, file.name))  # fmt: skip
+        yield Target(
+            f"weights read: {pattern.split('/')[0]}",
+            file.parent,
+            file.name,
+            kind,
+            functools.partial(_read_all, file.name),
+        )
 
 
 def _read_all(name: str, folder: Path) -> None:
@@ -314,8 +338,17 @@ def _originals(folder: Path) -> Iterator[Target]:
     place = folder / "original"
     place.mkdir()
     (place / "config.yml").write_text(_YAML)
-    settings = {"data": {"image_size": 16}, "model": {"ch": 32, "ch_mult": [1, 2, 3], "num_res_blocks": 2,
-                "attn_resolutions": [8], "var_type": "fixedlarge"}, "diffusion": {"num_diffusion_timesteps": 500}}  # fmt: skip
+    settings = {
+        "data": {"image_size": 16},
+        "model": {
+            "ch": 32,
+            "ch_mult": [1, 2, 3],
+            "num_res_blocks": 2,
+            "attn_resolutions": [8],
+            "var_type": "fixedlarge",
+        },
+        "diffusion": {"num_diffusion_timesteps": 500},
+    }
     (place / "config.json").write_text(json.dumps(settings))
     torch.save(originals.ddpm(ddpm_unet()), place / "model.ckpt")
     options = check_options("paddle", None, None)
@@ -350,9 +383,16 @@ def _caches(folder: Path) -> Iterator[Target]:
     model = place / "hub" / "hf" / "acme--tiny" / "main"
     model.mkdir(parents=True)
     (model / "scheduler_config.json").write_text("{}")
-    manifest = {"format": 1, "source": "hf", "model": "acme/tiny", "revision": "main", "commit": "0" * 40,
-                "files": {"scheduler_config.json": {"size": 2, "sha256": "0" * 64, "url": "http://x/y", "digest": None}},
-                "absent": ["model.bin"], "unfinished": []}  # fmt: skip
+    manifest = {
+        "format": 1,
+        "source": "hf",
+        "model": "acme/tiny",
+        "revision": "main",
+        "commit": "0" * 40,
+        "files": {"scheduler_config.json": {"size": 2, "sha256": "0" * 64, "url": "http://x/y", "digest": None}},
+        "absent": ["model.bin"],
+        "unfinished": [],
+    }
     (model / "ppdiffusers-manifest.json").write_text(json.dumps(manifest))
     yield Target(
         "manifest of a download", place, "hub/hf/acme--tiny/main/ppdiffusers-manifest.json", "json", _use_models

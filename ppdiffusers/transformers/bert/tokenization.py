@@ -14,7 +14,13 @@ from tokenizers.models import WordPiece
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.reading import read_json, read_text
-from ppdiffusers.transformers.tokenization_utils import FastTokenizer, PretrainedTokenizer, TokenLike, write_text
+from ppdiffusers.transformers.tokenization_utils import (
+    FastTokenizer,
+    PretrainedTokenizer,
+    TokenLike,
+    check_vocabulary,
+    write_text,
+)
 
 _CONTINUATION = "##"  # prefix of pieces that continue a word
 _MAX_WORD_LENGTH = 100  # longer words are unknown tokens
@@ -210,7 +216,7 @@ def _read_vocabulary(vocab_file: str | os.PathLike | None, tokenizer_file: str |
         return {token.removesuffix("\r"): index for index, token in enumerate(lines)}
     if tokenizer_file is None:
         raise ConfigError("A BERT tokenizer needs vocab_file or tokenizer_file.")
-    model = read_json(tokenizer_file).get("model", {})
-    if model.get("type") != "WordPiece" or "vocab" not in model:
+    model = read_json(tokenizer_file).get("model")
+    if not isinstance(model, dict) or model.get("type") != "WordPiece":
         raise ConfigError("The tokenizer.json does not contain a WordPiece model.", where=tokenizer_file)
-    return dict(model["vocab"])
+    return check_vocabulary(model.get("vocab"), tokenizer_file)
