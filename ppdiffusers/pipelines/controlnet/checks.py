@@ -79,9 +79,9 @@ def check_control_image(image: Any, prompts: int | None, name: str) -> list[str]
     return [f"`{name}` has {count} images for {prompts} prompt(s): pass one image, or one for each prompt"]
 
 
-def check_control_size(images: Any, *, networks: int, name: str, height: int | None, width: int | None) -> list[str]:
+def check_control_size(entries: Sequence[Any], *, name: str, height: int | None, width: int | None) -> list[str]:
     """Images for several ControlNets have one size, unless height and width are given."""
-    sizes = list(dict.fromkeys(size_of(entry) for entry in per_network(images, networks)))
+    sizes = list(dict.fromkeys(map(size_of, entries)))
     if len(sizes) == 1 or (height is not None and width is not None):
         return []
     listed = ", ".join(f"{h} x {w}" for h, w in sizes)

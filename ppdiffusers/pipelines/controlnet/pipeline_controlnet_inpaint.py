@@ -9,19 +9,19 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
-from ppdiffusers.pipelines.controlnet.base import ControlNetBase
+from ppdiffusers.pipelines.controlnet.base import ControlNetBase, ControlNetInpaintMixin
 from ppdiffusers.pipelines.controlnet.checks import check_pixels
 from ppdiffusers.pipelines.stable_diffusion.inpaint_base import InpaintBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
-from ppdiffusers.pipelines.stages.inpaint import InpaintLatents, blend_with_known, check_crop
+from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
+from ppdiffusers.pipelines.stages.inpaint import Blending, InpaintLatents, check_crop, mask_channels
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
+class StableDiffusionControlNetInpaintPipeline(ControlNetInpaintMixin, ControlNetBase, InpaintBase):
     """Inpaint images, guided by prompts and control images; the components are those of `ControlNetBase`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "control_image")
@@ -86,10 +86,13 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
             InputError: invalid arguments, or a ControlNet for another UNet; everything is listed.
         """
         checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "controlnet", "scheduler"))
-        tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
+        callbacks = StepCallbacks(callback_on_step_end, callback_on_step_end_tensor_inputs, callback, callback_steps)
+        control = self._control(
+            control_image, controlnet_conditioning_scale, control_guidance_start, control_guidance_end, guess_mode
+        )
         channels = self.vae.config.latent_channels
         prompts = checks.num_prompts(prompt, prompt_embeds)
-        height, width, size_problems = self._check_control_size(control_image, prompts, height, width, image)
+        height, width, size_problems = control.size(prompts, height, width, self.vae_scale_factor, image, self.vae)
         checks.raise_problems(
             self,
             checks.problems_of(
@@ -109,7 +112,7 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
                 controlnet_conditioning_scale=controlnet_conditioning_scale,
                 control_guidance_start=control_guidance_start,
                 control_guidance_end=control_guidance_end,
-                callback_on_step_end_tensor_inputs=tensor_inputs,
+                callback_on_step_end_tensor_inputs=callbacks.tensor_inputs,
                 padding_mask_crop=padding_mask_crop,
             ),
             size_problems,
@@ -119,30 +122,24 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
                 padding_mask_crop=padding_mask_crop, image=image, mask_image=mask_image, output_type=output_type
             ),
             checks.check_strength(strength),
-            self._check_controlnets(channels),
-            checks.check_sampling(
-                scheduler=self.scheduler,
+            control.check_networks(self.unet, channels, self.vae_scale_factor),
+            self._check_sampling(
+                callbacks,
+                latents=latents,
+                generator=generator,
+                prompts=prompts,
+                channels=channels,
+                height=height,
+                width=width,
                 num_inference_steps=num_inference_steps,
                 num_images_per_prompt=num_images_per_prompt,
                 output_type=output_type,
                 guidance_scale=guidance_scale,
                 eta=eta,
             ),
-            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
-            checks.check_noise(
-                latents=latents,
-                generator=generator,
-                prompts=prompts,
-                num_images_per_prompt=num_images_per_prompt,
-                channels=channels,
-                height=height,
-                width=width,
-                scale_factor=self.vae_scale_factor,
-            ),
         )
         batch_size = prompts * num_images_per_prompt
         generator = as_generator(generator)
-        guess_mode = self._guess_mode(guess_mode)
         reads_mask = self.unet.config.in_channels == 9
         self._begin(guidance_scale=guidance_scale, clip_skip=clip_skip, cross_attention_kwargs=cross_attention_kwargs)
 
@@ -160,17 +157,8 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
             prompt_syntax=prompt_syntax,
             long_prompts=long_prompts,
         )
-        negative_prompt_embeds = conditioning.negative_prompt_embeds  # [B, L, D]
         prompt_embeds = conditioning.guided()  # [2B or B, L, D]
-        loop = DenoisingLoop(
-            self,
-            timesteps,
-            num_inference_steps,
-            callback_on_step_end=callback_on_step_end,
-            tensor_inputs=tensor_inputs,
-            callback=callback,
-            callback_steps=callback_steps,
-        )
+        loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoder", prompt_embeds)
 
         # 2. control images, image and mask, or the crop of all that is inpainted
@@ -178,16 +166,16 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
         if padding_mask_crop is not None:
             crop = self.mask_processor.get_crop_region(mask_image, width, height, pad=padding_mask_crop)
         resize_mode = "default" if crop is None else "fill"
-        control_image = self._control_images(
+        control_image = control.prepare(
             self.prepare_control_image,
-            control_image,
             width=width,
             height=height,
             batch_size=batch_size,
             num_images_per_prompt=num_images_per_prompt,
             crops_coords=crop,
             resize_mode=resize_mode,
-            guess_mode=guess_mode,
+            device=self.device,
+            do_classifier_free_guidance=self.do_classifier_free_guidance,
         )  # [2B or B, C, H, W], or a list
         pixels = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
         mask = self.mask_processor.preprocess(mask_image, height, width, resize_mode, crop)  # [N, 1, H, W]
@@ -223,70 +211,35 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
             self.do_classifier_free_guidance,
         )  # [2B or B, 1, h, w], [2B or B, C, h, w]
         loop.finite.note("the VAE's encoder", masked_image_latents)
-        extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 4. denoise
-        control = self._control_guide(
-            control_image, controlnet_conditioning_scale, control_guidance_start, control_guidance_end, guess_mode
+        predict = GuidedPrediction(
+            self._denoiser(latents),
+            self._guide,
+            control.guide(self.scheduler, len(timesteps)),
+            *([mask_channels] if reads_mask else []),
         )
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
-            extra_channels=(mask, masked_image_latents) if reads_mask else (),
+        tensors = loop.run(
+            predict,
+            {
+                "latents": latents,
+                "prompt_embeds": prompt_embeds,
+                "negative_prompt_embeds": conditioning.negative_prompt_embeds,  # [B, L, D]
+                "control_image": control_image,
+                "mask": mask,
+                "masked_image_latents": masked_image_latents,
+            },
+            self.prepare_extra_step_kwargs(generator, eta),
+            None if reads_mask else Blending(self.scheduler, timesteps, known),
         )
-        for i, t in loop.steps():
-            residuals = control(i, latents, t, prompt_embeds)
-            noise_pred = self._guide(denoiser(latents, t, prompt_embeds, **residuals))  # [B, C, h, w]
-            latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
-            if not reads_mask:
-                next_timestep = timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
-                latents = blend_with_known(self.scheduler, latents, mask[:batch_size], known, next_timestep)
-            latents, prompt_embeds, negative_prompt_embeds, control.image = loop.end_step(
-                i,
-                t,
-                latents=latents,
-                prompt_embeds=prompt_embeds,
-                negative_prompt_embeds=negative_prompt_embeds,
-                control_image=control.image,
-            )
 
         # 5. decode, run the safety checker, paste the crop
         images, has_nsfw_concept = self._images(
-            latents, output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
+            tensors["latents"], output_type=output_type, dtype=prompt_embeds.dtype, finite=loop.finite
         )
         if crop is not None:
             images = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in images]
         return self._output(images, has_nsfw_concept, return_dict)
-
-    def prepare_control_image(
-        self,
-        image: PipelineImageInput,
-        width: int | None,
-        height: int | None,
-        batch_size: int,
-        num_images_per_prompt: int,
-        device: Any,
-        dtype: paddle.dtype,
-        crops_coords: tuple[int, int, int, int] | None,
-        resize_mode: str,
-        do_classifier_free_guidance: bool = False,
-        guess_mode: bool = False,
-    ) -> paddle.Tensor:
-        """Control images [batch_size, C, height, width] in [0, 1], twice with guidance."""
-        return self._prepare_control_image(
-            image,
-            width,
-            height,
-            batch_size,
-            num_images_per_prompt,
-            dtype,
-            do_classifier_free_guidance,
-            guess_mode,
-            crops_coords=crops_coords,
-            resize_mode=resize_mode,
-        )
 
     def check_inputs(
         self,
@@ -309,26 +262,19 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetBase, InpaintBase):
         padding_mask_crop: Any = None,
     ) -> None:
         """Raise one InputError that lists all invalid arguments; `image` is the control image, as in diffusers."""
+        control = self._control(image, controlnet_conditioning_scale, control_guidance_start, control_guidance_end)
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
-            ),
-            self._check_control_arguments(
-                image,
-                checks.num_prompts(prompt, prompt_embeds),
-                controlnet_conditioning_scale,
-                control_guidance_start,
-                control_guidance_end,
-            ),
-            checks.check_images(mask_image=mask_image),
-            checks.check_callbacks(
                 callback_steps=callback_steps,
                 tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            control.check(checks.num_prompts(prompt, prompt_embeds)),
+            checks.check_images(mask_image=mask_image),
         )

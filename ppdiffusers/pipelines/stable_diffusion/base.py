@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
 from ppdiffusers.pipelines.loaders.textual_inversion import TextualInversionLoaderMixin
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
+from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages import latents as latents_stage
+from ppdiffusers.pipelines.stages.denoise import StepCallbacks, UNetDenoiser
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance, guidance_scale_embedding
 from ppdiffusers.pipelines.stages.legacy import correct_scheduler, correct_unet, warn_of_missing_safety_checker
@@ -132,7 +135,76 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         height, width = (size, size) if isinstance(size, int) else size
         return height * self.vae_scale_factor, width * self.vae_scale_factor
 
+    # -- checks -------------------------------------------------------------------------------------------------------
+
+    def _check_prompts(
+        self,
+        *,
+        callback_steps: Any = None,
+        tensor_inputs: Any = None,
+        ip_adapter_image: Any = None,
+        ip_adapter_image_embeds: Any = None,
+        **prompts: Any,
+    ) -> list[str]:
+        """Problems of what every `check_inputs` gets: prompts, settings of callbacks, images for IP-Adapters.
+
+        Args:
+            prompts: prompt and negative prompt, and their embeddings.
+        """
+        return [
+            *checks.check_prompts(**prompts),
+            *checks.check_callbacks(
+                callback_steps=callback_steps, tensor_inputs=tensor_inputs, allowed=self._callback_tensor_inputs
+            ),
+            *checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+        ]
+
+    def _check_sampling(
+        self,
+        callbacks: StepCallbacks,
+        *,
+        prompts: int | None,
+        num_images_per_prompt: Any,
+        channels: int,
+        height: Any,
+        width: Any,
+        latents: Any,
+        generator: Any,
+        **settings: Any,
+    ) -> list[str]:
+        """Problems of what `check_inputs` does not get: steps, noise, callbacks, numbers such as the guidance scale.
+
+        Args:
+            prompts: number of prompts.
+            channels, height, width: of the latents (None is any), and of the image in pixels.
+            settings: those of `checks.check_sampling`.
+        """
+        return [
+            *checks.check_sampling(scheduler=self.scheduler, num_images_per_prompt=num_images_per_prompt, **settings),
+            *callbacks.check(),
+            *checks.check_noise(
+                latents=latents,
+                generator=generator,
+                prompts=prompts,
+                num_images_per_prompt=num_images_per_prompt,
+                channels=channels,
+                height=height,
+                width=width,
+                scale_factor=self.vae_scale_factor,
+            ),
+        ]
+
     # -- denoising ----------------------------------------------------------------------------------------------------
+
+    def _denoiser(self, latents: paddle.Tensor, extra_channels: Sequence[paddle.Tensor] = ()) -> UNetDenoiser:
+        """The UNet with the settings of the current call, for latents [B, C, h, w]."""
+        return UNetDenoiser(
+            self.unet,
+            self.scheduler,
+            timestep_cond=self._timestep_cond(latents.shape[0], latents.dtype),
+            cross_attention_kwargs=self.cross_attention_kwargs,
+            extra_channels=extra_channels,
+        )
 
     def prepare_extra_step_kwargs(self, generator: Generator, eta: float) -> dict[str, Any]:
         """Keyword arguments of the scheduler's step."""

@@ -1,13 +1,22 @@
-"""What Stable Diffusion XL pipelines that start from an image share: the refiner's settings, remaining timesteps."""
+"""What Stable Diffusion XL pipelines that start from an image share: the refiner's settings, timesteps, latents."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import paddle
 
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
-from ppdiffusers.pipelines.stages.timesteps import last_timesteps, timesteps_from
+from ppdiffusers.pipelines.stages.latents import image_latents
+from ppdiffusers.pipelines.stages.timesteps import (
+    last_timesteps,
+    retrieve_timesteps,
+    timesteps_from,
+    timesteps_until,
+)
+from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -69,6 +78,46 @@ class StableDiffusionXLImg2ImgBase(StableDiffusionXLBase):
         if denoising_start is not None:
             return timesteps_from(self.scheduler, timesteps, denoising_start)
         return last_timesteps(self.scheduler, timesteps, num_inference_steps, strength)
+
+    def _timesteps_to_run(
+        self,
+        num_inference_steps: int,
+        strength: float,
+        timesteps: Sequence[int] | np.ndarray | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> tuple[np.ndarray, int]:
+        """The timesteps of this call, between `denoising_start` and `denoising_end`, and their number of steps.
+
+        `timesteps` and `sigmas` are those of `retrieve_timesteps`.
+        """
+        timesteps, steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
+        timesteps, steps = self.get_timesteps(steps, strength, self.device, self.denoising_start or None)
+        timesteps, steps = timesteps_until(self.scheduler, timesteps, steps, self.denoising_end)
+        self._num_timesteps = len(timesteps)
+        return timesteps, steps
+
+    def prepare_latents(
+        self,
+        image: paddle.Tensor,
+        timestep: np.ndarray,
+        batch_size: int,
+        num_images_per_prompt: int,
+        dtype: paddle.dtype,
+        device: Any,
+        generator: Generator = None,
+        add_noise: bool = True,
+    ) -> paddle.Tensor:
+        """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w].
+
+        Args:
+            timestep: noise level of each image, [B].
+            add_noise: whether to add noise at all.
+        """
+        with self._vae_in_float32(paddle.float16, paddle.bfloat16):
+            clean = image_latents(self.vae, image, batch_size * num_images_per_prompt, generator).astype(dtype)
+        if not add_noise:
+            return clean
+        return self.scheduler.add_noise(clean, randn_tensor(clean.shape, generator=generator, dtype=dtype), timestep)
 
     def _begin_at(self, denoising_start: float | None, denoising_end: float | None) -> None:
         """Record the part of the noise schedule that this call runs."""

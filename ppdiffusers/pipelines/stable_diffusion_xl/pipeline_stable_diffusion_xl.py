@@ -12,7 +12,7 @@ from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps_until
@@ -87,7 +87,7 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
             InputError: invalid arguments; all of them are listed.
         """
         checks.raise_problems(self, checks.check_components(self.components, "unet", "scheduler"))
-        tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
+        callbacks = StepCallbacks(callback_on_step_end, callback_on_step_end_tensor_inputs, callback, callback_steps)
         given_height, given_width = height, width
         height, width = self._size_of_each(height, width)
         channels = self.unet.config.in_channels
@@ -120,10 +120,16 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
                 **prompts,
                 ip_adapter_image=ip_adapter_image,
                 ip_adapter_image_embeds=ip_adapter_image_embeds,
-                callback_on_step_end_tensor_inputs=tensor_inputs,
+                callback_on_step_end_tensor_inputs=callbacks.tensor_inputs,
             ),
-            checks.check_sampling(
-                scheduler=self.scheduler,
+            self._check_sampling(
+                callbacks,
+                latents=latents,
+                generator=generator,
+                prompts=num_prompts,
+                channels=channels,
+                height=given_height,  # given latents may have any size otherwise
+                width=given_width,
                 num_inference_steps=num_inference_steps,
                 num_images_per_prompt=num_images_per_prompt,
                 output_type=output_type,
@@ -132,17 +138,6 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
                 guidance_scale=guidance_scale,
                 guidance_rescale=guidance_rescale,
                 eta=eta,
-            ),
-            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
-            checks.check_noise(
-                latents=latents,
-                generator=generator,
-                prompts=num_prompts,
-                num_images_per_prompt=num_images_per_prompt,
-                channels=channels,
-                height=given_height,  # given latents may have any size otherwise
-                width=given_width,
-                scale_factor=self.vae_scale_factor,
             ),
             checks.check_denoising_range(denoising_end=denoising_end),
             self._check_sizes(sizes, pooled_prompt_embeds),
@@ -178,40 +173,23 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
         latents = self.prepare_latents(
             batch_size, channels, height, width, prompt_embeds.dtype, self.device, generator, latents
         )  # [B, C, h, w]
-        extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
-        )
-        loop = DenoisingLoop(
-            self,
-            timesteps,
-            num_inference_steps,
-            callback_on_step_end=callback_on_step_end,
-            tensor_inputs=tensor_inputs,
-            callback=callback,
-            callback_steps=callback_steps,
-        )
+        loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", prompt_embeds)
-        for i, t in loop.steps():
-            added = {"text_embeds": add_text_embeds, "time_ids": add_time_ids}
-            noise_pred = self._guide(denoiser(latents, t, prompt_embeds, added_cond_kwargs=added))  # [B, C, h, w]
-            latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
-            latents, prompt_embeds, add_text_embeds, add_time_ids = loop.end_step(
-                i,
-                t,
-                latents=latents,
-                prompt_embeds=prompt_embeds,
-                add_text_embeds=add_text_embeds,
-                add_time_ids=add_time_ids,
-            )
+        tensors = loop.run(
+            GuidedPrediction(self._denoiser(latents), self._guide),
+            {
+                "latents": latents,
+                "prompt_embeds": prompt_embeds,
+                "add_text_embeds": add_text_embeds,
+                "add_time_ids": add_time_ids,
+            },
+            self.prepare_extra_step_kwargs(generator, eta),
+        )
 
         # 4. decode
-        return self._output(self._images(latents, output_type, loop.finite), return_dict)
+        return self._output(self._images(tensors["latents"], output_type, loop.finite), return_dict)
 
     def check_inputs(
         self,
@@ -233,11 +211,15 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
             self._check_pooled_prompts(
                 prompt=prompt,
@@ -250,10 +232,4 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
                 negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
             ),
             checks.check_size(height=height, width=width),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )

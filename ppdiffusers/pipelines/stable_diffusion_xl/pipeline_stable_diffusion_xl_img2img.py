@@ -12,12 +12,11 @@ from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusionXLImg2ImgBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
-from ppdiffusers.pipelines.stages.latents import image_latents, initial_latents
+from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
+from ppdiffusers.pipelines.stages.latents import initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps_until
-from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
 class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
@@ -87,7 +86,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
             InputError: invalid arguments; all of them are listed.
         """
         checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
-        tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
+        callbacks = StepCallbacks(callback_on_step_end, callback_on_step_end_tensor_inputs, callback, callback_steps)
         num_prompts = checks.num_prompts(prompt, prompt_embeds)
         prompts = {
             "prompt": prompt,
@@ -123,12 +122,18 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
                 negative_prompt_embeds=negative_prompt_embeds,
                 ip_adapter_image=ip_adapter_image,
                 ip_adapter_image_embeds=ip_adapter_image_embeds,
-                callback_on_step_end_tensor_inputs=tensor_inputs,
+                callback_on_step_end_tensor_inputs=callbacks.tensor_inputs,
             ),
             self._check_pooled_prompts(**prompts),
             checks.check_images(image=image),
-            checks.check_sampling(
-                scheduler=self.scheduler,
+            self._check_sampling(
+                callbacks,
+                latents=latents,
+                generator=generator,
+                prompts=num_prompts,
+                channels=self.unet.config.in_channels,
+                height=None,
+                width=None,
                 num_inference_steps=num_inference_steps,
                 num_images_per_prompt=num_images_per_prompt,
                 output_type=output_type,
@@ -137,17 +142,6 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
                 guidance_scale=guidance_scale,
                 guidance_rescale=guidance_rescale,
                 eta=eta,
-            ),
-            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
-            checks.check_noise(
-                latents=latents,
-                generator=generator,
-                prompts=num_prompts,
-                num_images_per_prompt=num_images_per_prompt,
-                channels=self.unet.config.in_channels,
-                height=None,
-                width=None,
-                scale_factor=self.vae_scale_factor,
             ),
             checks.check_denoising_range(denoising_start=denoising_start, denoising_end=denoising_end),
             self._check_sizes(sizes, pooled_prompt_embeds),
@@ -174,29 +168,15 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         add_text_embeds = conditioning.guided_pooled()  # [2B or B, P]
 
         # 2. remaining timesteps
-        timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
-        timesteps, num_inference_steps = self.get_timesteps(
-            num_inference_steps, strength, self.device, denoising_start or None
-        )
-        first_timestep = timesteps[:1].repeat(batch_size)
-        timesteps, num_inference_steps = timesteps_until(self.scheduler, timesteps, num_inference_steps, denoising_end)
-        self._num_timesteps = len(timesteps)
-        loop = DenoisingLoop(
-            self,
-            timesteps,
-            num_inference_steps,
-            callback_on_step_end=callback_on_step_end,
-            tensor_inputs=tensor_inputs,
-            callback=callback,
-            callback_steps=callback_steps,
-        )
+        timesteps, num_inference_steps = self._timesteps_to_run(num_inference_steps, strength, timesteps, sigmas)
+        loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", prompt_embeds)
 
         # 3. latents of the image, noised to the first of these timesteps, and sizes
         if latents is None:
             latents = self.prepare_latents(
                 self._preprocess(image),  # [N, 3, H, W]
-                first_timestep,
+                timesteps[:1].repeat(batch_size),
                 num_prompts,
                 num_images_per_prompt,
                 prompt_embeds.dtype,
@@ -211,53 +191,21 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         add_time_ids = self._time_ids(
             sizes.of_image_to_image(height, width), batch_size, prompt_embeds.dtype
         )  # [2B or B, 6 or 5]
-        extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 4. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
+        tensors = loop.run(
+            GuidedPrediction(self._denoiser(latents), self._guide),
+            {
+                "latents": latents,
+                "prompt_embeds": prompt_embeds,
+                "add_text_embeds": add_text_embeds,
+                "add_time_ids": add_time_ids,
+            },
+            self.prepare_extra_step_kwargs(generator, eta),
         )
-        for i, t in loop.steps():
-            added = {"text_embeds": add_text_embeds, "time_ids": add_time_ids}
-            noise_pred = self._guide(denoiser(latents, t, prompt_embeds, added_cond_kwargs=added))  # [B, C, h, w]
-            latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
-            latents, prompt_embeds, add_text_embeds, add_time_ids = loop.end_step(
-                i,
-                t,
-                latents=latents,
-                prompt_embeds=prompt_embeds,
-                add_text_embeds=add_text_embeds,
-                add_time_ids=add_time_ids,
-            )
 
         # 5. decode
-        return self._output(self._images(latents, output_type, loop.finite), return_dict)
-
-    def prepare_latents(
-        self,
-        image: paddle.Tensor,
-        timestep: np.ndarray,
-        batch_size: int,
-        num_images_per_prompt: int,
-        dtype: paddle.dtype,
-        device: Any,
-        generator: Generator = None,
-        add_noise: bool = True,
-    ) -> paddle.Tensor:
-        """Latents [B, C, h, w] of images [N, 3, H, W] or latents [N, C, h, w].
-
-        Args:
-            timestep: noise level of each image, [B].
-            add_noise: whether to add noise at all.
-        """
-        with self._vae_in_float32(paddle.float16, paddle.bfloat16):
-            clean = image_latents(self.vae, image, batch_size * num_images_per_prompt, generator).astype(dtype)
-        if not add_noise:
-            return clean
-        return self.scheduler.add_noise(clean, randn_tensor(clean.shape, generator=generator, dtype=dtype), timestep)
+        return self._output(self._images(tensors["latents"], output_type, loop.finite), return_dict)
 
     def check_inputs(
         self,
@@ -277,17 +225,15 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
-            ),
-            checks.check_strength(strength),
-            checks.check_callbacks(
                 callback_steps=callback_steps,
                 tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            checks.check_strength(strength),
         )

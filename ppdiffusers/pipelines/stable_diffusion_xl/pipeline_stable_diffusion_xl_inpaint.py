@@ -8,38 +8,30 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
-from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusionXLImg2ImgBase
+from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.stable_diffusion_xl.inpaint_base import StableDiffusionXLInpaintBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.inpaint import (
+    Blending,
     InpaintLatents,
-    blend_with_known,
     check_crop,
     check_masked_latents,
-    prepare_inpaint_latents,
-    prepare_mask_and_image,
+    mask_channels,
 )
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps_until
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
-    """Inpaint images; the components are those of `StableDiffusionXLImg2ImgBase`."""
+class StableDiffusionXLInpaintPipeline(StableDiffusionXLInpaintBase):
+    """Inpaint images; the components are those of `StableDiffusionXLInpaintBase`."""
 
     _callback_tensor_inputs = (
         *("latents", "prompt_embeds", "add_text_embeds", "add_time_ids"),
         *("mask", "masked_image_latents"),
     )
-
-    def _register_with_vae(self, **components: Any) -> None:
-        super()._register_with_vae(**components)
-        self.mask_processor = VaeImageProcessor(
-            vae_scale_factor=self.vae_scale_factor, do_normalize=False, do_binarize=True, do_convert_grayscale=True
-        )
 
     @inference
     def __call__(
@@ -107,7 +99,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
             InputError: invalid arguments; all of them are listed.
         """
         checks.raise_problems(self, checks.check_components(self.components, "unet", "vae", "scheduler"))
-        tensor_inputs = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
+        callbacks = StepCallbacks(callback_on_step_end, callback_on_step_end_tensor_inputs, callback, callback_steps)
         height, width = self._size_of_each(height, width)
         channels, reads_mask = self.vae.config.latent_channels, self.unet.config.in_channels == 9
         num_prompts = checks.num_prompts(prompt, prompt_embeds)
@@ -149,13 +141,19 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
                 negative_prompt_embeds=negative_prompt_embeds,
                 ip_adapter_image=ip_adapter_image,
                 ip_adapter_image_embeds=ip_adapter_image_embeds,
-                callback_on_step_end_tensor_inputs=tensor_inputs,
+                callback_on_step_end_tensor_inputs=callbacks.tensor_inputs,
                 padding_mask_crop=padding_mask_crop,
             ),
             self._check_pooled_prompts(**prompts),
             self._check_unet(),
-            checks.check_sampling(
-                scheduler=self.scheduler,
+            self._check_sampling(
+                callbacks,
+                latents=latents,
+                generator=generator,
+                prompts=num_prompts,
+                channels=channels,
+                height=height,
+                width=width,
                 num_inference_steps=num_inference_steps,
                 num_images_per_prompt=num_images_per_prompt,
                 output_type=output_type,
@@ -164,17 +162,6 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
                 guidance_scale=guidance_scale,
                 guidance_rescale=guidance_rescale,
                 eta=eta,
-            ),
-            checks.check_callbacks(callback_on_step_end=callback_on_step_end, callback=callback),
-            checks.check_noise(
-                latents=latents,
-                generator=generator,
-                prompts=num_prompts,
-                num_images_per_prompt=num_images_per_prompt,
-                channels=channels,
-                height=height,
-                width=width,
-                scale_factor=self.vae_scale_factor,
             ),
             check_masked_latents(image=image, masked_image_latents=masked_image_latents, channels=channels)
             if reads_mask
@@ -204,22 +191,8 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
         add_text_embeds = conditioning.guided_pooled()  # [2B or B, P]
 
         # 2. remaining timesteps
-        timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps, timesteps, sigmas)
-        timesteps, num_inference_steps = self.get_timesteps(
-            num_inference_steps, strength, self.device, denoising_start or None
-        )
-        first_timestep = timesteps[:1].repeat(batch_size)
-        timesteps, num_inference_steps = timesteps_until(self.scheduler, timesteps, num_inference_steps, denoising_end)
-        self._num_timesteps = len(timesteps)
-        loop = DenoisingLoop(
-            self,
-            timesteps,
-            num_inference_steps,
-            callback_on_step_end=callback_on_step_end,
-            tensor_inputs=tensor_inputs,
-            callback=callback,
-            callback_steps=callback_steps,
-        )
+        timesteps, num_inference_steps = self._timesteps_to_run(num_inference_steps, strength, timesteps, sigmas)
+        loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", prompt_embeds)
 
         # 3. image and mask, or the crop of both that is inpainted
@@ -242,7 +215,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
                 generator,
                 latents,
                 image=pixels,
-                timestep=first_timestep,
+                timestep=timesteps[:1].repeat(batch_size),
                 is_strength_max=strength == 1.0,
                 add_noise=denoising_start is None,
                 return_noise=True,
@@ -269,104 +242,27 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
             batch_size,
             prompt_embeds.dtype,
         )  # [2B or B, 6 or 5]
-        extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 5. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
+        tensors = loop.run(
+            GuidedPrediction(self._denoiser(latents), self._guide, *([mask_channels] if reads_mask else [])),
+            {
+                "latents": latents,
+                "prompt_embeds": prompt_embeds,
+                "add_text_embeds": add_text_embeds,
+                "add_time_ids": add_time_ids,
+                "mask": mask,
+                "masked_image_latents": masked_image_latents,
+            },
+            self.prepare_extra_step_kwargs(generator, eta),
+            None if reads_mask else Blending(self.scheduler, timesteps, known),
         )
-        for i, t in loop.steps():
-            denoiser.extra_channels = (mask, masked_image_latents) if reads_mask else ()
-            added = {"text_embeds": add_text_embeds, "time_ids": add_time_ids}
-            noise_pred = self._guide(denoiser(latents, t, prompt_embeds, added_cond_kwargs=added))  # [B, C, h, w]
-            latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
-            if not reads_mask:
-                next_timestep = timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
-                latents = blend_with_known(self.scheduler, latents, mask[:batch_size], known, next_timestep)
-            latents, prompt_embeds, add_text_embeds, add_time_ids, mask, masked_image_latents = loop.end_step(
-                i,
-                t,
-                latents=latents,
-                prompt_embeds=prompt_embeds,
-                add_text_embeds=add_text_embeds,
-                add_time_ids=add_time_ids,
-                mask=mask,
-                masked_image_latents=masked_image_latents,
-            )
 
         # 6. decode, paste the crop
-        images = self._images(latents, output_type, loop.finite)
+        images = self._images(tensors["latents"], output_type, loop.finite)
         if crop is not None:
             images = [self.image_processor.apply_overlay(mask_image, image, one, crop) for one in images]
         return self._output(images, return_dict)
-
-    def prepare_latents(
-        self,
-        batch_size: int,
-        num_channels_latents: int,
-        height: int,
-        width: int,
-        dtype: paddle.dtype,
-        device: Any,
-        generator: Generator,
-        latents: paddle.Tensor | np.ndarray | None = None,
-        image: paddle.Tensor | None = None,
-        timestep: np.ndarray | None = None,
-        is_strength_max: bool = True,
-        add_noise: bool = True,
-        return_noise: bool = False,
-        return_image_latents: bool = False,
-    ) -> tuple[paddle.Tensor | None, ...]:
-        """(initial latents, noise if requested, latents of the image or None if requested), [B, C, h, w] each."""
-        size = (height // self.vae_scale_factor, width // self.vae_scale_factor)
-        with self._vae_in_float32(paddle.float16, paddle.bfloat16):
-            known = prepare_inpaint_latents(
-                self.scheduler,
-                self.vae,
-                shape=(batch_size, num_channels_latents, *size),
-                dtype=dtype,
-                generator=generator,
-                latents=latents,
-                image=image,
-                timestep=timestep,
-                is_strength_max=is_strength_max,
-                encode=return_image_latents,
-                add_noise=add_noise,
-            )
-        return known.requested(return_noise, return_image_latents)
-
-    def prepare_mask_latents(
-        self,
-        mask: paddle.Tensor,
-        masked_image: paddle.Tensor | None,
-        batch_size: int,
-        height: int,
-        width: int,
-        dtype: paddle.dtype,
-        device: Any,
-        generator: Generator,
-        do_classifier_free_guidance: bool,
-    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        """Mask [2B or B, 1, h, w] and latents of the masked image [2B or B, C, h, w], as the UNet reads them."""
-        size = (height // self.vae_scale_factor, width // self.vae_scale_factor)
-        with self._vae_in_float32(paddle.float16, paddle.bfloat16):
-            return prepare_mask_and_image(
-                self.vae,
-                mask,
-                masked_image,
-                size=size,
-                batch_size=batch_size,
-                dtype=dtype,
-                generator=generator,
-                guided=do_classifier_free_guidance,
-            )
-
-    def _check_unet(self) -> list[str]:
-        channels = self.unet.config.in_channels
-        return [] if channels in (4, 9) else [f"the UNet accepts {channels} channels; 4 or 9 are required to inpaint"]
 
     def check_inputs(
         self,
@@ -391,21 +287,19 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLImg2ImgBase):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
             checks.check_images(image=image, mask_image=mask_image),
             checks.check_size(height=height, width=width),
             checks.check_strength(strength),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
             check_crop(
                 padding_mask_crop=padding_mask_crop, image=image, mask_image=mask_image, output_type=output_type
             ),

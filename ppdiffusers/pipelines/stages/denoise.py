@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import paddle
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.turns import pipeline_turn
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 Call = TypeVar("Call", bound=Callable[..., Any])
 StepEndCallback = Callable[[Any, int, Any, dict[str, Any]], "dict[str, Any] | None"]
 Callback = Callable[[int, Any, paddle.Tensor], None]
+# The tensors of a call by name: those that callbacks may replace.
+Tensors = dict[str, Any]
+# (index, timestep, tensors) -> arguments of `UNetDenoiser` and the UNet, such as the residuals of a ControlNet.
+Condition = Callable[[int, Any, Tensors], dict[str, Any]]
 
 
 def inference(call: Call) -> Call:
@@ -61,13 +67,26 @@ class UNetDenoiser:
         self.unet, self.scheduler = unet, scheduler
         self.timestep_cond, self.extra_channels, self.kwargs = timestep_cond, extra_channels, kwargs
 
-    def __call__(self, latents: paddle.Tensor, t: Any, prompt_embeds: paddle.Tensor, **kwargs: Any) -> paddle.Tensor:
-        """Predictions [n * B, C, h, w] for latents [B, C, h, w]; `kwargs` are more arguments of the UNet."""
+    def __call__(
+        self,
+        latents: paddle.Tensor,
+        t: Any,
+        prompt_embeds: paddle.Tensor,
+        extra_channels: Sequence[paddle.Tensor] = (),
+        **kwargs: Any,
+    ) -> paddle.Tensor:
+        """Predictions [n * B, C, h, w] for latents [B, C, h, w].
+
+        Args:
+            extra_channels: concatenated in addition to those of the constructor, in a step in which they may change.
+            kwargs: more arguments of the UNet.
+        """
         copies = prompt_embeds.shape[0] // latents.shape[0]
         model_input = paddle.concat([latents] * copies) if copies > 1 else latents
         model_input = self.scheduler.scale_model_input(model_input, t)
-        if self.extra_channels:
-            model_input = paddle.concat([model_input, *self.extra_channels], axis=1)
+        extra_channels = (*self.extra_channels, *extra_channels)
+        if extra_channels:
+            model_input = paddle.concat([model_input, *extra_channels], axis=1)
         return self.unet(
             model_input,
             t,
@@ -79,11 +98,74 @@ class UNetDenoiser:
         )[0]
 
 
+class GuidedPrediction:
+    """Predict once for each image of a call: `(index, t, tensors) -> prediction [B, C, h, w]`.
+
+    The tensors are "latents", "prompt_embeds" and, for UNets with added embeddings, "add_text_embeds" and
+    "add_time_ids".
+
+    Args:
+        denoiser: predicts for all conditions of the prompt embeddings.
+        guide: combines its predictions [n * B, C, h, w] to [B, C, h, w].
+        conditions: what the family adds, such as ControlNets; each returns arguments of the UNet for a step.
+    """
+
+    _ADDED = {"text_embeds": "add_text_embeds", "time_ids": "add_time_ids"}
+
+    def __init__(self, denoiser: UNetDenoiser, guide: Callable[[paddle.Tensor], paddle.Tensor], *conditions: Condition):
+        self.denoiser, self.guide, self.conditions = denoiser, guide, conditions
+
+    def __call__(self, index: int, t: Any, tensors: Tensors) -> paddle.Tensor:
+        kwargs: dict[str, Any] = {}
+        added = self.added(tensors)
+        if added:
+            kwargs["added_cond_kwargs"] = added
+        for condition in self.conditions:
+            kwargs.update(condition(index, t, tensors))
+        return self.guide(self.denoiser(tensors["latents"], t, tensors["prompt_embeds"], **kwargs))
+
+    @classmethod
+    def added(cls, tensors: Tensors) -> dict[str, paddle.Tensor]:
+        """The added embeddings as the UNet names them; empty for UNets without them."""
+        return {key: tensors[name] for key, name in cls._ADDED.items() if name in tensors}
+
+
+@dataclass(frozen=True)
+class StepCallbacks:
+    """The callbacks of a call, as diffusers' arguments; see `DenoisingLoop`."""
+
+    callback_on_step_end: StepEndCallback | None
+    callback_on_step_end_tensor_inputs: Sequence[str]
+    callback: Callback | None = None
+    callback_steps: int | None = None
+
+    @property
+    def tensor_inputs(self) -> Sequence[str]:
+        """Names of the tensors that are passed to `callback_on_step_end`; a `PipelineCallback` has its own."""
+        return getattr(self.callback_on_step_end, "tensor_inputs", self.callback_on_step_end_tensor_inputs)
+
+    def check(self) -> list[str]:
+        """The callbacks are callable."""
+        return checks.check_callbacks(callback_on_step_end=self.callback_on_step_end, callback=self.callback)
+
+    def loop(self, pipeline: DiffusionPipeline, timesteps: np.ndarray, num_inference_steps: int) -> DenoisingLoop:
+        """The loop over these timesteps, which runs the callbacks."""
+        return DenoisingLoop(
+            pipeline,
+            timesteps,
+            num_inference_steps,
+            callback_on_step_end=self.callback_on_step_end,
+            tensor_inputs=self.tensor_inputs,
+            callback=self.callback,
+            callback_steps=self.callback_steps,
+        )
+
+
 class DenoisingLoop:
     """One pass through the timesteps.
 
     `steps()` yields (index, timestep) and stops when the pipeline's `interrupt` is set. `end_step` runs the callbacks
-    and returns the tensors, with those that a callback replaced.
+    and returns the tensors, with those that a callback replaced. `run` is both, for calls with one prediction a step.
 
     Args:
         pipeline: provides `progress_bar`, `interrupt` and `scheduler.order`.
@@ -112,6 +194,31 @@ class DenoisingLoop:
         self.callback = callback
         self.callback_steps = callback_steps or 1
         self.finite = FiniteCheck()
+
+    def run(
+        self,
+        predict: Callable[[int, Any, Tensors], paddle.Tensor],
+        tensors: Tensors,
+        step_kwargs: dict[str, Any],
+        after_step: Callable[[int, Tensors], paddle.Tensor] | None = None,
+    ) -> Tensors:
+        """Predict and step for each timestep; return the tensors after the last step.
+
+        Args:
+            predict: such as `GuidedPrediction`; it gets the tensors as callbacks left them.
+            tensors: "latents", and the others that callbacks may replace.
+            step_kwargs: keyword arguments of the scheduler's step.
+            after_step: returns the latents after a step, changed, such as blended with a known image.
+        """
+        scheduler = self.pipeline.scheduler
+        for index, t in self.steps():
+            prediction = predict(index, t, tensors)  # [B, C, h, w]
+            latents = scheduler.step(prediction, t, tensors["latents"], **step_kwargs, return_dict=False)[0]
+            tensors = {**tensors, "latents": latents}
+            if after_step is not None:
+                tensors["latents"] = after_step(index, tensors)
+            tensors = dict(zip(tensors, self.end_step(index, t, **tensors), strict=True))
+        return tensors
 
     def steps(self) -> Iterator[tuple[int, Any]]:
         order = self.pipeline.scheduler.order

@@ -14,6 +14,7 @@ from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.pipelines.stages.denoise import Tensors
     from ppdiffusers.schedulers.common.types import Scheduler
 
 
@@ -152,3 +153,27 @@ def blend_with_known(
     if next_timestep is not None:
         image = scheduler.add_noise(known.image, known.noise, next_timestep)
     return (1 - mask) * image + mask * latents
+
+
+def mask_channels(index: int, t: Any, tensors: Tensors) -> dict[str, Any]:
+    """A condition for UNets of 9 channels, which read the mask and the latents of the masked image."""
+    return {"extra_channels": (tensors["mask"], tensors["masked_image_latents"])}
+
+
+class Blending:
+    """Replace latents outside of the mask after each step, `(index, tensors) -> latents [B, C, h, w]`.
+
+    Args:
+        timesteps: those of the loop.
+        known: latents of the image, and the noise to add to them.
+    """
+
+    def __init__(self, scheduler: Scheduler, timesteps: np.ndarray, known: InpaintLatents):
+        self.scheduler, self.timesteps, self.known = scheduler, timesteps, known
+
+    def __call__(self, index: int, tensors: Tensors) -> paddle.Tensor:
+        latents = tensors["latents"]
+        last = index == len(self.timesteps) - 1
+        next_timestep = None if last else self.timesteps[index + 1 : index + 2]
+        mask = tensors["mask"][: latents.shape[0]]  # it is repeated for guidance
+        return blend_with_known(self.scheduler, latents, mask, self.known, next_timestep)

@@ -21,12 +21,15 @@ class RecordingUNet:
 
 
 class HalvingScheduler:
-    """A scheduler that halves the input of the network."""
+    """A scheduler that halves the input of the network; a step adds the prediction."""
 
     order = 1
 
     def scale_model_input(self, sample: paddle.Tensor, timestep: Any) -> paddle.Tensor:
         return sample / 2
+
+    def step(self, prediction: paddle.Tensor, timestep: Any, sample: paddle.Tensor, **kwargs: Any) -> tuple:
+        return (sample + prediction,)
 
 
 class FakePipeline:

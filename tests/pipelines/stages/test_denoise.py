@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.pipelines.stages.denoise import DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import DenoisingLoop, GuidedPrediction, StepCallbacks, UNetDenoiser, inference
 from tests.pipelines.stages.support import FakePipeline, HalvingScheduler, RecordingUNet
 from tests.support.parity import noise
 
@@ -123,6 +123,67 @@ def test_first_step_with_nan():
     loop = DenoisingLoop(FakePipeline(), np.array([9, 5, 1]), 3)
     run(loop, change=lambda latents: latents / 0 if float(latents.max()) == 1 else latents + 1)
     assert loop.finite.first_bad() == "denoising step 1 (timestep 5)"
+
+
+# -- whole loops ------------------------------------------------------------------------------------------------------
+
+
+def test_guided_prediction_of_conditions():
+    """Added embeddings and the arguments of conditions reach the UNet; all conditions see the tensors of the step."""
+    unet = RecordingUNet()
+
+    def condition(index, t, tensors):
+        return {"down_block_additional_residuals": (index, t, tensors["image"])}
+
+    predict = GuidedPrediction(
+        UNetDenoiser(unet, HalvingScheduler()), lambda predictions: predictions.chunk(2)[1], condition,
+        lambda index, t, tensors: {"extra_channels": (paddle.ones([4, 1, 3, 5]),)},
+    )  # fmt: skip
+    tensors = {"latents": LATENTS, "prompt_embeds": embeds(1.0, 2.0), "add_text_embeds": "pooled",
+               "add_time_ids": "ids", "image": "edges"}  # fmt: skip
+    prediction = predict(3, 7, tensors)
+    np.testing.assert_allclose(prediction.numpy(), LATENTS.numpy() / 2 + 2.0, rtol=1e-5)
+    (call,) = unet.calls
+    assert call["added_cond_kwargs"] == {"text_embeds": "pooled", "time_ids": "ids"}
+    assert call["down_block_additional_residuals"] == (3, 7, "edges") and call["sample"].shape == [4, 5, 3, 5]
+
+
+def test_without_added_embeddings():
+    unet = RecordingUNet()
+    predict = GuidedPrediction(UNetDenoiser(unet, HalvingScheduler()), lambda prediction: prediction)
+    predict(0, 7, {"latents": LATENTS, "prompt_embeds": embeds(1.0)})
+    assert "added_cond_kwargs" not in unet.calls[0]
+
+
+def test_run_with_callbacks():
+    """Each step predicts from the tensors that the callback left; `after_step` changes the latents before it."""
+    seen = []
+
+    def callback(pipeline, index, t, tensors):
+        seen.append(float(tensors["latents"].max()))
+        return {"mask": tensors["mask"] + 1}
+
+    callbacks = StepCallbacks(callback, ["latents", "mask"])
+    loop = callbacks.loop(FakePipeline(), np.array([9, 5]), 2)
+    tensors = loop.run(
+        lambda index, t, tensors: tensors["mask"] * 10,
+        {"latents": paddle.zeros([1, 1, 2, 2]), "mask": paddle.ones([1, 1, 1, 1])},
+        {"generator": None},
+        lambda index, tensors: tensors["latents"] + 0.5,
+    )
+    assert seen == [10.5, 31.0] and float(tensors["latents"].max()) == 31.0
+    assert float(tensors["mask"].max()) == 3
+
+
+def test_callbacks_of_a_class_name_their_tensors():
+    class Callback:
+        tensor_inputs = ["prompt_embeds"]
+
+        def __call__(self, pipeline, index, t, tensors):
+            return tensors
+
+    assert StepCallbacks(Callback(), ["latents"]).tensor_inputs == ["prompt_embeds"]
+    assert len(StepCallbacks(3, ["latents"], callback="print").check()) == 2
 
 
 # -- decorator ----------------------------------------------------------------------------------------------------

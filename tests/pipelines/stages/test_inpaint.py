@@ -9,6 +9,7 @@ import ppdiffusers
 from ppdiffusers import TorchGenerator
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages.inpaint import (
+    Blending,
     InpaintLatents,
     blend_with_known,
     check_crop,
@@ -100,3 +101,15 @@ def test_blending(scheduler):
         np.testing.assert_allclose(blended[..., 2:], latents.numpy()[..., 2:])
         expected = known.image if timestep is None else scheduler.add_noise(known.image, known.noise, timestep)
         np.testing.assert_allclose(blended[..., :2], expected.numpy()[..., :2], rtol=1e-6)
+
+
+def test_blending_of_a_loop(scheduler):
+    """The mask is repeated for guidance; after the last step the image is clean."""
+    known = InpaintLatents(*(paddle.to_tensor(noise((1, 4, 3, 5), name)) for name in ("initial", "noise", "image")))
+    mask = paddle.to_tensor((noise((1, 1, 3, 5), "mask") > 0).astype(np.float32))
+    timesteps = scheduler.timesteps[:3]
+    blending = Blending(scheduler, timesteps, known)
+    tensors = {"latents": known.initial, "mask": paddle.concat([mask] * 2)}
+    for index, next_timestep in ((1, timesteps[2:3]), (2, None)):
+        expected = blend_with_known(scheduler, known.initial, mask, known, next_timestep)
+        np.testing.assert_array_equal(blending(index, tensors).numpy(), expected.numpy())
