@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import math
 import os
 import stat
+import zlib
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +53,33 @@ def read_bytes(path: str | os.PathLike, limit: int = LARGEST_FILE) -> bytes:
 
 
 def read_text(path: str | os.PathLike, limit: int = LARGEST_FILE) -> str:
-    """Read a regular UTF-8 file.
+    """Read a regular UTF-8 file, compressed if its name ends with ".gz".
 
     Raises:
-        ConfigError: as `read_bytes`; or the file is not UTF-8.
+        ConfigError: as `read_bytes`; or the file is not UTF-8, or has more than `limit` bytes when it is decompressed.
     """
+    content = read_bytes(path, limit)
+    if Path(path).suffix == ".gz":
+        content = _decompressed(content, path, limit)
     try:
-        return read_bytes(path, limit).decode("utf-8").replace("\r\n", "\n")
+        return content.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"A configuration file is not UTF-8 text: {error.reason} at byte {error.start}.",
             where=path,
             remedy="download or save the file again: it is truncated, damaged, or has another encoding.",
         ) from error
+
+
+def _decompressed(content: bytes, path: str | os.PathLike, limit: int) -> bytes:
+    try:
+        with gzip.open(BytesIO(content)) as file:
+            inside = file.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"A compressed file is damaged: {error}.", where=path) from error
+    if len(inside) > limit:
+        raise ConfigError(f"A compressed file has more than {limit} bytes inside.", where=path)
+    return inside
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Small files: judged before they are read; JSON that would cost time or memory is refused."""
 
+import gzip
 import json
 import os
 import time
@@ -69,6 +70,18 @@ def test_large_files_are_not_read(tmp_path):
         read_json(path)
     with pytest.raises(ConfigError, match="more than 10 bytes"):
         read_bytes(path, 10)
+
+
+def test_compressed_text_is_limited(tmp_path):
+    path = tmp_path / "merges.txt.gz"
+    path.write_bytes(gzip.compress("a b\r\né c\n".encode()))
+    assert read_text(path) == "a b\né c\n"
+    path.write_bytes(gzip.compress(b"\0" * 10**6))
+    with pytest.raises(ConfigError, match="more than 100000 bytes inside"):
+        read_text(path, 100_000)
+    path.write_bytes(gzip.compress(b"text")[:-6])
+    with pytest.raises(ConfigError, match="damaged"):
+        read_text(path)
 
 
 def test_what_published_files_have(tmp_path, caplog):
