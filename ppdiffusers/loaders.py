@@ -5,6 +5,7 @@ from ppdiffusers.core.lazy import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "ppdiffusers.pipelines.loaders.ip_adapter": ["IPAdapterMixin"],
         "ppdiffusers.pipelines.loaders.lora": ["StableDiffusionLoraLoaderMixin"],
         "ppdiffusers.pipelines.loaders.lora_xl": ["StableDiffusionXLLoraLoaderMixin"],
         "ppdiffusers.models.single_file": ["FromOriginalModelMixin"],
