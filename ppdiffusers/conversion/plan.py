@@ -20,7 +20,7 @@ from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
 from ppdiffusers.core.tensors import LazyTensor
-from ppdiffusers.io.hubs.local import component_folder, numbered_folders
+from ppdiffusers.io.hubs.local import component_folder, numbered_folders, numbered_name
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from, tensors_for
 from ppdiffusers.io.snapshot import BOOKKEEPING
 from ppdiffusers.io.weight_names import is_weights_file
@@ -113,7 +113,13 @@ def make_plan(source: Path, options: Options) -> Plan:
         except PPDiffusersError as error:
             problems.append(f"{name if name != WHOLE_FOLDER else entry.name}: {error}".replace("\n", "\n    "))
     if plan.index is not None:
-        _plan_files(source, {INDEX_NAME, *entries, *used_in_root}, plan.files, plan, source)
+        _plan_files(
+            source,
+            {INDEX_NAME, *entries, *(folder.name for folder in folders.values()), *used_in_root},
+            plan.files,
+            plan,
+            source,
+        )
     if problems:
         raise ConversionError(
             f"{len(problems)} of {len(entries)} components cannot be converted.",
@@ -136,8 +142,8 @@ def _component_folders(source: Path, index: ModelIndex) -> tuple[dict[str, Path]
         if network is None:
             folders[name], entries[name] = component_folder(source, name, entry), entry
             continue
-        for folder in numbered_folders(source / name) or [source / name]:  # a missing folder is reported later
-            folders[folder.name], entries[folder.name] = folder, network
+        for n, folder in enumerate(numbered_folders(source / name) or [source / name]):  # missing: reported later
+            folders[numbered_name(name, n)], entries[numbered_name(name, n)] = folder, network
     return folders, entries
 
 

@@ -86,12 +86,14 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
             model_output, predicted = split_learned_variance(model_output, sample)
         check_shapes(model_output, sample)
         a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
-        beta = self.betas[int(t)] if prev_t == t - 1 else 1 - a / a_prev
+        one = np.float32(1)
+        beta = self.betas[int(t)] if prev_t == t - 1 else one - a / a_prev
+        alpha = one - beta  # rounded as in the original: at the first step of few, 1e-8 becomes 0
         x = upcast(sample)
 
         x0 = to_x0(self.config.prediction_type, upcast(model_output), x, a**0.5, (1 - a) ** 0.5)
         x0 = limit_x0(self.config, x0)
-        prev = posterior_mean(x0, x, a, a_prev, 1 - beta, beta)
+        prev = posterior_mean(x0, x, a, a_prev, alpha, beta)
         if t > 0:
             noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
             smallest = float((1 - a_prev) / (1 - a) * beta)

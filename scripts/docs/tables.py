@@ -29,7 +29,6 @@ OTHER_TASKS = {
     "StableDiffusionInpaintPipelineLegacy": TASKS["text_guided_image_inpainting"],
     "StableDiffusionControlNetImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
     "StableDiffusionControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
-    "LatentConsistencyModelImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
     "VersatileDiffusionPipeline": ("text to image, image variation, dual guidance", "文生图、图像变体、图文双引导"),
 }
 HEADINGS = {

@@ -23,6 +23,12 @@ MODELS = {
         "base": "--model",
         "controlnet": "--controlnet_model",
     },
+    INFERENCE / "text_to_image_generation-t2i-adapter.py": {"base": "--model", "adapter": "--adapter_model"},
+    INFERENCE / "text_to_image_generation-stable_diffusion_xl_t2i_adapter.py": {
+        "base": "--model",
+        "adapter": "--adapter_model",
+        "depth": "--depth_model",
+    },
     INFERENCE / "text_to_image_generation-sdxl_base_with_refiner.py": {"base": "--model", "refiner": "--refiner_model"},
 }
 # Arguments that make a script fast, in addition to few steps.
@@ -140,8 +146,9 @@ def test_default_model(script, run_here, offline):
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in defaults.values())
     with pytest.raises(SourceError) as raised:
         run_here(script)
-    # a script with two models loads the base model first, but a ControlNet before the pipeline that it is passed to
-    first = next(defaults[name] for name in ("--controlnet_model", "--base_model", "--model") if name in defaults)
+    # a script with several models loads the base model first, but a network before the pipeline that it is passed to
+    order = ("--controlnet_model", "--adapter_model", "--base_model", "--model")
+    first = next(defaults[name] for name in order if name in defaults)
     assert first in str(raised.value) and "PPDIFFUSERS_OFFLINE is set" in str(raised.value)
     assert not list(offline.iterdir()), "files were written without a result"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import diffusers
 import numpy as np
 import paddle
 import pytest
 import torch
 
+import ppdiffusers
 from ppdiffusers import RecordedNoise, TorchGenerator
 from tests.schedulers.parity import ROUNDING, SHAPE, STEPS, make, network
 from tests.support.parity import assert_close, noise
@@ -227,3 +229,28 @@ def test_brownian_path_equals_torchsde() -> None:
         theirs = Reference(torch.zeros(SHAPE), 0.03125, 14.625, seed)
         for a, b in ((14.625, 7.5), (14.625, 3.25), (7.5, 3.25), (3.25, 0.03125), (0.5, 0.25), (14.625, 7.5)):
             assert_close(ours(a, b), theirs(torch.tensor(a), torch.tensor(b)), 1e-5, f"seed {seed}, {a} to {b}")
+
+
+@pytest.mark.parametrize("steps", [2, 5, 25])
+@pytest.mark.parametrize("variance_type", ["fixed_small_log", "learned_range"])
+def test_unclip_between_given_timesteps(steps, variance_type):
+    """Pipelines pass the next timestep. At the first of few steps its coefficient of x_t is 1e-8, or 0 if rounded."""
+    ours = ppdiffusers.UnCLIPScheduler(variance_type=variance_type)
+    theirs = diffusers.UnCLIPScheduler(variance_type=variance_type)
+    ours.set_timesteps(steps)
+    theirs.set_timesteps(steps)
+    x, channels = noise((2, 3, 5, 4), "x"), 6 if variance_type == "learned_range" else 3
+    prediction = noise((2, channels, 5, 4), "prediction")
+    timesteps = [int(t) for t in theirs.timesteps]
+    for t, previous in zip(timesteps, [*timesteps[1:], None], strict=True):
+        found = ours.step(
+            paddle.to_tensor(prediction), t, paddle.to_tensor(x), prev_timestep=previous, generator=TorchGenerator(t)
+        )
+        expected = theirs.step(
+            torch.from_numpy(prediction),
+            t,
+            torch.from_numpy(x),
+            prev_timestep=previous,
+            generator=torch.Generator().manual_seed(t),
+        )
+        assert_close(found.prev_sample, expected.prev_sample, relative=1e-5)

@@ -39,6 +39,7 @@ from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
 from ppdiffusers.models.unets.condition_embeddings import ConditionEmbeddings
 from ppdiffusers.models.unets.layerwise import layer_inputs, layer_outputs
+from ppdiffusers.utils.deprecation_utils import deprecate
 from ppdiffusers.utils.dummy_inputs import (
     BATCH,
     DummyInputs,
@@ -328,7 +329,9 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
             added_cond_kwargs: "text_embeds" and "time_ids" for `addition_embed_type="text_time"`.
             down_block_additional_residuals: added to the skip connections (ControlNet).
             mid_block_additional_residual: added to the output of the middle block (ControlNet).
-            down_intrablock_additional_residuals: added inside the down blocks (T2I-Adapter).
+            down_intrablock_additional_residuals: added inside the down blocks (T2I-Adapter): before the downsampler of
+                a block with cross-attention, otherwise to its result. One that is left is added to the result of the
+                middle block, if it has the same shape.
             encoder_attention_mask: [B, S] of 1 and 0, or a bias [B, 1, S].
 
         Raises:
@@ -348,10 +351,25 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
             encoder_attention_mask=mask_to_bias(encoder_attention_mask, sample.dtype),
             cross_attention_kwargs=kwargs,
         )
-        intrablock = list(down_intrablock_additional_residuals or ())
+        intrablock = down_intrablock_additional_residuals
+        only_down = down_block_additional_residuals is not None and mid_block_additional_residual is None
+        if only_down and intrablock is None:
+            deprecate(
+                "T2I should not use down_block_additional_residuals",
+                "1.3.0",
+                "`down_block_additional_residuals` without `mid_block_additional_residual` are residuals of a "
+                "T2I-Adapter. This is deprecated: pass them as `down_intrablock_additional_residuals`.",
+                standard_warn=False,
+            )
+            intrablock, down_block_additional_residuals = down_block_additional_residuals, None
         with contextlib.nullcontext() if scale is None else scaled(self, scale):
             sample = self._denoise(
-                sample, emb, inputs, down_block_additional_residuals, mid_block_additional_residual, intrablock
+                sample,
+                emb,
+                inputs,
+                down_block_additional_residuals,
+                mid_block_additional_residual,
+                list(intrablock or ()),
             )
         return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
 
