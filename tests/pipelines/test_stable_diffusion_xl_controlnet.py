@@ -98,7 +98,8 @@ CALLS = {
         "strength": 0.6, "guidance_rescale": 0.5, "original_size": (50, 70), "crops_coords_top_left": (3, 5),
     },
     ("Inpaint", "guess mode, an interval"): {
-        "guess_mode": True, "strength": 1.0, "control_guidance_end": 0.5, "denoising_end": 0.8, "num_inference_steps": 6,
+        "guess_mode": True, "strength": 1.0, "control_guidance_end": 0.5, "denoising_end": 0.8,
+        "num_inference_steps": 6,
     },
 }  # fmt: skip
 
