@@ -118,7 +118,7 @@ class PretrainedMixin:
             given = kwargs.pop(alias, None)
             paddle_dtype = given if paddle_dtype is None else paddle_dtype
         options = pop_hub_options(kwargs)
-        dtype = _target_dtype(paddle_dtype)
+        dtype = target_dtype(paddle_dtype)
         required = ModelFiles(cls.weights_stems, variant, use_safetensors)
         folder = resolve_folder(pretrained_model_name_or_path, subfolder, required, options)
         path = find_weights(folder, cls.weights_stems, variant, use_safetensors)
@@ -318,7 +318,15 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
     Raises:
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
-    tensors = tensors_for(layer, checkpoint)
+    fill_layer(layer, tensors_for(layer, checkpoint), dtype)
+
+
+def fill_layer(layer: nn.Layer, tensors: Mapping[str, LazyTensor], dtype: str | None) -> None:
+    """Read tensors, which have the layer's names and Paddle's layout, into a network, one after the other.
+
+    Args:
+        dtype: floating tensors are cast to it; None keeps their dtypes.
+    """
     state = layer.state_dict()
     filled: set[int] = set()
     for key, target in state.items():
@@ -338,12 +346,17 @@ def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor
     Raises:
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
-    source = checkpoint.files[0]
-    tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=source)
-    if checkpoint.framework == "pytorch":
-        tensors = to_paddle_layout(tensors, layer)
+    tensors = converted_tensors(layer, checkpoint)
+    source = checkpoint.files[0] if checkpoint.files else None
     _check_fit(layer, layer.state_dict(), tensors, source)
     return tensors
+
+
+def converted_tensors(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
+    """Return the tensors of a checkpoint with the layer's names and in Paddle's layout, whether they fit or not."""
+    where = checkpoint.files[0] if checkpoint.files else None
+    tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=where)
+    return to_paddle_layout(tensors, layer) if checkpoint.framework == "pytorch" else tensors
 
 
 def fill_tensor(target: paddle.Tensor, tensor: LazyTensor) -> None:
@@ -369,7 +382,7 @@ def _clear_initializers(layer: nn.Layer) -> None:
 
 
 def _check_fit(
-    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path
+    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path | None
 ) -> None:
     def allowed(key: str, patterns: tuple[str, ...]) -> bool:
         return any(re.search(pattern, key) for pattern in patterns)
@@ -411,7 +424,8 @@ def _check_fit(
         )
 
 
-def _target_dtype(paddle_dtype: object) -> str | None:
+def target_dtype(paddle_dtype: object) -> str | None:
+    """Return the name of the dtype to load weights as: float32 by default, None for "auto"."""
     if paddle_dtype is None:
         return "float32"
     if isinstance(paddle_dtype, str) and paddle_dtype == "auto":

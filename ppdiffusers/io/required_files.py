@@ -187,6 +187,14 @@ class PipelineFiles:
 
 
 @dataclass(frozen=True)
+class PipelineConfigs(PipelineFiles):
+    """The same without the weights: what a pipeline needs in addition to a single file."""
+
+    def _required_files(self, known: Entry) -> RequiredFiles:
+        return NamedFiles(MODEL_CONFIGS) if known.has_weights else super()._required_files(known)
+
+
+@dataclass(frozen=True)
 class AllFiles:
     """A pipeline if the folder has a `model_index.json`, otherwise one component."""
 

@@ -38,6 +38,7 @@ from ppdiffusers.runtime.export import export_programs
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
@@ -413,9 +414,10 @@ class DiffusionPipeline(ConfigMixin):
 
 
 class StableDiffusionMixin:
-    """Memory savings of pipelines with a VAE."""
+    """Memory savings of pipelines with a VAE, and FreeU of their UNet."""
 
     vae: AutoencoderKL
+    unet: UNet2DConditionModel
 
     def enable_vae_slicing(self) -> None:
         """Decode the images of a batch one at a time."""
@@ -430,6 +432,19 @@ class StableDiffusionMixin:
 
     def disable_vae_tiling(self) -> None:
         self.vae.disable_tiling()
+
+    def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
+        """Enable FreeU; see `UNet2DConditionModel.enable_freeu`."""
+        self._require_unet().enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
+
+    def disable_freeu(self) -> None:
+        self._require_unet().disable_freeu()
+
+    def _require_unet(self) -> UNet2DConditionModel:
+        unet = getattr(self, "unet", None)
+        if unet is None:
+            raise InputError("FreeU requires a UNet, which the pipeline does not have.")
+        return unet
 
 
 # -- components that can work -----------------------------------------------------------------------------------------

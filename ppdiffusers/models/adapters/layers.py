@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -22,7 +21,13 @@ from ppdiffusers.models.adapters.deltas import Delta
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.runtime.kernels.convolution import conv2d
 from ppdiffusers.runtime.snapshot import sublayers
-from ppdiffusers.runtime.state import StatefulLayer, is_tracing, needs_constant_filters, traced_state
+from ppdiffusers.runtime.state import (
+    StatefulLayer,
+    is_tracing,
+    needs_constant_filters,
+    state_of_numbers,
+    traced_state,
+)
 
 Scale = float | paddle.Tensor
 
@@ -76,9 +81,9 @@ class AdapterLayer(StatefulLayer):
     def program_state(self) -> tuple[paddle.Tensor, ...]:
         """Return the scales of all adapters, [A]; if there are DoRA among them, also which ones are active, [A]."""
         scales, place = self._scales(self._call_scale()), str(self.weight.place)
-        state = (_constant(tuple(float(scale or 0) for scale in scales), place),)
+        state = (state_of_numbers(tuple(float(scale or 0) for scale in scales), place),)
         if self.is_ordered:
-            state += (_constant(tuple(float(scale is not None) for scale in scales), place),)
+            state += (state_of_numbers(tuple(float(scale is not None) for scale in scales), place),)
         return state
 
     @property
@@ -127,11 +132,6 @@ class AdapterLayer(StatefulLayer):
     def keep_fused(self) -> None:
         """Make the fused weight and bias the layer's own; `unfuse` has no effect then."""
         self._unfused, self.fused_adapters = None, ()
-
-
-@functools.lru_cache(maxsize=1024)
-def _constant(values: tuple[float, ...], place: str) -> paddle.Tensor:
-    return paddle.to_tensor(values, dtype="float32", place=place.removeprefix("Place(").removesuffix(")"))
 
 
 def _float32(array: np.ndarray) -> paddle.Tensor:

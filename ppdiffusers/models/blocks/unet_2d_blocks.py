@@ -8,6 +8,7 @@ from paddle import nn
 from ppdiffusers.models.attention.kwargs import warn_about_scale
 from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
 from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
+from ppdiffusers.models.blocks.freeu import FreeU
 from ppdiffusers.models.blocks.resnet import ResnetBlock2D
 from ppdiffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
 from ppdiffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -73,7 +74,12 @@ class UpBlock(CheckpointedBlock):
         resnets: the residual blocks.
         attentions: one after each residual block; None for a block without attention.
         upsampler: applied last; None to keep height and width.
+
+    Attributes:
+        freeu: reweights the inputs of each residual block; None for no change.
     """
+
+    freeu: FreeU | None = None
 
     def __init__(
         self, resnets: list[nn.Layer], attentions: list[nn.Layer] | None = None, upsampler: nn.Layer | None = None
@@ -102,7 +108,10 @@ class UpBlock(CheckpointedBlock):
         """
         for n, resnet in enumerate(self.resnets):
             if skips is not None:
-                hidden_states = paddle.concat([hidden_states, skips[-1 - n]], axis=1)
+                skip = skips[-1 - n]
+                if self.freeu is not None:
+                    hidden_states, skip = self.freeu(hidden_states, skip)
+                hidden_states = paddle.concat([hidden_states, skip], axis=1)
             hidden_states = self._run(resnet, hidden_states, temb)
             if self.has_attention:
                 hidden_states = self._run(_attend, self.attentions[n], hidden_states, inputs)

@@ -28,6 +28,7 @@ from ppdiffusers.models.blocks.factory import (
 from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.modeling_outputs import ControlNetOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
+from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.models.unets.condition_embeddings import ConditionEmbeddings
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal, prompt_embeddings, small_size
@@ -87,7 +88,7 @@ class ControlNetConditioningEmbedding(nn.Layer):
         return self.conv_out(embedding)
 
 
-class ControlNetModel(ConditionEmbeddings, ModelMixin):
+class ControlNetModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMixin):
     """Compute residuals for a UNet from control images; configuration and state dict are those of diffusers' class.
 
     It is the encoder of the UNet, with one convolution that starts at zero for each residual.
@@ -102,6 +103,8 @@ class ControlNetModel(ConditionEmbeddings, ModelMixin):
         conditioning_embedding_out_channels: channels of each level of the embedding of control images.
         global_pool_conditions: whether the residuals are averaged over height and width (Shuffle).
     """
+
+    single_file_component = "controlnet"
 
     @register_to_config
     def __init__(

@@ -153,7 +153,8 @@ class LatentConsistencyModelImg2ImgPipeline(LatentConsistencyBase, Img2ImgBase):
             latents = initial_latents(latents.shape, 1.0, prompt_embeds.dtype, latents=latents)
 
         # 3. denoise
-        denoised, prompt_embeds = self._denoise(loop, latents, prompt_embeds, generator)
+        conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, latents.shape[0])
+        denoised, prompt_embeds = self._denoise(loop, latents, prompt_embeds, generator, conditions)
 
         # 4. decode and run the safety checker
         image, has_nsfw_concept = self._images(
@@ -181,5 +182,5 @@ class LatentConsistencyModelImg2ImgPipeline(LatentConsistencyBase, Img2ImgBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )

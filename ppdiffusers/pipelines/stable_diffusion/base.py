@@ -13,6 +13,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.models.adapters import scaled
 from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
+from ppdiffusers.pipelines.loaders.single_file import FromSingleFileMixin
 from ppdiffusers.pipelines.loaders.textual_inversion import TextualInversionLoaderMixin
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, StableDiffusionMixin
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
@@ -312,7 +313,9 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         return self._interrupt
 
 
-class StableDiffusionBase(LatentDiffusionBase, TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin):
+class StableDiffusionBase(
+    LatentDiffusionBase, TextualInversionLoaderMixin, StableDiffusionLoraLoaderMixin, FromSingleFileMixin
+):
     """Components of Stable Diffusion, and the public methods that scripts call and override.
 
     Args:

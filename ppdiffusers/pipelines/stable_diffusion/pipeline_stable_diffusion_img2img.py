@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -18,7 +19,7 @@ from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionImg2ImgPipeline(Img2ImgBase):
+class StableDiffusionImg2ImgPipeline(Img2ImgBase, IPAdapterMixin):
     """Generate images from images and prompts; the components are those of `StableDiffusionBase`."""
 
     @inference
@@ -145,6 +146,7 @@ class StableDiffusionImg2ImgPipeline(Img2ImgBase):
             self.scheduler,
             timestep_cond=self._timestep_cond(batch_size, latents.dtype),
             cross_attention_kwargs=cross_attention_kwargs,
+            added_cond_kwargs=self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size),
         )
         for i, t in loop.steps():
             noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
@@ -190,5 +192,5 @@ class StableDiffusionImg2ImgPipeline(Img2ImgBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )

@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.inpaint_base import InpaintBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -29,7 +30,7 @@ from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionInpaintPipeline(InpaintBase):
+class StableDiffusionInpaintPipeline(InpaintBase, IPAdapterMixin):
     """Inpaint images; the components are those of `StableDiffusionBase`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
@@ -219,6 +220,7 @@ class StableDiffusionInpaintPipeline(InpaintBase):
             self.scheduler,
             timestep_cond=self._timestep_cond(batch_size, latents.dtype),
             cross_attention_kwargs=cross_attention_kwargs,
+            added_cond_kwargs=self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size),
         )
         for i, t in loop.steps():
             denoiser.extra_channels = (mask, masked_image_latents) if reads_mask else ()
@@ -280,7 +282,7 @@ class StableDiffusionInpaintPipeline(InpaintBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
             check_crop(
                 padding_mask_crop=padding_mask_crop, image=image, mask_image=mask_image, output_type=output_type
             ),

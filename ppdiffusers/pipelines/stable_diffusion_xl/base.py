@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import paddle
 
 from ppdiffusers.pipelines.loaders.lora_xl import StableDiffusionXLLoraLoaderMixin
+from ppdiffusers.pipelines.loaders.single_file import FromSingleFileMixin
 from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stable_diffusion_xl.watermark import watermarker
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     )
 
 
-class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixin):
+class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixin, FromSingleFileMixin):
     """Components of Stable Diffusion XL, and the public methods that scripts call and override.
 
     Args:

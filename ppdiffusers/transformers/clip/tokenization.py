@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ftfy
 import regex
@@ -24,6 +25,10 @@ from ppdiffusers.transformers.tokenization_utils import (
     write_text,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_OPENAI_MERGES = Path(__file__).with_name("merges.txt.gz")  # see NOTICE
 _PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 # The slow tokenizer splits words with Python's `regex` module, ignoring case. The regex engine of `tokenizers` has an
 # older Unicode table, in which some characters (U+30EDE, for example) are not letters.
@@ -37,7 +42,8 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
     """Files, special tokens and decoding of both tokenizers.
 
     Args:
-        vocab_file, merges_file: BPE vocabulary (JSON) and merges (one rule per line).
+        vocab_file, merges_file: BPE vocabulary (JSON) and merges (one rule per line); without `vocab_file`, the
+            vocabulary follows from the merges, as that of CLIP does.
         tokenizer_file: a `tokenizer.json`, read if the two other files are not given.
         unk_token, bos_token, eos_token, pad_token: see `TokenLike`.
         model_max_length, additional_special_tokens, added_tokens_decoder, clean_up_tokenization_spaces, padding_side,
@@ -77,6 +83,15 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
             padding_side,
             truncation_side,
         )
+
+    @classmethod
+    def openai(cls, **settings: Any) -> Self:
+        """Return the tokenizer of OpenAI's CLIP, which Stable Diffusion 1, 2 and XL have, without any other file.
+
+        Args:
+            settings: such as `pad_token="!"`, for Stable Diffusion 2 and for the second tokenizer of XL.
+        """
+        return cls(merges_file=_OPENAI_MERGES, **settings)
 
     def _special_token(self, name: str, token: TokenLike) -> AddedToken:
         # as in transformers: all but the padding token are matched in the normalized text too
@@ -191,10 +206,11 @@ def _read_bpe(
     tokenizer_file: str | os.PathLike | None,
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Read vocabulary and merges."""
-    if vocab_file is not None and merges_file is not None:
-        lines = Path(merges_file).read_text(encoding="utf-8").split("\n")
+    if merges_file is not None and (vocab_file is not None or tokenizer_file is None):
+        lines = _read_text(Path(merges_file)).split("\n")
         rules = [line for line in lines if line and not line.startswith("#version")][:_MAX_MERGES]
-        return read_json(vocab_file), [_pair(rule, merges_file) for rule in rules]
+        merges = [_pair(rule, merges_file) for rule in rules]
+        return read_json(vocab_file) if vocab_file is not None else _vocabulary_of(merges), merges
     if tokenizer_file is None:
         raise ConfigError("A CLIP tokenizer needs vocab_file and merges_file, or tokenizer_file.")
     model = read_json(tokenizer_file).get("model", {})
@@ -202,6 +218,18 @@ def _read_bpe(
         raise ConfigError("The tokenizer.json does not contain a BPE model.", where=tokenizer_file)
     merges = [tuple(rule) if isinstance(rule, list) else _pair(rule, tokenizer_file) for rule in model["merges"]]
     return dict(model["vocab"]), merges
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+
+
+def _vocabulary_of(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return CLIP's vocabulary: bytes, bytes that end a word, merged tokens, special tokens."""
+    symbols = _byte_symbols().values()
+    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *map("".join, merges), *_SPECIAL_TOKENS]
+    return {token: index for index, token in enumerate(tokens)}
 
 
 def _pair(rule: str, where: str | os.PathLike) -> tuple[str, str]:
