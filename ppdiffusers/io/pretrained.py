@@ -17,8 +17,9 @@ from paddle import nn
 from paddle.base.framework import EagerParamBase
 
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
 from ppdiffusers.io.hubs.base import HubOptions
@@ -57,10 +58,13 @@ def load_config_from(
     """
     names = (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
     folder = resolve_folder(name_or_path, subfolder, NamedFiles(names), options)
-    for name in names:
-        if (folder / name).is_file():
-            return read_json(folder / name)
-    return read_json(folder / config_name)  # raises: it is missing
+    return read_json(config_file(folder, config_name))
+
+
+def config_file(folder: Path, config_name: str) -> Path:
+    """Return the path of a configuration in a folder, which may have a legacy name."""
+    names = (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
+    return next((folder / name for name in names if os.path.lexists(folder / name)), folder / config_name)
 
 
 class PretrainedMixin:
@@ -138,7 +142,8 @@ class PretrainedMixin:
     def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """Build the network, without weights, from the configuration in `folder`: (network, unused overrides)."""
         config = load_config_from(folder, cls.config_name)
-        layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
+        with built_from_configuration(cls.__name__, config_file(folder, cls.config_name)):
+            layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
         layer.register_to_config(_name_or_path=str(folder))
         return layer, unused
 

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
 from ppdiffusers.schedulers.common.prediction import (
@@ -49,6 +50,9 @@ class Distilled(StepIndex, VariancePreserving):
     def _init_distilled(self) -> None:
         config = self.config
         check_choice("prediction_type", config.prediction_type, PREDICTION_TYPES)
+        steps = config.original_inference_steps
+        if steps is None or steps < 1:
+            raise ConfigError(f"original_inference_steps={steps!r} is not supported.", expected="at least 1")
         self.noise_schedule = NoiseSchedule.from_config(config)
         self.final_alpha_cumprod = np.float32(1) if config.set_alpha_to_one else self.alphas_cumprod[0]
         self.timesteps = training_timesteps(config.num_train_timesteps)

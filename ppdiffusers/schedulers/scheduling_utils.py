@@ -13,6 +13,7 @@ import paddle
 
 from ppdiffusers import registry
 from ppdiffusers.core.config import ConfigMixin
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
@@ -71,7 +72,8 @@ class SchedulerMixin(ConfigMixin):
         """
         options = pop_hub_options(kwargs)
         config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder, options)
-        return cls.from_config(config, **kwargs)
+        with built_from_configuration(cls.__name__, cls.config_name):
+            return cls.from_config(config, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         """Save `scheduler_config.json` to a folder, in the format of diffusers."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from paddle import Tensor
 
-from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, per_sample
 from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
@@ -57,6 +57,8 @@ class LogSNRSolver(StepIndex):
         check_choice("prediction_type", config.prediction_type, (*PREDICTION_TYPES, "flow_prediction"))
         if "timestep_spacing" in self.init_parameters():
             check_choice("timestep_spacing", config.timestep_spacing, SPACINGS)
+        if config.get("lambda_min_clipped", -math.inf) is None:
+            raise ConfigError("lambda_min_clipped is None.", expected="a number; -Infinity clips nothing")
         self.noise_schedule = NoiseSchedule.from_config(config, finite_sigmas=True)
         self.timesteps = np.arange(config.num_train_timesteps, dtype=np.float32)[::-1]
         self.sigmas = self.noise_schedule.sigmas

@@ -97,10 +97,13 @@ def make_betas(
     """Compute the variances beta_t of the forward process, float32 [T].
 
     Raises:
-        ConfigError: the schedule is unknown, or `num_train_timesteps` is not positive.
+        ConfigError: the schedule is unknown, or `num_train_timesteps` or `trained_betas` is empty.
     """
     if trained_betas is not None:
-        return np.asarray(trained_betas, dtype=np.float32)
+        betas = np.asarray(trained_betas, dtype=np.float32)
+        if betas.ndim != 1 or len(betas) == 0:
+            raise ConfigError(f"trained_betas has shape {betas.shape}.", expected="one number for each timestep")
+        return betas
     if num_train_timesteps < 1:
         raise ConfigError(
             "A noise schedule needs at least one timestep.", problems=[f"num_train_timesteps={num_train_timesteps}"]
