@@ -159,6 +159,8 @@ _ROWS = (
     _base("convert_paddle_to_diffusers", "conversion.folder", "helper"),
     _base("convert_original", "conversion.original", "helper"),
     _base("convert_to_original", "conversion.to_original", "helper"),
+    _base("convert_single_file", "conversion.single_file", "helper"),
+    _base("convert_to_single_file", "conversion.single_file", "helper"),
     _base("ConversionReport", "conversion.report", "helper"),
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
