@@ -327,6 +327,21 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("StableDiffusionXLControlNetPipeline", "controlnet.pipeline_controlnet_sd_xl"),
+        family="stable-diffusion-xl-controlnet",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetImg2ImgPipeline", "controlnet.pipeline_controlnet_sd_xl_img2img"),
+        family="stable-diffusion-xl-controlnet",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetInpaintPipeline", "controlnet.pipeline_controlnet_inpaint_sd_xl"),
+        family="stable-diffusion-xl-controlnet",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("LatentConsistencyModelPipeline", "latent_consistency_models.pipeline_latent_consistency_text2img"),
         family="latent-consistency",
         task=TEXT_TO_IMAGE,
