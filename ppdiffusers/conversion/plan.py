@@ -17,8 +17,9 @@ from ppdiffusers.conversion.weight_files import find_weights
 from ppdiffusers.convert.apply import apply_rules, load_key_mapping, to_torch_layout
 from ppdiffusers.convert.model_index import INDEX_NAME, ModelIndex, parse_model_index
 from ppdiffusers.convert.rules import inverse
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.local import component_folder, numbered_folders, numbered_name
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from, tensors_for
@@ -98,7 +99,7 @@ def make_plan(source: Path, options: Options) -> Plan:
         folders, entries = _component_folders(source, index)
         plan.index = index_for(index, options.to, options.layout)
     else:
-        entries = {WHOLE_FOLDER: _entry_of_component(source)}
+        entries = {WHOLE_FOLDER: entry_of_component(source)}
         folders = {WHOLE_FOLDER: source}
     used_in_root: set[str] = set()  # files of components that are stored in the root of the source
     for name, entry in entries.items():
@@ -199,17 +200,8 @@ def empty_layer(class_name: str, where: object, make: Callable[[], nn.Layer]) ->
     Raises:
         ConfigError: the configuration, at `where`, does not describe a network.
     """
-    try:
-        with paddle.LazyGuard():
-            return make()
-    except PPDiffusersError:
-        raise
-    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
-        raise ConfigError(
-            f"{class_name} cannot be built from the configuration: {type(error).__name__}: {error}",
-            where=where,
-            remedy="check its values: types, signs, lengths of lists.",
-        ) from error
+    with built_from_configuration(class_name, where), paddle.LazyGuard():
+        return make()
 
 
 def _rename_to_paddlenlp(cls: type[PretrainedMixin], tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
@@ -253,7 +245,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(visible)
 
 
-def _entry_of_component(source: Path) -> Entry:
+def entry_of_component(source: Path) -> Entry:
     """Find the class of a single component by its configuration files."""
     known = registry.components()
     for name, keys in _CLASS_KEYS.items():

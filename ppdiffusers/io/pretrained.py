@@ -18,8 +18,10 @@ from paddle import nn
 from paddle.base.framework import EagerParamBase
 
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
-from ppdiffusers.core.config import ConfigMixin, config_result, read_json
+from ppdiffusers.core.config import ConfigMixin, config_result
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOAT8, FLOATING, LazyTensor, is_loadable
 from ppdiffusers.io.half_precision import as_saved, held_dtype, hold_in_float32, record_saved_dtypes
@@ -59,8 +61,8 @@ def load_config_from(
         SourceError: the folder does not exist.
         ConfigError: the file does not exist, or is not JSON.
     """
-    names = config_names(config_name)
-    return read_first_config(resolve_folder(name_or_path, subfolder, NamedFiles(names), options), names)
+    folder = resolve_folder(name_or_path, subfolder, NamedFiles(config_names(config_name)), options)
+    return read_json(config_file(folder, config_name))
 
 
 def config_names(config_name: str) -> tuple[str, ...]:
@@ -68,9 +70,10 @@ def config_names(config_name: str) -> tuple[str, ...]:
     return (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
 
 
-def read_first_config(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """Read the first of these files that exists; raises a ConfigError if none does."""
-    return read_json(next((folder / name for name in names if (folder / name).is_file()), folder / names[0]))
+def config_file(folder: Path, config_name: str) -> Path:
+    """Return the path of a configuration in a folder, which may have a legacy name."""
+    names = config_names(config_name)
+    return next((folder / name for name in names if os.path.lexists(folder / name)), folder / config_name)
 
 
 class HubConfigMixin(ConfigMixin):
@@ -97,11 +100,11 @@ class HubConfigMixin(ConfigMixin):
                 pretrained_model_name_or_path, return_unused_kwargs, return_commit_hash, **kwargs
             )
         options = pop_hub_options(kwargs)
-        names = config_names(str(cls.config_name))
+        name = str(cls.config_name)
         folder = resolve_folder(
-            pretrained_model_name_or_path, kwargs.pop("subfolder", None), NamedFiles(names), options
+            pretrained_model_name_or_path, kwargs.pop("subfolder", None), NamedFiles(config_names(name)), options
         )
-        config = read_first_config(folder, names)
+        config = read_json(config_file(folder, name))
         return config_result(config, kwargs, commit_of(folder), return_unused_kwargs, return_commit_hash)
 
 
@@ -179,7 +182,8 @@ class PretrainedMixin:
     def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """Build the network, without weights, from the configuration in `folder`: (network, unused overrides)."""
         config = load_config_from(folder, cls.config_name)
-        layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
+        with built_from_configuration(cls.__name__, config_file(folder, cls.config_name)):
+            layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
         layer.register_to_config(_name_or_path=str(folder))
         return layer, unused
 

@@ -24,9 +24,11 @@ from ppdiffusers.convert.model_index import (
     parse_model_index,
     render_entry,
 )
-from ppdiffusers.core.config import ConfigMixin, FrozenDict, read_json
+from ppdiffusers.core.config import ConfigMixin, FrozenDict
+from ppdiffusers.core.config_types import check_types
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.hubs.local import component_folder
@@ -198,6 +200,7 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
         loaded = {
             name: given[name] if name in given else _load_component(index, name, folder, options) for name in expected
         }
+        check_types(pipeline_class.__name__, chosen, pipeline_class.__init__, folder / INDEX_NAME)
         pipeline = pipeline_class(**loaded, **chosen)
         pipeline.register_to_config(_name_or_path=str(folder))
         return pipeline if mode == "auto" else pipeline.compile(mode=mode)

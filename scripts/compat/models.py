@@ -1,4 +1,4 @@
-"""Tiny folders for the names of models in scripts: random weights, the components and settings of the published ones."""
+"""Tiny folders for the names of models in scripts: random weights, components and settings of the published ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppdiffusers import DiffusionPipeline
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "inference"))
 
-from tiny import (  # noqa: E402  the makers of our own examples
+from tiny import (
     alt_diffusion,
     dance_diffusion,
     ddpm,

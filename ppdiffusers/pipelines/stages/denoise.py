@@ -14,6 +14,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.turns import pipeline_turn
+from ppdiffusers.schedulers.common.arrays import to_array
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -151,7 +152,7 @@ class StepCallbacks:
         """The callbacks are callable."""
         return checks.check_callbacks(callback_on_step_end=self.callback_on_step_end, callback=self.callback)
 
-    def loop(self, pipeline: DiffusionPipeline, timesteps: np.ndarray, num_inference_steps: int) -> DenoisingLoop:
+    def loop(self, pipeline: DiffusionPipeline, timesteps: paddle.Tensor, num_inference_steps: int) -> DenoisingLoop:
         """The loop over these timesteps, which runs the callbacks."""
         return DenoisingLoop(
             pipeline,
@@ -181,7 +182,7 @@ class DenoisingLoop:
     def __init__(
         self,
         pipeline: DiffusionPipeline,
-        timesteps: np.ndarray,
+        timesteps: paddle.Tensor | np.ndarray,
         num_inference_steps: int,
         *,
         callback_on_step_end: StepEndCallback | None = None,
@@ -190,7 +191,7 @@ class DenoisingLoop:
         callback_steps: int | None = None,
     ):
         self.pipeline = pipeline
-        self.timesteps = timesteps
+        self.timesteps = to_array(timesteps)
         self.num_inference_steps = num_inference_steps
         self.callback_on_step_end = callback_on_step_end
         self.tensor_inputs = tensor_inputs
@@ -241,7 +242,7 @@ class DenoisingLoop:
         """Call `callback_on_step_end`; return the values of `tensors`, in their order."""
         if self.callback_on_step_end is not None:
             given = {name: tensors[name] for name in self.tensor_inputs}
-            changed = self.callback_on_step_end(self.pipeline, index, timestep, given) or {}
+            changed = self.callback_on_step_end(self.pipeline, index, paddle.to_tensor(timestep), given) or {}
             unknown = [name for name in changed if name not in tensors]
             if unknown:
                 raise InputError(
@@ -255,4 +256,5 @@ class DenoisingLoop:
 
     def _legacy_callback(self, index: int, timestep: Any) -> None:
         if self.callback is not None and index % self.callback_steps == 0:
-            self.callback(index // self.pipeline.scheduler.order, timestep, self._latents)
+            step = index // self.pipeline.scheduler.order
+            self.callback(step, paddle.to_tensor(timestep), self._latents)

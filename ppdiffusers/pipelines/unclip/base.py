@@ -18,7 +18,7 @@ from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps, retrieve_timesteps
 from ppdiffusers.utils.resampling import resize_bicubic_antialiased
 from ppdiffusers.utils.torch_utils import Generator
 
@@ -122,7 +122,8 @@ class UnCLIPBase(DiffusionPipeline):
 
     def _steps(self, scheduler: UnCLIPScheduler, num_inference_steps: int) -> Iterator[tuple[Any, Any]]:
         """Yield each timestep and the next one, which is None at the end, behind a progress bar."""
-        timesteps, _ = retrieve_timesteps(scheduler, num_inference_steps)
+        retrieve_timesteps(scheduler, num_inference_steps)
+        timesteps = host_timesteps(scheduler)
         following = [*timesteps[1:], None]
         yield from zip(self.progress_bar(timesteps), following, strict=True)
 

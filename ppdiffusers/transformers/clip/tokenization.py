@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,12 +13,14 @@ import regex
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import shown
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.reading import read_json, read_text
 from ppdiffusers.transformers.tokenization_utils import (
     FastTokenizer,
     PretrainedTokenizer,
     TokenLike,
+    check_vocabulary,
     to_added_token,
     write_json,
     write_text,
@@ -64,7 +65,7 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
         bos_token: TokenLike = "<|startoftext|>",
         eos_token: TokenLike = "<|endoftext|>",
         pad_token: TokenLike = "<|endoftext|>",
-        model_max_length: int = 77,
+        model_max_length: float = 77,
         additional_special_tokens: Iterable[TokenLike] | None = None,
         added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = False,
@@ -207,22 +208,21 @@ def _read_bpe(
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Read vocabulary and merges."""
     if merges_file is not None and (vocab_file is not None or tokenizer_file is None):
-        lines = _read_text(Path(merges_file)).split("\n")
+        lines = read_text(merges_file).split("\n")
         rules = [line for line in lines if line and not line.startswith("#version")][:_MAX_MERGES]
         merges = [_pair(rule, merges_file) for rule in rules]
-        return read_json(vocab_file) if vocab_file is not None else _vocabulary_of(merges), merges
+        if vocab_file is None:
+            return _vocabulary_of(merges), merges
+        vocabulary = check_vocabulary(read_json(vocab_file), vocab_file)
+        return vocabulary, _check_merges(merges, vocabulary, merges_file)
     if tokenizer_file is None:
         raise ConfigError("A CLIP tokenizer needs vocab_file and merges_file, or tokenizer_file.")
-    model = read_json(tokenizer_file).get("model", {})
-    if model.get("type") != "BPE" or "vocab" not in model or "merges" not in model:
+    model = read_json(tokenizer_file).get("model")
+    if not isinstance(model, dict) or model.get("type") != "BPE" or not isinstance(model.get("merges"), list):
         raise ConfigError("The tokenizer.json does not contain a BPE model.", where=tokenizer_file)
-    merges = [tuple(rule) if isinstance(rule, list) else _pair(rule, tokenizer_file) for rule in model["merges"]]
-    return dict(model["vocab"]), merges
-
-
-def _read_text(path: Path) -> str:
-    data = path.read_bytes()
-    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    merges = [_pair(rule, tokenizer_file) for rule in model["merges"]]
+    vocabulary = check_vocabulary(model.get("vocab"), tokenizer_file)
+    return vocabulary, _check_merges(merges, vocabulary, tokenizer_file)
 
 
 def _vocabulary_of(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
@@ -232,8 +232,23 @@ def _vocabulary_of(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
     return {token: index for index, token in enumerate(tokens)}
 
 
-def _pair(rule: str, where: str | os.PathLike) -> tuple[str, str]:
-    parts = rule.split()
-    if len(parts) != 2:
-        raise ConfigError(f"A merge rule has {len(parts)} parts: {rule!r}.", where=where, expected="two parts")
+def _check_merges(
+    merges: list[tuple[str, str]], vocabulary: Mapping[str, int], where: str | os.PathLike
+) -> list[tuple[str, str]]:
+    """Return the merge rules, whose parts and results must be in the vocabulary."""
+    unknown = [pair for pair in merges if any(token not in vocabulary for token in (*pair, pair[0] + pair[1]))]
+    if unknown:
+        raise ConfigError(
+            "Merge rules use tokens that are not in the vocabulary.",
+            where=where,
+            problems=[shown(f"{first} {second}") for first, second in unknown[:20]],
+            remedy="use the merges and the vocabulary of the same tokenizer.",
+        )
+    return merges
+
+
+def _pair(rule: object, where: str | os.PathLike) -> tuple[str, str]:
+    parts = rule.split() if isinstance(rule, str) else rule if isinstance(rule, list) else []
+    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        raise ConfigError(f"A merge rule has {len(parts)} parts: {shown(rule)}.", where=where, expected="two parts")
     return parts[0], parts[1]
