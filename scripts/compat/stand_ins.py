@@ -12,6 +12,7 @@ import io
 import runpy
 import sys
 import types
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def replace_network() -> None:
     """Answer every request with an image."""
     requests.Session.request = lambda self, method, url, *args, **kwargs: Response(url)
     requests.get = lambda url, *args, **kwargs: Response(url)
+    urllib.request.urlopen = lambda request, *args, **kwargs: Response(getattr(request, "full_url", request)).raw
 
 
 def replace_packages() -> None:
@@ -66,7 +68,7 @@ def replace_packages() -> None:
     import paddle
 
     import ppdiffusers.transformers
-    from ppdiffusers.utils.canny import canny
+    from ppdiffusers.utils.canny import canny_with_numpy
 
     if importlib.util.find_spec("paddlenlp") is None:
         module("paddlenlp.trainer", set_seed=paddle.seed)
@@ -74,7 +76,7 @@ def replace_packages() -> None:
         sys.modules["paddlenlp"].transformers = ppdiffusers.transformers
         module("paddlenlp.utils.log", logger=ppdiffusers.logging.get_logger("paddlenlp"))
     if importlib.util.find_spec("cv2") is None:
-        module("cv2", Canny=lambda image, low, high: canny(image, low, high))
+        module("cv2", Canny=lambda image, low, high: canny_with_numpy(np.atleast_3d(image), low, high))
     if importlib.util.find_spec("IPython") is None:
         module("IPython.display", Audio=lambda *args, **kwargs: None, display=lambda *args: None)
 

@@ -169,12 +169,13 @@ def query_and_mix(
     encoder_hidden_states: paddle.Tensor | None,
     bias: paddle.Tensor | None,
     rows_at_once: int | None,
-    project: Projections = project_separately,
+    project: Projections | None = None,
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Project the input and attend to the prompt, or to the input itself: (query, mixed values), [B, N, H*D] each."""
     tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
     if encoder_hidden_states is not None and attn.norm_cross is not None:
         encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
+    project = project_separately if project is None else project
     query, key, value = project(attn, tokens, encoder_hidden_states)  # [B, Q or K, H*D]
     return query, attend(attn, query, key, value, bias, rows_at_once)
 
