@@ -157,9 +157,7 @@ class StableDiffusionPipelineSafe(StableDiffusionBase, IPAdapterMixin):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(
-            self.unet, self.scheduler, **({"added_cond_kwargs": image_conditions} if image_conditions else {})
-        )
+        denoiser = UNetDenoiser(self.unet, self.scheduler, added_cond_kwargs=image_conditions)
         loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
         loop.finite.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():
