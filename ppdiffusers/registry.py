@@ -159,6 +159,8 @@ _ROWS = (
     _base("convert_paddle_to_diffusers", "conversion.folder", "helper"),
     _base("convert_original", "conversion.original", "helper"),
     _base("convert_to_original", "conversion.to_original", "helper"),
+    _base("convert_single_file", "conversion.single_file", "helper"),
+    _base("convert_to_single_file", "conversion.single_file", "helper"),
     _base("ConversionReport", "conversion.report", "helper"),
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
@@ -263,6 +265,8 @@ _ROWS = (
     _scheduler("DPMSolverSDEScheduler", "dpmsolver_sde", exchangeable=True),
     _scheduler("DPMSolverMultistepInverseScheduler", "dpmsolver_multistep_inverse"),
     _scheduler("DDIMInverseScheduler", "ddim_inverse"),
+    _scheduler("DDIMParallelScheduler", "ddim_parallel"),
+    _scheduler("DDPMParallelScheduler", "ddpm_parallel"),
     _scheduler("IPNDMScheduler", "ipndm"),
     _scheduler("LCMScheduler", "lcm"),
     _scheduler("TCDScheduler", "tcd"),
@@ -322,6 +326,21 @@ _ROWS = (
     _pipeline(
         *("StableDiffusionControlNetInpaintPipeline", "controlnet.pipeline_controlnet_inpaint"),
         family="stable-diffusion-controlnet",
+        task=INPAINTING,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetPipeline", "controlnet.pipeline_controlnet_sd_xl"),
+        family="stable-diffusion-xl-controlnet",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetImg2ImgPipeline", "controlnet.pipeline_controlnet_sd_xl_img2img"),
+        family="stable-diffusion-xl-controlnet",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetInpaintPipeline", "controlnet.pipeline_controlnet_inpaint_sd_xl"),
+        family="stable-diffusion-xl-controlnet",
         task=INPAINTING,
     ),
     _pipeline(

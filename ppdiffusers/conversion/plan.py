@@ -99,7 +99,7 @@ def make_plan(source: Path, options: Options) -> Plan:
         folders, entries = _component_folders(source, index)
         plan.index = index_for(index, options.to, options.layout)
     else:
-        entries = {WHOLE_FOLDER: _entry_of_component(source)}
+        entries = {WHOLE_FOLDER: entry_of_component(source)}
         folders = {WHOLE_FOLDER: source}
     used_in_root: set[str] = set()  # files of components that are stored in the root of the source
     for name, entry in entries.items():
@@ -245,7 +245,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(visible)
 
 
-def _entry_of_component(source: Path) -> Entry:
+def entry_of_component(source: Path) -> Entry:
     """Find the class of a single component by its configuration files."""
     known = registry.components()
     for name, keys in _CLASS_KEYS.items():

@@ -183,6 +183,28 @@ class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixi
             negative = negative_pooled = None
         return Conditioning(embeds, negative, pooled, negative_pooled)
 
+    def _check_all_prompts(
+        self,
+        *,
+        callback_steps: Any = None,
+        tensor_inputs: Any = None,
+        ip_adapter_image: Any = None,
+        ip_adapter_image_embeds: Any = None,
+        **prompts: Any,
+    ) -> list[str]:
+        """Problems of `_check_prompts` and `_check_pooled_prompts`, for `check_inputs` that get all prompts."""
+        first = ("prompt", "negative_prompt", "prompt_embeds", "negative_prompt_embeds")
+        return [
+            *self._check_prompts(
+                **{name: prompts[name] for name in first},
+                callback_steps=callback_steps,
+                tensor_inputs=tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
+            ),
+            *self._check_pooled_prompts(**prompts),
+        ]
+
     def _check_pooled_prompts(
         self, *, prompt: Any, prompt_2: Any, negative_prompt: Any, negative_prompt_2: Any, **embeds: Any
     ) -> list[str]:

@@ -211,17 +211,7 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            self._check_prompts(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                prompt_embeds=prompt_embeds,
-                negative_prompt_embeds=negative_prompt_embeds,
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                ip_adapter_image=ip_adapter_image,
-                ip_adapter_image_embeds=ip_adapter_image_embeds,
-            ),
-            self._check_pooled_prompts(
+            self._check_all_prompts(
                 prompt=prompt,
                 prompt_2=prompt_2,
                 negative_prompt=negative_prompt,
@@ -230,6 +220,10 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
                 negative_prompt_embeds=negative_prompt_embeds,
                 pooled_prompt_embeds=pooled_prompt_embeds,
                 negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
             checks.check_size(height=height, width=width),
         )
