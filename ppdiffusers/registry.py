@@ -159,6 +159,8 @@ _ROWS = (
     _base("convert_paddle_to_diffusers", "conversion.folder", "helper"),
     _base("convert_original", "conversion.original", "helper"),
     _base("convert_to_original", "conversion.to_original", "helper"),
+    _base("convert_single_file", "conversion.single_file", "helper"),
+    _base("convert_to_single_file", "conversion.single_file", "helper"),
     _base("ConversionReport", "conversion.report", "helper"),
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
@@ -263,6 +265,8 @@ _ROWS = (
     _scheduler("DPMSolverSDEScheduler", "dpmsolver_sde", exchangeable=True),
     _scheduler("DPMSolverMultistepInverseScheduler", "dpmsolver_multistep_inverse"),
     _scheduler("DDIMInverseScheduler", "ddim_inverse"),
+    _scheduler("DDIMParallelScheduler", "ddim_parallel"),
+    _scheduler("DDPMParallelScheduler", "ddpm_parallel"),
     _scheduler("IPNDMScheduler", "ipndm"),
     _scheduler("LCMScheduler", "lcm"),
     _scheduler("TCDScheduler", "tcd"),

@@ -99,7 +99,7 @@ def make_plan(source: Path, options: Options) -> Plan:
         folders, entries = _component_folders(source, index)
         plan.index = index_for(index, options.to, options.layout)
     else:
-        entries = {WHOLE_FOLDER: _entry_of_component(source)}
+        entries = {WHOLE_FOLDER: entry_of_component(source)}
         folders = {WHOLE_FOLDER: source}
     used_in_root: set[str] = set()  # files of components that are stored in the root of the source
     for name, entry in entries.items():
@@ -160,7 +160,8 @@ def _plan_component(component: Component, entry: Entry, options: Options) -> set
         read = _plan_network(component, entry, options)
     elif entry.kind == "scheduler":
         config = read_json(component.source / SCHEDULER_CONFIG)
-        entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
+        with built_from_configuration(entry.name, component.source / SCHEDULER_CONFIG):
+            entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
         component.config[SCHEDULER_CONFIG] = converted_config(config, entry.name, options)
     else:
         entry.load().from_pretrained(component.source)  # raises if files are missing or damaged
@@ -245,7 +246,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(visible)
 
 
-def _entry_of_component(source: Path) -> Entry:
+def entry_of_component(source: Path) -> Entry:
     """Find the class of a single component by its configuration files."""
     known = registry.components()
     for name, keys in _CLASS_KEYS.items():

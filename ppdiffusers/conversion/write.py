@@ -90,7 +90,7 @@ def _write_component(component: Component, staging: Path, options: Options, bar:
     if component.tensors is not None:
         bar.set_postfix_str(component.name)
         path = folder / f"{component.weights_stem}.{options.format}"
-        tensors = {name: _with_progress(tensor, bar) for name, tensor in component.tensors.items()}
+        tensors = {name: with_progress(tensor, bar) for name, tensor in component.tensors.items()}
         if options.format == "pdparams":
             write_pdparams(path, tensors)
         else:
@@ -108,7 +108,7 @@ def _write_component(component: Component, staging: Path, options: Options, bar:
     )
 
 
-def _with_progress(tensor: LazyTensor, bar: tqdm) -> LazyTensor:
+def with_progress(tensor: LazyTensor, bar: tqdm) -> LazyTensor:
     """Return the same tensor; reading it advances the progress bar."""
 
     def read() -> np.ndarray:

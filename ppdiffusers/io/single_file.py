@@ -13,8 +13,14 @@ from paddle import nn
 
 from ppdiffusers.convert.apply import apply_rules, to_torch_layout
 from ppdiffusers.convert.rules import inverse
-from ppdiffusers.convert.single_files.layouts import Layout, averaged, find_layout, has_averages
-from ppdiffusers.core.errors import InputError, PPDiffusersError, SourceError, WeightsError
+from ppdiffusers.convert.single_files.layouts import (
+    Layout,
+    averaged,
+    find_layout,
+    has_averages,
+    names_without_layout,
+)
+from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.pretrained import converted_tensors, lazy_state_dict
@@ -194,3 +200,45 @@ def log_unused(checkpoint: Checkpoint, placed: Iterable[Placed]) -> None:
         groups = dict.fromkeys(name.split(".")[0] for name in unused)
         shown = ", ".join(list(groups)[:_SHOWN]) + (", ..." if len(groups) > _SHOWN else "")
         logger.info("%d of %d tensors of the file are not used: %s", len(unused), len(checkpoint), shown)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def tensors_to_write(layout: Layout, layer: nn.Layer, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Return the tensors of a network as a single file stores them; they are read when they are written.
+
+    Args:
+        layer: the network, with or without memory.
+        tensors: with its names and in Paddle's layout.
+
+    Raises:
+        ConversionError: a network that the original repositories do not have.
+    """
+    name = type(layer).__name__
+    found = apply_rules(inverse(layout.rules(layer.config)), to_torch_layout(tensors, layer), name=f"those of {name}")
+    wrong = names_without_layout(found)
+    if wrong:
+        raise ConversionError(
+            f"This {name} has layers that single files do not have.",
+            problems=wrong,
+            remedy="save it as a folder: `save_pretrained(folder, to_diffusers=True)`.",
+        )
+    return {layout.prefix + name: tensor for name, tensor in found.items()}
+
+
+def metadata_to_write(prediction_type: str | None) -> dict[str, str]:
+    """Return the metadata of a single file; the prediction type is not visible in the tensors."""
+    prediction = {"v_prediction": "v", "epsilon": "epsilon"}.get(prediction_type or "")
+    return {"format": "pt", **({} if prediction is None else {"modelspec.prediction_type": prediction})}
+
+
+def check_single_file_path(path: str | os.PathLike) -> Path:
+    """Return the path of a file to write.
+
+    Raises:
+        InputError: its suffix is not `.safetensors`.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise InputError(f"{path} is not the name of a safetensors file.", expected="a name that ends in .safetensors")
+    return Path(path).expanduser()

@@ -18,6 +18,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
 from ppdiffusers.io.resolve import pop_hub_options
+from ppdiffusers.schedulers.common.arrays import Timesteps
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.utils.dummy_inputs import normal
 
@@ -37,7 +38,7 @@ class SchedulerOutput(BaseOutput):
     pred_original_sample: paddle.Tensor | None = None
 
 
-class SchedulerMixin(ConfigMixin):
+class SchedulerMixin(Timesteps, ConfigMixin):
     """Base class of schedulers: configuration, loading and saving. Each scheduler defines its own `step`.
 
     Class attributes:

@@ -111,3 +111,45 @@ def averaged(tensors: Tensors) -> Tensors:
 def has_averages(names: Iterable[str]) -> bool:
     """Return whether a file has averaged weights in addition to the trained ones; small ones are something else."""
     return sum(name.startswith("model_ema") for name in names) > 100
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+# Beginnings of our names that no layout has: what a table cannot express.
+_OURS = (
+    *(
+        f"{part}{block}."
+        for part in ("", "encoder.", "decoder.")
+        for block in ("down_blocks", "mid_block", "up_blocks")
+    ),
+    *("conv_in.", "time_embedding.", "add_embedding.", "class_embedding.", "encoder_hid_proj."),
+)
+
+
+def layouts_to_write(components: Mapping[str, tuple[str, Config]]) -> dict[str, Layout]:
+    """Return the layout of each network of a pipeline that a single file stores.
+
+    Args:
+        components: name -> class name and configuration; others than networks may be among them.
+    """
+    found = {name: _layout_to_write(name, class_name, config) for name, (class_name, config) in components.items()}
+    if "text_encoder_2" in found:
+        first = "text_encoder" in found
+        found["text_encoder_2"] = LAYOUTS["CLIPTextModelWithProjection"][0 if first else 1]
+        if first:
+            found["text_encoder"] = LAYOUTS["CLIPTextModel"][2]
+    return {name: layout for name, layout in found.items() if layout is not None}
+
+
+def _layout_to_write(name: str, class_name: str, config: Config) -> Layout | None:
+    if class_name == "CLIPTextModel" and name == "text_encoder":
+        # OpenAI's CLIP has another activation than OpenCLIP
+        return LAYOUTS[class_name][0 if config.get("hidden_act", "quick_gelu") == "quick_gelu" else 3]
+    if class_name == "AutoencoderKL":
+        return LAYOUTS[class_name][3 if name == "." else 1]  # alone, it has no prefix
+    return LAYOUTS[class_name][0] if class_name in LAYOUTS else None
+
+
+def names_without_layout(names: Iterable[str]) -> list[str]:
+    """Return the names that a table has left as ours."""
+    return [name for name in names if name.startswith(_OURS)]

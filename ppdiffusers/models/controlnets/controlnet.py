@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.models.controlnets.encoder import ControlNetConditioningEmbedding
+from ppdiffusers.models.controlnets.encoder import ControlNetConditioningEmbedding, ControlNetEncoder
 from ppdiffusers.models.modeling_outputs import ControlNetOutput
 from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel

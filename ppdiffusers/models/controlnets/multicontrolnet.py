@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import paddle
+from paddle import nn
 
+from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.controlnets.controlnet import ControlNetModel
-from ppdiffusers.models.controlnets.several import SeveralControlNets
 from ppdiffusers.models.modeling_outputs import ControlNetOutput
+from ppdiffusers.models.numbered_networks import NumberedNetworks
 
 
-class MultiControlNetModel(SeveralControlNets):
+class MultiControlNetModel(NumberedNetworks):
     """Add the residuals of several ControlNets.
 
     It is saved as diffusers saves it: each network in a separate folder, `controlnet`, `controlnet_1`, ...
@@ -21,7 +23,13 @@ class MultiControlNetModel(SeveralControlNets):
         controlnets: networks for the same UNet.
     """
 
-    _network = ControlNetModel
+    def __init__(self, controlnets: Sequence[ControlNetModel]):
+        super().__init__()
+        self.nets = nn.LayerList(controlnets)
+
+    @property
+    def _networks(self) -> nn.LayerList:
+        return self.nets
 
     def forward(
         self,
@@ -47,24 +55,31 @@ class MultiControlNetModel(SeveralControlNets):
         Raises:
             InputError: a list has another length.
         """
-        self._check_lists(controlnet_cond=controlnet_cond, conditioning_scale=conditioning_scale)
-        down, middle = self._sum(
-            [
-                network(
-                    sample,
-                    timestep,
-                    encoder_hidden_states,
-                    image,
-                    scale,
-                    class_labels=class_labels,
-                    timestep_cond=timestep_cond,
-                    attention_mask=attention_mask,
-                    added_cond_kwargs=added_cond_kwargs,
-                    cross_attention_kwargs=cross_attention_kwargs,
-                    guess_mode=guess_mode,
-                    return_dict=False,
-                )
-                for network, image, scale in zip(self.nets, controlnet_cond, conditioning_scale, strict=True)
-            ]
-        )
+        lengths = {"controlnet_cond": len(controlnet_cond), "conditioning_scale": len(conditioning_scale)}
+        problems = [
+            f"{name} has {length} entries for {len(self.nets)} ControlNets"
+            for name, length in lengths.items()
+            if length != len(self.nets)
+        ]
+        if problems:
+            raise InputError("The inputs do not fit this MultiControlNetModel.", problems=problems)
+        down: tuple[paddle.Tensor, ...] = ()
+        middle = None
+        for network, image, scale in zip(self.nets, controlnet_cond, conditioning_scale, strict=True):
+            more, mid = network(
+                sample,
+                timestep,
+                encoder_hidden_states,
+                image,
+                scale,
+                class_labels=class_labels,
+                timestep_cond=timestep_cond,
+                attention_mask=attention_mask,
+                added_cond_kwargs=added_cond_kwargs,
+                cross_attention_kwargs=cross_attention_kwargs,
+                guess_mode=guess_mode,
+                return_dict=False,
+            )
+            down = tuple(a + b for a, b in zip(down, more, strict=True)) if down else more
+            middle = mid if middle is None else middle + mid
         return ControlNetOutput(down, middle) if return_dict else (down, middle)

@@ -8,11 +8,11 @@ from typing import Any
 import paddle
 
 from ppdiffusers.models.controlnets.controlnet_union import ControlNetUnionModel
-from ppdiffusers.models.controlnets.several import SeveralControlNets
 from ppdiffusers.models.modeling_outputs import ControlNetOutput
+from ppdiffusers.models.numbered_networks import NumberedNetworks
 
 
-class MultiControlNetUnionModel(SeveralControlNets):
+class MultiControlNetUnionModel(NumberedNetworks):
     """Add the residuals of several `ControlNetUnionModel`; networks whose scale is 0 do not run.
 
     Args:

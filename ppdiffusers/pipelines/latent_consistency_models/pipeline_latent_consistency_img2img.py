@@ -19,7 +19,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.latents import initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -141,7 +141,7 @@ class LatentConsistencyModelImg2ImgPipeline(LatentConsistencyBase, Img2ImgBase):
         if latents is None:
             latents = self.prepare_latents(
                 self._preprocess(image),  # [N, 3, H, W]
-                timesteps[:1].repeat(prompts * num_images_per_prompt),
+                first_timestep(timesteps, prompts * num_images_per_prompt),
                 prompts,
                 num_images_per_prompt,
                 prompt_embeds.dtype,

@@ -15,16 +15,26 @@ from paddle import nn
 
 from ppdiffusers import registry
 from ppdiffusers.convert.checkpoints.settings import read_settings
+from ppdiffusers.convert.single_files.layouts import layouts_to_write
 from ppdiffusers.convert.single_files.original_config import with_original_config
 from ppdiffusers.convert.single_files.published import Family
 from ppdiffusers.convert.single_files.recognition import is_playground, recognise
 from ppdiffusers.core.errors import ConfigError, InputError, WeightsError
+from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.base import HubOptions
-from ppdiffusers.io.pretrained import fill_layer, target_dtype
+from ppdiffusers.io.pretrained import fill_layer, lazy_state_dict, target_dtype
 from ppdiffusers.io.required_files import PipelineConfigs
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
-from ppdiffusers.io.single_file import Placed, log_unused, open_single_file, place
-from ppdiffusers.io.weights import Checkpoint
+from ppdiffusers.io.single_file import (
+    Placed,
+    check_single_file_path,
+    log_unused,
+    metadata_to_write,
+    open_single_file,
+    place,
+    tensors_to_write,
+)
+from ppdiffusers.io.weights import Checkpoint, write_safetensors
 from ppdiffusers.models.single_file import does_not_fit, file_of, pop_dtype
 from ppdiffusers.pipelines.loaders.single_file_parts import FolderParts, Parts, PublishedParts
 from ppdiffusers.utils.logging import get_logger
@@ -117,6 +127,34 @@ class FromSingleFileMixin:
         if request.legacy.get("load_safety_checker"):
             components.update(_safety_checker(request))
         return _create(cls, components, {**parts.settings, **request.settings}, checkpoint)
+
+    def save_single_file(self, path: str | os.PathLike) -> None:
+        """Write the networks as one file that the web UI, ComfyUI and `diffusers.from_single_file` load.
+
+        Names and bits are those of the file from which they were loaded (with `paddle_dtype="auto"`). Adapters are not
+        written: call `fuse_lora` before.
+
+        Args:
+            path: the file, which ends in `.safetensors`. It appears when it is complete.
+
+        Raises:
+            InputError: the path does not end in `.safetensors`.
+            ConversionError: a network has layers that single files do not have.
+        """
+        _save(self, path)
+
+
+def _save(pipeline: Any, path: str | os.PathLike) -> None:
+    file = check_single_file_path(path)
+    layers = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Layer)}
+    layouts = layouts_to_write({name: (type(layer).__name__, layer.config) for name, layer in layers.items()})
+    skipped = [name for name in layers if name not in layouts]
+    if skipped:
+        logger.warning("Single files do not have %s: not written.", ", ".join(skipped))
+    tensors: dict[str, LazyTensor] = {}
+    for name, layout in layouts.items():
+        tensors |= tensors_to_write(layout, layers[name], lazy_state_dict(layers[name]))
+    write_safetensors(file, tensors, metadata_to_write(pipeline.scheduler.config.get("prediction_type")))
 
 
 def _create(cls: Any, components: Mapping[str, Any], settings: Mapping[str, Any], checkpoint: Checkpoint) -> Any:

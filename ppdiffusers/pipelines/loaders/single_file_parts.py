@@ -25,6 +25,9 @@ class Parts(Protocol):
 
     settings: Mapping[str, Any]
 
+    def names(self) -> list[str]:
+        """Return the names of the components."""
+
     def entry(self, name: str) -> Entry | None:
         """Return the class of a component; None if the pipeline is without it."""
 
@@ -44,6 +47,9 @@ class PublishedParts:
     def __init__(self, family: Family):
         self.family = family
         self.settings = family.settings
+
+    def names(self) -> list[str]:
+        return list(self.family.components)
 
     def entry(self, name: str) -> Entry | None:
         found = self.family.components.get(name)
@@ -76,6 +82,9 @@ class FolderParts:
         raw = {name: entry for name, entry in read_json(folder / INDEX_NAME).items() if name not in given}
         self.index: ModelIndex = parse_model_index(raw, settings=settings)
         self.settings = self.index.settings
+
+    def names(self) -> list[str]:
+        return list(self.index.components)
 
     def entry(self, name: str) -> Entry | None:
         component = self.index.components.get(name)

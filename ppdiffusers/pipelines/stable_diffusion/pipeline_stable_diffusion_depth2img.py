@@ -22,7 +22,7 @@ from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEn
 from ppdiffusers.pipelines.stages.latents import decode_latents, repeat_to
 from ppdiffusers.pipelines.stages.legacy import correct_unet
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.depth import estimate_depth, scale_depth
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -173,7 +173,7 @@ class StableDiffusionDepth2ImgPipeline(Img2ImgBase):
         )  # [2B or B, 1, h, w]
         latents = self.prepare_latents(
             self._preprocess(image),  # [N, 3, H, W]
-            timesteps[:1].repeat(batch_size),
+            first_timestep(timesteps, batch_size),
             prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,

@@ -15,7 +15,7 @@ from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusi
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -130,7 +130,7 @@ class StableDiffusionImg2ImgPipeline(Img2ImgBase, IPAdapterMixin):
         # 2. latents of the image, noised to the first of these timesteps
         latents = self.prepare_latents(
             self._preprocess(image),  # [N, 3, H, W]
-            timesteps[:1].repeat(batch_size),
+            first_timestep(timesteps, batch_size),
             prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,

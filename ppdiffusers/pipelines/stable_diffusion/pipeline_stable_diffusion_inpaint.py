@@ -26,7 +26,7 @@ from ppdiffusers.pipelines.stages.inpaint import (
     check_masked_latents,
 )
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -191,7 +191,7 @@ class StableDiffusionInpaintPipeline(InpaintBase, IPAdapterMixin):
                 generator,
                 latents,
                 image=pixels,
-                timestep=timesteps[:1].repeat(batch_size),
+                timestep=first_timestep(timesteps, batch_size),
                 is_strength_max=strength == 1.0,
                 return_noise=True,
                 return_image_latents=not reads_mask,
@@ -227,7 +227,7 @@ class StableDiffusionInpaintPipeline(InpaintBase, IPAdapterMixin):
             noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             if not reads_mask:
-                next_timestep = timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
+                next_timestep = loop.timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
                 latents = blend_with_known(self.scheduler, latents, mask[:batch_size], known, next_timestep)
             latents, prompt_embeds, negative_prompt_embeds, mask, masked_image_latents = loop.end_step(
                 i,

@@ -16,6 +16,7 @@ from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, Ste
 from ppdiffusers.pipelines.stages.latents import initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
+from ppdiffusers.pipelines.stages.timesteps import first_timestep
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -176,7 +177,7 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         if latents is None:
             latents = self.prepare_latents(
                 self._preprocess(image),  # [N, 3, H, W]
-                timesteps[:1].repeat(batch_size),
+                first_timestep(timesteps, batch_size),
                 num_prompts,
                 num_images_per_prompt,
                 prompt_embeds.dtype,

@@ -22,6 +22,7 @@ from ppdiffusers.pipelines.stages.inpaint import (
 )
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
+from ppdiffusers.pipelines.stages.timesteps import first_timestep
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -215,7 +216,7 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLInpaintBase):
                 generator,
                 latents,
                 image=pixels,
-                timestep=timesteps[:1].repeat(batch_size),
+                timestep=first_timestep(timesteps, batch_size),
                 is_strength_max=strength == 1.0,
                 add_noise=denoising_start is None,
                 return_noise=True,

@@ -14,6 +14,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.turns import pipeline_turn
+from ppdiffusers.schedulers.common.arrays import to_array
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -65,7 +66,9 @@ class UNetDenoiser:
         **kwargs: Any,
     ):
         self.unet, self.scheduler = unet, scheduler
-        self.timestep_cond, self.extra_channels, self.kwargs = timestep_cond, extra_channels, kwargs
+        self.timestep_cond, self.extra_channels = timestep_cond, extra_channels
+        # networks of users need not know what a call does not use
+        self.kwargs = {name: value for name, value in kwargs.items() if value is not None}
 
     def __call__(
         self,
@@ -148,7 +151,7 @@ class StepCallbacks:
         """The callbacks are callable."""
         return checks.check_callbacks(callback_on_step_end=self.callback_on_step_end, callback=self.callback)
 
-    def loop(self, pipeline: DiffusionPipeline, timesteps: np.ndarray, num_inference_steps: int) -> DenoisingLoop:
+    def loop(self, pipeline: DiffusionPipeline, timesteps: paddle.Tensor, num_inference_steps: int) -> DenoisingLoop:
         """The loop over these timesteps, which runs the callbacks."""
         return DenoisingLoop(
             pipeline,
@@ -178,7 +181,7 @@ class DenoisingLoop:
     def __init__(
         self,
         pipeline: DiffusionPipeline,
-        timesteps: np.ndarray,
+        timesteps: paddle.Tensor | np.ndarray,
         num_inference_steps: int,
         *,
         callback_on_step_end: StepEndCallback | None = None,
@@ -187,7 +190,7 @@ class DenoisingLoop:
         callback_steps: int | None = None,
     ):
         self.pipeline = pipeline
-        self.timesteps = timesteps
+        self.timesteps = to_array(timesteps)
         self.num_inference_steps = num_inference_steps
         self.callback_on_step_end = callback_on_step_end
         self.tensor_inputs = tensor_inputs
@@ -238,7 +241,7 @@ class DenoisingLoop:
         """Call `callback_on_step_end`; return the values of `tensors`, in their order."""
         if self.callback_on_step_end is not None:
             given = {name: tensors[name] for name in self.tensor_inputs}
-            changed = self.callback_on_step_end(self.pipeline, index, timestep, given) or {}
+            changed = self.callback_on_step_end(self.pipeline, index, paddle.to_tensor(timestep), given) or {}
             unknown = [name for name in changed if name not in tensors]
             if unknown:
                 raise InputError(
@@ -252,4 +255,5 @@ class DenoisingLoop:
 
     def _legacy_callback(self, index: int, timestep: Any) -> None:
         if self.callback is not None and index % self.callback_steps == 0:
-            self.callback(index // self.pipeline.scheduler.order, timestep, self._latents)
+            step = index // self.pipeline.scheduler.order
+            self.callback(step, paddle.to_tensor(timestep), self._latents)
