@@ -147,6 +147,8 @@ _ROWS = (
     _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
+    _base("GaussianDDPMScheduler", "first_design", "helper"),
+    _base("UNetModel", "first_design", "helper"),
     _base("EMAModel", "training.ema", "helper"),
     _base("get_constant_schedule", "training.lr_schedules", "helper"),
     _base("get_constant_schedule_with_warmup", "training.lr_schedules", "helper"),

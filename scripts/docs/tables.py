@@ -33,6 +33,8 @@ OTHER_TASKS = {
     "StableDiffusionXLControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
     "VersatileDiffusionPipeline": ("text to image, image variation, dual guidance", "文生图、图像变体、图文双引导"),
 }
+# examples that write out the loop of a pipeline -> that pipeline
+LOOPS = {"unconditional_image_generation-first_design.py": "DDPMPipeline"}
 HEADINGS = {
     "pipelines": (("task", "pipeline", "examples"), ("任务", "pipeline", "示例")),
     "schedulers": (("usage", "schedulers"), ("用途", "调度器")),
@@ -44,13 +46,14 @@ SCHEDULER_GROUPS = (
 
 
 def examples() -> dict[str, list[Path]]:
-    """Pipeline -> example scripts, which assign it to `pipe`."""
+    """Pipeline -> example scripts, which assign it to `pipe` or write out its loop."""
     found: dict[str, list[Path]] = {}
     for script in sorted((ROOT / "examples" / "inference").glob("*-*.py")):
-        name = re.search(r"^\s+pipe = (\w+)[(.]", script.read_text(encoding="utf-8"), flags=re.M)
+        assigned = re.search(r"^\s+pipe = (\w+)[(.]", script.read_text(encoding="utf-8"), flags=re.M)
+        name = assigned[1] if assigned else LOOPS.get(script.name)
         if name is None:
             raise ValueError(f"{script.name} does not assign its pipeline to `pipe`.")
-        found.setdefault(name[1], []).append(script)
+        found.setdefault(name, []).append(script)
     return found
 
 

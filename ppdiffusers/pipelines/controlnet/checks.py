@@ -38,6 +38,9 @@ def check_controlnets(
             "in_channels": network.config.in_channels,
             "conditioning_scale_factor": network.conditioning_scale_factor,
         }
+        if network.config.addition_embed_type == unet.config.addition_embed_type == "text_time":
+            key = "projection_class_embeddings_input_dim"  # differs between the base of SDXL and its refiner
+            expected[key], found[key] = unet.config[key], network.config[key]
         problems += [
             f"{name} is for another UNet: its {key} is {found[key]}, expected {value}"
             for key, value in expected.items()
