@@ -183,6 +183,13 @@ _ROWS = (
         original_module="diffusers",
         networks_class="ControlNetModel",
     ),
+    _model("ControlNetUnionModel", "controlnets.controlnet_union"),
+    _model(
+        *("MultiControlNetUnionModel", "controlnets.multicontrolnet_union"),
+        index_module="diffusers.models",  # `diffusers` does not export it
+        original_module="diffusers.models",
+        networks_class="ControlNetUnionModel",
+    ),
     _model("T2IAdapter", "t2i_adapters.t2i_adapter"),
     _model("MultiAdapter", "t2i_adapters.multi_adapter", networks_class="T2IAdapter"),
     _model("Transformer2DModel", "transformers.transformer_2d"),

@@ -160,11 +160,10 @@ class ControlNetUnionModel(ControlNetEncoder):
         )
 
     def _missing_settings(self) -> list[str]:
-        config = self.config
+        config, first = self.config, self.config.block_out_channels[0]
         problems = super()._missing_settings()
-        if config.addition_time_embed_dim is None:
+        if config.addition_time_embed_dim is None and config.addition_embed_type != "text_time":
             problems.append("addition_time_embed_dim is required but not set")
-        first = config.block_out_channels[0]
         return problems + [
             f"{key} is {config[key]}, not block_out_channels[0] = {first}"
             for key in ("num_trans_channel", "num_proj_channel")
