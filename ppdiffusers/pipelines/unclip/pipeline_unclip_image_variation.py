@@ -12,6 +12,7 @@ from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.prior import encode_for_prior
 from ppdiffusers.pipelines.unclip.base import Latents, UnCLIPBase
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.pil_modes import rgb_images
@@ -121,9 +122,9 @@ class UnCLIPImageVariationPipeline(UnCLIPBase):
         if image_embeddings is None:
             image_embeddings = self._encode_images(image)
         image_embeddings = image_embeddings.repeat_interleave(num_images_per_prompt, axis=0)  # [B, D]
-        prompts = self._encode([""]).repeat(image_embeddings.shape[0])
+        prompts = encode_for_prior(self._prompt_encoder, [""]).repeat(image_embeddings.shape[0])
         if guided:
-            prompts = self._with_unconditional(prompts)
+            prompts = prompts.with_unconditional(self._prompt_encoder)
 
         # 2. small images, and from these the images
         image_small = self._decode_embeddings(
