@@ -6,7 +6,7 @@ VENV_PADDLENLP ?= .venv-paddlenlp
 # Tests run side by side, each with one OpenMP thread (tests/conftest.py).
 WORKERS ?= auto
 
-.PHONY: demo test lint unit test-paddlenlp bench clean
+.PHONY: fuzz demo test lint unit test-paddlenlp bench clean
 
 demo: $(VENV_DEMO)/ready
 	$(VENV_DEMO)/bin/python examples/demo.py --output_dir outputs/demo
@@ -24,6 +24,10 @@ unit: $(VENV_TEST)/ready
 
 test-paddlenlp:
 	VENV=$(VENV_PADDLENLP) PYTHON=$(PYTHON) bash scripts/ci/paddlenlp_env.sh
+
+# Loads mutated files for an hour; FUZZ='--time 36000 --seed 1000' for longer and for other mutations.
+fuzz: $(VENV_TEST)/ready
+	OMP_NUM_THREADS=1 $(VENV_TEST)/bin/python -m tests.fuzz $(FUZZ)
 
 bench: $(VENV_TEST)/ready
 	$(VENV_TEST)/bin/python benchmarks/bench.py

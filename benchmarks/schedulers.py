@@ -73,7 +73,7 @@ def run(scheduler: object, steps: int, tensor: Callable, generator: object) -> f
         sample, output = (tensor(rng.standard_normal(SHAPE).astype(np.float32)) for _ in range(2))
     mask = tensor(np.ones((1, 1, 64, 64), dtype=np.float32))
     scale = getattr(scheduler, "scale_model_input", None)
-    times = scheduler.timesteps
+    times = scheduler.host_timesteps if hasattr(scheduler, "host_timesteps") else scheduler.timesteps
     step = getattr(scheduler, "step", None) or scheduler.step_pred
     noise = {"generator": generator} if "generator" in inspect.signature(step).parameters else {}
     began = time.perf_counter()

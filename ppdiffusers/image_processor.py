@@ -14,6 +14,7 @@ from PIL import ImageFilter, ImageOps
 
 from ppdiffusers.core.config import ConfigMixin, register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.models.attention.masks import mask_to_tokens
 from ppdiffusers.utils.pil_modes import is_direct, to_grayscale, to_rgb
 
 PipelineImageInput = (
@@ -436,6 +437,38 @@ class VaeImageProcessor(ConfigMixin):
         return paddle.stack(
             [self.denormalize(one) if enabled else one for one, enabled in zip(images, do_denormalize, strict=True)]
         )
+
+
+class IPAdapterMaskProcessor(VaeImageProcessor):
+    """Preprocess masks: the regions of an image in which an image prompt counts.
+
+    Pass `height` and `width` of the generated image to `preprocess`, and for several images of one adapter reshape the
+    result [N, 1, H, W] to [1, N, H, W].
+    """
+
+    def __init__(
+        self,
+        do_resize: bool = True,
+        vae_scale_factor: int = 8,
+        resample: str = "lanczos",
+        do_normalize: bool = False,
+        do_binarize: bool = True,
+        do_convert_grayscale: bool = True,
+    ):
+        self.register_to_config(vae_latent_channels=4, reducing_gap=None, do_convert_rgb=False)
+        super().__init__(
+            do_resize=do_resize,
+            vae_scale_factor=vae_scale_factor,
+            resample=resample,
+            do_normalize=do_normalize,
+            do_binarize=do_binarize,
+            do_convert_grayscale=do_convert_grayscale,
+        )
+
+    @staticmethod
+    def downsample(mask: paddle.Tensor, batch_size: int, num_queries: int, value_embed_dim: int) -> paddle.Tensor:
+        """Resize a mask [N, H, W] to tokens: [N * batch_size, num_queries, value_embed_dim]; see `mask_to_tokens`."""
+        return mask_to_tokens(mask, batch_size, num_queries).unsqueeze(-1).tile([1, 1, value_embed_dim])
 
 
 def _nearest(image: paddle.Tensor, height: int, width: int) -> paddle.Tensor:

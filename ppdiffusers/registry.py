@@ -76,6 +76,11 @@ class Entry:
         """Whether it is a network."""
         return self.kind in NETWORK_KINDS
 
+    @property
+    def has_original(self) -> bool:
+        """Whether a PyTorch library has this class; those of repositories that are no packages are ours alone."""
+        return self.library != "ppdiffusers"
+
     def load(self) -> Any:
         """Import our class."""
         return getattr(importlib.import_module(self.module), self.alias_of or self.name)
@@ -147,6 +152,8 @@ _ROWS = (
     _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
+    _base("GaussianDDPMScheduler", "first_design", "helper"),
+    _base("UNetModel", "first_design", "helper"),
     _base("EMAModel", "training.ema", "helper"),
     _base("get_constant_schedule", "training.lr_schedules", "helper"),
     _base("get_constant_schedule_with_warmup", "training.lr_schedules", "helper"),
@@ -159,9 +166,12 @@ _ROWS = (
     _base("convert_paddle_to_diffusers", "conversion.folder", "helper"),
     _base("convert_original", "conversion.original", "helper"),
     _base("convert_to_original", "conversion.to_original", "helper"),
+    _base("convert_single_file", "conversion.single_file", "helper"),
+    _base("convert_to_single_file", "conversion.single_file", "helper"),
     _base("ConversionReport", "conversion.report", "helper"),
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
+    _model("FastDiffModel", "vocoders.fastdiff", library="ppdiffusers"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
     _model("ControlNetModel", "controlnets.controlnet"),
@@ -173,6 +183,15 @@ _ROWS = (
         original_module="diffusers",
         networks_class="ControlNetModel",
     ),
+    _model("ControlNetUnionModel", "controlnets.controlnet_union"),
+    _model(
+        *("MultiControlNetUnionModel", "controlnets.multicontrolnet_union"),
+        index_module="diffusers.models",  # `diffusers` does not export it
+        original_module="diffusers.models",
+        networks_class="ControlNetUnionModel",
+    ),
+    _model("T2IAdapter", "t2i_adapters.t2i_adapter"),
+    _model("MultiAdapter", "t2i_adapters.multi_adapter", networks_class="T2IAdapter"),
     _model("Transformer2DModel", "transformers.transformer_2d"),
     _model("PriorTransformer", "transformers.prior_transformer"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
@@ -265,6 +284,8 @@ _ROWS = (
     _scheduler("DPMSolverSDEScheduler", "dpmsolver_sde", exchangeable=True),
     _scheduler("DPMSolverMultistepInverseScheduler", "dpmsolver_multistep_inverse"),
     _scheduler("DDIMInverseScheduler", "ddim_inverse"),
+    _scheduler("DDIMParallelScheduler", "ddim_parallel"),
+    _scheduler("DDPMParallelScheduler", "ddpm_parallel"),
     _scheduler("IPNDMScheduler", "ipndm"),
     _scheduler("LCMScheduler", "lcm"),
     _scheduler("TCDScheduler", "tcd"),
@@ -280,6 +301,7 @@ _ROWS = (
     _scheduler("VQDiffusionScheduler", "vq_diffusion"),
     _scheduler("UnCLIPScheduler", "unclip"),
     _scheduler("SASolverScheduler", "sasolver"),
+    _scheduler("BDDMScheduler", "bddm", library="ppdiffusers"),
     # pipelines; the order of a family's rows is the order in which AutoPipeline lists them
     _pipeline(
         *("StableDiffusionPipeline", "stable_diffusion.pipeline_stable_diffusion"),
@@ -327,6 +349,21 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("StableDiffusionXLControlNetPipeline", "controlnet.pipeline_controlnet_sd_xl"),
+        family="stable-diffusion-xl-controlnet",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetImg2ImgPipeline", "controlnet.pipeline_controlnet_sd_xl_img2img"),
+        family="stable-diffusion-xl-controlnet",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetInpaintPipeline", "controlnet.pipeline_controlnet_inpaint_sd_xl"),
+        family="stable-diffusion-xl-controlnet",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("LatentConsistencyModelPipeline", "latent_consistency_models.pipeline_latent_consistency_text2img"),
         family="latent-consistency",
         task=TEXT_TO_IMAGE,
@@ -368,6 +405,8 @@ _ROWS = (
         "StableDiffusionXLInstructPix2PixPipeline",
         "stable_diffusion_xl.pipeline_stable_diffusion_xl_instruct_pix2pix",
     ),
+    _pipeline("StableDiffusionAdapterPipeline", "t2i_adapter.pipeline_stable_diffusion_adapter"),
+    _pipeline("StableDiffusionXLAdapterPipeline", "t2i_adapter.pipeline_stable_diffusion_xl_adapter"),
     _pipeline("CycleDiffusionPipeline", "stable_diffusion.pipeline_cycle_diffusion"),
     _pipeline("StableDiffusionDepth2ImgPipeline", "stable_diffusion.pipeline_stable_diffusion_depth2img"),
     _pipeline("StableDiffusionImageVariationPipeline", "stable_diffusion.pipeline_stable_diffusion_image_variation"),
@@ -394,6 +433,7 @@ _ROWS = (
     _pipeline("KarrasVePipeline", "stochastic_karras_ve.pipeline_stochastic_karras_ve"),
     _pipeline("RePaintPipeline", "repaint.pipeline_repaint"),
     _pipeline("DanceDiffusionPipeline", "dance_diffusion.pipeline_dance_diffusion"),
+    _pipeline("FastDiffPipeline", "fastdiff.pipeline_fastdiff"),
 )
 _ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 

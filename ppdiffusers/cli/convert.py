@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model on a hub",
     )
     parser.add_argument(
-        "--output_path", required=True, metavar="DST", help="folder to write; it must not exist, or be empty"
+        "--output_path",
+        required=True,
+        metavar="DST",
+        help="folder to write; it must not exist, or be empty; with --to single_file, the file to write",
     )
     parser.add_argument(
         "--dtype",
@@ -60,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--to",
-        choices=("paddle", "diffusers", *FAMILIES),
+        choices=("paddle", "diffusers", *FAMILIES, original.SINGLE_FILE),
         help="framework to convert to (default: the one that SRC is not for), or a family of original checkpoints",
     )
     add_arguments(parser)
@@ -71,7 +74,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def convert(arguments: argparse.Namespace) -> None:
     """Convert and print the report."""
     original.check_arguments(arguments)
-    if arguments.family is not None or arguments.to in FAMILIES:
+    if arguments.family is not None or arguments.to in (*FAMILIES, original.SINGLE_FILE):
         original.convert(arguments)
         return
     # Imported here so that `ppdiffusers --help` does not import Paddle.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppdiffusers.cli import cache, convert, doctor, download, export
+from ppdiffusers.cli import cache, convert, doctor, download, export, info
 from ppdiffusers.cli.running import run
 from ppdiffusers.version import __version__
 
@@ -16,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     convert.add_parser(commands)
+    info.add_parser(commands)
     export.add_parser(commands)
     download.add_parser(commands)
     cache.add_parser(commands)

@@ -34,6 +34,7 @@ from ppdiffusers.convert.checkpoints.families import find_family
 from ppdiffusers.convert.checkpoints.settings import read_settings
 from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, parse_model_index
 from ppdiffusers.convert.rules import inverse
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weights import open_weights
@@ -107,7 +108,9 @@ def make_original_plan(
     """
     known = find_family(family)
     checkpoint = open_weights(file, nested=True)
-    model = known.reader().read(read_settings(config, overrides), checkpoint, ema)
+    settings = read_settings(config, overrides)
+    with built_from_configuration(known.title, file if config is None else config):
+        model = known.reader().read(settings, checkpoint, ema)
     layers = {network.name: _empty_network(network, file) for network in model.networks}
     problems = [problem for network in model.networks for problem in _mismatches(network, layers[network.name])]
     if problems:
@@ -164,7 +167,8 @@ def _index(model: OriginalModel, options: Options) -> dict[str, Any] | None:
 
 def _plan_scheduler(model: OriginalModel, options: Options, source: Path) -> Component:
     class_name, config = model.scheduler
-    registry.components()[class_name].load().from_config(config)  # raises for values that it does not support
+    with built_from_configuration(class_name, source):  # raises for values that it does not support
+        registry.components()[class_name].load().from_config(config)
     component = Component("scheduler", class_name, source)
     component.config[SCHEDULER_CONFIG] = _component_config(class_name, config, options)
     return component

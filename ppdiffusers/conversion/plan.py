@@ -17,10 +17,11 @@ from ppdiffusers.conversion.weight_files import find_weights
 from ppdiffusers.convert.apply import apply_rules, load_key_mapping, to_torch_layout
 from ppdiffusers.convert.model_index import INDEX_NAME, ModelIndex, parse_model_index
 from ppdiffusers.convert.rules import inverse
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.tensors import LazyTensor
-from ppdiffusers.io.hubs.local import component_folder, numbered_folders
+from ppdiffusers.io.hubs.local import component_folder, numbered_folders, numbered_name
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from, tensors_for
 from ppdiffusers.io.snapshot import BOOKKEEPING
 from ppdiffusers.io.weight_names import is_weights_file
@@ -30,11 +31,12 @@ WHOLE_FOLDER = "."  # name of a component whose folder is the source itself
 LARGEST_COPY = 64 << 20  # bytes; a larger unknown file is reported and not copied
 SCHEDULER_CONFIG = "scheduler_config.json"
 MODEL_CONFIG = "config.json"
-# Configuration files that identify the class of a single component, and the keys that name it.
+# Configuration files that identify the class of a single component, and the keys that name it. Networks come first: the
+# folder of a network may also contain the configuration of its scheduler, which is copied.
 _CLASS_KEYS = {
-    SCHEDULER_CONFIG: ("_class_name",),
     MODEL_CONFIG: ("_class_name", "architectures"),
     "model_config.json": ("_class_name", "architectures", "init_class"),
+    SCHEDULER_CONFIG: ("_class_name",),
     "tokenizer_config.json": ("tokenizer_class",),
     "preprocessor_config.json": ("image_processor_type", "feature_extractor_type"),
 }
@@ -98,7 +100,7 @@ def make_plan(source: Path, options: Options) -> Plan:
         folders, entries = _component_folders(source, index)
         plan.index = index_for(index, options.to, options.layout)
     else:
-        entries = {WHOLE_FOLDER: _entry_of_component(source)}
+        entries = {WHOLE_FOLDER: entry_of_component(source)}
         folders = {WHOLE_FOLDER: source}
     used_in_root: set[str] = set()  # files of components that are stored in the root of the source
     for name, entry in entries.items():
@@ -113,7 +115,13 @@ def make_plan(source: Path, options: Options) -> Plan:
         except PPDiffusersError as error:
             problems.append(f"{name if name != WHOLE_FOLDER else entry.name}: {error}".replace("\n", "\n    "))
     if plan.index is not None:
-        _plan_files(source, {INDEX_NAME, *entries, *used_in_root}, plan.files, plan, source)
+        _plan_files(
+            source,
+            {INDEX_NAME, *entries, *(folder.name for folder in folders.values()), *used_in_root},
+            plan.files,
+            plan,
+            source,
+        )
     if problems:
         raise ConversionError(
             f"{len(problems)} of {len(entries)} components cannot be converted.",
@@ -136,8 +144,8 @@ def _component_folders(source: Path, index: ModelIndex) -> tuple[dict[str, Path]
         if network is None:
             folders[name], entries[name] = component_folder(source, name, entry), entry
             continue
-        for folder in numbered_folders(source / name) or [source / name]:  # a missing folder is reported later
-            folders[folder.name], entries[folder.name] = folder, network
+        for n, folder in enumerate(numbered_folders(source / name) or [source / name]):  # missing: reported later
+            folders[numbered_name(name, n)], entries[numbered_name(name, n)] = folder, network
     return folders, entries
 
 
@@ -153,7 +161,8 @@ def _plan_component(component: Component, entry: Entry, options: Options) -> set
         read = _plan_network(component, entry, options)
     elif entry.kind == "scheduler":
         config = read_json(component.source / SCHEDULER_CONFIG)
-        entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
+        with built_from_configuration(entry.name, component.source / SCHEDULER_CONFIG):
+            entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
         component.config[SCHEDULER_CONFIG] = converted_config(config, entry.name, options)
     else:
         entry.load().from_pretrained(component.source)  # raises if files are missing or damaged
@@ -193,17 +202,8 @@ def empty_layer(class_name: str, where: object, make: Callable[[], nn.Layer]) ->
     Raises:
         ConfigError: the configuration, at `where`, does not describe a network.
     """
-    try:
-        with paddle.LazyGuard():
-            return make()
-    except PPDiffusersError:
-        raise
-    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
-        raise ConfigError(
-            f"{class_name} cannot be built from the configuration: {type(error).__name__}: {error}",
-            where=where,
-            remedy="check its values: types, signs, lengths of lists.",
-        ) from error
+    with built_from_configuration(class_name, where), paddle.LazyGuard():
+        return make()
 
 
 def _rename_to_paddlenlp(cls: type[PretrainedMixin], tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
@@ -247,7 +247,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(visible)
 
 
-def _entry_of_component(source: Path) -> Entry:
+def entry_of_component(source: Path) -> Entry:
     """Find the class of a single component by its configuration files."""
     known = registry.components()
     for name, keys in _CLASS_KEYS.items():

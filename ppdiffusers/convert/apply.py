@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib import import_module
+from itertools import takewhile
 
 import numpy as np
 
@@ -54,13 +55,9 @@ def apply_rules(
         raise ConversionError(f"A table of names is invalid: {name}.", problems=problems)
     matches: dict[Rule, dict[tuple[str, Captured], str]] = {rule: {} for rule in rules}
     result: dict[str, LazyTensor] = {}
+    index = _SourceIndex(rules)
     for key, tensor in tensors.items():
-        found = [
-            (rule, source, captured)
-            for rule in rules
-            for source in _sources(rule)
-            if (captured := match(source, key)) is not None
-        ]
+        found = index.find(key)
         if len(found) > 1:
             problems.append(f"{key}: matched by {', '.join(str(rule) for rule, _, _ in found)}")
         elif found:
@@ -81,6 +78,25 @@ def apply_rules(
             expected="every rule matches, and at most one rule matches each key",
         )
     return result
+
+
+class _SourceIndex:
+    """The sources of rules by the segments before their first wildcard: few of several hundred can match a key."""
+
+    def __init__(self, rules: Iterable[Rule]):
+        self._by_start: dict[tuple[str, ...], list[tuple[Rule, str]]] = {}
+        for rule in rules:
+            for source in _sources(rule):
+                start = tuple(takewhile(lambda segment: segment not in ("*", "**"), source.split(".")))
+                self._by_start.setdefault(start, []).append((rule, source))
+
+    def find(self, key: str) -> list[tuple[Rule, str, Captured]]:
+        """Return all matches: rule, source pattern and captured segments."""
+        segments = tuple(key.split("."))
+        starts = (self._by_start.get(segments[:count], ()) for count in range(len(segments) + 1))
+        candidates = [candidate for some in starts for candidate in some]
+        matches = ((rule, source, match(source, key)) for rule, source in candidates)
+        return [(rule, source, captured) for rule, source, captured in matches if captured is not None]
 
 
 def _sources(rule: Rule) -> tuple[str, ...]:

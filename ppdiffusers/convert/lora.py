@@ -6,6 +6,7 @@
 | diffusers 0.17 to 0.21 | `text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_linear_layer.down.weight` |
 | old attention processors | `mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight` |
 | Kohya, LyCORIS | `lora_unet_mid_block_attentions_0_proj_in.lora_down.weight`, and `.alpha` |
+| Kohya for SDXL | `lora_unet_middle_block_1_proj_in.lora_down.weight`, `lora_te2_text_model_...` |
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ppdiffusers.convert.names.sgm_unet import sgm_paths
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.tensors import LazyTensor
 
@@ -35,13 +37,18 @@ _PARTS = {
     ".lora_down.weight": "down",
     ".lora_up.weight": "up",
     ".lora_mid.weight": "mid",
+    ".lora_B.bias": "bias",
+    ".lora_magnitude_vector": "magnitude",
+    ".lora_magnitude_vector.weight": "magnitude",
+    ".dora_scale": "dora_scale",
     ".alpha": "alpha",
     ".diff": "diff",
+    ".diff_b": "diff_b",
     **{f".hada_{name}": f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
     **{f".lokr_{name}": f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
 }
 # PEFT writes the name of the adapter into the names of its state dict: "to_q.lora_A.default.weight".
-_ADAPTER_NAME = re.compile(r"(\.lora_[AB])\.[^.]+(\.weight)$")
+_ADAPTER_NAME = re.compile(r"(\.lora_[AB]|\.lora_magnitude_vector)\.[^.]+(\.weight|\.bias)$")
 # Start of Kohya's names, in which underscores replace the dots of a path -> component.
 _KOHYA_PREFIXES = {
     "lora_unet_": "unet",
@@ -50,6 +57,9 @@ _KOHYA_PREFIXES = {
     "lora_te2_": "text_encoder_2",
     "lycoris_": "unet",
 }
+# Parts of names of blocks: SGM's (Kohya's files for SDXL), and ours.
+_SGM_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
+_OUR_BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 # Last parts of paths in old files -> those of our layers; the first one that exists is used.
 _OLD_NAMES = {
     "to_q": ("q_proj",),
@@ -102,15 +112,17 @@ def parse_adapter(
         WeightsError: names of an unknown form, or two tensors for the same part of a layer; all are listed.
     """
     names = _LayerNames(paths)
+    # as diffusers does, prefer our names of blocks where a file has both
+    ignored = _SGM_BLOCKS if any(block in key for key in tensors for block in _OUR_BLOCKS) else ()
     found: dict[str, dict[str, dict[str, LazyTensor]]] = {}
     unmatched, problems = [], []
     for key, tensor in tensors.items():
-        split = _split(key)
+        split = split_name(key)
         if split is None:
             problems.append(key)
             continue
         stem, part = split
-        place = names.locate(stem)
+        place = None if any(block in stem for block in ignored) else names.locate(stem)
         if place is None:
             unmatched.append(key)
             continue
@@ -126,13 +138,13 @@ def parse_adapter(
             problems=problems,
             expected="names of PEFT, diffusers, Kohya or LyCORIS",
         )
-    config = _peft_config(metadata, where)
+    config = adapter_config(metadata, where)
     layers = {component: _with_alphas(component, found[component], config) for component in found}
     return AdapterFile(layers, unmatched)
 
 
-def _split(key: str) -> tuple[str, str] | None:
-    """Split a tensor's name into that of its layer and the part; None for an unknown form."""
+def split_name(key: str) -> tuple[str, str] | None:
+    """Split a tensor's name into the name of its layer and the part; None for an unknown form."""
     key = _ADAPTER_NAME.sub(r"\1\2", key)
     return next(((key.removesuffix(end), part) for end, part in _PARTS.items() if key.endswith(end)), None)
 
@@ -143,6 +155,8 @@ class _LayerNames:
     def __init__(self, paths: Mapping[str, Collection[str]]):
         self.paths = {component: set(some) for component, some in paths.items()}
         self.flat = {component: {path.replace(".", "_"): path for path in some} for component, some in paths.items()}
+        sgm = sgm_paths(paths.get("unet", ()))
+        self.flat.get("unet", {}).update({name.replace(".", "_"): path for name, path in sgm.items()})
 
     def locate(self, stem: str) -> tuple[str, str] | None:
         """Return component and path of the layer, or None if no network has it."""
@@ -172,7 +186,8 @@ def _spellings(path: str) -> Iterator[str]:
 # -- alpha --------------------------------------------------------------------------------------------------------
 
 
-def _peft_config(metadata: Mapping[str, str], where: object) -> dict[str, Any]:
+def adapter_config(metadata: Mapping[str, str], where: object) -> dict[str, Any]:
+    """Return PEFT's configuration in the metadata of a file; empty if there is none."""
     try:
         config = json.loads(metadata.get(METADATA_KEY, "{}"))
     except ValueError as error:
@@ -202,6 +217,13 @@ def _with_alphas(
             alpha = default
         adapters[path] = LayerAdapter(parts, alpha)
     return adapters
+
+
+def alpha_in_config(config: Mapping[str, Any]) -> set[float]:
+    """Return all alphas in a configuration of one or several components."""
+    found = {float(value) for key, value in config.items() if key.rpartition(".")[2] == "lora_alpha" and value}
+    patterns = (value for key, value in config.items() if key.rpartition(".")[2] == "alpha_pattern" and value)
+    return found.union(*(map(float, pattern.values()) for pattern in patterns))
 
 
 def _alpha_of_config(config: Mapping[str, Any], path: str, rank: int) -> float:

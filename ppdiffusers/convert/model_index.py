@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers import registry
-from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, UnsafeFileError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.registry import Entry
 
 INDEX_NAME = "model_index.json"

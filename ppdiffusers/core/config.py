@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ppdiffusers.core.config_types import create
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import complete_save
 from ppdiffusers.version import __version__
 
@@ -104,6 +106,9 @@ class ConfigMixin:
         the other class knows are kept in `.config` and have no effect.
 
         Unknown keys are kept in `.config`, too; a warning lists those that are set.
+
+        Raises:
+            ConfigError: values have wrong types; all of them are listed.
         """
         if not isinstance(config, Mapping):
             raise ConfigError(
@@ -111,7 +116,7 @@ class ConfigMixin:
                 remedy=f"{cls.__name__}.from_pretrained(path) loads from a folder.",
             )
         init_kwargs, extra, unused = cls.split_config(config, kwargs)
-        made = cls(**init_kwargs)
+        made = create(cls, init_kwargs)
         if "_class_name" in extra:
             extra["_class_name"] = cls.__name__  # the configuration may be that of a compatible class
         made.register_to_config(**extra)
@@ -219,28 +224,6 @@ def register_to_config(init: Callable) -> Callable:
 
 def _default(signature: inspect.Signature, name: str) -> object:
     return signature.parameters[name].default if name in signature.parameters else inspect.Parameter.empty
-
-
-def read_json(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a JSON object from a file.
-
-    Raises:
-        ConfigError: the file does not exist, is not UTF-8 JSON, or is not an object.
-    """
-    path = Path(path)
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError("A configuration file is missing.", where=path, remedy="check the path.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(
-            f"A configuration file is not readable JSON: {error}.",
-            where=path,
-            remedy="download or save the file again: it is truncated or damaged.",
-        ) from error
-    if not isinstance(loaded, dict):
-        raise ConfigError("A configuration file is not a JSON object.", where=path, expected="{...}")
-    return loaded
 
 
 def _to_json(value: object) -> object:

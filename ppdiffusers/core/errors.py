@@ -32,6 +32,12 @@ class PPDiffusersError(Exception):
         self.remedy = remedy
         super().__init__(self._message())
 
+    def at(self, where: object) -> None:
+        """Set the place of the problem, if the error has none."""
+        if self.where is None:
+            self.where = str(where)
+            self.args = (self._message(),)
+
     def _message(self) -> str:
         lines = [self.what if self.where is None else f"{self.what}\n  where: {self.where}"]
         lines += [f"  - {problem}" for problem in self.problems]

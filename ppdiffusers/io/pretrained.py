@@ -17,8 +17,9 @@ from paddle import nn
 from paddle.base.framework import EagerParamBase
 
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
 from ppdiffusers.io.hubs.base import HubOptions
@@ -57,10 +58,13 @@ def load_config_from(
     """
     names = (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
     folder = resolve_folder(name_or_path, subfolder, NamedFiles(names), options)
-    for name in names:
-        if (folder / name).is_file():
-            return read_json(folder / name)
-    return read_json(folder / config_name)  # raises: it is missing
+    return read_json(config_file(folder, config_name))
+
+
+def config_file(folder: Path, config_name: str) -> Path:
+    """Return the path of a configuration in a folder, which may have a legacy name."""
+    names = (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
+    return next((folder / name for name in names if os.path.lexists(folder / name)), folder / config_name)
 
 
 class PretrainedMixin:
@@ -118,7 +122,7 @@ class PretrainedMixin:
             given = kwargs.pop(alias, None)
             paddle_dtype = given if paddle_dtype is None else paddle_dtype
         options = pop_hub_options(kwargs)
-        dtype = _target_dtype(paddle_dtype)
+        dtype = target_dtype(paddle_dtype)
         required = ModelFiles(cls.weights_stems, variant, use_safetensors)
         folder = resolve_folder(pretrained_model_name_or_path, subfolder, required, options)
         path = find_weights(folder, cls.weights_stems, variant, use_safetensors)
@@ -138,7 +142,8 @@ class PretrainedMixin:
     def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
         """Build the network, without weights, from the configuration in `folder`: (network, unused overrides)."""
         config = load_config_from(folder, cls.config_name)
-        layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
+        with built_from_configuration(cls.__name__, config_file(folder, cls.config_name)):
+            layer, unused = cls.from_config(config, return_unused_kwargs=True, **overrides)
         layer.register_to_config(_name_or_path=str(folder))
         return layer, unused
 
@@ -318,7 +323,15 @@ def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) 
     Raises:
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
-    tensors = tensors_for(layer, checkpoint)
+    fill_layer(layer, tensors_for(layer, checkpoint), dtype)
+
+
+def fill_layer(layer: nn.Layer, tensors: Mapping[str, LazyTensor], dtype: str | None) -> None:
+    """Read tensors, which have the layer's names and Paddle's layout, into a network, one after the other.
+
+    Args:
+        dtype: floating tensors are cast to it; None keeps their dtypes.
+    """
     state = layer.state_dict()
     filled: set[int] = set()
     for key, target in state.items():
@@ -338,12 +351,17 @@ def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor
     Raises:
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
-    source = checkpoint.files[0]
-    tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=source)
-    if checkpoint.framework == "pytorch":
-        tensors = to_paddle_layout(tensors, layer)
+    tensors = converted_tensors(layer, checkpoint)
+    source = checkpoint.files[0] if checkpoint.files else None
     _check_fit(layer, layer.state_dict(), tensors, source)
     return tensors
+
+
+def converted_tensors(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
+    """Return the tensors of a checkpoint with the layer's names and in Paddle's layout, whether they fit or not."""
+    where = checkpoint.files[0] if checkpoint.files else None
+    tensors = apply_key_mappings(getattr(layer, "key_mappings", ()), checkpoint, where=where)
+    return to_paddle_layout(tensors, layer) if checkpoint.framework == "pytorch" else tensors
 
 
 def fill_tensor(target: paddle.Tensor, tensor: LazyTensor) -> None:
@@ -369,7 +387,7 @@ def _clear_initializers(layer: nn.Layer) -> None:
 
 
 def _check_fit(
-    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path
+    layer: nn.Layer, state: Mapping[str, paddle.Tensor], tensors: Mapping[str, LazyTensor], source: Path | None
 ) -> None:
     def allowed(key: str, patterns: tuple[str, ...]) -> bool:
         return any(re.search(pattern, key) for pattern in patterns)
@@ -411,7 +429,8 @@ def _check_fit(
         )
 
 
-def _target_dtype(paddle_dtype: object) -> str | None:
+def target_dtype(paddle_dtype: object) -> str | None:
+    """Return the name of the dtype to load weights as: float32 by default, None for "auto"."""
     if paddle_dtype is None:
         return "float32"
     if isinstance(paddle_dtype, str) and paddle_dtype == "auto":

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from typing import Protocol
 
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.core.errors import ConfigError, SourceError
 from ppdiffusers.io.hubs.base import HubModel, RemoteFile
-from ppdiffusers.io.hubs.local import numbered_name
+from ppdiffusers.io.hubs.local import following_names
 from ppdiffusers.io.names import check_file_name
 from ppdiffusers.io.weight_names import (
     ALL_TORCH_STEMS,
@@ -164,14 +163,15 @@ class PipelineFiles:
     @staticmethod
     def _select_networks(name: str, required: RequiredFiles, model: HubModel, folder: str) -> list[RemoteFile]:
         """Select the files of several networks, up to the first missing number."""
-        files = required.select(model, _inside(folder, name))
-        for n in count(1):
-            inside = _inside(folder, numbered_name(name, n))
-            model.look_up(_inside(inside, config) for config in MODEL_CONFIGS)
-            if _first(model, inside, MODEL_CONFIGS) is None:
-                break
-            files += required.select(model, inside)
-        return files
+        files, names = required.select(model, _inside(folder, name)), [name]
+        while True:
+            candidates = {following: _inside(folder, following) for following in following_names(names)}
+            model.look_up(_inside(inside, config) for inside in candidates.values() for config in MODEL_CONFIGS)
+            present = [one for one, inside in candidates.items() if _first(model, inside, MODEL_CONFIGS) is not None]
+            if not present:
+                return files
+            names.append(present[0])
+            files += required.select(model, candidates[present[0]])
 
     def _required_files(self, known: Entry) -> RequiredFiles:
         if known.has_weights:
@@ -184,6 +184,14 @@ class PipelineFiles:
         if known.kind == "image_processor":
             return NamedFiles(IMAGE_PROCESSOR_FILES)
         return NamedFiles(SMALL_FILES)
+
+
+@dataclass(frozen=True)
+class PipelineConfigs(PipelineFiles):
+    """The same without the weights: what a pipeline needs in addition to a single file."""
+
+    def _required_files(self, known: Entry) -> RequiredFiles:
+        return NamedFiles(MODEL_CONFIGS) if known.has_weights else super()._required_files(known)
 
 
 @dataclass(frozen=True)

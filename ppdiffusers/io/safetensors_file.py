@@ -51,8 +51,10 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, LazyTensor], di
             slices = {name: opened.get_slice(name) for name in opened.offset_keys()}
             entries = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
             metadata = opened.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise _invalid(file.path, [str(error)]) from error
+    except MemoryError:  # the library maps the file, which address space has a limit for
+        raise _invalid(file.path, [f"{file.size} bytes cannot be mapped into memory"]) from None
     problems = [problem for name, entry in entries.items() if (problem := _problem(name, *entry))]
     if problems:
         raise _invalid(file.path, problems)

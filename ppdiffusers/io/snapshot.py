@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import problems_with
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.core.files import cache_folder, replace_file
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.hubs.base import Digest
 from ppdiffusers.io.names import check_file_name
 from ppdiffusers.utils.logging import get_logger
@@ -27,6 +28,10 @@ PARTIAL = ".partial"  # unfinished downloads
 BOOKKEEPING = frozenset((MANIFEST, CHECKSUMS))
 _FORMAT = 1
 _DASHES = "%2D%2D"
+# Types of the values in a manifest, and in its descriptions of files.
+_FIELDS = {"source": str, "model": str, "revision": str, "commit": str | None, "files": dict}
+_FIELDS |= {"absent": list[str], "unfinished": list[str]}
+_RECORD_FIELDS = {"size": int, "sha256": str, "url": str, "digest": str | None}
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,15 @@ class Snapshot:
         try:
             raw = read_json(folder / MANIFEST)
             made = cls(folder, raw["source"], raw["model"], raw["revision"], raw["commit"])
+            problems = problems_with(raw, _FIELDS)
             made.files = {
                 check_file_name(path, folder / MANIFEST): FileRecord(**entry) for path, entry in raw["files"].items()
             }
             made.known_missing, made.unfinished = set(raw["absent"]), set(raw["unfinished"])
+            for record in made.files.values():
+                problems += problems_with(asdict(record), _RECORD_FIELDS)
+            if problems:
+                raise ValueError("; ".join(problems[:10]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 "The manifest of this folder is damaged.",

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError, SourceError, UnsafeFileError, WeightsError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.pdparams import read_pdparams, write_pdparams
 from ppdiffusers.io.safetensors_file import read_safetensors, write_safetensors
@@ -17,6 +17,7 @@ from ppdiffusers.io.weight_names import PADDLE_STEMS, SUFFIXES, weight_map_of
 
 __all__ = ["Checkpoint", "open_weights", "write_pdparams", "write_safetensors"]
 
+_LONGEST_NAME = 255  # bytes of a file name, on every file system
 # `format` in a safetensors file's metadata -> the framework whose layout it has; paddlenlp writes "np"
 _METADATA_FRAMEWORK = {"pt": "pytorch", "pd": "paddle", "np": "paddle"}
 
@@ -96,13 +97,21 @@ def _open_index(path: Path) -> Checkpoint:
             expected='{"weight_map": {name: file}}',
         )
     names = sorted(set(weight_map.values()))
-    outside = [name for name in names if not is_plain_name(name)]
+    outside = [name[:200] for name in names if not is_plain_name(name)]
     if outside:
         raise UnsafeFileError(
             "The index of a sharded checkpoint names files outside its folder.",
             where=path,
             problems=outside,
             expected="names of files next to the index",
+        )
+    other = [name for name in names if not name.endswith(SUFFIXES)]
+    if other:
+        raise WeightsError(
+            "The index of a sharded checkpoint names files that are not weights.",
+            where=path,
+            problems=other,
+            expected=f"names that end with {', '.join(SUFFIXES)}",
         )
     absent = [name for name in names if not (path.parent / name).is_file()]
     if absent:
@@ -122,7 +131,7 @@ def _open_index(path: Path) -> Checkpoint:
 
 def is_plain_name(name: str) -> bool:
     """Return whether `name` is the name of a file or folder, without parent folders, drive or `..`."""
-    plain = name not in ("", ".", "..") and "\0" not in name
+    plain = name not in ("", ".", "..") and "\0" not in name and len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
     return plain and PurePosixPath(name).name == name and PureWindowsPath(name).name == name
 
 

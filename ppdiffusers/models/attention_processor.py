@@ -7,6 +7,7 @@ _ATTENTION = "ppdiffusers.models.attention"
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "ppdiffusers.models.adapters.ip_adapter_processor": ["IPAdapterAttnProcessor", "IPAdapterAttnProcessor2_0"],
         f"{_ATTENTION}.attention": ["Attention"],
         f"{_ATTENTION}.processors": [
             "AttentionProcessor",

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from ppdiffusers import registry
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
-from ppdiffusers.core.config import ConfigMixin, read_json
+from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.required_files import NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline

@@ -24,9 +24,11 @@ from ppdiffusers.convert.model_index import (
     parse_model_index,
     render_entry,
 )
-from ppdiffusers.core.config import ConfigMixin, FrozenDict, read_json
+from ppdiffusers.core.config import ConfigMixin, FrozenDict
+from ppdiffusers.core.config_types import check_types
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.hubs.local import component_folder
@@ -38,6 +40,7 @@ from ppdiffusers.runtime.export import export_programs
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
@@ -182,6 +185,7 @@ class DiffusionPipeline(ConfigMixin):
         loaded = {
             name: given[name] if name in given else _load_component(index, name, folder, options) for name in expected
         }
+        check_types(pipeline_class.__name__, chosen, pipeline_class.__init__, folder / INDEX_NAME)
         pipeline = pipeline_class(**loaded, **chosen)
         pipeline.register_to_config(_name_or_path=str(folder))
         return pipeline if mode == "auto" else pipeline.compile(mode=mode)
@@ -413,9 +417,10 @@ class DiffusionPipeline(ConfigMixin):
 
 
 class StableDiffusionMixin:
-    """Memory savings of pipelines with a VAE."""
+    """Memory savings of pipelines with a VAE, and FreeU of their UNet."""
 
     vae: AutoencoderKL
+    unet: UNet2DConditionModel
 
     def enable_vae_slicing(self) -> None:
         """Decode the images of a batch one at a time."""
@@ -430,6 +435,19 @@ class StableDiffusionMixin:
 
     def disable_vae_tiling(self) -> None:
         self.vae.disable_tiling()
+
+    def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
+        """Enable FreeU; see `UNet2DConditionModel.enable_freeu`."""
+        self._require_unet().enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
+
+    def disable_freeu(self) -> None:
+        self._require_unet().disable_freeu()
+
+    def _require_unet(self) -> UNet2DConditionModel:
+        unet = getattr(self, "unet", None)
+        if unet is None:
+            raise InputError("FreeU requires a UNet, which the pipeline does not have.")
+        return unet
 
 
 # -- components that can work -----------------------------------------------------------------------------------------

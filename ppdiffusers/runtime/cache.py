@@ -26,9 +26,11 @@ from pathlib import Path
 from filelock import FileLock
 
 import ppdiffusers
+from ppdiffusers.core.config_types import fits
 from ppdiffusers.core.environment import read_number
-from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import cache_folder, replace_folder
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.version import __version__
 
@@ -148,9 +150,13 @@ def _digest_of_chunk(path: Path, start: int) -> str:
 def _problems(folder: Path, thorough: bool) -> list[str]:
     """Return the defects of an entry; large files are read only if `thorough`."""
     try:
-        files = json.loads((folder / ENTRY).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{ENTRY}: {error}"]
+        files = read_json(folder / ENTRY)["files"]
+    except ConfigError as error:
+        return [f"{ENTRY}: {error.what}"]
+    except KeyError:
+        files = None
+    if not fits(files, dict[str, list[int | str]]) or not all(map(_is_description, files.items())):
+        return [f"{ENTRY}: it does not describe files"]
     found = []
     for name, (size, digest) in files.items():
         path = folder / name
@@ -159,6 +165,11 @@ def _problems(folder: Path, thorough: bool) -> list[str]:
         elif (thorough or size <= _HASH_ALWAYS) and _digest(path) != digest:
             found.append(f"{name}: its content has changed")
     return found
+
+
+def _is_description(item: tuple[str, list[int | str]]) -> bool:
+    name, description = item
+    return Path(name).name == name and [type(part) for part in description] == [int, str]
 
 
 def _lock(name: str) -> FileLock:
@@ -176,10 +187,10 @@ def list_programs() -> list[Entry]:
     found = []
     for path in cache_root().glob(f"*/{ENTRY}"):
         # removed by another process, or damaged, which `verify_programs` reports
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            about = json.loads(path.read_text(encoding="utf-8"))["about"]
-            size = sum(file.stat().st_size for file in path.parent.iterdir())
-            found.append(Entry(path.parent.name, about, size, path.stat().st_mtime))
+        with contextlib.suppress(OSError, ConfigError):
+            about = str(read_json(path).get("about"))[:1000]
+            size = sum(file.lstat().st_size for file in path.parent.iterdir())
+            found.append(Entry(path.parent.name, about, size, path.lstat().st_mtime))
     return sorted(found, key=lambda entry: -entry.used)
 
 

@@ -111,7 +111,7 @@ class _Describer:
         hidden = layer.state_attributes if isinstance(layer, StatefulLayer) else ()
         attributes = {
             name: self._value(value)
-            for name, value in vars(layer).items()
+            for name, value in sorted(vars(layer).items())  # an attribute that was replaced is the last one
             if name not in _internals() and name not in hidden and not isinstance(value, self._ignored[0])
         }
         return [self._name(type(layer)), len(layer._sub_layers), layer.training, attributes]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 import paddle
@@ -34,6 +35,12 @@ class StatefulLayer:
     def program_state(self) -> tuple[paddle.Tensor, ...]:
         """Return the state. Shapes and dtypes are part of a program's signature, values are not."""
         return ()
+
+
+@functools.lru_cache(maxsize=1024)
+def state_of_numbers(values: float | tuple[float, ...], place: str) -> paddle.Tensor:
+    """Return numbers as a float32 tensor, a scalar or [N], that is state; `place` is the text of a Paddle place."""
+    return paddle.to_tensor(values, dtype="float32", place=place.removeprefix("Place(").removesuffix(")"))
 
 
 def collect_state(layers: Sequence[StatefulLayer]) -> list[paddle.Tensor]:

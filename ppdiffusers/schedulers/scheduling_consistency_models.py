@@ -41,7 +41,7 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
         clip_denoised: bool = True,
     ):
         self.sigmas = self._sigmas_of(np.linspace(0, 1, num_train_timesteps))
-        self.timesteps = self.sigma_to_t(self.sigmas)
+        self.timesteps = self.sigma_to_t(self.host_sigmas)
         self.custom_timesteps = False
         self._reset_index()
 
@@ -80,7 +80,7 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
 
     def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
         """Return sample / sqrt(sigma^2 + sigma_data^2)."""
-        sigma = float(self.sigmas[self._current_index(timestep)])
+        sigma = float(self.host_sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + self.config.sigma_data**2) ** 0.5)
 
     def get_scalings_for_boundary_condition(self, sigma: float) -> tuple[float, float]:
@@ -104,16 +104,16 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
             sample: x at this timestep, [B, C, ...].
             generator: source of the noise, which is drawn unless there is a single step.
         """
-        self._require_timesteps()
         check_not_loop_index(timestep)
         check_shapes(model_output, sample)
         i, config = self._begin_step(timestep), self.config
-        c_skip, c_out = self.get_scalings_for_boundary_condition(float(self.sigmas[i]))
+        c_skip, c_out = self.get_scalings_for_boundary_condition(float(self.host_sigmas[i]))
         x0 = combine((c_out, upcast(model_output)), (c_skip, upcast(sample)))
         prev = x0.clip(-1, 1) if config.clip_denoised else x0
-        if len(self.timesteps) > 1:
+        if len(self.host_timesteps) > 1:
             noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
-            sigma_next = min(max(float(self.sigmas[i + 1]), config.sigma_min), config.sigma_max)
+            following = min(i + 1, len(self.host_sigmas) - 1)  # the training schedule ends with its last timestep
+            sigma_next = min(max(float(self.host_sigmas[following]), config.sigma_min), config.sigma_max)
             std = config.s_noise * (sigma_next**2 - config.sigma_min**2) ** 0.5
             prev = combine((1, prev), (std, noise))
         self._step_index = i + 1

@@ -9,6 +9,7 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
 from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
@@ -46,6 +47,8 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
 
     accepts_eta = True
     init_noise_sigma = 1.0
+    final_alpha_cumprod = TensorAttribute()
+    host_final_alpha_cumprod = final_alpha_cumprod.host
 
     @register_to_config
     def __init__(
@@ -69,7 +72,7 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.alphas_cumprod[0]
+        self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.host_alphas_cumprod[0]
         self.timesteps = training_timesteps(num_train_timesteps)
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
@@ -108,7 +111,7 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         t, config = as_scalar(timestep), self.config
         prev_t = t - config.num_train_timesteps // self.num_inference_steps
         alpha_bar = self.alpha_bar(t)
-        alpha_bar_prev = self.alpha_bar(prev_t, self.final_alpha_cumprod)
+        alpha_bar_prev = self.alpha_bar(prev_t, self.host_final_alpha_cumprod)
         alpha, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
         x, output = upcast(sample), upcast(model_output)
 

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
 from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
@@ -36,6 +37,8 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
     """
 
     init_noise_sigma = 1.0
+    initial_alpha_cumprod = TensorAttribute()
+    host_initial_alpha_cumprod = initial_alpha_cumprod.host
     renamed_config_keys = {"set_alpha_to_zero": "set_alpha_to_one"}
 
     @register_to_config
@@ -57,7 +60,7 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, ("leading", "trailing"))
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self.initial_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.alphas_cumprod[0]
+        self.initial_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.host_alphas_cumprod[0]
         self.timesteps = np.arange(num_train_timesteps, dtype=np.int64)
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
@@ -75,6 +78,9 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
         sample: paddle.Tensor,
         return_dict: bool = True,
         generator: Generator = None,
+        eta: float = 0.0,
+        use_clipped_model_output: bool = False,
+        variance_noise: paddle.Tensor | None = None,
     ) -> SchedulerOutput | tuple[paddle.Tensor, ...]:
         """Compute the sample at `timestep` from the previous, less noisy one (eq. 12 of DDIM).
 
@@ -82,13 +88,15 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
             model_output: the network's prediction, [B, C, ...].
             timestep: the timestep at the end of the step.
             sample: x at the previous timestep, [B, C, ...].
-            generator: ignored; this scheduler adds no noise.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple.
+            generator, eta, use_clipped_model_output, variance_noise: ignored, arguments of `DDIMScheduler.step`; this
+                scheduler adds no noise.
         """
         self._require_timesteps()
         check_shapes(model_output, sample)
         config, target = self.config, as_scalar(timestep)
         t = min(target - config.num_train_timesteps // self.num_inference_steps, config.num_train_timesteps - 1)
-        a, a_next = self.alpha_bar(t, self.initial_alpha_cumprod), self.alpha_bar(target)
+        a, a_next = self.alpha_bar(t, self.host_initial_alpha_cumprod), self.alpha_bar(target)
         alpha, sigma = a**0.5, (1 - a) ** 0.5
         x, output = upcast(sample), upcast(model_output)
 

@@ -102,13 +102,13 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
             n = check_num_steps(num_inference_steps, config.num_train_timesteps)
             steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
             self.timesteps = steps.round().astype(np.int64)
-        self.num_inference_steps = len(self.timesteps)
+        self.num_inference_steps = len(self.host_timesteps)
 
     def previous_timestep(self, timestep: float) -> int:
         """Return the timestep of the next step of the run; -1 stands for the clean sample."""
         if self.num_inference_steps is None:
             return int(timestep) - 1
-        found = np.nonzero(self.timesteps == timestep)[0]
+        found = np.nonzero(self.host_timesteps == timestep)[0]
         if len(found) == 0:
             raise InputError(
                 f"The timestep {timestep} is not in the schedule.",
@@ -116,7 +116,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
                 remedy="iterate over scheduler.timesteps after scheduler.set_timesteps(...)",
             )
         after = found[0] + 1
-        return int(self.timesteps[after]) if after < len(self.timesteps) else -1
+        return int(self.host_timesteps[after]) if after < len(self.host_timesteps) else -1
 
     def step(
         self,

@@ -93,15 +93,15 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         x = upcast(sample)
         self._append_output(self._convert(upcast(model_output), x, i))
         order = len(self.model_outputs)
-        remaining = len(self.timesteps) - i
-        if self.config.lower_order_final and len(self.timesteps) < 15:
+        remaining = len(self.host_timesteps) - i
+        if self.config.lower_order_final and len(self.host_timesteps) < 15:
             order = min(order, remaining)
         t, *past = (self._level(i + 1 - k) for k in range(order + 1))
         if order == 1:
             weights = exponential_integrator("dpmsolver", "", 1, past[0], t)
             prev = combine((weights.sample, x), (weights.d0, self.model_outputs[-1]))
         else:
-            rhos = self.sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # differences cancel in float32
+            rhos = self.host_sigmas[i + 1 - np.arange(order + 1)].astype(np.float64)  # differences cancel in float32
             if self.config.use_flow_sigmas:
                 rhos = rhos / (1 - rhos)
             terms = zip(_lagrange_integrals(*rhos.tolist()), self._recent_outputs(order), strict=True)

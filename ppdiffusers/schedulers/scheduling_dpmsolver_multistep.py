@@ -47,7 +47,7 @@ class DPMSolverSteps(LogSNRSolver, SchedulerMixin):
 
     def _order(self, index: int) -> int:
         """Return the order of a step: lower at the start (short history) and at the end of short runs (stability)."""
-        config, n = self.config, len(self.timesteps)
+        config, n = self.config, len(self.host_timesteps)
         remaining = n - index
         order = min(config.solver_order, len(self.model_outputs))
         small = config.lower_order_final and n < 15

@@ -55,7 +55,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverSteps, VariancePreserving, Sch
     ):
         self._init_dpm_solver()
         self._init_solver(solver_order)
-        self.timesteps = self.timesteps[::-1]
+        self.timesteps = self.host_timesteps[::-1]
 
     def set_timesteps(self, num_inference_steps: int | None = None, device: object = None) -> None:
         """Set the number of inference steps; the last ends at the noisiest timestep above `lambda_min_clipped`."""

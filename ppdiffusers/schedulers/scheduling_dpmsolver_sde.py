@@ -71,11 +71,11 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         """Set the number of inference steps and start a new Brownian path."""
         t_max = num_train_timesteps or self.config.num_train_timesteps
         self._set_schedule(check_num_steps(num_inference_steps, t_max), t_max)
-        self.num_inference_steps = num_inference_steps
-        seed = self.noise_sampler_seed
-        self._path_seed = paddle.randint(0, 2**31 - 1, [1]).item() if seed is None else seed
+        self._path_seed()  # drawn here: a step reads nothing back from a device
 
     def _set_schedule(self, n: int, t_max: int) -> None:
+        self.num_inference_steps = n
+        self._drawn_seed: int | None = None
         config, schedule = self.config, self.noise_schedule
         spaced = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset)
         steps, sigmas = timesteps_and_sigmas(config, schedule, spaced)
@@ -87,6 +87,14 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         self.noise_sampler: BrownianTreeNoiseSampler | None = None
         self._reset_index()
 
+    def _path_seed(self) -> int | Sequence[int]:
+        """The seed of the configuration, or else the one that `set_timesteps` drew."""
+        if self.noise_sampler_seed is not None:
+            return self.noise_sampler_seed
+        if self._drawn_seed is None:
+            self._drawn_seed = paddle.randint(0, 2**31 - 1, [1]).item()
+        return self._drawn_seed
+
     @property
     def state_in_first_order(self) -> bool:
         """Whether the next call of `step` goes to a midpoint."""
@@ -96,7 +104,7 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
         """Return sample / sqrt(sigma^2 + 1), with the sigma of the midpoint in the second call of a step."""
         sigma = self.mid_point_sigma
         if sigma is None:
-            sigma = float(self.sigmas[self._current_index(timestep)])
+            sigma = float(self.host_sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + 1) ** 0.5)
 
     def step(
@@ -117,14 +125,14 @@ class DPMSolverSDEScheduler(VarianceExploding, VariancePreserving, SchedulerMixi
             s_noise: scale of the noise.
             generator: ignored; the noise is that of the Brownian path.
         """
-        self._require_timesteps()
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         if self.noise_sampler is None:
-            lowest, highest = self.sigmas[self.sigmas > 0].min(), self.sigmas.max()
-            self.noise_sampler = BrownianTreeNoiseSampler(sample.shape, lowest, highest, self._path_seed)
+            lowest, highest = self.host_sigmas[self.host_sigmas > 0].min(), self.host_sigmas.max()
+            self.noise_sampler = BrownianTreeNoiseSampler(sample.shape, lowest, highest, self._path_seed())
         x, first = upcast(sample), self.state_in_first_order
-        start, end = (float(sigma) for sigma in (self.sigmas[i : i + 2] if first else self.sigmas[i - 1 : i + 1]))
+        k = i if first else i - 1
+        start, end = (float(sigma) for sigma in self.host_sigmas[k : k + 2])
         middle = _in_log(start, end)
 
         x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, start if first else middle)

@@ -65,7 +65,7 @@ class EDMDPMSolverMultistepScheduler(EDM, DPMSolverSteps, SchedulerMixin):
         return np.ones_like(sigma), sigma
 
     def _convert(self, output: paddle.Tensor, sample: paddle.Tensor, index: int) -> paddle.Tensor:
-        return self._threshold(self.precondition_outputs(sample, output, float(self.sigmas[index])))
+        return self._threshold(self.precondition_outputs(sample, output, float(self.host_sigmas[index])))
 
     def step(
         self,

@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.common.arrays import to_array
 from ppdiffusers.schedulers.common.edm import EDM
-from ppdiffusers.schedulers.common.noise_schedule import to_array
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.sigmas import append_final_sigma
 from ppdiffusers.schedulers.common.spacing import check_num_steps
@@ -92,12 +92,11 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
             return_dict: return a `SchedulerOutput`, otherwise a tuple.
             pred_original_sample: x_0 if it is known, [B, C, ...].
         """
-        self._require_timesteps()
         check_not_loop_index(timestep)
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
-        sigma, x = float(self.sigmas[i]), upcast(sample)
-        gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.sigmas) - 1)
+        sigma, x = float(self.host_sigmas[i]), upcast(sample)
+        gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.host_sigmas) - 1)
         sigma_hat = sigma * (gamma + 1)
         if gamma > 0:
             noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
@@ -105,6 +104,6 @@ class EDMEulerScheduler(EDM, VarianceExploding, SchedulerMixin):
         x0 = pred_original_sample
         if x0 is None:
             x0 = self.precondition_outputs(x, upcast(model_output), sigma_hat)
-        prev = euler_step(x, upcast(x0), sigma_hat, float(self.sigmas[i + 1]))
+        prev = euler_step(x, upcast(x0), sigma_hat, float(self.host_sigmas[i + 1]))
         self._step_index = i + 1
         return step_result(return_dict, downcast(prev, model_output), x0)

@@ -80,12 +80,11 @@ class EulerAncestralDiscreteScheduler(VarianceExploding, VariancePreserving, Sch
             sample: x at this timestep, [B, C, ...].
             generator: source of the noise, which is drawn in every step.
         """
-        self._require_timesteps()
         check_not_loop_index(timestep)
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
-        sigma = float(self.sigmas[i])
-        sigma_down, sigma_up = ancestral_split(sigma, float(self.sigmas[i + 1]))
+        sigma = float(self.host_sigmas[i])
+        sigma_down, sigma_up = ancestral_split(sigma, float(self.host_sigmas[i + 1]))
         x = upcast(sample)
 
         x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma)

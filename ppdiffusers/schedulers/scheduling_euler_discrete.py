@@ -9,13 +9,8 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.common.noise_schedule import (
-    NoiseSchedule,
-    VariancePreserving,
-    linspace,
-    per_sample,
-    to_array,
-)
+from ppdiffusers.schedulers.common.arrays import to_array
+from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving, linspace, per_sample
 from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
     check_choice,
@@ -102,7 +97,7 @@ class EulerDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMix
             raise InputError("Custom timesteps cannot be used with timestep_type='continuous' and v_prediction.")
         if sigmas is not None:
             self.sigmas = np.asarray(sigmas, dtype=np.float32)
-            steps = sigma_to_t(self.sigmas[:-1], schedule.log_sigmas)
+            steps = sigma_to_t(self.host_sigmas[:-1], schedule.log_sigmas)
         else:
             steps, levels = self._spaced(num_inference_steps, timesteps)
             self.sigmas = append_final_sigma(
@@ -131,7 +126,7 @@ class EulerDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMix
         return self.config.timestep_type == "continuous" and self.config.prediction_type == "v_prediction"
 
     def _timesteps(self, steps: np.ndarray) -> np.ndarray:
-        return 0.25 * np.log(self.sigmas[:-1]) if self._continuous else steps.astype(np.float32)
+        return 0.25 * np.log(self.host_sigmas[:-1]) if self._continuous else steps.astype(np.float32)
 
     def step(
         self,
@@ -155,14 +150,13 @@ class EulerDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMix
             generator: source of the noise.
             return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
-        self._require_timesteps()
         check_not_loop_index(timestep)
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
-        sigma, sigma_next = float(self.sigmas[i]), float(self.sigmas[i + 1])
+        sigma, sigma_next = float(self.host_sigmas[i]), float(self.host_sigmas[i + 1])
         x, output = upcast(sample), upcast(model_output)
 
-        gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.sigmas) - 1)
+        gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.host_sigmas) - 1)
         sigma_hat = sigma * (gamma + 1)
         if gamma > 0:
             noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
@@ -184,5 +178,5 @@ class EulerDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMix
         steps = to_array(timesteps).reshape(-1)  # [B]
         for t in steps:
             check_not_loop_index(t)
-        a = self.alphas_cumprod[[self.index_for_timestep(t) for t in steps]]  # [B]
+        a = self.host_alphas_cumprod[[self.index_for_timestep(t) for t in steps]]  # [B]
         return per_sample(np.sqrt(a), sample) * noise - per_sample(np.sqrt(1 - a), sample) * sample

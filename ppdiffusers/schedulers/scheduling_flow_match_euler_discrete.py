@@ -10,6 +10,7 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.common.arrays import Sigmas
 from ppdiffusers.schedulers.common.noise_schedule import per_sample
 from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.sigmas import check_sigma_spacing, respaced_sigmas, shift_sigmas
@@ -22,14 +23,14 @@ from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 FlowMatchEulerDiscreteSchedulerOutput = SchedulerOutput
 
 
-class Flow(StepIndex):
+class Flow(Sigmas, StepIndex):
     """Mixin for noise levels sigma in [0, 1] with timesteps sigma * num_train_timesteps."""
 
     def _init_flow(self, shift: float) -> None:
         sigmas = np.arange(self.config.num_train_timesteps, 0, -1, dtype=np.float32) / self.config.num_train_timesteps
         self.sigmas = shift_sigmas(sigmas, shift).astype(np.float32)
-        self.timesteps = self.sigmas * self.config.num_train_timesteps
-        self.sigma_min, self.sigma_max = float(self.sigmas[-1]), float(self.sigmas[0])
+        self.timesteps = self.host_sigmas * self.config.num_train_timesteps
+        self.sigma_min, self.sigma_max = float(self.host_sigmas[-1]), float(self.host_sigmas[0])
         self._reset_index()
 
 
@@ -144,7 +145,7 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
             timestep: one element of `self.timesteps` per sample, [B].
             noise: eps, [B, ...].
         """
-        sigma = per_sample(self.sigmas[self._indices_for(timestep)], sample)
+        sigma = per_sample(self.host_sigmas[self._indices_for(timestep)], sample)
         return sigma * noise + (1 - sigma) * sample
 
     def step(
@@ -172,19 +173,18 @@ class FlowMatchEulerDiscreteScheduler(Flow, SchedulerMixin):
                 noise level.
             return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
-        self._require_timesteps()
         check_not_loop_index(timestep)
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         x, velocity = upcast(sample), upcast(model_output)
         if per_token_timesteps is not None:
             here = per_token_timesteps.astype(x.dtype) / self.config.num_train_timesteps  # [B, N]
-            levels = paddle.to_tensor(self.sigmas).reshape([-1, 1, 1])  # [S, 1, 1]
+            levels = paddle.to_tensor(self.host_sigmas).reshape([-1, 1, 1])  # [S, 1, 1]
             below = (levels < here - 1e-6).astype(x.dtype) * levels  # [S, B, N]
             here, there = here.unsqueeze(-1), below.max(axis=0).unsqueeze(-1)  # [B, N, 1]
             dt = here - there
         else:
-            here, there = float(self.sigmas[i]), float(self.sigmas[i + 1])
+            here, there = float(self.host_sigmas[i]), float(self.host_sigmas[i + 1])
             dt = there - here
         if self.config.stochastic_sampling:
             noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=x.dtype))

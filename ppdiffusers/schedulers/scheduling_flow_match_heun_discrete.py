@@ -45,7 +45,7 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
 
     def scale_noise(self, sample: paddle.Tensor, timestep: Timestep, noise: paddle.Tensor) -> paddle.Tensor:
         """Compute sigma eps + (1 - sigma) x_0 at a timestep, at which the run then starts, [B, C, ...]."""
-        sigma = float(self.sigmas[self._current_index(timestep)])
+        sigma = float(self.host_sigmas[self._current_index(timestep)])
         return combine((sigma, noise), (1 - sigma, sample))
 
     def step(
@@ -70,20 +70,19 @@ class FlowMatchHeunDiscreteScheduler(HeunStages, Flow, SchedulerMixin):
             generator: source of the noise.
             return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
-        self._require_timesteps()
         check_not_loop_index(timestep)
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         first, x, slope = self.state_in_first_order, upcast(sample), upcast(model_output)
-        sigma = float(self.sigmas[i if first else i - 1])
-        gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.sigmas) - 1)
+        sigma = float(self.host_sigmas[i if first else i - 1])
+        gamma = churn(s_churn, s_tmin, s_tmax, sigma, len(self.host_sigmas) - 1)
         sigma_hat = sigma * (gamma + 1)
         if gamma > 0:  # drawn in both calls; the second uses the stored start of the step
             noise = upcast(randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype))
             x = combine((1, x), (s_noise * (sigma_hat**2 - sigma**2) ** 0.5, noise))
         if first:
             slope = combine((sigma / sigma_hat, slope))
-            prev = self._predict(x, slope, float(self.sigmas[i + 1]) - sigma_hat)
+            prev = self._predict(x, slope, float(self.host_sigmas[i + 1]) - sigma_hat)
         else:
             prev = self._correct(slope)
         self._step_index = i + 1

@@ -81,9 +81,9 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
         else:
             steps = np.asarray(timesteps)
         self._set_schedule(steps)
-        self.num_inference_steps = len(steps)
 
     def _set_schedule(self, timesteps: np.ndarray) -> None:
+        self.num_inference_steps = len(timesteps)
         steps, sigmas = timesteps_and_sigmas(self.config, self.noise_schedule, timesteps.astype(np.float32))
         self.sigmas = np.append(interleave(sigmas, sigmas), 0).astype(np.float32)
         self.timesteps = interleave(steps, steps).astype(np.float32)
@@ -106,15 +106,14 @@ class HeunDiscreteScheduler(HeunStages, VarianceExploding, VariancePreserving, S
             sample: x at this timestep, [B, C, ...].
             generator: ignored; this scheduler adds no noise.
         """
-        self._require_timesteps()
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
-        sigma, x = float(self.sigmas[i]), upcast(sample)
+        sigma, x = float(self.host_sigmas[i]), upcast(sample)
 
         x0 = limit_x0(self.config, to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma))
         slope = derivative(x, x0, sigma)
         if self.state_in_first_order:
-            prev = self._predict(x, slope, float(self.sigmas[i + 1]) - sigma)
+            prev = self._predict(x, slope, float(self.host_sigmas[i + 1]) - sigma)
         else:
             prev = self._correct(slope)
         self._step_index = i + 1

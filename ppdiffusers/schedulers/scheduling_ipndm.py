@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.noise_schedule import linspace
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
@@ -29,6 +30,10 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
     """
 
     init_noise_sigma = 1.0
+    betas = TensorAttribute()
+    host_betas = betas.host
+    alphas = TensorAttribute()
+    host_alphas = alphas.host
     pndm_order = 4
 
     @register_to_config
@@ -38,15 +43,15 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Set the number of inference steps."""
         self._set_schedule(check_num_steps(num_inference_steps))
-        self.num_inference_steps = num_inference_steps
 
     def _set_schedule(self, n: int) -> None:
+        self.num_inference_steps = n
         if self.config.trained_betas is not None:
             self.betas = np.asarray(self.config.trained_betas, dtype=np.float32)
         else:
             self.betas = np.sin(linspace(1, 0, n + 1) * np.float32(math.pi / 2)) ** 2
-        self.alphas = np.sqrt(1 - self.betas**2)
-        self.timesteps = (np.arctan2(self.betas, self.alphas) / np.float32(math.pi) * 2)[:-1]
+        self.alphas = np.sqrt(1 - self.host_betas**2)
+        self.timesteps = (np.arctan2(self.host_betas, self.host_alphas) / np.float32(math.pi) * 2)[:-1]
         self.ets: list[paddle.Tensor] = []  # oldest first
         self._reset_index()
 
@@ -66,12 +71,11 @@ class IPNDMScheduler(StepIndex, SchedulerMixin):
             sample: x at this timestep, [B, C, ...].
             generator: ignored; this scheduler adds no noise.
         """
-        self._require_timesteps()
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         x = upcast(sample)
-        alpha, sigma = float(self.alphas[i]), float(self.betas[i])
-        alpha_next, sigma_next = float(self.alphas[i + 1]), float(self.betas[i + 1])
+        alpha, sigma = float(self.host_alphas[i]), float(self.host_betas[i])
+        alpha_next, sigma_next = float(self.host_alphas[i + 1]), float(self.host_betas[i + 1])
 
         self.ets = [*self.ets[-3:], combine((sigma, x), (alpha, upcast(model_output)))]
         eps = adams_bashforth(self.ets)

@@ -53,9 +53,9 @@ class MidpointStages(VarianceExploding, VariancePreserving, SchedulerMixin):
         """Set the number of inference steps."""
         t_max = num_train_timesteps or self.config.num_train_timesteps
         self._set_schedule(check_num_steps(num_inference_steps, t_max), t_max)
-        self.num_inference_steps = num_inference_steps
 
     def _set_schedule(self, n: int, t_max: int) -> None:
+        self.num_inference_steps = n
         config, schedule = self.config, self.noise_schedule
         spaced = spaced_timesteps(config.timestep_spacing, t_max, n, config.steps_offset).astype(np.float32)
         steps, sigmas = timesteps_and_sigmas(config, schedule, spaced)
@@ -65,7 +65,7 @@ class MidpointStages(VarianceExploding, VariancePreserving, SchedulerMixin):
         self._set_ends(np.append(self._start[1:], np.float32(0)))
         self.sigmas = np.append(interleave(self._start, self._start), [0, 0, 0]).astype(np.float32)
         self.timesteps = interleave(steps, sigma_to_t(self._middle[:-1], schedule.log_sigmas), first=True)
-        self.timesteps = self.timesteps.astype(np.float32)
+        self.timesteps = self.host_timesteps.astype(np.float32)
         self.sample = None
         self._reset_index()
 
@@ -88,7 +88,6 @@ class MidpointStages(VarianceExploding, VariancePreserving, SchedulerMixin):
         self, model_output: paddle.Tensor, timestep: Timestep, sample: paddle.Tensor
     ) -> tuple[paddle.Tensor, paddle.Tensor, int | None]:
         """Return the next sample, x_0, and the number of the step if this call ends it."""
-        self._require_timesteps()
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         x, output, kind = upcast(sample), upcast(model_output), self.config.prediction_type

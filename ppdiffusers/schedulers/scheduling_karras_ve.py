@@ -10,7 +10,9 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.updates import churn
@@ -45,6 +47,8 @@ class KarrasVeScheduler(SchedulerMixin):
     """
 
     order = 2
+    schedule = TensorAttribute()
+    host_schedule = schedule.host
 
     @register_to_config
     def __init__(
@@ -56,15 +60,17 @@ class KarrasVeScheduler(SchedulerMixin):
         s_min: float = 0.05,
         s_max: float = 50,
     ):
+        if not (sigma_min > 0 and sigma_max > 0):
+            raise ConfigError(f"sigma_min={sigma_min} and sigma_max={sigma_max} must be positive.")
         self.init_noise_sigma = float(sigma_max)
-        self.timesteps: np.ndarray | None = None
-        self.schedule: np.ndarray | None = None
+        self.timesteps = None
+        self.schedule = None
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Set the number of inference steps; `schedule[t]` is the (squared geometric) noise level of timestep t."""
         n, config = check_num_steps(num_inference_steps), self.config
         self.timesteps = training_timesteps(n)
-        shares = self.timesteps.astype(np.float64) / max(n - 1, 1)
+        shares = self.host_timesteps.astype(np.float64) / max(n - 1, 1)
         ratio = config.sigma_min**2 / config.sigma_max**2
         self.schedule = (config.sigma_max**2 * ratio**shares).astype(np.float32)
         self.num_inference_steps = n
@@ -98,7 +104,6 @@ class KarrasVeScheduler(SchedulerMixin):
             sample_hat: the noised sample of `add_noise_to_input`, [B, C, ...].
             return_dict: return a `KarrasVeOutput`, otherwise a tuple.
         """
-        self._require_timesteps()
         check_shapes(model_output, sample_hat)
         x, sigma_hat, sigma_prev = upcast(sample_hat), float(sigma_hat), float(sigma_prev)
         output = upcast(model_output)
@@ -125,7 +130,6 @@ class KarrasVeScheduler(SchedulerMixin):
             derivative: dx/dsigma at sigma_hat, [B, C, ...].
             return_dict: return a `KarrasVeOutput`, otherwise a tuple.
         """
-        self._require_timesteps()
         check_shapes(model_output, sample_prev)
         sigma_hat, sigma_prev = float(sigma_hat), float(sigma_prev)
         output = upcast(model_output)

@@ -9,7 +9,9 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
+from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
 from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
@@ -45,12 +47,17 @@ class Distilled(StepIndex, VariancePreserving):
     """Mixin for a discrete schedule and a model that was distilled on few of its timesteps."""
 
     init_noise_sigma = 1.0
+    final_alpha_cumprod = TensorAttribute()
+    host_final_alpha_cumprod = final_alpha_cumprod.host
 
     def _init_distilled(self) -> None:
         config = self.config
         check_choice("prediction_type", config.prediction_type, PREDICTION_TYPES)
+        steps = config.original_inference_steps
+        if steps is None or steps < 1:
+            raise ConfigError(f"original_inference_steps={steps!r} is not supported.", expected="at least 1")
         self.noise_schedule = NoiseSchedule.from_config(config)
-        self.final_alpha_cumprod = np.float32(1) if config.set_alpha_to_one else self.alphas_cumprod[0]
+        self.final_alpha_cumprod = np.float32(1) if config.set_alpha_to_one else self.host_alphas_cumprod[0]
         self.timesteps = training_timesteps(config.num_train_timesteps)
         self.custom_timesteps = False
         self._reset_index()
@@ -72,7 +79,7 @@ class Distilled(StepIndex, VariancePreserving):
     def previous_timestep(self, timestep: Timestep) -> int:
         """Return the timestep of the next step of the run; -1 stands for the clean sample."""
         after = self.index_for_timestep(timestep) + 1
-        return int(self.timesteps[after]) if after < len(self.timesteps) else -1
+        return int(self.host_timesteps[after]) if after < len(self.host_timesteps) else -1
 
 
 class LCMScheduler(Distilled, SchedulerMixin):
@@ -144,8 +151,8 @@ class LCMScheduler(Distilled, SchedulerMixin):
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
         t = as_scalar(timestep)
-        prev_t = int(self.timesteps[i + 1]) if i + 1 < len(self.timesteps) else t
-        a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, self.final_alpha_cumprod)
+        prev_t = int(self.host_timesteps[i + 1]) if i + 1 < len(self.host_timesteps) else t
+        a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, self.host_final_alpha_cumprod)
         x = upcast(sample)
 
         x0 = to_x0(self.config.prediction_type, upcast(model_output), x, a**0.5, (1 - a) ** 0.5)

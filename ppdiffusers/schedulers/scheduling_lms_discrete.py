@@ -61,9 +61,9 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Set the number of inference steps."""
         self._set_schedule(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
-        self.num_inference_steps = len(self.timesteps)
 
     def _set_schedule(self, n: int) -> None:
+        self.num_inference_steps = n
         config = self.config
         steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         steps, sigmas = timesteps_and_sigmas(config, self.noise_schedule, steps.astype(np.float32))
@@ -73,8 +73,8 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
 
     def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:
         """Integrate the Lagrange polynomial of the derivative `current_order` steps ago over step t."""
-        levels = self.sigmas[t - np.arange(order)].astype(np.float64)  # sigma_t, sigma_{t-1}, ...
-        start, end = float(self.sigmas[t]), float(self.sigmas[t + 1])
+        levels = self.host_sigmas[t - np.arange(order)].astype(np.float64)  # sigma_t, sigma_{t-1}, ...
+        start, end = float(self.host_sigmas[t]), float(self.host_sigmas[t + 1])
         nodes, weights = np.polynomial.legendre.leggauss(order)  # exact for polynomials of degree 2 * order - 1
         tau = (start + end) / 2 + (end - start) / 2 * nodes
         others = np.delete(levels, current_order)
@@ -99,10 +99,9 @@ class LMSDiscreteScheduler(VarianceExploding, VariancePreserving, SchedulerMixin
             order: the largest number of derivatives to use.
             generator: ignored; this scheduler adds no noise.
         """
-        self._require_timesteps()
         check_shapes(model_output, sample)
         i = self._begin_step(timestep)
-        sigma, x = float(self.sigmas[i]), upcast(sample)
+        sigma, x = float(self.host_sigmas[i]), upcast(sample)
 
         x0 = to_x0_exploding(self.config.prediction_type, upcast(model_output), x, sigma)
         self.derivatives = [*self.derivatives, derivative(x, x0, sigma)][-order:]

@@ -9,6 +9,7 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving
 from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
@@ -37,6 +38,8 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
     """
 
     init_noise_sigma = 1.0
+    final_alpha_cumprod = TensorAttribute()
+    host_final_alpha_cumprod = final_alpha_cumprod.host
     pndm_order = 4
 
     @register_to_config
@@ -56,8 +59,8 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
-        self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.alphas_cumprod[0]
-        self.timesteps: np.ndarray | None = None
+        self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.host_alphas_cumprod[0]
+        self.timesteps = None
         self._reset()
 
     def _reset(self) -> None:
@@ -177,7 +180,7 @@ class PNDMScheduler(VariancePreserving, SchedulerMixin):
     def _transfer(self, sample: paddle.Tensor, t: float, prev_t: float, model_output: paddle.Tensor) -> paddle.Tensor:
         """Take a DDIM step from t to prev_t (eq. 11), in a form whose denominator is not near zero."""
         a = self.alpha_bar(t)
-        a_prev = self.alpha_bar(prev_t, self.final_alpha_cumprod)
+        a_prev = self.alpha_bar(prev_t, self.host_final_alpha_cumprod)
         b, b_prev = 1 - a, 1 - a_prev
         eps = to_epsilon(self.config.prediction_type, model_output, sample, a**0.5, b**0.5)
         denominator = a * b_prev**0.5 + (a * b * a_prev) ** 0.5

@@ -10,6 +10,7 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving, check_training_timestep
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, to_x0, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
@@ -32,7 +33,8 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
     """
 
     init_noise_sigma = 1.0
-    final_alpha_cumprod = np.float32(1)
+    final_alpha_cumprod = TensorAttribute()
+    host_final_alpha_cumprod = final_alpha_cumprod.host
 
     @register_to_config
     def __init__(
@@ -47,6 +49,7 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
     ):
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.timesteps = training_timesteps(num_train_timesteps)
+        self.final_alpha_cumprod = np.float32(1)
         self.eta = eta
 
     def set_timesteps(
@@ -99,7 +102,7 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         _check_image_and_mask(original_image, mask, sample)
         t = as_scalar(timestep)
         prev_t = t - self.config.num_train_timesteps // self.num_inference_steps
-        a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, self.final_alpha_cumprod)
+        a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, self.host_final_alpha_cumprod)
         x, eps = upcast(sample), upcast(model_output)
 
         x0 = to_x0("epsilon", eps, x, a**0.5, (1 - a) ** 0.5)
@@ -120,7 +123,7 @@ class RePaintScheduler(VariancePreserving, SchedulerMixin):
         jump = self.config.num_train_timesteps // check_num_steps(self.num_inference_steps)
         check_training_timestep(t, self.config.num_train_timesteps - jump + 1)
         for i in range(jump):
-            beta = float(self.betas[t + i])
+            beta = float(self.host_betas[t + i])
             noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=sample.dtype))
             x = combine(((1 - beta) ** 0.5, x), (beta**0.5, noise))
         return downcast(x, sample)

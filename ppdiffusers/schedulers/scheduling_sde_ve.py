@@ -13,7 +13,8 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.schedulers.common.noise_schedule import linspace, per_sample, to_array
+from ppdiffusers.schedulers.common.arrays import Sigmas, TensorAttribute, to_array
+from ppdiffusers.schedulers.common.noise_schedule import linspace, per_sample
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.common.stepping import as_scalar
@@ -36,7 +37,7 @@ class SdeVeOutput(BaseOutput):
     prev_sample_mean: paddle.Tensor
 
 
-class ScoreSdeVeScheduler(SchedulerMixin):
+class ScoreSdeVeScheduler(Sigmas, SchedulerMixin):
     """Reverse diffusion predictor and Langevin corrector.
 
     Args:
@@ -45,6 +46,9 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         sampling_eps: the last time.
         correct_steps: number of corrector steps per predictor step.
     """
+
+    discrete_sigmas = TensorAttribute()
+    host_discrete_sigmas = discrete_sigmas.host
 
     @register_to_config
     def __init__(
@@ -57,9 +61,8 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         correct_steps: int = 1,
     ):
         self.init_noise_sigma = float(sigma_max)
-        self.timesteps: np.ndarray | None = None
+        self.timesteps = None
         self.set_sigmas(num_train_timesteps, sigma_min, sigma_max, sampling_eps)
-        self.num_inference_steps = None
 
     def set_timesteps(self, num_inference_steps: int, sampling_eps: float | None = None, device: object = None) -> None:
         """Set the times, from 1 down to `sampling_eps`, float32 [n]."""
@@ -77,7 +80,7 @@ class ScoreSdeVeScheduler(SchedulerMixin):
         """Set the noise levels: `sigmas` of the times, and increasing `discrete_sigmas`, [n] each."""
         low = self.config.sigma_min if sigma_min is None else sigma_min
         high = self.config.sigma_max if sigma_max is None else sigma_max
-        if self.timesteps is None:
+        if self.host_timesteps is None:
             self.set_timesteps(num_inference_steps, sampling_eps)
         n = check_num_steps(num_inference_steps)
         self.discrete_sigmas = np.exp(linspace(math.log(low), math.log(high), n))
@@ -109,14 +112,14 @@ class ScoreSdeVeScheduler(SchedulerMixin):
                 remedy="iterate over scheduler.timesteps after scheduler.set_timesteps(num_inference_steps)",
             )
         i = int(np.float32(as_scalar(timestep)) * np.float32(num_times - 1))
-        if i >= len(self.discrete_sigmas):
+        if i >= len(self.host_discrete_sigmas):
             raise InputError(
                 "There are fewer noise levels than timesteps.",
-                problems=[f"timesteps: {num_times}", f"noise levels: {len(self.discrete_sigmas)}"],
+                problems=[f"timesteps: {num_times}", f"noise levels: {len(self.host_discrete_sigmas)}"],
                 remedy="call scheduler.set_sigmas(n) with the n of scheduler.set_timesteps(n)",
             )
-        sigma = float(self.discrete_sigmas[i])
-        below = float(self.discrete_sigmas[i - 1]) if i > 0 else 0.0
+        sigma = float(self.host_discrete_sigmas[i])
+        below = float(self.host_discrete_sigmas[i - 1]) if i > 0 else 0.0
         variance = sigma**2 - below**2
         mean = combine((1, upcast(sample)), (variance, upcast(model_output)))
         noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=sample.dtype))
@@ -156,7 +159,7 @@ class ScoreSdeVeScheduler(SchedulerMixin):
             noise: z, [B, C, ...].
             timesteps: one index of `discrete_sigmas` per sample, [B].
         """
-        sigmas = self.discrete_sigmas[to_array(timesteps).astype(np.int64).reshape(-1)]
+        sigmas = self.host_discrete_sigmas[to_array(timesteps).astype(np.int64).reshape(-1)]
         return original_samples + noise * per_sample(sigmas, original_samples)
 
     def _times(self) -> np.ndarray:
@@ -166,7 +169,7 @@ class ScoreSdeVeScheduler(SchedulerMixin):
             InputError: `set_timesteps` was not called.
         """
         self._require_timesteps()
-        return np.asarray(self.timesteps)
+        return np.asarray(self.host_timesteps)
 
     @staticmethod
     def reference_outputs(

@@ -9,7 +9,8 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.schedulers.common.noise_schedule import linspace, per_sample, to_array
+from ppdiffusers.schedulers.common.arrays import to_array
+from ppdiffusers.schedulers.common.noise_schedule import linspace, per_sample
 from ppdiffusers.schedulers.common.prediction import check_shapes, downcast, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -32,12 +33,12 @@ class ScoreSdeVpScheduler(SchedulerMixin):
     ):
         self.sigmas = None
         self.discrete_sigmas = None
-        self.timesteps: np.ndarray | None = None
+        self.timesteps = None
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Set the times, from 1 down to `sampling_eps`, float32 [n]."""
         self.timesteps = linspace(1, self.config.sampling_eps, check_num_steps(num_inference_steps))
-        self.num_inference_steps = len(self.timesteps)
+        self.num_inference_steps = len(self.host_timesteps)
 
     def step_pred(
         self, score: paddle.Tensor, x: paddle.Tensor, t: float | paddle.Tensor, generator: Generator = None

@@ -105,7 +105,7 @@ class TCDScheduler(Distilled, SchedulerMixin):
         if not 0 <= eta <= 1:
             raise InputError(f"eta={eta} is out of range.", where="eta", expected="a number from 0 to 1")
         i = self._begin_step(timestep)
-        prev_t = int(self.timesteps[i + 1]) if i + 1 < len(self.timesteps) else 0
+        prev_t = int(self.host_timesteps[i + 1]) if i + 1 < len(self.host_timesteps) else 0
         a = self.alpha_bar(as_scalar(timestep))
         a_prev, a_s = self.alpha_bar(prev_t), self.alpha_bar(int(np.float32(1 - eta) * np.float32(prev_t)))
         alpha, sigma, kind = a**0.5, (1 - a) ** 0.5, self.config.prediction_type

@@ -78,7 +78,6 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
             prev_timestep: the next element of `timesteps`; t - 1 by default.
             generator: source of the noise.
         """
-        self._require_timesteps()
         t = as_scalar(timestep)
         prev_t = t - 1 if prev_timestep is None else as_scalar(prev_timestep)
         predicted = None
@@ -87,7 +86,7 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
         check_shapes(model_output, sample)
         a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
         one = np.float32(1)
-        beta = self.betas[int(t)] if prev_t == t - 1 else one - a / a_prev
+        beta = self.host_betas[int(t)] if prev_t == t - 1 else one - a / a_prev
         alpha = one - beta  # rounded as in the original: at the first step of few, 1e-8 becomes 0
         x = upcast(sample)
 

@@ -126,8 +126,8 @@ class UniPCMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         self._append_output(prediction)
         order = min(self.config.solver_order, len(self.model_outputs))
         if self.config.lower_order_final:
-            order = min(order, len(self.timesteps) - i)
-        self.this_order = 1 if self.sigmas[i + 1] == 0 else order  # the step to noise level 0 is first order
+            order = min(order, len(self.host_timesteps) - i)
+        self.this_order = 1 if self.host_sigmas[i + 1] == 0 else order  # the step to noise level 0 is first order
         self.last_sample = x
         if self.solver_p is not None:
             prev = upcast(self.solver_p.step(model_output, timestep, downcast(x, sample)).prev_sample)

@@ -13,10 +13,12 @@ import paddle
 
 from ppdiffusers import registry
 from ppdiffusers.core.config import ConfigMixin
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import load_config_from
 from ppdiffusers.io.resolve import pop_hub_options
+from ppdiffusers.schedulers.common.arrays import Timesteps
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.utils.dummy_inputs import normal
 
@@ -36,7 +38,7 @@ class SchedulerOutput(BaseOutput):
     pred_original_sample: paddle.Tensor | None = None
 
 
-class SchedulerMixin(ConfigMixin):
+class SchedulerMixin(Timesteps, ConfigMixin):
     """Base class of schedulers: configuration, loading and saving. Each scheduler defines its own `step`.
 
     Class attributes:
@@ -71,7 +73,8 @@ class SchedulerMixin(ConfigMixin):
         """
         options = pop_hub_options(kwargs)
         config = load_config_from(pretrained_model_name_or_path, cls.config_name, subfolder, options)
-        return cls.from_config(config, **kwargs)
+        with built_from_configuration(cls.__name__, cls.config_name):
+            return cls.from_config(config, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         """Save `scheduler_config.json` to a folder, in the format of diffusers."""

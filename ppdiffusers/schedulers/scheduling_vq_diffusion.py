@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.noise_schedule import check_training_timestep
 from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
@@ -32,6 +33,18 @@ class VQDiffusionScheduler(SchedulerMixin):
     """
 
     init_noise_sigma = 1.0
+    log_at = TensorAttribute()
+    host_log_at = log_at.host
+    log_bt = TensorAttribute()
+    host_log_bt = log_bt.host
+    log_ct = TensorAttribute()
+    host_log_ct = log_ct.host
+    log_cumprod_at = TensorAttribute()
+    host_log_cumprod_at = log_cumprod_at.host
+    log_cumprod_bt = TensorAttribute()
+    host_log_cumprod_bt = log_cumprod_bt.host
+    log_cumprod_ct = TensorAttribute()
+    host_log_cumprod_ct = log_cumprod_ct.host
 
     @register_to_config
     def __init__(
@@ -82,7 +95,6 @@ class VQDiffusionScheduler(SchedulerMixin):
             generator: source of the uniform noise.
             return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
-        self._require_timesteps()
         t = int(as_scalar(timestep))
         check_training_timestep(t, self.config.num_train_timesteps)
         expected = [sample.shape[0], self.num_embed - 1, *sample.shape[1:]]
@@ -113,12 +125,17 @@ class VQDiffusionScheduler(SchedulerMixin):
         q = self._apply_cumulative(q - total, t - 1)
         return q + self._transition_to(x_t, t, cumulative=False) + total
 
+    def _logs_at(self, t: int, cumulative: bool) -> list[float]:
+        """Return the logarithms of alpha_t, beta_t and gamma_t, or of their cumulative forms."""
+        if cumulative:
+            arrays = (self.host_log_cumprod_at, self.host_log_cumprod_bt, self.host_log_cumprod_ct)
+        else:
+            arrays = (self.host_log_at, self.host_log_bt, self.host_log_ct)
+        return [float(array[t]) for array in arrays]
+
     def _transition_to(self, x_t: paddle.Tensor, t: int, cumulative: bool) -> paddle.Tensor:
         """Compute log q(x_t | c) for each code c, [B, codes - 1 (cumulative) or codes, pixels]."""
-        if cumulative:
-            a, b, c = (float(p[t]) for p in (self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct))
-        else:
-            a, b, c = (float(p[t]) for p in (self.log_at, self.log_bt, self.log_ct))
+        a, b, c = self._logs_at(t, cumulative)
         same = F.one_hot(x_t, self.num_embed).transpose([0, 2, 1])  # [B, codes, pixels]
         hit, miss = (float(np.logaddexp(log_p + a, b)) for log_p in (0.0, LOG_ZERO))
         log_q = same[:, :-1] * hit + (1 - same[:, :-1]) * miss
@@ -130,7 +147,7 @@ class VQDiffusionScheduler(SchedulerMixin):
 
     def _apply_cumulative(self, q: paddle.Tensor, t: int) -> paddle.Tensor:
         """Apply the cumulative transition to log probabilities: [B, codes - 1, pixels] -> [B, codes, pixels]."""
-        a, b, c = (float(p[t]) for p in (self.log_cumprod_at, self.log_cumprod_bt, self.log_cumprod_ct))
+        a, b, c = (float(p[t]) for p in (self.host_log_cumprod_at, self.host_log_cumprod_bt, self.host_log_cumprod_ct))
         masked = paddle.full([q.shape[0], 1, q.shape[2]], c, dtype=q.dtype)
         return paddle.concat([_log_add(q + a, b), masked], axis=1)
 

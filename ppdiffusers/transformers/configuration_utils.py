@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import check_like_defaults
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.required_files import NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 
@@ -33,6 +34,7 @@ class PretrainedConfig:
         def __getattr__(self, key: str) -> Any: ...  # the keys of `defaults` and of the configuration's file
 
     def __init__(self, **kwargs: Any):
+        check_like_defaults(type(self).__name__, kwargs, self.defaults)
         for key, value in {**copy.deepcopy(dict(self.defaults)), **kwargs}.items():
             if key != "model_type":
                 setattr(self, key, value)

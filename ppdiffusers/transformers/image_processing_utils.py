@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import built_from_configuration, create
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.required_files import NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.transformers.tokenization_utils import BatchEncoding
@@ -52,11 +53,16 @@ class ImageProcessor:
             name_or_path: a folder, or the name of a repository.
             subfolder: folder of the image processor in it.
             kwargs: settings that override those of the file, and hub options such as `source` and `revision`.
+
+        Raises:
+            ConfigError: the file is missing or damaged, or has values of wrong types.
         """
         options = pop_hub_options(kwargs)
         folder = resolve_folder(name_or_path, subfolder, NamedFiles((cls.config_file,)), options)
-        settings = read_json(folder / cls.config_file)
-        return cls(**{**settings, **kwargs})
+        file = folder / cls.config_file
+        settings = {**read_json(file), **kwargs}
+        with built_from_configuration(cls.__name__, file):
+            return create(cls, settings)
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "image_processor_type": self.image_processor_type}

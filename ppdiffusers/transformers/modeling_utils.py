@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import paddle
 from paddle import nn
 
+from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from
+from ppdiffusers.io.pretrained import PretrainedMixin, config_file, load_config_from
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
 
 if TYPE_CHECKING:
@@ -40,12 +41,15 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         Returns:
             The encoder, and the overrides that are not keys of the configuration.
         """
-        config = cls.config_class.from_dict(load_config_from(folder, cls.config_name))
+        values, file = load_config_from(folder, cls.config_name), config_file(folder, cls.config_name)
+        with built_from_configuration(cls.__name__, file):
+            config = cls.config_class.from_dict(values)
         unused = {key: value for key, value in overrides.items() if key != "config" and not hasattr(config, key)}
         for key, value in overrides.items():
             if key not in unused and key != "config":
                 setattr(config, key, value)
-        return cls(overrides.get("config", config)), unused
+        with built_from_configuration(cls.__name__, file):
+            return cls(overrides.get("config", config)), unused
 
     @classmethod
     def from_config(cls, config: PretrainedConfig | Mapping[str, Any]) -> Self:

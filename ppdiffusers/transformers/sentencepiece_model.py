@@ -10,10 +10,10 @@ import functools
 import os
 from collections.abc import Iterable
 from enum import IntEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.reading import read_bytes
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -59,7 +59,7 @@ class SentencePieceModel:
     @classmethod
     def read(cls, path: str | os.PathLike) -> SentencePieceModel:
         """Read a `.model` file."""
-        return cls(Path(path).read_bytes(), path)
+        return cls(read_bytes(path), path)
 
     @classmethod
     def from_pieces(

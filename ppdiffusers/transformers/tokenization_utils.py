@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 import numpy as np
 from tokenizers import AddedToken
 
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import built_from_configuration, create, shown
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
@@ -93,7 +94,7 @@ class PretrainedTokenizer:
         self,
         vocabulary: Mapping[str, int],
         specials: Mapping[str, TokenLike],
-        model_max_length: int | None = None,
+        model_max_length: float | None = None,
         additional_special_tokens: Iterable[TokenLike] | None = None,
         added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = False,
@@ -146,11 +147,13 @@ class PretrainedTokenizer:
                 expected=", or ".join(" and ".join(names.values()) for names in cls.vocabulary_files),
                 remedy="check the path and `subfolder`.",
             )
-        settings = _read_settings(folder, cls.config_file, cls.special_names)
+        with built_from_configuration(f"A {cls.__name__}", folder):
+            settings = _read_settings(folder, cls.config_file, cls.special_names)
         settings.setdefault("model_max_length", settings.pop("max_len", None))
         keys = cls._config_keys()
         settings = {key: value for key, value in {**settings, **kwargs}.items() if key in keys and value is not None}
-        return cls(**{argument: folder / name for argument, name in present[0].items()}, **settings)
+        with built_from_configuration(cls.__name__, folder):
+            return create(cls, {**{argument: folder / name for argument, name in present[0].items()}, **settings})
 
     @classmethod
     def _config_keys(cls) -> set[str]:
@@ -569,6 +572,23 @@ def _read_settings(folder: Path, config_file: str, special_names: Iterable[str])
     return {**settings, "added_tokens_decoder": decoder}
 
 
+def check_vocabulary(vocabulary: object, where: object) -> dict[str, int]:
+    """Return a vocabulary, token -> id, that was read from a file.
+
+    Raises:
+        ConfigError: it is not one; the first wrong entries are listed.
+    """
+    expected = "tokens and their ids, from 0"
+    if not isinstance(vocabulary, dict):
+        raise ConfigError("A vocabulary is missing.", where=where, problems=[shown(vocabulary)], expected=expected)
+    limit = 2**31
+    wrong = [key for key, index in vocabulary.items() if type(index) is not int or not 0 <= index < limit]
+    if wrong:
+        problems = [f"{key[:100]!r}: {shown(vocabulary[key])}" for key in wrong[:20]]
+        raise ConfigError("A vocabulary has wrong ids.", where=where, problems=problems, expected=expected)
+    return vocabulary
+
+
 def to_added_token(token: TokenLike, normalized: bool = True, special: bool = False) -> AddedToken:
     """Convert a token to an `AddedToken`; `normalized` applies to plain texts."""
     if isinstance(token, Mapping):
@@ -585,7 +605,7 @@ def _token_state(token: AddedToken) -> dict[str, Any]:
 
 
 def _read_json_if_exists(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
+    return read_json(path) if os.path.lexists(path) else {}
 
 
 def token_content(token: TokenLike | None) -> str | None:

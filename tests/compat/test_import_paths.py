@@ -20,6 +20,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "logging": ("get_logger", "set_verbosity", "set_verbosity_info"),
     "models": ("AutoencoderKL", "ModelMixin", "Transformer2DModel", "UNet2DConditionModel", "UNet2DModel", "VQModel"),
     "models.activations": ("ApproximateGELU", "GEGLU", "GELU", "get_activation"),
+    "models.adapter": ("MultiAdapter", "T2IAdapter"),
     "models.attention": ("Attention", "BasicTransformerBlock", "FeedForward", "GEGLU"),
     "models.attention_processor": (
         "Attention",
@@ -32,7 +33,10 @@ PATHS: dict[str, tuple[str, ...]] = {
     "models.autoencoders": ("AutoencoderKL", "VQModel"),
     "models.autoencoders.vae": ("Decoder", "DiagonalGaussianDistribution", "Encoder"),
     "models.controlnet": ("ControlNetConditioningEmbedding", "ControlNetModel", "ControlNetOutput"),
-    "models.controlnets": ("ControlNetModel", "ControlNetOutput", "MultiControlNetModel"),
+    "models.controlnets": (
+        *("ControlNetModel", "ControlNetOutput", "ControlNetUnionModel"),
+        *("MultiControlNetModel", "MultiControlNetUnionModel"),
+    ),
     "models.cross_attention": ("CrossAttention",),
     "models.downsampling": ("Downsample2D",),
     "models.dual_transformer_2d": ("DualTransformer2DModel",),
@@ -66,6 +70,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "pipelines.stable_diffusion.pipeline_stable_diffusion": ("StableDiffusionPipeline",),
     "pipelines.stable_diffusion.safety_checker": ("StableDiffusionSafetyChecker",),
     "pipelines.stable_diffusion_safe": ("SafetyConfig", "StableDiffusionPipelineSafe"),
+    "pipelines.t2i_adapter": ("StableDiffusionAdapterPipeline", "StableDiffusionXLAdapterPipeline"),
     "pipelines.vq_diffusion": ("VQDiffusionPipeline",),
     "schedulers": ("AysSchedules", "KarrasDiffusionSchedulers", "SchedulerMixin", *SCHEDULERS),
     "schedulers.deprecated": ("KarrasVeScheduler", "ScoreSdeVpScheduler"),

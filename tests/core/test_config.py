@@ -6,8 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from ppdiffusers.core.config import ConfigMixin, FrozenDict, read_json, register_to_config
+from ppdiffusers.core.config import ConfigMixin, FrozenDict, register_to_config
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.reading import read_json
 
 
 class Sampler(ConfigMixin):

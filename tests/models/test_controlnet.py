@@ -241,6 +241,7 @@ def test_a_wrong_number_of_residuals():
         network(
             paddle.zeros([1, 4, 8, 8]), 0, paddle.zeros([1, 5, 24]),
             down_block_additional_residuals=(paddle.zeros([1, 16, 8, 8]),),
+            mid_block_additional_residual=paddle.zeros([1, 32, 4, 4]),
         )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from ppdiffusers import (
     convert_diffusers_to_paddle,
 )
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.io.hubs.base import HubModel, RemoteFile
 from ppdiffusers.io.required_files import PipelineFiles
 from tests.pipelines.support import (
     PROMPTS,
@@ -26,6 +25,7 @@ from tests.pipelines.support import (
     set_schedulers,
 )
 from tests.support.checkpoints import tiny_controlnet_pipeline
+from tests.support.hubs import FolderAsHub
 
 CONTROL = [make_image(32, 32, 1), make_image(32, 32, 2)]
 
@@ -123,22 +123,6 @@ def test_folders_of_older_releases_of_diffusers(folder, tmp_path):
         json.dumps({**index, "controlnet": ["controlnet", "MultiControlNetModel"]})
     )
     assert len(StableDiffusionControlNetPipeline.from_pretrained(tmp_path).controlnet.nets) == 2
-
-
-class FolderAsHub(HubModel):
-    """A hub with the files of a folder."""
-
-    def __init__(self, folder):
-        super().__init__("folder", "acme/two", "main")
-        self.folder = folder
-
-    where = "a test"
-
-    def _find(self, path):
-        return RemoteFile(path, path) if (self.folder / path).is_file() else None
-
-    def read(self, file):
-        return (self.folder / file.path).read_bytes()
 
 
 def test_all_networks_are_downloaded(folder):

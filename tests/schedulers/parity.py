@@ -90,7 +90,7 @@ def run(
     if takes(scheduler.step, "generator"):
         arguments["generator"] = generator
     if jitter and getattr(scheduler, "sigmas", None) is not None:
-        scheduler.sigmas = tensor(perturbed(np.asarray(scheduler.sigmas, dtype=np.float32), jitter))
+        scheduler.sigmas = tensor(perturbed(np.asarray(scheduler.sigmas.numpy(), dtype=np.float32), jitter))
     for levels in ("sigmas", "alphas_cumprod"):
         if precise and getattr(scheduler, levels, None) is not None:
             setattr(scheduler, levels, getattr(scheduler, levels).double())
@@ -205,7 +205,8 @@ def smooth_path(tensor: Callable) -> Callable:
 
 def assert_same_schedule(ours: object, theirs: object, what: str) -> None:
     """Assert that integer timesteps are equal, and real-valued timesteps and sigmas close."""
-    a, b = ours.timesteps, theirs.timesteps.numpy()
+    assert isinstance(ours.timesteps, paddle.Tensor)
+    a, b = ours.timesteps.numpy(), theirs.timesteps.numpy()
     assert a.shape == b.shape, f"{what}: {a.shape} timesteps, reference {b.shape}"
     if b.dtype.kind == "i":
         assert a.dtype.kind == "i", f"{what}: timesteps are {a.dtype}"
@@ -213,6 +214,8 @@ def assert_same_schedule(ours: object, theirs: object, what: str) -> None:
     else:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4, err_msg=f"{what}: timesteps")
     if getattr(theirs, "sigmas", None) is not None and hasattr(ours, "sigmas"):
-        np.testing.assert_allclose(ours.sigmas, theirs.sigmas.numpy(), rtol=1e-5, atol=1e-7, err_msg=f"{what}: sigmas")
+        np.testing.assert_allclose(
+            ours.sigmas.numpy(), theirs.sigmas.numpy(), rtol=1e-5, atol=1e-7, err_msg=f"{what}: sigmas"
+        )
     if hasattr(theirs, "init_noise_sigma"):
         np.testing.assert_allclose(float(ours.init_noise_sigma), float(theirs.init_noise_sigma), rtol=1e-5)

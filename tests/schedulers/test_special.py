@@ -42,8 +42,8 @@ def test_karras_ve(config: dict, steps: int) -> None:
     for scheduler in schedulers:
         scheduler.set_timesteps(steps)
     ours, theirs = schedulers
-    assert (ours.timesteps == theirs.timesteps.numpy()).all()
-    np.testing.assert_allclose(ours.schedule, theirs.schedule.numpy(), rtol=1e-5)
+    assert (ours.timesteps.numpy() == theirs.timesteps.numpy()).all()
+    np.testing.assert_allclose(ours.schedule.numpy(), theirs.schedule.numpy(), rtol=1e-5)
     mine, reference = generators()
     sample = noise(SHAPE) * theirs.init_noise_sigma
 
@@ -87,9 +87,9 @@ def test_score_sde_ve(config: dict, steps: int) -> None:
         scheduler.set_timesteps(steps)
         scheduler.set_sigmas(steps)
     ours, theirs = schedulers
-    np.testing.assert_allclose(ours.timesteps, theirs.timesteps.numpy(), rtol=1e-6)
-    np.testing.assert_allclose(ours.sigmas, theirs.sigmas.numpy(), rtol=1e-5)
-    np.testing.assert_allclose(ours.discrete_sigmas, theirs.discrete_sigmas.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(ours.timesteps.numpy(), theirs.timesteps.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(ours.sigmas.numpy(), theirs.sigmas.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(ours.discrete_sigmas.numpy(), theirs.discrete_sigmas.numpy(), rtol=1e-5)
     mine, reference = generators()
     sample = noise(SHAPE) * np.float32(theirs.init_noise_sigma)
     for i in range(steps):
@@ -115,7 +115,7 @@ def test_score_sde_vp(config: dict, steps: int) -> None:
     ours, theirs = make("ScoreSdeVpScheduler", config)
     ours.set_timesteps(steps)
     theirs.set_timesteps(steps)
-    np.testing.assert_allclose(ours.timesteps, theirs.timesteps.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(ours.timesteps.numpy(), theirs.timesteps.numpy(), rtol=1e-6)
     mine, reference = generators()
     sample = noise(SHAPE)
     for i in range(steps):
@@ -147,7 +147,7 @@ def test_repaint(config: dict, jumps: dict, steps: int) -> None:
     ours, theirs = make("RePaintScheduler", {**config, "num_train_timesteps": 60})
     ours.set_timesteps(steps, **jumps)
     theirs.set_timesteps(steps, **jumps)
-    assert (ours.timesteps == theirs.timesteps.numpy()).all()
+    assert (ours.timesteps.numpy() == theirs.timesteps.numpy()).all()
     mine, reference = generators()
     image, mask = noise(SHAPE, "image"), (noise((2, 1, 5, 7), "mask") > 0).astype(np.float32)
     sample, last = noise(SHAPE), 10**9
@@ -172,7 +172,7 @@ def test_vq_diffusion(classes: int, train: int, steps: int) -> None:
     ours, theirs = make("VQDiffusionScheduler", {"num_vec_classes": classes, "num_train_timesteps": train})
     ours.set_timesteps(steps)
     theirs.set_timesteps(steps)
-    assert (ours.timesteps == theirs.timesteps.numpy()).all()
+    assert (ours.timesteps.numpy() == theirs.timesteps.numpy()).all()
     rng = np.random.default_rng(1)
     mine, reference = generators()
     codes = np.full((2, 12), classes - 1)

@@ -179,6 +179,9 @@ GRID: dict[str, list[dict]] = {
         {"num_train_timesteps": 100, "beta_end": 0.1},
         {"num_train_timesteps": 333, **NO_CLIP, **TRAILING},
     ],
+    # the steps of DDIM and DDPM; `batch_step_no_noise` is tested in test_tensors
+    "DDIMParallelScheduler": [{}, {**NO_CLIP, **V, **SCALED, "_steps": (5,)}, {"_eta": 0.8, "_steps": (5,)}],
+    "DDPMParallelScheduler": [{"_steps": (1, 10)}, {"variance_type": "learned_range", "_channels": 2, "_steps": (5,)}],
     "PNDMScheduler": [
         {"skip_prk_steps": True},
         {"skip_prk_steps": True, **SCALED, "steps_offset": 1},
@@ -492,6 +495,7 @@ def test_every_step_equals_diffusers(name: str, config: dict) -> None:
 
 
 def test_the_grid_has_20_configurations_per_scheduler() -> None:
-    simple = {"IPNDMScheduler"}  # nothing to configure but the schedule
+    # nothing to configure but the schedule; the steps of another scheduler
+    simple = {"IPNDMScheduler", "DDIMParallelScheduler", "DDPMParallelScheduler"}
     few = {name: len(configs) for name, configs in GRID.items() if len(configs) < 20 and name not in simple}
     assert not few

@@ -49,8 +49,7 @@ def guided_diffusion(unet: nn.Module, heads_first: bool = True) -> Tensors:
         **_under("out.0", unet.conv_norm_out),
         **_under("out.2", unet.conv_out),
     }
-    if unet.class_embedding is not None:
-        found["label_emb.weight"] = unet.class_embedding.weight.detach()
+    found |= _label_embedding(unet)
     places = {f"middle_block.{n}": part for n, part in enumerate([middle.resnets[0], *middle.attentions])}
     places["middle_block.2"] = middle.resnets[1]
     for kind, entries in (("input_blocks", inputs), ("output_blocks", outputs)):
@@ -58,6 +57,15 @@ def guided_diffusion(unet: nn.Module, heads_first: bool = True) -> Tensors:
     for name, part in places.items():
         found |= _guided_part(name, part, heads_first)
     return found
+
+
+def _label_embedding(unet: nn.Module) -> Tensors:
+    """The embedding of a class, or the layers for a vector of sizes and a pooled prompt."""
+    added = getattr(unet, "add_embedding", None)
+    for part in (unet.class_embedding, added):
+        if part is not None and hasattr(part, "linear_1"):
+            return {**_under("label_emb.0.0", part.linear_1), **_under("label_emb.0.2", part.linear_2)}
+    return {} if unet.class_embedding is None else {"label_emb.weight": unet.class_embedding.weight.detach()}
 
 
 def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
@@ -79,7 +87,7 @@ def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
             f"{name}.proj_out.weight": out.weight.detach()[:, :, None],
             f"{name}.proj_out.bias": out.bias.detach(),
         }
-    if kind == "Conv2d":
+    if kind in ("Conv2d", "Transformer2DModel"):  # a transformer has the same names everywhere
         return _under(name, part)
     return _under(f"{name}.{'op' if kind == 'Downsample2D' else 'conv'}", part.conv)
 
@@ -87,6 +95,64 @@ def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
 def _joined(parts: list[torch.Tensor], heads: int) -> torch.Tensor:
     """Rows of queries, keys and values; with several heads, the three of each head are adjacent."""
     return torch.cat([part.chunk(heads)[head] for head in range(heads) for part in parts])
+
+
+def controlnet(network: nn.Module) -> Tensors:
+    """The ControlNet of lllyasviel's repository: a UNet's first half, and convolutions that start at zero."""
+    inputs: list[list[nn.Module]] = [[network.conv_in]]
+    for block in network.down_blocks:
+        attentions = getattr(block, "attentions", [])
+        inputs += [[resnet, *attentions[n : n + 1]] for n, resnet in enumerate(block.resnets)]
+        inputs += [[sampler] for sampler in block.downsamplers or ()]
+    middle, hint = network.mid_block, network.controlnet_cond_embedding
+    found = {
+        **_under("time_embed.0", network.time_embedding.linear_1),
+        **_under("time_embed.2", network.time_embedding.linear_2),
+        **_under("middle_block_out.0", network.controlnet_mid_block),
+    }
+    for n, convolution in enumerate(network.controlnet_down_blocks):
+        found |= _under(f"zero_convs.{n}.0", convolution)
+    for n, convolution in enumerate([hint.conv_in, *hint.blocks, hint.conv_out]):
+        found |= _under(f"input_hint_block.{2 * n}", convolution)
+    places = {f"input_blocks.{n}.{m}": part for n, parts in enumerate(inputs) for m, part in enumerate(parts)}
+    middles = enumerate([middle.resnets[0], middle.attentions[0], middle.resnets[1]])
+    for name, part in (places | {f"middle_block.{n}": part for n, part in middles}).items():
+        found |= _guided_part(name, part, heads_first=True)
+    return found
+
+
+# -- OpenCLIP -------------------------------------------------------------------------------------------------------
+
+
+def open_clip(encoder: nn.Module, projection: torch.Tensor | None = None) -> Tensors:
+    """A text encoder of transformers under the names of OpenCLIP; `projection` is [D, P], as it is stored there."""
+    text = encoder.text_model
+    found = {
+        "positional_embedding": text.embeddings.position_embedding.weight.detach(),
+        "token_embedding.weight": text.embeddings.token_embedding.weight.detach(),
+        "logit_scale": torch.tensor(4.6),
+        **_under("ln_final", text.final_layer_norm),
+    }
+    for n, layer in enumerate(text.encoder.layers):
+        found |= _open_clip_block(f"transformer.resblocks.{n}", layer)
+    own = getattr(encoder, "text_projection", None)
+    if own is not None:
+        projection = own.weight.detach().T.contiguous()
+    return found if projection is None else {**found, "text_projection": projection}
+
+
+def _open_clip_block(name: str, layer: nn.Module) -> Tensors:
+    attention = layer.self_attn
+    parts = [attention.q_proj, attention.k_proj, attention.v_proj]
+    return {
+        **_under(f"{name}.ln_1", layer.layer_norm1),
+        **_under(f"{name}.ln_2", layer.layer_norm2),
+        f"{name}.attn.in_proj_weight": torch.cat([part.weight.detach() for part in parts]),
+        f"{name}.attn.in_proj_bias": torch.cat([part.bias.detach() for part in parts]),
+        **_under(f"{name}.attn.out_proj", attention.out_proj),
+        **_under(f"{name}.mlp.c_fc", layer.mlp.fc1),
+        **_under(f"{name}.mlp.c_proj", layer.mlp.fc2),
+    }
 
 
 # -- DDPM and the autoencoders of taming-transformers -------------------------------------------------------------
@@ -106,11 +172,11 @@ def ddpm(unet: nn.Module) -> Tensors:
 
 
 def vq_model(vq: nn.Module) -> Tensors:
-    found = {
-        **_under("quant_conv", vq.quant_conv),
-        **_under("quantize.embedding", vq.quantize.embedding),
-        **_under("post_quant_conv", vq.post_quant_conv),
-    }
+    return {**autoencoder(vq), **_under("quantize.embedding", vq.quantize.embedding)}
+
+
+def autoencoder(vq: nn.Module) -> Tensors:
+    found = {**_under("quant_conv", vq.quant_conv), **_under("post_quant_conv", vq.post_quant_conv)}
     for name, part in (("encoder", vq.encoder), ("decoder", vq.decoder)):
         levels = part.down_blocks if name == "encoder" else list(reversed(part.up_blocks))
         found |= _under(f"{name}.conv_in", part.conv_in) | _under(f"{name}.conv_out", part.conv_out)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import torch
 import transformers
 
 from tests.support.checkpoints import tiny_text_encoder, tiny_tokenizer, tiny_vae
@@ -97,3 +98,39 @@ def tiny_stable_diffusion_xl(
 
 
 _OF_PIPELINES = ("requires_aesthetics_score", "force_zeros_for_empty_prompt", "is_cosxl_edit")
+
+
+def tiny_xl_controlnet(seed: int = 20, **changes: Any) -> diffusers.ControlNetModel:
+    """A ControlNet for `tiny_xl_unet`, with random weights in its zero convolutions too."""
+    return _strong(randomize(diffusers.ControlNetModel(**{**_control_settings(), **changes}), seed))
+
+
+def tiny_xl_controlnet_pipeline(
+    tmp_path: Path, pipeline_class: type, controlnet: Any, *, refiner: bool = False, **settings: Any
+) -> Path:
+    """Save a tiny checkpoint with a ControlNet, or a list, for a class of diffusers; return its folder.
+
+    Args:
+        settings: those of `tiny_components`; others are settings of the pipeline.
+    """
+    own = {key: settings.pop(key) for key in list(settings) if key in _OF_PIPELINES}
+    folder = Path(tmp_path) / pipeline_class.__name__
+    parts = tiny_components(Path(tmp_path) / "vocabulary", refiner=refiner, **settings)
+    pipeline_class(**parts, controlnet=controlnet, **own).save_pretrained(folder)
+    return folder
+
+
+def _control_settings() -> dict[str, Any]:
+    """Settings of `tiny_xl_unet` that a ControlNet for it shares."""
+    config = tiny_xl_unet().config
+    shared = ("block_out_channels", "down_block_types", "layers_per_block", "transformer_layers_per_block",
+              "attention_head_dim", "use_linear_projection", "norm_num_groups", "cross_attention_dim",
+              "addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")  # fmt: skip
+    return {**{key: config[key] for key in shared}, "conditioning_embedding_out_channels": (4, 6)}
+
+
+def _strong(network: Any) -> Any:
+    """Other control images give clearly other residuals."""
+    with torch.no_grad():
+        network.controlnet_cond_embedding.conv_out.weight.mul_(30)
+    return network

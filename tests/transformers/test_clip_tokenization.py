@@ -1,7 +1,9 @@
 """CLIP's tokenizers against transformers', for thousands of unusual texts."""
 
+import gzip
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -11,7 +13,8 @@ import transformers
 import ppdiffusers.transformers as ours_lib
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.transformers import CLIPTokenizer, CLIPTokenizerFast
-from tests.support.checkpoints import tiny_tokenizer
+from ppdiffusers.transformers.clip import tokenization
+from tests.support.checkpoints import byte_alphabet, tiny_tokenizer
 
 TEXTS = [
     "a red circle on a white background",
@@ -257,3 +260,24 @@ def test_missing_and_damaged_files(tmp_path):
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b c\n")
     with pytest.raises(ConfigError, match="3 parts"):
         CLIPTokenizer.from_pretrained(tmp_path)
+
+
+def test_vocabulary_of_openai_ships_with_the_package(tmp_path):
+    """Its ids are those of transformers with the same merges, and the special tokens have their well-known ids."""
+    merges = gzip.decompress((Path(tokenization.__file__).parent / "merges.txt.gz").read_bytes()).decode()
+    letters = list(byte_alphabet().values())
+    pairs = merges.splitlines()
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *(pair.replace(" ", "") for pair in pairs)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    (tmp_path / "vocab.json").write_text(json.dumps({token: n for n, token in enumerate(tokens)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + merges)
+    theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path)
+    ours, ours_fast = CLIPTokenizer.openai(), CLIPTokenizerFast.openai(pad_token="!")
+    assert (len(ours), ours.bos_token_id, ours.eos_token_id) == (49408, 49406, 49407)
+    assert ours.encoder == theirs.get_vocab()
+    assert (ours_fast.pad_token_id, ours.pad_token_id) == (0, 49407)
+    text = "A photograph of an astronaut's horse, 4k! 一只骑着马的宇航员 \U0001f40e"
+    assert ours(text).input_ids == theirs(text).input_ids
+    assert ours("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]  # as published
+    ours.save_pretrained(tmp_path / "saved")
+    assert transformers.CLIPTokenizer.from_pretrained(tmp_path / "saved")(text).input_ids == theirs(text).input_ids

@@ -41,6 +41,10 @@ def depth_estimator() -> DPTForDepthEstimation:
     return estimator
 
 
+def image_processor() -> DPTImageProcessor:
+    return DPTImageProcessor(size=IMAGE_SIZE, resample=2)
+
+
 def make(folder: Path) -> Path:
     """将小模型保存到 `folder` 并返回该目录。"""
     parts.seed()
@@ -49,7 +53,7 @@ def make(folder: Path) -> Path:
         unet=parts.unet(**UNET, in_channels=5),
         scheduler=scheduler(),
         depth_estimator=depth_estimator(),
-        feature_extractor=DPTImageProcessor(size=IMAGE_SIZE, resample=2),
+        feature_extractor=image_processor(),
         **text_components(),
     ).save_pretrained(folder)
     return folder

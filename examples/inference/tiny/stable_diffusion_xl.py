@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ppdiffusers import (
+    ControlNetModel,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     StableDiffusionXLImg2ImgPipeline,
@@ -52,3 +53,12 @@ def make_base_and_refiner(folder: Path) -> tuple[Path, Path]:
     pipeline = StableDiffusionXLImg2ImgPipeline(**components(refiner=True), requires_aesthetics_score=True)
     pipeline.save_pretrained(folder / "refiner")
     return base, folder / "refiner"
+
+
+def make_base_and_controlnet(folder: Path) -> tuple[Path, Path]:
+    """将基础模型和 ControlNet 保存到 `folder` 的子目录并返回两个目录；控制图与 VAE 相同，8 倍下采样。"""
+    base = components()
+    controlnet = ControlNetModel.from_unet(base["unet"], conditioning_embedding_out_channels=(4, 8, 8, 16))
+    controlnet.save_pretrained(folder / "controlnet")
+    StableDiffusionXLPipeline(**base).save_pretrained(folder / "base")
+    return folder / "base", folder / "controlnet"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +9,13 @@ from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ppdiffusers.core.config_types import VALUE_ERRORS, shown
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.reading import parse_json, read_text
 
 _FLAG = re.compile(r"--(\w+)(?:=|\s+)([^\s\"']+)")
 _REQUIRED: Any = object()
+_LARGEST_SETTINGS = 1 << 20  # bytes
 T = TypeVar("T")
 
 
@@ -102,8 +104,8 @@ class Settings:
             return default
         try:
             return convert(self.values[name])
-        except (TypeError, ValueError):
-            self.add_problem(f"{name} is {self.values[name]!r}; expected {expected}")
+        except (TypeError, ValueError, OverflowError):
+            self.add_problem(f"{name} is {shown(self.values[name])}; expected {expected}")
             return placeholder
 
 
@@ -140,14 +142,14 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, _LARGEST_SETTINGS)
+    except ConfigError as error:
         raise ConfigError(
             "The configuration of the original cannot be read.", where=path, problems=[str(error)]
         ) from error
     if path.suffix == ".json":
         try:
-            values = json.loads(text)
+            values = parse_json(text, path)
         except ValueError as error:
             raise ConfigError(
                 "The configuration of the original is not valid JSON.", where=path, problems=[str(error)]
@@ -169,7 +171,15 @@ def _parse_yaml(text: str, where: object) -> Any:
     import yaml  # only needed here
 
     class Loader(yaml.SafeLoader):
-        """Safe YAML that reads tagged Python objects as plain values: a tag never creates an object."""
+        """Safe YAML that reads tagged Python objects as plain values: a tag never creates an object.
+
+        Aliases are refused: a few lines of them can stand for billions of values.
+        """
+
+        def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError(f"an alias (*name) is not supported{self.peek_event().start_mark}")
+            return super().compose_node(parent, index)
 
     def plain(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -181,9 +191,10 @@ def _parse_yaml(text: str, where: object) -> Any:
     Loader.add_multi_constructor("", plain)
     try:
         return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *VALUE_ERRORS) as error:
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:1000]
         raise ConfigError(
-            "The configuration of the original is not valid YAML.", where=where, problems=[str(error)]
+            "The configuration of the original is not valid YAML.", where=where, problems=[problem]
         ) from error
 
 

@@ -3,10 +3,13 @@
 Its levels are flat lists; in one entry, the residual block is member 0, its attention member 1, a resampler the last.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ppdiffusers.convert.rules import Rename, Rule, Split
+
+# (name in the original, our name, channels) -> the rules for one attention layer
+Attention = Callable[[str, str, int], list[Rule]]
 
 _RESNET = {
     "in_layers.0": "norm1",
@@ -25,48 +28,71 @@ def rules(config: Mapping[str, Any], heads_first: bool = True) -> tuple[Rule, ..
         heads_first: whether the rows of `qkv` are ordered by head, then by query, key and value; False is the order of
             the original's `use_new_attention_order`.
     """
+
+    def attention(source: str, target: str, width: int) -> list[Rule]:
+        return _attention(source, target, width // config["attention_head_dim"] if heads_first else 1)
+
+    found = [*input_rules(config, attention), *middle_rules(config, attention), *output_rules(config, attention)]
+    if config.get("num_class_embeds"):
+        found.append(Rename("label_emb.weight", "class_embedding.weight"))
+    return tuple(found)
+
+
+def input_rules(config: Mapping[str, Any], attention: Attention) -> list[Rule]:
+    """Return the rules for the time embedding and the down blocks."""
     widths, layers = config["block_out_channels"], config["layers_per_block"]
-    last = len(widths) - 1
-
-    def heads(width: int) -> int:
-        return width // config["attention_head_dim"] if heads_first else 1
-
-    def layer(source: str, target: str, number: int, width: int, attend: bool) -> list[Rule]:
-        found = _resnet(f"{source}.0", f"{target}.resnets.{number}")
-        return found + (_attention(f"{source}.1", f"{target}.attentions.{number}", heads(width)) if attend else [])
-
     found: list[Rule] = [
         Rename("time_embed.0.*", "time_embedding.linear_1.*"),
         Rename("time_embed.2.*", "time_embedding.linear_2.*"),
         Rename("input_blocks.0.0.*", "conv_in.*"),
-        Rename("out.0.*", "conv_norm_out.*"),
-        Rename("out.2.*", "conv_out.*"),
     ]
-    if config.get("num_class_embeds"):
-        found.append(Rename("label_emb.weight", "class_embedding.weight"))
     entry = 1
     for level, block_type in enumerate(config["down_block_types"]):
         target = f"down_blocks.{level}"
-        for number in range(layers):
-            found += layer(f"input_blocks.{entry}", target, number, widths[level], "Attn" in block_type)
+        for number in range(_of_level(layers, level)):
+            source = f"input_blocks.{entry}"
+            found += _resnet(f"{source}.0", f"{target}.resnets.{number}")
+            if "Attn" in block_type:
+                found += attention(f"{source}.1", f"{target}.attentions.{number}", widths[level])
             entry += 1
-        if level != last:
-            found += _resampler(f"input_blocks.{entry}.0", f"{target}.downsamplers.0", "op", config["downsample_type"])
+        if level != len(widths) - 1:
+            kind = config.get("downsample_type", "conv")
+            found += _resampler(f"input_blocks.{entry}.0", f"{target}.downsamplers.0", "op", kind)
             entry += 1
-    found += _resnet("middle_block.0", "mid_block.resnets.0")
-    found += _attention("middle_block.1", "mid_block.attentions.0", heads(widths[-1]))
-    found += _resnet("middle_block.2", "mid_block.resnets.1")
+    return found
+
+
+def middle_rules(config: Mapping[str, Any], attention: Attention) -> list[Rule]:
+    """Return the rules for the middle block."""
+    return [
+        *_resnet("middle_block.0", "mid_block.resnets.0"),
+        *attention("middle_block.1", "mid_block.attentions.0", config["block_out_channels"][-1]),
+        *_resnet("middle_block.2", "mid_block.resnets.1"),
+    ]
+
+
+def output_rules(config: Mapping[str, Any], attention: Attention) -> list[Rule]:
+    """Return the rules for the up blocks and the output layers."""
+    widths, layers = config["block_out_channels"], config["layers_per_block"]
+    last = len(widths) - 1
+    found: list[Rule] = [Rename("out.0.*", "conv_norm_out.*"), Rename("out.2.*", "conv_out.*")]
     entry = 0
     for position, block_type in enumerate(config["up_block_types"]):
         target, attend = f"up_blocks.{position}", "Attn" in block_type
-        for number in range(layers + 1):
+        for number in range(_of_level(layers, last - position) + 1):
             source = f"output_blocks.{entry}"
-            found += layer(source, target, number, widths[last - position], attend)
+            found += _resnet(f"{source}.0", f"{target}.resnets.{number}")
+            if attend:
+                found += attention(f"{source}.1", f"{target}.attentions.{number}", widths[last - position])
             entry += 1
         if position != last:
-            member = 2 if attend else 1
-            found += _resampler(f"{source}.{member}", f"{target}.upsamplers.0", "conv", config["upsample_type"])
-    return tuple(found)
+            kind = config.get("upsample_type", "conv")
+            found += _resampler(f"{source}.{2 if attend else 1}", f"{target}.upsamplers.0", "conv", kind)
+    return found
+
+
+def _of_level(layers: int | Sequence[int], level: int) -> int:
+    return layers if isinstance(layers, int) else layers[level]
 
 
 def _resnet(source: str, target: str) -> list[Rule]:

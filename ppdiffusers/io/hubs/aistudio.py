@@ -18,7 +18,7 @@ from ppdiffusers.core.errors import SourceError
 from ppdiffusers.io.http_client import FetchError, HttpClient
 from ppdiffusers.io.hubs.aistudio_client import TOKEN, AIStudioClient, find_client
 from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, QueriedModel, RemoteFile
-from ppdiffusers.io.hubs.responses import as_size, parse_json, well_formed
+from ppdiffusers.io.hubs.responses import as_hash, as_size, parse_json, well_formed
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -102,7 +102,7 @@ def _size_and_digest(entry: dict[str, Any]) -> tuple[int | None, Digest | None]:
     pointer = _POINTER.match(base64.b64decode(content))
     if pointer:
         return int(pointer[2]), Digest("sha256", pointer[1].decode())
-    return as_size(entry["size"]), Digest("git-sha1", entry["sha"])
+    return as_size(entry["size"]), Digest("git-sha1", as_hash(entry["sha"]))
 
 
 def _default_host() -> str:

@@ -17,7 +17,7 @@ from ppdiffusers.core.errors import SourceError
 from ppdiffusers.core.extras import need
 from ppdiffusers.io.http_client import FetchError, HttpClient
 from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, ListedModel, RemoteFile
-from ppdiffusers.io.hubs.responses import as_size, parse_json, well_formed
+from ppdiffusers.io.hubs.responses import as_hash, as_size, parse_json, well_formed
 from ppdiffusers.io.names import check_file_name
 
 _ENDPOINT = "https://huggingface.co"
@@ -45,7 +45,7 @@ class HuggingFaceHub(Hub):
         except FetchError as error:
             raise SourceError(error.what, where=url, problems=[*error.problems, *_advice(error.status)]) from error
         with well_formed("the list of a model's files", url):
-            commit, entries = info["sha"], [_parse(entry, url) for entry in info["siblings"]]
+            commit, entries = as_hash(info["sha"]), [_parse(entry, url) for entry in info["siblings"]]
         opened = ListedModel(client, self.name, model, revision, commit, where=f"{self.endpoint}/{model}")
         opened.files = {
             path: RemoteFile(
@@ -65,9 +65,9 @@ def _parse(entry: Mapping[str, Any], where: str) -> tuple[str, int | None, Diges
     path = check_file_name(entry["rfilename"], where)
     large = entry.get("lfs")
     if large:
-        return path, as_size(large["size"]), Digest("sha256", large["sha256"])
+        return path, as_size(large["size"]), Digest("sha256", as_hash(large["sha256"]))
     blob = entry.get("blobId")
-    return path, as_size(entry.get("size")), Digest("git-sha1", blob) if blob else None
+    return path, as_size(entry.get("size")), Digest("git-sha1", as_hash(blob)) if blob else None
 
 
 def _advice(status: int | None) -> list[str]:

@@ -44,9 +44,19 @@ def numbered_folder(folder: str | os.PathLike, n: int) -> Path:
     return folder.with_name(numbered_name(folder.name, n))
 
 
+def following_names(names: list[str]) -> list[str]:
+    """Return the folder names that the network after `names` may have, the preferred one first.
+
+    `MultiAdapter` of diffusers 0.35 appends each number to the name before it: "adapter", "adapter_1", "adapter_1_2".
+    """
+    n = len(names)
+    return list(dict.fromkeys([numbered_name(names[0], n), f"{names[-1]}_{n}"]))
+
+
 def numbered_folders(folder: str | os.PathLike) -> list[Path]:
     """Return the numbered folders that exist, up to the first missing number."""
-    found: list[Path] = []
-    while (following := numbered_folder(folder, len(found))).is_dir():
-        found.append(following)
-    return found
+    found = [Path(folder)]
+    while found[-1].is_dir():
+        candidates = [found[0].with_name(name) for name in following_names([one.name for one in found])]
+        found.append(next((one for one in candidates if one.is_dir()), candidates[0]))
+    return found[:-1]

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from ppdiffusers.io.http_client import HttpClient
 from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, ListedModel, RemoteFile
-from ppdiffusers.io.hubs.responses import as_size, parse_json, well_formed
+from ppdiffusers.io.hubs.responses import as_hash, as_size, parse_json, well_formed
 from ppdiffusers.io.names import check_file_name
 
 _DOMAIN = "www.modelscope.cn"
@@ -37,15 +37,16 @@ class ModelScopeHub(Hub):
             entries = [entry for entry in response["Data"]["Files"] if entry.get("Type") != "tree"]
             names = [check_file_name(entry["Path"], url) for entry in entries]
             sizes = [as_size(entry.get("Size")) for entry in entries]
+            digests = [Digest("sha256", as_hash(e["Sha256"])) if e.get("Sha256") else None for e in entries]
         opened = ListedModel(client, self.name, model, revision, where=f"{self.endpoint}/models/{model}")
         opened.files = {
             name: RemoteFile(
                 name,
                 f"{base}?{urlencode({'Revision': revision, 'FilePath': name})}",
                 size,
-                Digest("sha256", entry["Sha256"]) if entry.get("Sha256") else None,
+                digest,
                 headers,
             )
-            for name, size, entry in zip(names, sizes, entries)
+            for name, size, digest in zip(names, sizes, digests)
         }
         return opened

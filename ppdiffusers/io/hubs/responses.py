@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import binascii
-import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ppdiffusers.core.errors import SourceError
+from ppdiffusers.core import reading
+from ppdiffusers.core.errors import PPDiffusersError, SourceError
 
 
 def parse_json(body: bytes, where: str) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def parse_json(body: bytes, where: str) -> dict[str, Any]:
         SourceError: the body is not JSON, or not an object.
     """
     try:
-        value = json.loads(body.decode("utf-8"))
+        value = reading.parse_json(body.decode("utf-8"), where)
     except ValueError as error:
         raise SourceError("The response is not JSON.", where=where, problems=[str(error)]) from error
     if not isinstance(value, dict):
@@ -35,8 +35,21 @@ def well_formed(what: str, where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except PPDiffusersError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise SourceError(f"The response is not {what}.", where=where, problems=[repr(error)]) from error
+
+
+def as_hash(value: object) -> str:
+    """Check a checksum or commit in a response: hexadecimal digits.
+
+    Raises:
+        TypeError: the value is not one.
+    """
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-fA-F]{7,64}", value):
+        return value.lower()
+    raise TypeError(f"{str(value)[:100]!r} is not a hash")
 
 
 def as_size(value: object) -> int | None:
@@ -45,6 +58,6 @@ def as_size(value: object) -> int | None:
     Raises:
         TypeError: the value is neither.
     """
-    if value is None or (isinstance(value, int) and value >= 0):
+    if value is None or (type(value) is int and 0 <= value < 2**63):
         return value
     raise TypeError(f"a size is {value!r}")

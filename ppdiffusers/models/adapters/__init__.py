@@ -1,6 +1,7 @@
 """Adapters: small trained changes of a network's layers, which leave its weights unchanged."""
 
 from ppdiffusers.models.adapters.deltas import Delta, LoRA
+from ppdiffusers.models.adapters.dora import DoRA
 from ppdiffusers.models.adapters.from_tensors import delta_from_tensors
 from ppdiffusers.models.adapters.inject import (
     create_lora,
@@ -20,6 +21,7 @@ from ppdiffusers.models.adapters.lycoris import Full, LoHa, LoKr
 __all__ = [
     "AdapterLayer",
     "Delta",
+    "DoRA",
     "Full",
     "LoHa",
     "LoKr",

@@ -11,7 +11,14 @@ from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.adapters.deltas import Delta, LoRA
-from ppdiffusers.models.adapters.layers import AdapterLayer, adapter_layers, add_delta, remove_delta, unsupported
+from ppdiffusers.models.adapters.layers import (
+    AdapterLayer,
+    adapter_layers,
+    add_delta,
+    remove_delta,
+    set_weights,
+    unsupported,
+)
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -20,14 +27,14 @@ logger = get_logger(__name__)
 Weight = float | Mapping[str, float]
 
 
-def inject(network: nn.Layer, name: str, deltas: Mapping[str, Delta], weight: float = 1.0) -> None:
+def inject(network: nn.Layer, name: str, deltas: Mapping[str, Delta], weight: float | None = 1.0) -> None:
     """Add an adapter to a network. Its other adapters keep their weights.
 
     Args:
         network: a network, or a part of it.
         name: the adapter's name, without dots.
         deltas: path of a layer, such as "mid_block.attentions.0.proj_in", -> its delta.
-        weight: the adapter's weight; 0 adds it inactive.
+        weight: the adapter's weight; None adds it inactive.
 
     Raises:
         InputError: a layer is missing or unsupported, a delta does not fit its layer, or the name is in use; all
@@ -45,17 +52,17 @@ def inject(network: nn.Layer, name: str, deltas: Mapping[str, Delta], weight: fl
             problems=problems,
         )
     for path, delta in deltas.items():
-        add_delta(layers[path], name, delta, float(weight))
+        add_delta(layers[path], name, delta, None if weight is None else float(weight))
 
 
 def replace(network: nn.Layer, name: str, deltas: Mapping[str, Delta]) -> None:
     """Replace the deltas of an adapter by others, in the same order of adapters and with the same weights.
 
-    Compiled programs stay valid if the layers and the shapes are the same. Layers that the adapter did not have before
-    get the weight of its first layer.
+    Compiled programs stay valid if the shapes are the same and there are no new layers. In layers that the new adapter
+    does not have, the matrices of a LoRA become zero. New layers get the weight of the first layer.
 
     Raises:
-        InputError: the network has no adapter of this name, or a delta does not fit; nothing is changed then.
+        InputError: the network has no adapter of this name, it is fused, or a delta does not fit; nothing is changed.
     """
     _check_names(network, [name])
     layers = dict(network.named_sublayers(include_self=True))
@@ -63,6 +70,7 @@ def replace(network: nn.Layer, name: str, deltas: Mapping[str, Delta]) -> None:
     others = {path: delta for path, delta in deltas.items() if path not in own}
     problems = _problems(layers, name, others)
     problems += [(path, p) for path, delta in deltas.items() if path in own and (p := delta.mismatch(own[path]))]
+    problems += [(path, f"{name!r} is fused: unfuse it first") for path in own if name in own[path].fused_adapters]
     if problems:
         raise InputError(
             f"The adapter {name!r} of {type(network).__name__} cannot be replaced; nothing was changed.",
@@ -70,12 +78,12 @@ def replace(network: nn.Layer, name: str, deltas: Mapping[str, Delta]) -> None:
         )
     weight = next(iter(own.values())).adapter_weights[name]
     for path, layer in own.items():
-        layer.unfuse()
-        if path in deltas:
-            layer.adapters[name] = deltas[path]
-            deltas[path].train() if layer.training else deltas[path].eval()
-        else:
+        delta = deltas[path] if path in deltas else layer.adapters[name].cleared()
+        if delta is None:
             remove_delta(layer, name)
+        else:
+            layer.adapters[name] = delta
+            delta.train() if layer.training else delta.eval()
     for path, delta in others.items():
         add_delta(layers[path], name, delta, weight)
 
@@ -172,7 +180,7 @@ def eject(network: nn.Layer, name: str | None = None, keep_fused: bool = False) 
 def set_adapters(
     network: nn.Layer, names: str | Sequence[str], weights: Weight | Sequence[Weight | None] | None = None
 ) -> None:
-    """Activate these adapters and deactivate all others.
+    """Activate these adapters and deactivate all others. The order of the names is significant for DoRA only.
 
     Args:
         weights: one for all adapters, or one for each; None is 1.
@@ -191,11 +199,13 @@ def set_adapters(
         logger.warning("Adapters are fused into the weights: new weights have no effect until they are unfused.")
     for path, layer in network.named_sublayers(include_self=True):
         if isinstance(layer, AdapterLayer):
-            layer.adapter_weights = {name: _weight_in(chosen, name, path) for name in layer.adapters}
+            set_weights(layer, {name: _weight_in(chosen, name, path) for name in layer.adapters}, names)
 
 
-def _weight_in(chosen: Mapping[str, Weight | None], name: str, path: str) -> float:
-    weight = chosen.get(name, 0.0)
+def _weight_in(chosen: Mapping[str, Weight | None], name: str, path: str) -> float | None:
+    if name not in chosen:
+        return None
+    weight = chosen[name]
     weight = weight.get(path, 1.0) if isinstance(weight, Mapping) else weight
     return 1.0 if weight is None else float(weight)
 
@@ -223,18 +233,30 @@ def fuse(network: nn.Layer, names: Sequence[str] | None = None, scale: float = 1
         scale: multiplies the weights of the adapters.
 
     Raises:
-        InputError: an adapter is unknown.
+        InputError: an adapter is unknown, or has biases for layers without bias.
     """
     _check_names(network, names or [])
-    layers = adapter_layers(network)
-    fused = {name for layer in layers for name in layer.fused_adapters}
+    fused = {name for layer in adapter_layers(network) for name in layer.fused_adapters}
     if fused:
         logger.warning("Adapters that are already fused are not fused again: %s.", ", ".join(sorted(fused)))
-    for layer in layers:
-        weights = {name: weight for name, weight in layer.adapter_weights.items() if weight and name not in fused}
-        scales = {name: weight * scale for name, weight in weights.items() if names is None or name in names}
-        if scales:
-            layer.fuse(scales)
+    chosen: list[tuple[AdapterLayer, dict[str, float]]] = []
+    problems = []
+    for path, layer in network.named_sublayers(include_self=True):
+        if isinstance(layer, AdapterLayer):
+            order = list(layer.adapters) if names is None else [name for name in names if name in layer.adapters]
+            weights = {name: layer.adapter_weights[name] for name in order if name not in fused}
+            scales = {name: weight * scale for name, weight in weights.items() if weight is not None}
+            biased = [name for name in scales if layer.adapters[name].has_bias]
+            if biased and layer.bias is None:
+                problems.append(f"{path}: {', '.join(biased)}")
+            if scales:
+                chosen.append((layer, scales))
+    if problems:
+        raise InputError(
+            "Adapters with biases cannot be fused into layers without bias; nothing was fused.", problems=problems
+        )
+    for layer, scales in chosen:
+        layer.fuse(scales)
 
 
 def unfuse(network: nn.Layer) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -22,7 +21,13 @@ from ppdiffusers.models.adapters.deltas import Delta
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.runtime.kernels.convolution import conv2d
 from ppdiffusers.runtime.snapshot import sublayers
-from ppdiffusers.runtime.state import StatefulLayer, is_tracing, needs_constant_filters, traced_state
+from ppdiffusers.runtime.state import (
+    StatefulLayer,
+    is_tracing,
+    needs_constant_filters,
+    state_of_numbers,
+    traced_state,
+)
 
 Scale = float | paddle.Tensor
 
@@ -37,17 +42,17 @@ class AdapterLayer(StatefulLayer):
     """Mixin of layers with adapters.
 
     Attributes:
-        adapters: name -> delta.
-        adapter_weights: name -> weight of the adapter in this layer; 0 is inactive.
+        adapters: name -> delta, in the order in which they are applied.
+        adapter_weights: name -> weight of the adapter in this layer; None is inactive.
         adapters_enabled: whether deltas are added.
         fused_adapters: adapters whose deltas are part of `weight`; if there are any, none is added to the output.
     """
 
     base_class: type[nn.Layer]
-    state_attributes = ("adapter_weights", "adapters_enabled", "_unfused_weight")
+    state_attributes = ("adapter_weights", "adapters_enabled", "_unfused")
 
     adapters: nn.LayerDict
-    adapter_weights: dict[str, float]
+    adapter_weights: dict[str, float | None]
     adapters_enabled: bool
     fused_adapters: tuple[str, ...]
 
@@ -55,62 +60,82 @@ class AdapterLayer(StatefulLayer):
         """Apply the layer's operation to `x` with another weight and without bias."""
         raise AssertionError("each kind of layer overrides this")
 
+    def over_channels(self, vector: paddle.Tensor) -> paddle.Tensor:
+        """Reshape a vector with one number for each channel so that it multiplies inputs or outputs of the layer."""
+        raise AssertionError("each kind of layer overrides this")
+
     def add_deltas(self, output: paddle.Tensor, x: paddle.Tensor) -> paddle.Tensor:
-        """Add the deltas for the input `x` to the layer's output."""
-        for delta, scale in self._active_deltas():
-            output = output + delta(x, self, scale)
+        """Apply the deltas for the input `x` to the layer's output."""
+        if self.fused_adapters:
+            return output
+        state, inner = traced_state(self), _traced_scales.get().get(id(self), 1.0)
+        if state is None:
+            for delta, scale in zip(self.adapters.values(), self._scales(self._call_scale() * inner)):
+                if scale is not None and not (delta.additive and isinstance(scale, float) and scale == 0):
+                    output = delta.apply(output, x, self, scale)
+            return output
+        for n, delta in enumerate(self.adapters.values()):
+            output = delta.apply(output, x, self, state[0][n] * inner, state[1][n] if len(state) > 1 else None)
         return output
 
     def program_state(self) -> tuple[paddle.Tensor, ...]:
-        """Return the scales of all adapters, [A]."""
-        scales = tuple(float(scale) for scale in self._scales(_call_scales.get().get(id(self), 1.0)))
-        return (_scales_tensor(scales, str(self.weight.place)),)
+        """Return the scales of all adapters, [A]; if there are DoRA among them, also which ones are active, [A]."""
+        scales, place = self._scales(self._call_scale()), str(self.weight.place)
+        state = (state_of_numbers(tuple(float(scale or 0) for scale in scales), place),)
+        if self.is_ordered:
+            state += (state_of_numbers(tuple(float(scale is not None) for scale in scales), place),)
+        return state
 
-    def _active_deltas(self) -> Iterator[tuple[Delta, Scale]]:
-        if self.fused_adapters:
-            return
-        state, inner = traced_state(self), _traced_scales.get().get(id(self), 1.0)
-        if state is None:
-            scales = self._scales(_call_scales.get().get(id(self), 1.0) * inner)
-            yield from ((d, s) for d, s in zip(self.adapters.values(), scales) if not isinstance(s, float) or s)
-        else:
-            yield from ((delta, state[0][n] * inner) for n, delta in enumerate(self.adapters.values()))
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the order of the adapters is significant."""
+        return not all(delta.additive for delta in self.adapters.values())
 
-    def _scales(self, call_scale: Scale) -> list[Scale]:
-        """Return the whole factor of each adapter in this call."""
-        if not self.adapters_enabled:
-            return [0.0] * len(self.adapters)
-        return [self.adapter_weights[name] * delta.scaling * call_scale for name, delta in self.adapters.items()]
+    def _call_scale(self) -> Scale:
+        return _call_scales.get().get(id(self), 1.0)
+
+    def _scales(self, call_scale: Scale) -> list[Scale | None]:
+        """Return the whole factor of each adapter in this call, None for inactive ones."""
+        weights = [self.adapter_weights[name] if self.adapters_enabled else None for name in self.adapters]
+        return [
+            None if weight is None else weight * delta.scaling * call_scale
+            for weight, delta in zip(weights, self.adapters.values())
+        ]
 
     # -- weights ------------------------------------------------------------------------------------------------
 
     def fuse(self, scales: Mapping[str, float]) -> None:
-        """Add the deltas of these adapters, times their scales and scalings, to the weight."""
+        """Add the deltas of these adapters, times their scales and scalings, to weight and bias."""
         with paddle.no_grad():
-            total = self.weight.astype("float32")
+            if not self.fused_adapters:
+                self._unfused = [np.array(parameter.numpy()) for parameter in self._parameters_of_base()]
+            original, *rest = (_float32(array) for array in self._unfused)
+            fused = self.weight.astype("float32"), None if self.bias is None else self.bias.astype("float32")
             for name, scale in scales.items():
                 delta = self.adapters[name]
-                total = total + delta.delta_weight(self, scale * delta.scaling)
-            if not self.fused_adapters:
-                self._unfused_weight = np.array(self.weight.numpy())
-            self.weight.set_value(total.astype(self.weight.dtype))
+                fused = delta.fused(fused, (original, *(rest or [None])), self, scale * delta.scaling)
+            for parameter, value in zip(self._parameters_of_base(), fused):
+                parameter.set_value(value.astype(parameter.dtype))
         self.fused_adapters += tuple(scales)
 
     def unfuse(self) -> None:
-        """Restore the exact weight from before `fuse`."""
+        """Restore the exact weight and bias from before `fuse`."""
         if self.fused_adapters:
             with paddle.no_grad():
-                self.weight.set_value(paddle.to_tensor(self._unfused_weight))  # uint16 arrays become bfloat16
-            self._unfused_weight, self.fused_adapters = None, ()
+                for parameter, array in zip(self._parameters_of_base(), self._unfused):
+                    parameter.set_value(paddle.to_tensor(array))  # uint16 arrays become bfloat16
+            self.keep_fused()
+
+    def _parameters_of_base(self) -> list[paddle.Tensor]:
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
 
     def keep_fused(self) -> None:
-        """Make the fused weight the layer's own; `unfuse` has no effect then."""
-        self._unfused_weight, self.fused_adapters = None, ()
+        """Make the fused weight and bias the layer's own; `unfuse` has no effect then."""
+        self._unfused, self.fused_adapters = None, ()
 
 
-@functools.lru_cache(maxsize=1024)
-def _scales_tensor(scales: tuple[float, ...], place: str) -> paddle.Tensor:
-    return paddle.to_tensor(scales, dtype="float32", place=place.removeprefix("Place(").removesuffix(")"))
+def _float32(array: np.ndarray) -> paddle.Tensor:
+    return paddle.to_tensor(array).astype("float32")  # uint16 arrays become bfloat16
 
 
 class LoRALinear(AdapterLayer, nn.Linear):
@@ -124,8 +149,16 @@ class LoRALinear(AdapterLayer, nn.Linear):
     def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         return F.linear(x, weight)
 
+    def over_channels(self, vector: paddle.Tensor) -> paddle.Tensor:
+        return vector
 
-class LoRAConv2D(AdapterLayer, Conv2D):
+
+class _ConvolutionLayer(AdapterLayer):
+    def over_channels(self, vector: paddle.Tensor) -> paddle.Tensor:
+        return vector.reshape([1, -1, 1, 1])
+
+
+class LoRAConv2D(_ConvolutionLayer, Conv2D):
     """`models.blocks.conv.Conv2D` with adapters."""
 
     base_class = Conv2D
@@ -139,7 +172,7 @@ class LoRAConv2D(AdapterLayer, Conv2D):
         return conv2d(x, weight, None, self.stride, self.padding)
 
 
-class LoRAPaddleConv2D(AdapterLayer, nn.Conv2D):
+class LoRAPaddleConv2D(_ConvolutionLayer, nn.Conv2D):
     """`nn.Conv2D` with adapters, for one group and zero padding."""
 
     base_class = nn.Conv2D
@@ -174,12 +207,12 @@ def _is_plain(conv: nn.Conv2D) -> bool:
     return symmetric and conv._groups == 1 and conv._padding_mode == "zeros" and conv._data_format == "NCHW"
 
 
-def add_delta(layer: nn.Layer, name: str, delta: Delta, weight: float) -> None:
+def add_delta(layer: nn.Layer, name: str, delta: Delta, weight: float | None) -> None:
     """Add an adapter to one layer; the first one changes the layer's class."""
     if not isinstance(layer, AdapterLayer):
         layer.__class__ = _ADAPTER_CLASSES[type(layer)]
         layer.adapters, layer.adapter_weights = nn.LayerDict(), {}
-        layer.adapters_enabled, layer.fused_adapters, layer._unfused_weight = True, (), None
+        layer.adapters_enabled, layer.fused_adapters, layer._unfused = True, (), None
     layer.adapters[name] = delta
     delta.train() if layer.training else delta.eval()
     layer.adapter_weights[name] = weight
@@ -190,9 +223,20 @@ def remove_delta(layer: AdapterLayer, name: str) -> None:
     layer.unfuse()
     del layer.adapters[name], layer.adapter_weights[name]
     if not layer.adapters:
-        for attribute in ("adapters", "adapter_weights", "adapters_enabled", "fused_adapters", "_unfused_weight"):
+        for attribute in ("adapters", "adapter_weights", "adapters_enabled", "fused_adapters", "_unfused"):
             delattr(layer, attribute)
         layer.__class__ = layer.base_class
+
+
+def set_weights(layer: AdapterLayer, weights: Mapping[str, float | None], order: Sequence[str]) -> None:
+    """Set the weights of a layer's adapters, and if their order is significant, apply them in this order."""
+    layer.adapter_weights = {name: weights[name] for name in layer.adapters}
+    before, chosen = list(layer.adapters), [name for name in order if name in layer.adapters]
+    waiting = iter(chosen)
+    after = [next(waiting) if name in chosen else name for name in before]  # the others keep their places
+    if layer.is_ordered and after != before:
+        for name in after:
+            layer.adapters[name] = layer.adapters.pop(name)
 
 
 def adapter_layers(network: nn.Layer) -> list[AdapterLayer]:

@@ -29,7 +29,7 @@ class WeightDelta(Delta):
     required: tuple[frozenset[str], ...] = ()  # alternative sets of names
 
     def __init__(self, tensors: Tensors, alpha: float | None = None):
-        if frozenset(tensors) not in self.required:
+        if frozenset(tensors) - {"bias"} not in self.required:
             raise InputError(
                 f"the tensors {', '.join(sorted(tensors))} are not those of one {type(self).__name__}",
                 expected=", or ".join(" and ".join(sorted(names)) for names in self.required),
@@ -37,9 +37,9 @@ class WeightDelta(Delta):
         rank = self._rank(tensors)
         super().__init__(dict(tensors), scaling=1.0 if alpha is None or rank is None else alpha / rank)
 
-    def named(self) -> dict[str, paddle.Tensor]:
+    def factors(self) -> dict[str, paddle.Tensor]:
         """Return the tensors by name in float32; while a program is traced, its inputs."""
-        return {name: tensor.astype("float32") for name, tensor in zip(self._buffers, self.tensors())}
+        return {name: tensor.astype("float32") for name, tensor in self.named().items()}
 
     @staticmethod
     def _rank(tensors: Tensors) -> int | None:
@@ -58,10 +58,10 @@ class WeightDelta(Delta):
             except ValueError:  # Paddle's error of matrices that cannot be multiplied
                 return "the shapes of its tensors do not fit each other"
         if math.prod(found) == math.prod(shape) and found[0] == shape[0]:
-            return None
+            return super().mismatch(layer)
         return f"{type(self).__name__} changes a weight {found}, expected {shape}"
 
-    def delta_weight(self, layer: AdapterLayer, scale: float) -> paddle.Tensor:
+    def delta_weight(self, layer: AdapterLayer, scale: float | paddle.Tensor) -> paddle.Tensor:
         weight = self._weight() * scale
         if isinstance(layer, nn.Linear):
             return weight.flatten(1).transpose([1, 0])  # [in, out]
@@ -81,7 +81,7 @@ class LoHa(WeightDelta):
         return tensors["hada_w1_b"].shape[0]
 
     def _weight(self) -> paddle.Tensor:
-        named = self.named()
+        named = self.factors()
         factors = [(named[f"hada_w{n}_a"], named[f"hada_w{n}_b"], named.get(f"hada_t{n}")) for n in (1, 2)]
         first, second = (a @ b if core is None else _tucker(core, a, b) for a, b, core in factors)
         return first * second
@@ -102,7 +102,7 @@ class LoKr(WeightDelta):
         return None if factor is None else factor.shape[0]
 
     def _weight(self) -> paddle.Tensor:
-        named = self.named()
+        named = self.factors()
         first = named["lokr_w1"] if "lokr_w1" in named else named["lokr_w1_a"] @ named["lokr_w1_b"]  # [l, m]
         if "lokr_w2" in named:
             second = named["lokr_w2"]  # [p, q, ...]
@@ -116,7 +116,10 @@ class LoKr(WeightDelta):
 
 
 class Full(WeightDelta):
-    """A change of the whole weight, as trained without a factorization, or extracted from a fine-tuned model."""
+    """A change of the whole weight, as trained without a factorization, or extracted from a fine-tuned model.
+
+    The change of the bias, LyCORIS' "diff_b", is the tensor "bias".
+    """
 
     required = (frozenset({"diff"}),)
 
@@ -125,7 +128,7 @@ class Full(WeightDelta):
         return None
 
     def _weight(self) -> paddle.Tensor:
-        return self.named()["diff"]
+        return self.factors()["diff"]
 
 
 def _tucker(core: paddle.Tensor, a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:

@@ -45,19 +45,9 @@ class AttnProcessor:
         temb: paddle.Tensor | None = None,
         **kwargs: object,
     ) -> paddle.Tensor:
-        residual = hidden_states
-        tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
-        query = attn.to_q(tokens)
-        if encoder_hidden_states is None:
-            encoder_hidden_states = tokens
-        elif attn.norm_cross is not None:
-            encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
-        key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)  # [B, K, H*D]
-        mixed = _attend(attn, query, key, value, attention_mask, self._rows_at_once(attn))
-        hidden_states = _project_out(attn, mixed, residual)
-        if attn.residual_connection:
-            hidden_states = hidden_states + residual
-        return hidden_states / attn.rescale_output_factor
+        rows = self._rows_at_once(attn)
+        _, mixed = query_and_mix(attn, hidden_states, encoder_hidden_states, attention_mask, rows)
+        return finish(attn, mixed, hidden_states)
 
     def _rows_at_once(self, attn: Attention) -> int | None:
         return attn.slice_size
@@ -106,7 +96,7 @@ class AttnAddedKVProcessor:
             key = paddle.concat([key, attn.to_k(tokens)], axis=1)  # [B, S + N, H*D]
             value = paddle.concat([value, attn.to_v(tokens)], axis=1)
         mask = _pad_mask(attention_mask, key.shape[1])
-        mixed = _attend(attn, query, key, value, mask, self._rows_at_once(attn))
+        mixed = attend(attn, query, key, value, mask, self._rows_at_once(attn))
         return _project_out(attn, mixed, residual) + residual
 
     def _rows_at_once(self, attn: Attention) -> int | None:
@@ -131,6 +121,32 @@ class SlicedAttnAddedKVProcessor(AttnAddedKVProcessor):
         return self.slice_size
 
 
+def query_and_mix(
+    attn: Attention,
+    hidden_states: paddle.Tensor,
+    encoder_hidden_states: paddle.Tensor | None,
+    bias: paddle.Tensor | None,
+    rows_at_once: int | None,
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Project the input and attend to the prompt, or to the input itself: (query, mixed values), [B, N, H*D] each."""
+    tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
+    query = attn.to_q(tokens)
+    if encoder_hidden_states is None:
+        encoder_hidden_states = tokens
+    elif attn.norm_cross is not None:
+        encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
+    key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)  # [B, K, H*D]
+    return query, attend(attn, query, key, value, bias, rows_at_once)
+
+
+def finish(attn: Attention, mixed: paddle.Tensor, hidden_states: paddle.Tensor) -> paddle.Tensor:
+    """Turn mixed values [B, N, H*D] into the output of the layer, in the shape of its input `hidden_states`."""
+    output = _project_out(attn, mixed, hidden_states)
+    if attn.residual_connection:
+        output = output + hidden_states
+    return output / attn.rescale_output_factor
+
+
 def _tokens(x: paddle.Tensor) -> paddle.Tensor:
     """Flatten the pixels of a feature map: [B, C, H, W] -> [B, H*W, C]; tokens are returned unchanged."""
     return x.flatten(2).transpose([0, 2, 1]) if x.ndim == 4 else x
@@ -145,7 +161,7 @@ def _normed_tokens(attn: Attention, hidden_states: paddle.Tensor) -> paddle.Tens
     return attn.group_norm(hidden_states.transpose([0, 2, 1])).transpose([0, 2, 1])
 
 
-def _attend(
+def attend(
     attn: Attention,
     query: paddle.Tensor,
     key: paddle.Tensor,

@@ -17,12 +17,13 @@ from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.factory import check_block_types, known_block_types
 from ppdiffusers.models.modeling_outputs import AutoencoderKLOutput, DecoderOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
+from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 TensorFunction = Callable[[paddle.Tensor], paddle.Tensor]
 
 
-class AutoencoderKL(LatentSpaceMixin, ModelMixin):
+class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
     """Encode images [B, in_channels, H, W] into a Gaussian over latents, and decode latents into images.
 
     Args:
@@ -30,6 +31,8 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin):
             `scale_latents` and `unscale_latents` (`LatentSpaceMixin`).
         force_upcast: whether pipelines decode in float32 when the network is in half precision.
     """
+
+    single_file_component = "vae"
 
     # The methods that `runtime.compile` compiles; tiles and slices run the compiled program too.
     compiled_methods = ("_encode_tile", "_decode_tile")

@@ -12,13 +12,13 @@ class AttentionInputs:
     """Inputs of all attention layers in one forward pass.
 
     Attributes:
-        encoder_hidden_states: [B, S, D], the prompt.
+        encoder_hidden_states: [B, S, D], the prompt; with IP-Adapters, a tuple of it and a list of image tokens.
         attention_mask: a bias [B, 1, H*W] over the pixels.
         encoder_attention_mask: a bias [B, 1, S] over the prompt.
         cross_attention_kwargs: keyword arguments of the attention processors.
     """
 
-    encoder_hidden_states: paddle.Tensor | None = None
+    encoder_hidden_states: paddle.Tensor | tuple[paddle.Tensor, list[paddle.Tensor]] | None = None
     attention_mask: paddle.Tensor | None = None
     encoder_attention_mask: paddle.Tensor | None = None
     cross_attention_kwargs: dict[str, object] | None = None

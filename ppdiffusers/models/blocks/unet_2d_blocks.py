@@ -8,9 +8,12 @@ from paddle import nn
 from ppdiffusers.models.attention.kwargs import warn_about_scale
 from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
 from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
+from ppdiffusers.models.blocks.freeu import FreeU
 from ppdiffusers.models.blocks.resnet import ResnetBlock2D
 from ppdiffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
 from ppdiffusers.models.transformers.transformer_2d import Transformer2DModel
+
+_TRANSFORMERS = (Transformer2DModel, DualTransformer2DModel)
 
 
 class DownBlock(CheckpointedBlock):
@@ -30,6 +33,8 @@ class DownBlock(CheckpointedBlock):
             self.attentions = nn.LayerList(attentions)
         self.resnets = nn.LayerList(resnets)
         self.has_attention = attentions is not None
+        # where the residual of a T2I-Adapter is added
+        self._attends_to_prompt = self.has_attention and isinstance(attentions[0], _TRANSFORMERS)
         self.downsamplers = None if downsampler is None else nn.LayerList([downsampler])
 
     def forward(
@@ -43,8 +48,8 @@ class DownBlock(CheckpointedBlock):
 
         Args:
             temb: [B, T], the time embedding.
-            residual: output of a T2I-Adapter. It is added before the downsampler if the block has attention, otherwise
-                to the result.
+            residual: output of a T2I-Adapter. It is added before the downsampler if the block attends to a prompt,
+                otherwise to the result.
         """
         stages = []
         for n, resnet in enumerate(self.resnets):
@@ -52,12 +57,12 @@ class DownBlock(CheckpointedBlock):
             if self.has_attention:
                 hidden_states = self._run(_attend, self.attentions[n], hidden_states, inputs)
             stages.append(hidden_states)
-        if residual is not None and self.has_attention:
+        if residual is not None and self._attends_to_prompt:
             hidden_states = stages[-1] = hidden_states + residual
         for downsampler in self.downsamplers or ():
             hidden_states = _resample(downsampler, hidden_states, temb)
             stages.append(hidden_states)
-        if residual is not None and not self.has_attention:
+        if residual is not None and not self._attends_to_prompt:
             hidden_states = stages[-1] = hidden_states + residual
         return hidden_states, tuple(stages)
 
@@ -69,7 +74,12 @@ class UpBlock(CheckpointedBlock):
         resnets: the residual blocks.
         attentions: one after each residual block; None for a block without attention.
         upsampler: applied last; None to keep height and width.
+
+    Attributes:
+        freeu: reweights the inputs of each residual block; None for no change.
     """
+
+    freeu: FreeU | None = None
 
     def __init__(
         self, resnets: list[nn.Layer], attentions: list[nn.Layer] | None = None, upsampler: nn.Layer | None = None
@@ -98,7 +108,10 @@ class UpBlock(CheckpointedBlock):
         """
         for n, resnet in enumerate(self.resnets):
             if skips is not None:
-                hidden_states = paddle.concat([hidden_states, skips[-1 - n]], axis=1)
+                skip = skips[-1 - n]
+                if self.freeu is not None:
+                    hidden_states, skip = self.freeu(hidden_states, skip)
+                hidden_states = paddle.concat([hidden_states, skip], axis=1)
             hidden_states = self._run(resnet, hidden_states, temb)
             if self.has_attention:
                 hidden_states = self._run(_attend, self.attentions[n], hidden_states, inputs)
@@ -137,7 +150,7 @@ class MidBlock(CheckpointedBlock):
 def _attend(attention: nn.Layer, hidden_states: paddle.Tensor, inputs: AttentionInputs | None) -> paddle.Tensor:
     """Call the attention of a block; self-attention ignores the inputs."""
     inputs = inputs or AttentionInputs()
-    if isinstance(attention, (Transformer2DModel, DualTransformer2DModel)):
+    if isinstance(attention, _TRANSFORMERS):
         return attention(
             hidden_states,
             inputs.encoder_hidden_states,

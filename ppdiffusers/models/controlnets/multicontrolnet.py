@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 import paddle
 from paddle import nn
 
-from ppdiffusers.core.errors import InputError, SourceError
-from ppdiffusers.io.hubs.local import numbered_folder, numbered_folders
+from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.controlnets.controlnet import ControlNetModel
 from ppdiffusers.models.modeling_outputs import ControlNetOutput
-from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.models.numbered_networks import NumberedNetworks
 
 
-class MultiControlNetModel(ModelMixin):
+class MultiControlNetModel(NumberedNetworks):
     """Add the residuals of several ControlNets.
 
     It is saved as diffusers saves it: each network in a separate folder, `controlnet`, `controlnet_1`, ...
@@ -30,6 +26,10 @@ class MultiControlNetModel(ModelMixin):
     def __init__(self, controlnets: Sequence[ControlNetModel]):
         super().__init__()
         self.nets = nn.LayerList(controlnets)
+
+    @property
+    def _networks(self) -> nn.LayerList:
+        return self.nets
 
     def forward(
         self,
@@ -83,44 +83,3 @@ class MultiControlNetModel(ModelMixin):
             down = tuple(a + b for a, b in zip(down, more, strict=True)) if down else more
             middle = mid if middle is None else middle + mid
         return ControlNetOutput(down, middle) if return_dict else (down, middle)
-
-    # -- files --------------------------------------------------------------------------------------------------
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save the networks to `save_directory`, `save_directory` + "_1", ...
-
-        Folders of an earlier save with more networks are removed, because they would be loaded too.
-
-        Args:
-            kwargs: those of `ControlNetModel.save_pretrained`.
-        """
-        for n, network in enumerate(self.nets):
-            network.save_pretrained(numbered_folder(save_directory, n), **kwargs)
-        for n in count(len(self.nets)):
-            stale = numbered_folder(save_directory, n)
-            if not stale.is_dir():
-                return
-            shutil.rmtree(stale)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_path: str | os.PathLike, **kwargs: Any) -> MultiControlNetModel:
-        """Load the networks in the folders `pretrained_model_path`, `pretrained_model_path` + "_1", ...
-
-        Args:
-            pretrained_model_path: a local folder; load networks of a hub one by one, and pass them as a list.
-            kwargs: those of `ControlNetModel.from_pretrained`.
-
-        Raises:
-            SourceError: the folder does not exist.
-        """
-        folders = numbered_folders(pretrained_model_path)
-        if not folders:
-            raise SourceError(
-                "The folder of the first ControlNet does not exist.",
-                where=pretrained_model_path,
-                expected="a folder that `MultiControlNetModel.save_pretrained` wrote",
-                remedy="load each ControlNet by its name, and pass them as a list.",
-            )
-        networks = cls([ControlNetModel.from_pretrained(folder, **kwargs) for folder in folders])
-        networks.eval()
-        return networks

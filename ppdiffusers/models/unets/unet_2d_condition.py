@@ -13,6 +13,7 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.adapters.ip_adapter import has_ip_adapters
 from ppdiffusers.models.adapters.layers import scaled
 from ppdiffusers.models.attention.masks import mask_to_bias
 from ppdiffusers.models.blocks.activations import get_activation
@@ -33,12 +34,15 @@ from ppdiffusers.models.blocks.factory import (
     known_block_types,
     required_halvings,
 )
+from ppdiffusers.models.blocks.freeu import FreeU
 from ppdiffusers.models.blocks.settings import BlockSettings
 from ppdiffusers.models.blocks.unet_2d_k_blocks import check_k_widths
 from ppdiffusers.models.modeling_outputs import UNet2DConditionOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, per_level, wrong_lengths
+from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.models.unets.condition_embeddings import ConditionEmbeddings
 from ppdiffusers.models.unets.layerwise import layer_inputs, layer_outputs
+from ppdiffusers.utils.deprecation_utils import deprecate
 from ppdiffusers.utils.dummy_inputs import (
     BATCH,
     DummyInputs,
@@ -60,7 +64,7 @@ _SUPPORTED = {
 }
 
 
-class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
+class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMixin):
     """Predict from noisy latents, a timestep and a prompt; configuration and state dict are those of diffusers' class.
 
     Args:
@@ -72,8 +76,12 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
             `encoder_hidden_states`.
     """
 
+    single_file_component = "unet"
+
     # overridden by the network of the same architecture over vectors
     _settings_class = BlockSettings
+    # diffusers saves the IP-Adapters of a UNet with it, and does not load them either
+    ignore_unexpected = (r"^encoder_hid_proj\.image_projection_layers\.", r"\.processor\.to_[kv]_ip\.")
 
     @register_to_config
     def __init__(
@@ -159,7 +167,7 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
         self.time_embedding = TimestepEmbedding(
             raw_time_dim, time_embed_dim, act_fn=act_fn, post_act_fn=timestep_post_act, cond_proj_dim=time_cond_proj_dim
         )
-        self.encoder_hid_proj = None
+        self.encoder_hid_proj = self.text_encoder_hid_proj = None
         if encoder_hid_dim is not None:
             self.encoder_hid_proj = nn.Linear(encoder_hid_dim, per_level(cross_attention_dim, 1)[0])
         self._build_condition_embeddings(raw_time_dim, time_embed_dim, act_fn)
@@ -325,10 +333,13 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
             cross_attention_kwargs: keyword arguments of the attention processors. `scale` is the scale of the adapters
                 (LoRA) in this call. With `dual_cross_attention`, `mix_ratio` and `condition_lengths` of
                 `DualTransformer2DModel`.
-            added_cond_kwargs: "text_embeds" and "time_ids" for `addition_embed_type="text_time"`.
+            added_cond_kwargs: "text_embeds" and "time_ids" for `addition_embed_type="text_time"`; with IP-Adapters
+                "image_embeds", for each of them [B, N, E] or [B, N, S, E].
             down_block_additional_residuals: added to the skip connections (ControlNet).
             mid_block_additional_residual: added to the output of the middle block (ControlNet).
-            down_intrablock_additional_residuals: added inside the down blocks (T2I-Adapter).
+            down_intrablock_additional_residuals: added inside the down blocks (T2I-Adapter): before the downsampler of
+                a block with cross-attention, otherwise to its result. One that is left is added to the result of the
+                middle block, if it has the same shape.
             encoder_attention_mask: [B, S] of 1 and 0, or a bias [B, 1, S].
 
         Raises:
@@ -340,20 +351,44 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
         emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
         if self.config.center_input_sample:
             sample = 2 * sample - 1.0
-        if self.encoder_hid_proj is not None:
-            encoder_hidden_states = self.encoder_hid_proj(encoder_hidden_states)
+        encoder_hidden_states = self._project_conditions(encoder_hidden_states, added_cond_kwargs)
         inputs = AttentionInputs(
             encoder_hidden_states,
             attention_mask=mask_to_bias(attention_mask, sample.dtype),
             encoder_attention_mask=mask_to_bias(encoder_attention_mask, sample.dtype),
             cross_attention_kwargs=kwargs,
         )
-        intrablock = list(down_intrablock_additional_residuals or ())
+        intrablock = down_intrablock_additional_residuals
+        only_down = down_block_additional_residuals is not None and mid_block_additional_residual is None
+        if only_down and intrablock is None:
+            deprecate(
+                "T2I should not use down_block_additional_residuals",
+                "1.3.0",
+                "`down_block_additional_residuals` without `mid_block_additional_residual` are residuals of a "
+                "T2I-Adapter. This is deprecated: pass them as `down_intrablock_additional_residuals`.",
+                standard_warn=False,
+            )
+            intrablock, down_block_additional_residuals = down_block_additional_residuals, None
         with contextlib.nullcontext() if scale is None else scaled(self, scale):
             sample = self._denoise(
-                sample, emb, inputs, down_block_additional_residuals, mid_block_additional_residual, intrablock
+                sample,
+                emb,
+                inputs,
+                down_block_additional_residuals,
+                mid_block_additional_residual,
+                list(intrablock or ()),
             )
         return UNet2DConditionOutput(sample=sample) if return_dict else (sample,)
+
+    def _project_conditions(
+        self, prompt: paddle.Tensor, added_cond_kwargs: dict[str, Any] | None
+    ) -> paddle.Tensor | tuple[paddle.Tensor, list[paddle.Tensor]]:
+        """Project the prompt [B, S, E] to [B, S, D]; with IP-Adapters, return it with the image tokens of each."""
+        if not has_ip_adapters(self):
+            return prompt if self.encoder_hid_proj is None else self.encoder_hid_proj(prompt)
+        if self.text_encoder_hid_proj is not None:
+            prompt = self.text_encoder_hid_proj(prompt)
+        return prompt, self.encoder_hid_proj(added_cond_kwargs["image_embeds"])
 
     def _denoise(
         self,
@@ -415,6 +450,11 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
         if encoder_hidden_states is None and self._has_cross_attention:
             problems.append("encoder_hidden_states is None, but the network has cross-attention")
         problems += self._missing_conditions(class_labels, added_cond_kwargs)
+        if has_ip_adapters(self) and "image_embeds" not in (added_cond_kwargs or {}):
+            problems.append(
+                "added_cond_kwargs['image_embeds'] is missing, but the network has IP-Adapters: pass "
+                "`ip_adapter_image` to the pipeline, or call its `unload_ip_adapter`"
+            )
         if cross_attention_kwargs.get("gligen") is not None:
             problems.append("cross_attention_kwargs['gligen'] is given, but the network has no GLIGEN layers")
         if problems:
@@ -422,6 +462,26 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin):
 
     def _check_sample(self, sample: paddle.Tensor) -> None:
         check_channels(sample, self.config.in_channels, type(self).__name__)
+
+    # -- FreeU --------------------------------------------------------------------------------------------------
+
+    def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
+        """Reweight the inputs of the first two up blocks (FreeU, arXiv 2309.11497); 0 anywhere disables it.
+
+        Args:
+            s1, s2: factors of the low frequencies of the skip connections, in the first and second up block.
+            b1, b2: factors of half of the channels of the features there.
+        """
+        self.disable_freeu()
+        factors = [(b1, s1), (b2, s2)] if all((s1, s2, b1, b2)) else []
+        for block, kind, (backbone, skip) in zip(self.up_blocks, self.config.up_block_types, factors, strict=False):
+            if kind.removeprefix("UNetRes") in ("UpBlock2D", "CrossAttnUpBlock2D"):  # as in diffusers
+                block.freeu = FreeU(backbone, skip)
+
+    def disable_freeu(self) -> None:
+        """Compute without FreeU."""
+        for block in self.up_blocks:
+            block.freeu = None
 
     # -- verification -------------------------------------------------------------------------------------------
 

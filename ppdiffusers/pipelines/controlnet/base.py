@@ -12,6 +12,7 @@ from ppdiffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from ppdiffusers.pipelines.controlnet.checks import check_control_image
 from ppdiffusers.pipelines.controlnet.control import Control, control_tensor
 from ppdiffusers.pipelines.controlnet.guide import needs_guess_mode
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stages import checks
 
@@ -33,11 +34,13 @@ class ControlNetMixin:
     """The component `controlnet`, its image processor, and diffusers' public methods for control images."""
 
     _control_image_name = "control_image"  # name of the argument of the call
+    _several: type = MultiControlNetModel  # what a list of ControlNets becomes
     controlnet: ControlNetModel | MultiControlNetModel
 
-    def _register_controlnet(self: Any, controlnet: Any, several: type = MultiControlNetModel) -> None:
-        """Register ControlNets; a list becomes one network of class `several`."""
-        self.register_modules(controlnet=several(controlnet) if isinstance(controlnet, list | tuple) else controlnet)
+    def _register_controlnet(self: Any, controlnet: Any) -> None:
+        """Register a ControlNet, or several ones as one network."""
+        several = isinstance(controlnet, list | tuple)
+        self.register_modules(controlnet=self._several(controlnet) if several else controlnet)
         settings = {"vae_scale_factor": self.vae_scale_factor, "do_convert_rgb": True}
         self.image_processor = VaeImageProcessor(
             **settings, vae_latent_channels=self.image_processor.config.vae_latent_channels
@@ -118,7 +121,7 @@ class ControlNetInpaintMixin(ControlNetMixin):
         )
 
 
-class ControlNetBase(ControlNetMixin, StableDiffusionBase):
+class ControlNetBase(ControlNetMixin, StableDiffusionBase, IPAdapterMixin):
     """Components of `StableDiffusionBase` and ControlNets.
 
     Args:

@@ -16,7 +16,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.latents import initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -156,7 +156,7 @@ class StableDiffusionControlNetImg2ImgPipeline(ControlNetBase, Img2ImgBase):
         if latents is None:
             latents = self.prepare_latents(
                 self.image_processor.preprocess(image, height=height, width=width),  # [N, 3, H, W]
-                timesteps[:1].repeat(batch_size),
+                first_timestep(timesteps, batch_size),
                 prompts,
                 num_images_per_prompt,
                 prompt_embeds.dtype,
@@ -167,10 +167,13 @@ class StableDiffusionControlNetImg2ImgPipeline(ControlNetBase, Img2ImgBase):
             latents = initial_latents(latents.shape, 1.0, prompt_embeds.dtype, latents=latents)
 
         # 3. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoder", prompt_embeds)
         loop.finite.note("the VAE's encoder", latents)
-        predict = GuidedPrediction(self._denoiser(latents), self._guide, control.guide(self.scheduler, len(timesteps)))
+        predict = GuidedPrediction(
+            self._denoiser(latents, image_conditions), self._guide, control.guide(self.scheduler, len(timesteps))
+        )
         tensors = loop.run(
             predict,
             {

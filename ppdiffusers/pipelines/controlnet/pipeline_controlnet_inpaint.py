@@ -17,7 +17,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.inpaint import Blending, InpaintLatents, check_crop, mask_channels
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -192,7 +192,7 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetInpaintMixin, ControlNe
                 generator,
                 latents,
                 image=pixels,
-                timestep=timesteps[:1].repeat(batch_size),
+                timestep=first_timestep(timesteps, batch_size),
                 is_strength_max=strength == 1.0,
                 return_noise=True,
                 return_image_latents=not reads_mask,
@@ -213,8 +213,9 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetInpaintMixin, ControlNe
         loop.finite.note("the VAE's encoder", masked_image_latents)
 
         # 4. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         predict = GuidedPrediction(
-            self._denoiser(latents),
+            self._denoiser(latents, image_conditions),
             self._guide,
             control.guide(self.scheduler, len(timesteps)),
             *([mask_channels] if reads_mask else []),

@@ -9,6 +9,7 @@ from ppdiffusers.pipelines.pipeline_utils import AudioPipelineOutput, DiffusionP
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.pipelines.stages.unconditional import check_call
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
@@ -66,7 +67,7 @@ class DanceDiffusionPipeline(DiffusionPipeline):
 
         self.scheduler.set_timesteps(num_inference_steps)
         finite = FiniteCheck()
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             velocity = self.unet(audio, t, return_dict=False)[0]
             audio = self.scheduler.step(velocity, t, audio).prev_sample
             finite.note(f"denoising at time {float(t):.4f}", audio)

@@ -9,7 +9,7 @@ from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelin
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
-from ppdiffusers.pipelines.stages.timesteps import step_kwargs
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps, step_kwargs
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -78,7 +78,7 @@ class DDIMPipeline(DiffusionPipeline):
         if use_clipped_model_output is not None:
             options["use_clipped_model_output"] = use_clipped_model_output
         finite = FiniteCheck()
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             noise = self.unet(image, t, return_dict=False)[0]  # eps_theta(x_t)
             image = self.scheduler.step(
                 noise, t, image, **options

@@ -8,6 +8,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -66,7 +67,7 @@ class DDPMPipeline(DiffusionPipeline):
 
         self.scheduler.set_timesteps(num_inference_steps)
         finite = FiniteCheck()
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             model_output = self.unet(image, t, return_dict=False)[0]  # eps_theta(x_t, t)
             image = self.scheduler.step(model_output, t, image, generator=generator).prev_sample  # x_{t-1}
             finite.note(f"denoising at timestep {t}", image)

@@ -6,6 +6,7 @@ from typing import Any
 
 import paddle
 
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import DenoisingLoop, UNetDenoiser
@@ -13,7 +14,7 @@ from ppdiffusers.schedulers.scheduling_lcm import LCMScheduler
 from ppdiffusers.utils.torch_utils import Generator
 
 
-class LatentConsistencyBase(StableDiffusionBase):
+class LatentConsistencyBase(StableDiffusionBase, IPAdapterMixin):
     """Components of `StableDiffusionBase`, with a UNet that takes the guidance scale as an input and `LCMScheduler`.
 
     A step predicts once: guidance is part of the distilled UNet, with the unconditional embeddings of an empty prompt.
@@ -49,7 +50,12 @@ class LatentConsistencyBase(StableDiffusionBase):
         return checks.check_counts(original_inference_steps=original_inference_steps)
 
     def _denoise(
-        self, loop: DenoisingLoop, latents: paddle.Tensor, prompt_embeds: paddle.Tensor, generator: Generator
+        self,
+        loop: DenoisingLoop,
+        latents: paddle.Tensor,
+        prompt_embeds: paddle.Tensor,
+        generator: Generator,
+        added_cond_kwargs: dict[str, Any] | None,
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Sample from noised latents [B, C, h, w] with embeddings [B, L, D] (Luo et al., algorithm 3).
 
@@ -57,7 +63,12 @@ class LatentConsistencyBase(StableDiffusionBase):
             The clean latents [B, C, h, w] that the last step predicts, and the embeddings, which callbacks may replace.
         """
         w_embedding = self._timestep_cond(latents.shape[0], latents.dtype)  # [B, time_cond_proj_dim]
-        denoiser = UNetDenoiser(self.unet, self.scheduler, cross_attention_kwargs=self.cross_attention_kwargs)
+        denoiser = UNetDenoiser(
+            self.unet,
+            self.scheduler,
+            cross_attention_kwargs=self.cross_attention_kwargs,
+            added_cond_kwargs=added_cond_kwargs,
+        )
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, 0.0)
         denoised = latents
         for i, t in loop.steps():

@@ -19,7 +19,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.latents import initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
@@ -141,7 +141,7 @@ class LatentConsistencyModelImg2ImgPipeline(LatentConsistencyBase, Img2ImgBase):
         if latents is None:
             latents = self.prepare_latents(
                 self._preprocess(image),  # [N, 3, H, W]
-                timesteps[:1].repeat(prompts * num_images_per_prompt),
+                first_timestep(timesteps, prompts * num_images_per_prompt),
                 prompts,
                 num_images_per_prompt,
                 prompt_embeds.dtype,
@@ -153,7 +153,8 @@ class LatentConsistencyModelImg2ImgPipeline(LatentConsistencyBase, Img2ImgBase):
             latents = initial_latents(latents.shape, 1.0, prompt_embeds.dtype, latents=latents)
 
         # 3. denoise
-        denoised, prompt_embeds = self._denoise(loop, latents, prompt_embeds, generator)
+        conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, latents.shape[0])
+        denoised, prompt_embeds = self._denoise(loop, latents, prompt_embeds, generator, conditions)
 
         # 4. decode and run the safety checker
         image, has_nsfw_concept = self._images(
@@ -181,5 +182,5 @@ class LatentConsistencyModelImg2ImgPipeline(LatentConsistencyBase, Img2ImgBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )

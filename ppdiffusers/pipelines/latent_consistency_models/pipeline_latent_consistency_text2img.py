@@ -141,7 +141,8 @@ class LatentConsistencyModelPipeline(LatentConsistencyBase):
             generator,
             latents,
         )  # [B, C, h, w]
-        denoised, prompt_embeds = self._denoise(loop, latents, prompt_embeds, generator)
+        conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, latents.shape[0])
+        denoised, prompt_embeds = self._denoise(loop, latents, prompt_embeds, generator, conditions)
 
         # 3. decode and run the safety checker
         image, has_nsfw_concept = self._images(
@@ -170,5 +171,5 @@ class LatentConsistencyModelPipeline(LatentConsistencyBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )

@@ -15,7 +15,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.latents import decode_latents, initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
-from ppdiffusers.pipelines.stages.timesteps import step_kwargs
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps, step_kwargs
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class LDMTextToImagePipeline(DiffusionPipeline):
 
         # 3. denoise
         denoiser, finite = UNetDenoiser(self.unet, self.scheduler), FiniteCheck()
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             noise_pred = denoiser(latents, t, prompt_embeds)  # [2B or B, C, h, w]
             if guided:
                 noise_pred = classifier_free_guidance(noise_pred, guidance_scale)

@@ -14,7 +14,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.latents import decode, initial_latents
-from ppdiffusers.pipelines.stages.timesteps import step_kwargs
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps, step_kwargs
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.pil_modes import to_rgb
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -95,7 +95,7 @@ class LDMSuperResolutionPipeline(DiffusionPipeline):
         extra_step_kwargs = step_kwargs(self.scheduler, generator, eta)
 
         finite = FiniteCheck()
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             model_input = self.scheduler.scale_model_input(paddle.concat([latents, image], axis=1), t)
             noise_pred = self.unet(model_input, t).sample  # [B, 3, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs).prev_sample

@@ -11,7 +11,7 @@ from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.latents import decode_latents
 from ppdiffusers.pipelines.stages.legacy import correct_unconditional_vqvae
-from ppdiffusers.pipelines.stages.timesteps import step_kwargs
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps, step_kwargs
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -79,7 +79,7 @@ class LDMPipeline(DiffusionPipeline):
         self.scheduler.set_timesteps(num_inference_steps)
         options = step_kwargs(self.scheduler, generator, eta)
         finite = FiniteCheck()
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             noise = self.unet(self.scheduler.scale_model_input(latents, t), t, return_dict=False)[0]
             latents = self.scheduler.step(noise, t, latents, **options).prev_sample
             finite.note(f"denoising at timestep {t}", latents)

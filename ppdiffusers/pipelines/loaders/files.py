@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import paddle
-
 from ppdiffusers.core.errors import InputError, SourceError
-from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.required_files import FirstOf
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.io.weight_names import SUFFIXES
 from ppdiffusers.io.weights import Checkpoint, open_weights
-from ppdiffusers.utils.dtypes import as_dtype_name
+from ppdiffusers.utils.lazy_tensors import as_lazy_tensor
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -90,14 +85,3 @@ def _file_in(folder: Path, names: list[str], suffixes: list[str]) -> Path:
     if len(others) > 1:
         logger.warning("%s has several weights files; %s is loaded. Choose with `weight_name=`.", folder, others[0])
     return folder / others[0]
-
-
-def as_lazy_tensor(name: str, tensor: Any) -> LazyTensor:
-    """Wrap a Paddle tensor, a NumPy array, or anything that NumPy converts."""
-    if isinstance(tensor, LazyTensor):
-        return tensor
-    if isinstance(tensor, paddle.Tensor):
-        return LazyTensor.of(np.asarray(tensor.numpy()), as_dtype_name(tensor.dtype))
-    if isinstance(tensor, (str, os.PathLike)) or not hasattr(tensor, "__array__"):
-        raise InputError(f"{name} is {type(tensor).__name__}.", expected="a tensor or an array")
-    return LazyTensor.of(np.asarray(tensor))

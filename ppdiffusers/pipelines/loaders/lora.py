@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paddle
 from paddle import nn
@@ -27,6 +27,7 @@ from ppdiffusers.pipelines.loaders.lora_files import (
     LORA_WEIGHT_NAME,
     LORA_WEIGHT_NAME_SAFE,
     inject_all,
+    padded,
     read_deltas,
     replace_all,
     write_lora,
@@ -65,7 +66,8 @@ class StableDiffusionLoraLoaderMixin:
                 of tensors.
             adapter_name: name of the adapter; by default "default_0", "default_1", ...
             hotswap: replace the adapter of this name, which keeps its weight. A compiled network is not compiled
-                again if the new adapter has the same layers and rank (see `enable_lora_hotswap`).
+                again if the new adapter has the same layers, or fewer, and its rank is at most that of
+                `enable_lora_hotswap`.
             kwargs: `weight_name`, the file in a folder or repository; `subfolder`; `use_safetensors`; options of hubs,
                 as in `from_pretrained`.
 
@@ -85,7 +87,9 @@ class StableDiffusionLoraLoaderMixin:
         kwargs.pop("unet_config", None)  # of diffusers, for names that do not depend on it here
         names = (LORA_WEIGHT_NAME_SAFE, LORA_WEIGHT_NAME)
         checkpoint = open_additional_weights(pretrained_model_name_or_path_or_dict, names, kwargs)
-        deltas = read_deltas(networks, checkpoint, self._lora_target_rank)
+        deltas = read_deltas(networks, checkpoint)
+        if self._lora_target_rank is not None:
+            deltas = padded(deltas, self._lora_target_rank, hotswap)
         if hotswap:
             replace_all(networks, adapter_name, deltas)
         else:
@@ -147,13 +151,32 @@ class StableDiffusionLoraLoaderMixin:
             if left and len(left) < len(own) and not _active(network):
                 set_adapters(network, left[0])
 
-    def enable_lora_hotswap(self, target_rank: int = 128, check_compiled: str = "error") -> None:
-        """Pad the LoRAs that are loaded from now on to one rank, so that replacing one never compiles a network again.
+    def enable_lora_hotswap(
+        self, target_rank: int = 128, check_compiled: Literal["error", "warn", "ignore"] = "error"
+    ) -> None:
+        """Pad LoRA matrices to one rank, so that a compiled network is not compiled again when one is replaced.
+
+        Call it before the first adapter is loaded.
 
         Args:
-            target_rank: the largest rank of all of them.
-            check_compiled: has no effect: networks may be compiled before or after.
+            target_rank: the largest rank of all adapters.
+            check_compiled: what to do if adapters are loaded: raise an error, warn or not; the last two pad them.
+
+        Raises:
+            InputError: adapters are loaded, or have a larger rank.
         """
+        networks = self._lora_networks()
+        if self.get_list_adapters():
+            if check_compiled not in ("error", "warn", "ignore"):
+                raise InputError(f"check_compiled is {check_compiled!r}.", expected="'error', 'warn' or 'ignore'")
+            message = "Adapters are loaded: call `enable_lora_hotswap` before the first one is loaded"
+            if check_compiled == "error":
+                raise InputError(f"{message}.", remedy="pass check_compiled='warn' or 'ignore'.")
+            if check_compiled == "warn":
+                logger.warning("%s, so that compiled networks are not compiled again.", message)
+            for name in {name for names in self.get_list_adapters().values() for name in names}:
+                loaded = {c: get_adapters(network).get(name, {}) for c, network in networks.items()}
+                replace_all(networks, name, padded({c: some for c, some in loaded.items() if some}, target_rank))
         self._lora_target_rank = target_rank
 
     # -- weights of adapters ------------------------------------------------------------------------------------------
@@ -202,7 +225,7 @@ class StableDiffusionLoraLoaderMixin:
             )
 
     def get_active_adapters(self) -> list[str]:
-        """Return the adapters of the UNet whose weight is not zero in some layer; without any, those of the others."""
+        """Return the active adapters of the UNet; without any, those of the other networks."""
         return next((names for network in self._lora_networks().values() if (names := _active(network))), [])
 
     def get_list_adapters(self) -> dict[str, list[str]]:
@@ -307,7 +330,7 @@ def _active(network: nn.Layer) -> list[str]:
     weights: dict[str, bool] = {}
     for layer in adapter_layers(network):
         for name, weight in layer.adapter_weights.items():
-            weights[name] = weights.get(name, False) or weight != 0
+            weights[name] = weights.get(name, False) or weight is not None
     return [name for name, active in weights.items() if active]
 
 
@@ -331,7 +354,7 @@ def _check_finite(networks: Mapping[str, nn.Layer], names: Sequence[str] | None)
         for name, deltas in get_adapters(network).items()
         if names is None or name in names
         for path, delta in deltas.items()
-        if not all(bool(paddle.isfinite(tensor.astype("float32")).all()) for tensor in delta.tensors())
+        if not all(bool(paddle.isfinite(tensor.astype("float32")).all()) for tensor in delta.buffers())
     ]
     if problems:
         raise InputError("Adapters have values that are not finite; nothing was fused.", problems=problems)

@@ -16,6 +16,7 @@ from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weights import Checkpoint, write_safetensors
 from ppdiffusers.models.adapters import (
     Delta,
+    DoRA,
     LoRA,
     delta_from_tensors,
     eject,
@@ -35,11 +36,8 @@ LORA_WEIGHT_NAME_SAFE = "pytorch_lora_weights.safetensors"
 Deltas = dict[str, dict[str, Delta]]  # component -> path of a layer -> delta
 
 
-def read_deltas(networks: Mapping[str, nn.Layer], checkpoint: Checkpoint, target_rank: int | None = None) -> Deltas:
+def read_deltas(networks: Mapping[str, nn.Layer], checkpoint: Checkpoint) -> Deltas:
     """Create the deltas of a file for these networks.
-
-    Args:
-        target_rank: LoRA matrices of a smaller rank are padded with zeros.
 
     Raises:
         WeightsError: the file has tensors of an unknown form, or none that fits a network; all names are listed.
@@ -60,20 +58,45 @@ def read_deltas(networks: Mapping[str, nn.Layer], checkpoint: Checkpoint, target
         )
     if parsed.unmatched:
         logger.warning("These LoRA tensors are for layers that the networks do not have: %s", _list(parsed.unmatched))
+    for component in networks.keys() - parsed.layers.keys():
+        logger.warning("The LoRA file has no layers of %s.", component)
     deltas: Deltas = {}
     problems = []
     for component, adapters in parsed.layers.items():
         for path, adapter in adapters.items():
             try:
-                delta = _delta(adapter, layers[component][path])
+                deltas.setdefault(component, {})[path] = _delta(adapter, layers[component][path])
             except InputError as error:
                 problems.append(f"{component}.{path}: {error.what}")
-                continue
-            padded = delta.padded(target_rank) if target_rank and isinstance(delta, LoRA) else delta
-            deltas.setdefault(component, {})[path] = padded
     if problems:
         raise WeightsError("The file has incomplete or invalid adapters.", where=where, problems=problems)
     return deltas
+
+
+def padded(deltas: Deltas, rank: int, allow_larger: bool = False) -> Deltas:
+    """Pad LoRA matrices with zeros to this rank.
+
+    Args:
+        allow_larger: keep matrices of a larger rank, with a warning.
+
+    Raises:
+        InputError: matrices of a larger rank.
+    """
+    larger = [
+        f"{component}.{path}: rank {found}"
+        for component, some in deltas.items()
+        for path, delta in some.items()
+        if (found := delta.rank or 0) > rank
+    ]
+    if larger and not allow_larger:
+        raise InputError(
+            f"The adapter has layers of a rank above the target rank {rank}; nothing was changed.",
+            problems=larger,
+            remedy="pass a larger `target_rank` to `enable_lora_hotswap` before the first adapter is loaded.",
+        )
+    if larger:
+        logger.warning("The adapter has a rank above the target rank %d: compiled networks are compiled again.", rank)
+    return {c: {path: delta.padded(rank) for path, delta in some.items()} for c, some in deltas.items()}
 
 
 def _delta(adapter: LayerAdapter, layer: nn.Layer) -> Delta:
@@ -91,7 +114,7 @@ def inject_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> N
     done: list[nn.Layer] = []
     try:
         for component, some in deltas.items():
-            inject(networks[component], name, some, weight=0)
+            inject(networks[component], name, some, weight=None)
             done.append(networks[component])
     except InputError:
         for network in done:
@@ -127,8 +150,9 @@ def write_lora(
     """Write a LoRA file that diffusers loads.
 
     Args:
-        layers: component -> either PEFT's state dict (name -> tensor), or path -> `LoRA` as `get_adapters` returns it.
-        metadata: component -> PEFT's configuration; by default that of the given `LoRA`s.
+        layers: component -> either PEFT's state dict (name -> tensor), or path -> `LoRA`, or `DoRA` of one, as
+            `get_adapters` returns it.
+        metadata: component -> PEFT's configuration; by default that of the given layers.
         save_function: called as `f({name: array}, path)` instead of writing safetensors.
 
     Raises:
@@ -140,9 +164,12 @@ def write_lora(
     tensors: dict[str, LazyTensor] = {}
     config: dict[str, Any] = {}
     for component, some in given.items():
-        deltas = {path: delta for path, delta in some.items() if isinstance(delta, LoRA)}
-        if deltas and len(deltas) != len(some):
-            raise InputError(f"The layers of {component} are not all LoRA.", expected="LoRA deltas, or tensors")
+        deltas = {path: delta for path, delta in some.items() if isinstance(delta, Delta)}
+        others = [path for path in some if path not in deltas or not _in_peft(deltas[path])]
+        if deltas and others:
+            raise InputError(
+                f"These layers of {component} are not LoRA.", problems=others, expected="LoRA deltas, or tensors"
+            )
         named = _state_dict(deltas) if deltas else some
         tensors |= {f"{component}.{name}": as_lazy_tensor(name, tensor) for name, tensor in named.items()}
         own = metadata.get(component) or (_peft_config(deltas) if deltas else {})
@@ -158,22 +185,45 @@ def write_lora(
     write_safetensors(path, tensors, header)
 
 
-def _state_dict(deltas: Mapping[str, LoRA]) -> dict[str, paddle.Tensor]:
+def _in_peft(delta: Delta) -> bool:
+    """Return whether PEFT has this kind of adapter."""
+    return (
+        isinstance(delta.inner, LoRA) and delta.axis == "output" if isinstance(delta, DoRA) else isinstance(delta, LoRA)
+    )
+
+
+def _state_dict(deltas: Mapping[str, Delta]) -> dict[str, paddle.Tensor]:
     named = {}
     for path, delta in deltas.items():
-        named[f"{path}.lora_A.weight"], named[f"{path}.lora_B.weight"] = delta.down, delta.up
+        if isinstance(delta, DoRA):
+            magnitude = delta.named()["magnitude"]  # [out]; [1, out, 1, 1] in PEFT's convolutions
+            linear = _lora_of(delta).down.ndim == 2
+            named[f"{path}.lora_magnitude_vector"] = magnitude if linear else magnitude.reshape([1, -1, 1, 1])
+        lora = _lora_of(delta)
+        named[f"{path}.lora_A.weight"], named[f"{path}.lora_B.weight"] = lora.down, lora.up
+        if lora.has_bias:
+            named[f"{path}.lora_B.bias"] = lora.named()["bias"]
     return named
 
 
-def _peft_config(deltas: Mapping[str, LoRA]) -> dict[str, Any]:
+def _lora_of(delta: Delta) -> LoRA:
+    lora = delta.inner if isinstance(delta, DoRA) else delta
+    assert isinstance(lora, LoRA)
+    return lora
+
+
+def _peft_config(deltas: Mapping[str, Delta]) -> dict[str, Any]:
     """PEFT's configuration: rank and alpha of the first layer, and patterns for layers with others."""
-    first = next(iter(deltas.values()))
-    ranks = {f"^{path}": delta.rank for path, delta in deltas.items() if delta.rank != first.rank}
-    alphas = {f"^{path}": delta.alpha for path, delta in deltas.items() if delta.alpha != first.alpha}
+    loras = {path: _lora_of(delta) for path, delta in deltas.items()}
+    first = next(iter(loras.values()))
+    ranks = {f"^{path}": lora.rank for path, lora in loras.items() if lora.rank != first.rank}
+    alphas = {f"^{path}": lora.alpha for path, lora in loras.items() if lora.alpha != first.alpha}
     return {
         "r": first.rank,
         "lora_alpha": first.alpha,
         "rank_pattern": ranks,
         "alpha_pattern": alphas,
         "target_modules": list(deltas),
+        "use_dora": any(isinstance(delta, DoRA) for delta in deltas.values()),
+        "lora_bias": any(lora.has_bias for lora in loras.values()),
     }

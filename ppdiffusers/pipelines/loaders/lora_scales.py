@@ -12,18 +12,19 @@ from ppdiffusers.core.errors import InputError
 BlockScales = Mapping[str, Any]  # {"down": 0.5, "mid": 1.0, "up": {"block_0": 0.3, "block_1": [0.1, 0.2, 0.3]}}
 
 
-def block_weights(unet: nn.Layer, scales: BlockScales) -> dict[str, float]:
-    """Return path of a transformer, such as "down_blocks.1.attentions.0" -> weight; missing blocks have weight 1.
+def block_weights(unet: nn.Layer, scales: BlockScales, default: float = 1.0) -> dict[str, float]:
+    """Return path of a transformer, such as "down_blocks.1.attentions.0" -> weight.
 
     Args:
         scales: for "down" and "up" a number, a list with a number for each transformer of a block, or a dictionary
             of blocks with transformers ("block_1") with one of these; for "mid" a number.
+        default: weight of missing blocks.
 
     Raises:
         InputError: unknown blocks, or lists of a wrong length; all of them are listed.
     """
     weights, problems = {}, [f"{key!r} is unknown" for key in scales if key not in ("down", "mid", "up")]
-    mid = scales.get("mid", 1.0)
+    mid = scales.get("mid", default)
     mid = mid[0] if isinstance(mid, list) and len(mid) == 1 else mid
     if isinstance(mid, (int, float)):
         weights["mid_block.attentions.0"] = float(mid)
@@ -31,12 +32,12 @@ def block_weights(unet: nn.Layer, scales: BlockScales) -> dict[str, float]:
         problems.append(f"'mid' is {mid!r}, not a number")
     for side in ("down", "up"):
         sizes = _transformers(unet, side)
-        given = scales.get(side, 1.0)
+        given = scales.get(side, default)
         by_block = given if isinstance(given, Mapping) else {f"block_{block}": given for block in sizes}
         known = {f"block_{block}" for block in sizes}
         problems += [f"'{side}' has no block {key!r} with transformers" for key in by_block if key not in known]
         for block, size in sizes.items():
-            values = by_block.get(f"block_{block}", 1.0)
+            values = by_block.get(f"block_{block}", default)
             values = values if isinstance(values, list) else [values]
             values = values * size if len(values) == 1 else values
             if len(values) != size:

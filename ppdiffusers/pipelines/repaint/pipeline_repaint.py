@@ -13,6 +13,7 @@ from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelin
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.pipelines.stages.unconditional import check_call
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.pil_modes import rgb_images, to_grayscale
@@ -95,8 +96,8 @@ class RePaintPipeline(DiffusionPipeline):
 
         self.scheduler.set_timesteps(num_inference_steps, jump_length, jump_n_sample)
         self.scheduler.eta = eta
-        finite, last = FiniteCheck(), self.scheduler.timesteps[0] + 1
-        for t in self.progress_bar(self.scheduler.timesteps):
+        finite, last = FiniteCheck(), int(host_timesteps(self.scheduler)[0]) + 1
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             if t < last:  # x_t -> x_{t-1}: eq. 8
                 noise = self.unet(sample, t, return_dict=False)[0]
                 sample = self.scheduler.step(noise, t, sample, known, mask, generator).prev_sample

@@ -11,6 +11,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -71,7 +72,8 @@ class ScoreSdeVePipeline(DiffusionPipeline):
         self.scheduler.set_timesteps(num_inference_steps)
         self.scheduler.set_sigmas(num_inference_steps)
         finite, mean = FiniteCheck(), sample
-        for t, sigma in zip(self.progress_bar(self.scheduler.timesteps), self.scheduler.sigmas, strict=True):
+        times = self.progress_bar(host_timesteps(self.scheduler))
+        for t, sigma in zip(times, self.scheduler.host_sigmas, strict=True):
             for _ in range(self.scheduler.config.correct_steps):
                 score = self._score(sample, sigma)
                 sample = self.scheduler.step_correct(score, sample, generator=generator).prev_sample

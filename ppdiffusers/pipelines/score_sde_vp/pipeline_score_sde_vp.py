@@ -11,6 +11,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -69,7 +70,7 @@ class ScoreSdeVpPipeline(DiffusionPipeline):
 
         self.scheduler.set_timesteps(num_inference_steps)
         finite, mean = FiniteCheck(), sample
-        for t in self.progress_bar(self.scheduler.timesteps):
+        for t in self.progress_bar(host_timesteps(self.scheduler)):
             times = paddle.full([batch_size], float(t), dtype="float32")  # [B], from 1 down to nearly 0
             noise = self.unet(sample, times * (num_inference_steps - 1), return_dict=False)[0]
             sample, mean = self.scheduler.step_pred(noise, sample, times, generator=generator)

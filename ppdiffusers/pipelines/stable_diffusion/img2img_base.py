@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import paddle
 
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
@@ -17,14 +16,14 @@ from ppdiffusers.utils.torch_utils import Generator
 class Img2ImgBase(StableDiffusionBase):
     """diffusers' public methods of pipelines that start from a noised image, as thin wrappers of the stages."""
 
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[paddle.Tensor, int]:
         """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
         return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
 
     def prepare_latents(
         self,
         image: paddle.Tensor,
-        timestep: np.ndarray,
+        timestep: paddle.Tensor,
         batch_size: int,
         num_images_per_prompt: int,
         dtype: paddle.dtype,

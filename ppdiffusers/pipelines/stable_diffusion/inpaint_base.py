@@ -42,7 +42,7 @@ class InpaintBase(Img2ImgBase):
         generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
         image: paddle.Tensor | None = None,
-        timestep: np.ndarray | None = None,
+        timestep: paddle.Tensor | None = None,
         is_strength_max: bool = True,
         return_noise: bool = False,
         return_image_latents: bool = False,

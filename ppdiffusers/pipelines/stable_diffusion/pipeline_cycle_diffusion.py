@@ -20,7 +20,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler, ddim_variance
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
@@ -147,7 +147,7 @@ class CycleDiffusionPipeline(Img2ImgBase):
         # 2. latents of the image, noised to the first of these timesteps: both trajectories start there
         latents, clean_latents = self.prepare_latents(
             self._preprocess(image),  # [N, 3, H, W]
-            timesteps[:1].repeat(batch_size),
+            first_timestep(timesteps, batch_size),
             prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,
@@ -178,7 +178,7 @@ class CycleDiffusionPipeline(Img2ImgBase):
     def prepare_latents(
         self,
         image: paddle.Tensor,
-        timestep: np.ndarray,
+        timestep: paddle.Tensor,
         batch_size: int,
         num_images_per_prompt: int,
         dtype: paddle.dtype,
@@ -235,7 +235,7 @@ def _coefficients(scheduler: DDIMScheduler, t: int, eta: float) -> tuple[np.floa
     """(alpha_bar_t, alpha_bar_{t-1}, sigma_t, t-1) in the notation of equation 12, where t-1 is the next timestep."""
     prev_t = int(t) - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
     alpha_bar = scheduler.alpha_bar(t)
-    alpha_bar_prev = scheduler.alpha_bar(prev_t, scheduler.final_alpha_cumprod)
+    alpha_bar_prev = scheduler.alpha_bar(prev_t, scheduler.host_final_alpha_cumprod)
     return alpha_bar, alpha_bar_prev, eta * ddim_variance(alpha_bar, alpha_bar_prev) ** 0.5, prev_t
 
 

@@ -9,16 +9,17 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionPipeline(StableDiffusionBase):
+class StableDiffusionPipeline(StableDiffusionBase, IPAdapterMixin):
     """Generate images from prompts; the components are those of `StableDiffusionBase`."""
 
     @inference
@@ -68,10 +69,13 @@ class StableDiffusionPipeline(StableDiffusionBase):
                 a generator of Paddle, or a list with one of them for each image.
             latents: standard normal noise [B, C, height / 8, width / 8], used instead of drawing it.
             prompt_embeds, negative_prompt_embeds: [B, L, D], used instead of the strings.
-            ip_adapter_image, ip_adapter_image_embeds: require a loaded IP-Adapter.
+            ip_adapter_image: image prompt for a loaded IP-Adapter; a list with one entry for each adapter, which may be
+                a list of images.
+            ip_adapter_image_embeds: a result of `prepare_ip_adapter_image_embeds`, used instead of the images.
             output_type: "pil", "np" ([B, H, W, 3] in [0, 1]), "pd" (a tensor [B, 3, H, W] in [0, 1]) or "latent".
             return_dict: if False, return `(images, nsfw_content_detected)`.
-            cross_attention_kwargs: keyword arguments of the UNet's attention processors.
+            cross_attention_kwargs: keyword arguments of the UNet's attention processors, such as `ip_adapter_masks`:
+                for each adapter the regions of its images, from `IPAdapterMaskProcessor`.
             guidance_rescale: phi of arXiv 2305.08891, against over-exposure by large guidance scales.
             clip_skip: number of last layers of the text encoder to skip.
             callback_on_step_end: called after each step as `f(pipeline, index, timestep, tensors)`; tensors in the dict
@@ -160,11 +164,8 @@ class StableDiffusionPipeline(StableDiffusionBase):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
+        denoiser = self._denoiser(
+            latents, self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         )
         loop = DenoisingLoop(
             self,
@@ -221,5 +222,5 @@ class StableDiffusionPipeline(StableDiffusionBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 import PIL.Image
 
 from ppdiffusers.core.errors import InputError
@@ -23,9 +22,8 @@ from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEn
 from ppdiffusers.pipelines.stages.latents import decode_latents, repeat_to
 from ppdiffusers.pipelines.stages.legacy import correct_unet
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
-from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.pil_modes import rgb_images
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
+from ppdiffusers.utils.depth import estimate_depth, scale_depth
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -175,7 +173,7 @@ class StableDiffusionDepth2ImgPipeline(Img2ImgBase):
         )  # [2B or B, 1, h, w]
         latents = self.prepare_latents(
             self._preprocess(image),  # [N, 3, H, W]
-            timesteps[:1].repeat(batch_size),
+            first_timestep(timesteps, batch_size),
             prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,
@@ -226,18 +224,9 @@ class StableDiffusionDepth2ImgPipeline(Img2ImgBase):
         if depth_map is None and is_latents:
             raise InputError("The depth of latents cannot be estimated.", remedy="pass `depth_map`.")
         if depth_map is None:
-            inputs = self.feature_extractor(images=rgb_images(images), return_tensors="np")
-            pixels = inputs["pixel_values"]  # [N, 3, H, W]
-            depth_map = self.depth_estimator(paddle.to_tensor(pixels).astype(dtype_of(self.depth_estimator)))[0]
-        depth = depth_map.astype("float32").unsqueeze(1)  # [N, 1, H, W]
-        depth = F.interpolate(depth, size=size, mode="bicubic", align_corners=False)  # [N, 1, h, w]
-        minimum, maximum = depth.amin(axis=[1, 2, 3], keepdim=True), depth.amax(axis=[1, 2, 3], keepdim=True)
-        if bool((minimum == maximum).any()):
-            raise InputError(
-                "The depth map is constant: it cannot be scaled to [-1, 1].",
-                where="`depth_map`" if is_latents else "`depth_map`, or the estimated depth",
-            )
-        depth = (2.0 * (depth - minimum) / (maximum - minimum) - 1.0).astype(dtype)
+            depth_map = estimate_depth(images, self.depth_estimator, self.feature_extractor)  # [N, H, W]
+        where = "`depth_map`" if is_latents else "`depth_map`, or the estimated depth"
+        depth = (2.0 * scale_depth(depth_map, size, where) - 1.0).astype(dtype)  # [N, 1, h, w]
         depth = repeat_to(depth, batch_size, "depth_map")
         return paddle.concat([depth] * 2) if do_classifier_free_guidance else depth
 

@@ -9,16 +9,17 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionImg2ImgPipeline(Img2ImgBase):
+class StableDiffusionImg2ImgPipeline(Img2ImgBase, IPAdapterMixin):
     """Generate images from images and prompts; the components are those of `StableDiffusionBase`."""
 
     @inference
@@ -129,7 +130,7 @@ class StableDiffusionImg2ImgPipeline(Img2ImgBase):
         # 2. latents of the image, noised to the first of these timesteps
         latents = self.prepare_latents(
             self._preprocess(image),  # [N, 3, H, W]
-            timesteps[:1].repeat(batch_size),
+            first_timestep(timesteps, batch_size),
             prompts,
             num_images_per_prompt,
             prompt_embeds.dtype,
@@ -140,11 +141,8 @@ class StableDiffusionImg2ImgPipeline(Img2ImgBase):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
+        denoiser = self._denoiser(
+            latents, self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         )
         for i, t in loop.steps():
             noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
@@ -190,5 +188,5 @@ class StableDiffusionImg2ImgPipeline(Img2ImgBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )

@@ -14,10 +14,11 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.inpaint_base import InpaintBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.inpaint import (
     InpaintLatents,
     blend_with_known,
@@ -25,11 +26,11 @@ from ppdiffusers.pipelines.stages.inpaint import (
     check_masked_latents,
 )
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionInpaintPipeline(InpaintBase):
+class StableDiffusionInpaintPipeline(InpaintBase, IPAdapterMixin):
     """Inpaint images; the components are those of `StableDiffusionBase`."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "mask", "masked_image_latents")
@@ -190,7 +191,7 @@ class StableDiffusionInpaintPipeline(InpaintBase):
                 generator,
                 latents,
                 image=pixels,
-                timestep=timesteps[:1].repeat(batch_size),
+                timestep=first_timestep(timesteps, batch_size),
                 is_strength_max=strength == 1.0,
                 return_noise=True,
                 return_image_latents=not reads_mask,
@@ -214,18 +215,15 @@ class StableDiffusionInpaintPipeline(InpaintBase):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 4. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
+        denoiser = self._denoiser(
+            latents, self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         )
         for i, t in loop.steps():
             denoiser.extra_channels = (mask, masked_image_latents) if reads_mask else ()
             noise_pred = self._guide(denoiser(latents, t, prompt_embeds))  # [B, C, h, w]
             latents = self.scheduler.step(noise_pred, t, latents, **extra_step_kwargs, return_dict=False)[0]
             if not reads_mask:
-                next_timestep = timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
+                next_timestep = loop.timesteps[i + 1 : i + 2] if i < len(timesteps) - 1 else None
                 latents = blend_with_known(self.scheduler, latents, mask[:batch_size], known, next_timestep)
             latents, prompt_embeds, negative_prompt_embeds, mask, masked_image_latents = loop.end_step(
                 i,
@@ -280,7 +278,7 @@ class StableDiffusionInpaintPipeline(InpaintBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
             check_crop(
                 padding_mask_crop=padding_mask_crop, image=image, mask_image=mask_image, output_type=output_type
             ),

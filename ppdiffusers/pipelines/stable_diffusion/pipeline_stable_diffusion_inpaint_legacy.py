@@ -22,7 +22,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.latents import encode_image
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.pipelines.stages.timesteps import last_timesteps, retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import first_timestep, last_timesteps, retrieve_timesteps
 from ppdiffusers.utils.pil_modes import to_grayscale, to_rgb
 from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
 
@@ -155,7 +155,7 @@ class StableDiffusionInpaintPipelineLegacy(Img2ImgBase):
         # 2. latents of the image, noised to the first of these timesteps; the mask is 1 where the image is preserved
         latents, image_latents, noise = self.prepare_latents(
             preprocess_image(image, prompts),  # [N, 3, H, W]
-            timesteps[:1].repeat(prompts * num_images_per_prompt),
+            first_timestep(timesteps, prompts * num_images_per_prompt),
             num_images_per_prompt,
             prompt_embeds.dtype,
             self.device,
@@ -184,7 +184,7 @@ class StableDiffusionInpaintPipelineLegacy(Img2ImgBase):
         )
         return self._output(image, has_nsfw_concept, return_dict)
 
-    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[np.ndarray, int]:
+    def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[paddle.Tensor, int]:
         """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
         return last_timesteps(
             self.scheduler, self.scheduler.timesteps, num_inference_steps, strength, set_begin_index=False
@@ -193,7 +193,7 @@ class StableDiffusionInpaintPipelineLegacy(Img2ImgBase):
     def prepare_latents(
         self,
         image: paddle.Tensor,
-        timestep: np.ndarray,
+        timestep: paddle.Tensor,
         num_images_per_prompt: int,
         dtype: paddle.dtype,
         device: Any,

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -20,12 +21,13 @@ from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
+class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase, IPAdapterMixin):
     """Edit images by instructions; the components are those of `StableDiffusionBase`, with a UNet of 8 channels."""
 
     _callback_tensor_inputs = ("latents", "prompt_embeds", "image_latents")
     _corrected_settings = ()
     _image_guidance_scale = 1.0
+    _guided_conditions = (True, False, False)
 
     @inference
     def __call__(
@@ -150,7 +152,12 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(self.unet, self.scheduler, cross_attention_kwargs=cross_attention_kwargs)
+        denoiser = UNetDenoiser(
+            self.unet,
+            self.scheduler,
+            cross_attention_kwargs=cross_attention_kwargs,
+            added_cond_kwargs=self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size),
+        )
         for i, t in loop.steps():
             denoiser.extra_channels = (image_latents,)
             noise_pred = denoiser(latents, t, prompt_embeds)  # [3B or B, C, h, w]
@@ -192,7 +199,7 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase):
                 tensor_inputs=callback_on_step_end_tensor_inputs,
                 allowed=self._callback_tensor_inputs,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
         )
 
     def prepare_image_latents(

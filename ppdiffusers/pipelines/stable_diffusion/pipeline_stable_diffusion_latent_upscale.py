@@ -165,7 +165,7 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
             sample = self._predict_sample(
                 latents,
                 t,
-                sigma=float(self.scheduler.sigmas[i]),
+                sigma=float(self.scheduler.host_sigmas[i]),
                 condition=condition,
                 prompt_embeds=prompt_embeds,
                 pooled_prompt_embeds=pooled_prompt_embeds,

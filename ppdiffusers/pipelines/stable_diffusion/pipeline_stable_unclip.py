@@ -230,7 +230,7 @@ class StableUnCLIPPipeline(StableUnCLIPBase):
         """Keyword arguments of the step of the prior's scheduler."""
         return step_kwargs(self.prior_scheduler, generator, eta)
 
-    def prepare_latents(  # type: ignore[override]
+    def prepare_latents(
         self,
         shape: tuple[int, ...],
         dtype: paddle.dtype,

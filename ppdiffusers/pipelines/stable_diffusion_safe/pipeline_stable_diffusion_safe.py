@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion_safe.pipeline_output import StableDiffusionSafePipelineOutput
 from ppdiffusers.pipelines.stable_diffusion_safe.safety_guidance import SafetyGuidance
@@ -28,7 +29,7 @@ SAFETY_CONCEPT = (
 )
 
 
-class StableDiffusionPipelineSafe(StableDiffusionBase):
+class StableDiffusionPipelineSafe(StableDiffusionBase, IPAdapterMixin):
     """Generate images from prompts, guided away from `safety_concept`; the components are those of
     `StableDiffusionBase`.
 
@@ -102,7 +103,7 @@ class StableDiffusionPipelineSafe(StableDiffusionBase):
                 sld_momentum_scale=sld_momentum_scale,
                 sld_mom_beta=sld_mom_beta,
             ),
-            checks.check_no_ip_adapter(ip_adapter_image),
+            self._check_ip_adapter(ip_adapter_image),
             checks.check_callbacks(callback=callback),
             checks.check_noise(
                 latents=latents,
@@ -139,9 +140,13 @@ class StableDiffusionPipelineSafe(StableDiffusionBase):
             long_prompts=long_prompts,
         )
         prompt_embeds = conditioning.guided()  # [2B or B, L, D]
+        image_conditions = self._image_conditions(ip_adapter_image, None, batch_size)
         if safety_guidance is not None:
             concept_embeds = self._encode_concept(conditioning.prompt_embeds)
             prompt_embeds = paddle.concat([prompt_embeds, concept_embeds])  # [3B, L, D]
+            if image_conditions is not None:  # the concept sees the image, too
+                guided = image_conditions["image_embeds"]
+                image_conditions = {"image_embeds": [paddle.concat([e, e.chunk(2)[1]]) for e in guided]}
 
         # 2. timesteps and initial noise
         timesteps, num_inference_steps = retrieve_timesteps(self.scheduler, num_inference_steps)
@@ -152,7 +157,7 @@ class StableDiffusionPipelineSafe(StableDiffusionBase):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(self.unet, self.scheduler)
+        denoiser = UNetDenoiser(self.unet, self.scheduler, added_cond_kwargs=image_conditions)
         loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
         loop.finite.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():

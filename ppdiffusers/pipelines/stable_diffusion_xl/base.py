@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import paddle
 
 from ppdiffusers.pipelines.loaders.lora_xl import StableDiffusionXLLoraLoaderMixin
+from ppdiffusers.pipelines.loaders.single_file import FromSingleFileMixin
 from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stable_diffusion_xl.watermark import watermarker
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     )
 
 
-class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixin):
+class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixin, FromSingleFileMixin):
     """Components of Stable Diffusion XL, and the public methods that scripts call and override.
 
     Args:
@@ -49,7 +50,7 @@ class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixi
         text_encoder_2, tokenizer_2: a larger CLIP text model, whose projection gives the pooled embedding.
         unet: predicts the noise in the latents, given the embeddings and the sizes.
         scheduler: any scheduler for the noise schedule of the UNet.
-        image_encoder, feature_extractor: kept for checkpoints that have them.
+        image_encoder, feature_extractor: encode images for IP-Adapters.
         force_zeros_for_empty_prompt: without a negative prompt the unconditional embeddings are zero.
         add_watermarker: whether images get an invisible watermark; by default if `invisible-watermark` is installed.
     """
@@ -181,6 +182,28 @@ class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixi
         if not self.do_classifier_free_guidance:
             negative = negative_pooled = None
         return Conditioning(embeds, negative, pooled, negative_pooled)
+
+    def _check_all_prompts(
+        self,
+        *,
+        callback_steps: Any = None,
+        tensor_inputs: Any = None,
+        ip_adapter_image: Any = None,
+        ip_adapter_image_embeds: Any = None,
+        **prompts: Any,
+    ) -> list[str]:
+        """Problems of `_check_prompts` and `_check_pooled_prompts`, for `check_inputs` that get all prompts."""
+        first = ("prompt", "negative_prompt", "prompt_embeds", "negative_prompt_embeds")
+        return [
+            *self._check_prompts(
+                **{name: prompts[name] for name in first},
+                callback_steps=callback_steps,
+                tensor_inputs=tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
+            ),
+            *self._check_pooled_prompts(**prompts),
+        ]
 
     def _check_pooled_prompts(
         self, *, prompt: Any, prompt_2: Any, negative_prompt: Any, negative_prompt_2: Any, **embeds: Any

@@ -72,7 +72,7 @@ class StableDiffusionXLImg2ImgBase(StableDiffusionXLBase):
 
     def get_timesteps(
         self, num_inference_steps: int, strength: float, device: Any, denoising_start: float | None = None
-    ) -> tuple[np.ndarray, int]:
+    ) -> tuple[paddle.Tensor, int]:
         """The timesteps after `denoising_start`, else the last fraction `strength`, and their number of steps."""
         timesteps = self.scheduler.timesteps
         if denoising_start is not None:
@@ -85,7 +85,7 @@ class StableDiffusionXLImg2ImgBase(StableDiffusionXLBase):
         strength: float,
         timesteps: Sequence[int] | np.ndarray | None = None,
         sigmas: Sequence[float] | None = None,
-    ) -> tuple[np.ndarray, int]:
+    ) -> tuple[paddle.Tensor, int]:
         """The timesteps of this call, between `denoising_start` and `denoising_end`, and their number of steps.
 
         `timesteps` and `sigmas` are those of `retrieve_timesteps`.
@@ -99,7 +99,7 @@ class StableDiffusionXLImg2ImgBase(StableDiffusionXLBase):
     def prepare_latents(
         self,
         image: paddle.Tensor,
-        timestep: np.ndarray,
+        timestep: paddle.Tensor,
         batch_size: int,
         num_images_per_prompt: int,
         dtype: paddle.dtype,

@@ -33,7 +33,7 @@ class StableDiffusionXLInpaintBase(StableDiffusionXLImg2ImgBase):
         generator: Generator,
         latents: paddle.Tensor | np.ndarray | None = None,
         image: paddle.Tensor | None = None,
-        timestep: np.ndarray | None = None,
+        timestep: paddle.Tensor | None = None,
         is_strength_max: bool = True,
         add_noise: bool = True,
         return_noise: bool = False,

@@ -14,6 +14,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.turns import pipeline_turn
+from ppdiffusers.schedulers.common.arrays import to_array
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -52,7 +53,8 @@ class UNetDenoiser:
         scheduler: scales the input of the network.
         timestep_cond: [B, D], embedded guidance scales for distilled UNets.
         extra_channels: tensors [n * B, any, h, w] that are concatenated to the latents, such as a mask.
-        kwargs: other arguments of the UNet, such as `cross_attention_kwargs`, `class_labels`, `added_cond_kwargs`.
+        added_cond_kwargs: for all steps, such as the image embeddings of IP-Adapters.
+        kwargs: other arguments of the UNet, such as `cross_attention_kwargs`, `class_labels`.
     """
 
     def __init__(
@@ -62,10 +64,14 @@ class UNetDenoiser:
         *,
         timestep_cond: paddle.Tensor | None = None,
         extra_channels: Sequence[paddle.Tensor] = (),
+        added_cond_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         self.unet, self.scheduler = unet, scheduler
-        self.timestep_cond, self.extra_channels, self.kwargs = timestep_cond, extra_channels, kwargs
+        self.timestep_cond, self.extra_channels = timestep_cond, extra_channels
+        self.added_cond_kwargs = added_cond_kwargs or {}
+        # networks of users need not know what a call does not use
+        self.kwargs = {name: value for name, value in kwargs.items() if value is not None}
 
     def __call__(
         self,
@@ -73,12 +79,14 @@ class UNetDenoiser:
         t: Any,
         prompt_embeds: paddle.Tensor,
         extra_channels: Sequence[paddle.Tensor] = (),
+        added_cond_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> paddle.Tensor:
         """Predictions [n * B, C, h, w] for latents [B, C, h, w].
 
         Args:
             extra_channels: concatenated in addition to those of the constructor, in a step in which they may change.
+            added_cond_kwargs: added to those of the constructor.
             kwargs: more arguments of the UNet.
         """
         copies = prompt_embeds.shape[0] // latents.shape[0]
@@ -87,6 +95,11 @@ class UNetDenoiser:
         extra_channels = (*self.extra_channels, *extra_channels)
         if extra_channels:
             model_input = paddle.concat([model_input, *extra_channels], axis=1)
+        added = {**self.added_cond_kwargs, **(added_cond_kwargs or {})}
+        if "image_embeds" in added:  # a callback that ends guidance early leaves the last condition
+            added["image_embeds"] = [embeds[-prompt_embeds.shape[0] :] for embeds in added["image_embeds"]]
+        if added:
+            kwargs["added_cond_kwargs"] = added
         return self.unet(
             model_input,
             t,
@@ -148,7 +161,7 @@ class StepCallbacks:
         """The callbacks are callable."""
         return checks.check_callbacks(callback_on_step_end=self.callback_on_step_end, callback=self.callback)
 
-    def loop(self, pipeline: DiffusionPipeline, timesteps: np.ndarray, num_inference_steps: int) -> DenoisingLoop:
+    def loop(self, pipeline: DiffusionPipeline, timesteps: paddle.Tensor, num_inference_steps: int) -> DenoisingLoop:
         """The loop over these timesteps, which runs the callbacks."""
         return DenoisingLoop(
             pipeline,
@@ -178,7 +191,7 @@ class DenoisingLoop:
     def __init__(
         self,
         pipeline: DiffusionPipeline,
-        timesteps: np.ndarray,
+        timesteps: paddle.Tensor | np.ndarray,
         num_inference_steps: int,
         *,
         callback_on_step_end: StepEndCallback | None = None,
@@ -187,7 +200,7 @@ class DenoisingLoop:
         callback_steps: int | None = None,
     ):
         self.pipeline = pipeline
-        self.timesteps = timesteps
+        self.timesteps = to_array(timesteps)
         self.num_inference_steps = num_inference_steps
         self.callback_on_step_end = callback_on_step_end
         self.tensor_inputs = tensor_inputs
@@ -238,7 +251,7 @@ class DenoisingLoop:
         """Call `callback_on_step_end`; return the values of `tensors`, in their order."""
         if self.callback_on_step_end is not None:
             given = {name: tensors[name] for name in self.tensor_inputs}
-            changed = self.callback_on_step_end(self.pipeline, index, timestep, given) or {}
+            changed = self.callback_on_step_end(self.pipeline, index, paddle.to_tensor(timestep), given) or {}
             unknown = [name for name in changed if name not in tensors]
             if unknown:
                 raise InputError(
@@ -252,4 +265,5 @@ class DenoisingLoop:
 
     def _legacy_callback(self, index: int, timestep: Any) -> None:
         if self.callback is not None and index % self.callback_steps == 0:
-            self.callback(index // self.pipeline.scheduler.order, timestep, self._latents)
+            step = index // self.pipeline.scheduler.order
+            self.callback(step, paddle.to_tensor(timestep), self._latents)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import paddle
 
 from ppdiffusers.core.errors import ConfigError
@@ -22,7 +21,7 @@ def noised_image_latents(
     vae: AutoencoderKL,
     *,
     image: paddle.Tensor,
-    timestep: np.ndarray,
+    timestep: paddle.Tensor,
     batch_size: int,
     dtype: paddle.dtype,
     generator: Generator,

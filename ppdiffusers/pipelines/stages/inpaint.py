@@ -10,6 +10,7 @@ import paddle.nn.functional as F
 import PIL.Image
 
 from ppdiffusers.pipelines.stages.latents import encode_image, initial_latents, repeat_to
+from ppdiffusers.schedulers.common.arrays import to_array
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def prepare_inpaint_latents(
     generator: Generator,
     latents: paddle.Tensor | np.ndarray | None,
     image: paddle.Tensor | None,
-    timestep: np.ndarray | None,
+    timestep: paddle.Tensor | None,
     is_strength_max: bool,
     encode: bool,
     add_noise: bool = True,
@@ -168,8 +169,8 @@ class Blending:
         known: latents of the image, and the noise to add to them.
     """
 
-    def __init__(self, scheduler: Scheduler, timesteps: np.ndarray, known: InpaintLatents):
-        self.scheduler, self.timesteps, self.known = scheduler, timesteps, known
+    def __init__(self, scheduler: Scheduler, timesteps: paddle.Tensor, known: InpaintLatents):
+        self.scheduler, self.timesteps, self.known = scheduler, to_array(timesteps), known
 
     def __call__(self, index: int, tensors: Tensors) -> paddle.Tensor:
         latents = tensors["latents"]

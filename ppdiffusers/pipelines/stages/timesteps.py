@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import paddle
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.schedulers.common.arrays import to_array
 from ppdiffusers.utils.torch_utils import Generator
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def retrieve_timesteps(
     timesteps: Sequence[int] | np.ndarray | None = None,
     sigmas: Sequence[float] | None = None,
     **kwargs: Any,
-) -> tuple[np.ndarray, int]:
+) -> tuple[paddle.Tensor, int]:
     """Set the scheduler's timesteps by their number, or explicitly; return them and the number of steps.
 
     Args:
@@ -39,11 +41,11 @@ def retrieve_timesteps(
 
 def last_timesteps(
     scheduler: Scheduler,
-    timesteps: np.ndarray,
+    timesteps: paddle.Tensor,
     num_inference_steps: int,
     strength: float,
     set_begin_index: bool = True,
-) -> tuple[np.ndarray, int]:
+) -> tuple[paddle.Tensor, int]:
     """The last fraction `strength` of the timesteps, for a call that starts from an image, and their number of steps.
 
     Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations" (arXiv 2108.01073).
@@ -72,8 +74,8 @@ def last_timesteps(
 
 
 def timesteps_until(
-    scheduler: Scheduler, timesteps: np.ndarray, num_inference_steps: int, denoising_end: float | None
-) -> tuple[np.ndarray, int]:
+    scheduler: Scheduler, timesteps: paddle.Tensor, num_inference_steps: int, denoising_end: float | None
+) -> tuple[paddle.Tensor, int]:
     """The timesteps of the first fraction `denoising_end` of the noise schedule, and their number of steps.
 
     The rest is for another network, as in eDiff-I (arXiv 2211.01324). All timesteps if `denoising_end` is None or 1.
@@ -84,7 +86,7 @@ def timesteps_until(
     return kept, math.ceil(len(kept) / scheduler.order)
 
 
-def timesteps_from(scheduler: Scheduler, timesteps: np.ndarray, denoising_start: float) -> tuple[np.ndarray, int]:
+def timesteps_from(scheduler: Scheduler, timesteps: paddle.Tensor, denoising_start: float) -> tuple[paddle.Tensor, int]:
     """The timesteps after the first fraction `denoising_start` of the noise schedule, and their number of steps."""
     count = int((timesteps < _cutoff(scheduler, denoising_start)).sum())
     if scheduler.order == 2 and count % 2 == 0:
@@ -99,6 +101,18 @@ def _cutoff(scheduler: Scheduler, fraction: float) -> int:
     """The timestep at which this fraction of the noise schedule, counted from pure noise, is denoised."""
     total = scheduler.config.num_train_timesteps
     return round(total - fraction * total)
+
+
+def first_timestep(timesteps: paddle.Tensor, batch_size: int) -> paddle.Tensor:
+    """The first timestep for each image, [batch_size]."""
+    first = timesteps[:1]
+    return (first if isinstance(first, paddle.Tensor) else paddle.to_tensor(first)).tile([batch_size])
+
+
+def host_timesteps(scheduler: Scheduler) -> np.ndarray:
+    """The timesteps of a scheduler on the host, so that a loop over them waits for no device."""
+    found = getattr(scheduler, "host_timesteps", None)  # a scheduler of a user may not have it
+    return to_array(scheduler.timesteps) if found is None else found
 
 
 def step_kwargs(scheduler: Scheduler, generator: Generator, eta: float = 0.0) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.pipelines.stages.unconditional import check_call, initial_noise
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -69,9 +70,9 @@ class KarrasVePipeline(DiffusionPipeline):
 
         scheduler.set_timesteps(num_inference_steps)
         finite = FiniteCheck()
-        for t in self.progress_bar(scheduler.timesteps):
-            sigma = float(scheduler.schedule[t])  # t_i of the paper
-            sigma_prev = float(scheduler.schedule[t - 1]) if t > 0 else 0.0  # t_{i+1}
+        for t in self.progress_bar(host_timesteps(scheduler)):
+            sigma = float(scheduler.host_schedule[t])  # t_i of the paper
+            sigma_prev = float(scheduler.host_schedule[t - 1]) if t > 0 else 0.0  # t_{i+1}
             noisier, sigma_hat = scheduler.add_noise_to_input(image, sigma, generator=generator)
             step = scheduler.step(self._predict(noisier, sigma_hat), sigma_hat, sigma_prev, noisier)
             if sigma_prev > 0:  # the mean of the derivatives at both ends

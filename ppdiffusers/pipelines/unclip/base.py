@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.prior import EncodedPrompts
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
-from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps, retrieve_timesteps
 from ppdiffusers.utils.resampling import resize_bicubic_antialiased
 from ppdiffusers.utils.torch_utils import Generator
 
@@ -92,7 +92,8 @@ class UnCLIPBase(DiffusionPipeline):
 
     def _steps(self, scheduler: UnCLIPScheduler, num_inference_steps: int) -> Iterator[tuple[Any, Any]]:
         """Yield each timestep and the next one, which is None at the end, behind a progress bar."""
-        timesteps, _ = retrieve_timesteps(scheduler, num_inference_steps)
+        retrieve_timesteps(scheduler, num_inference_steps)
+        timesteps = host_timesteps(scheduler)
         following = [*timesteps[1:], None]
         yield from zip(self.progress_bar(timesteps), following, strict=True)
 
@@ -178,7 +179,6 @@ class UnCLIPBase(DiffusionPipeline):
 
     def _check_common(
         self,
-        components: Mapping[str, Any],
         *,
         batch: int | None,
         generator: Any,
@@ -196,7 +196,7 @@ class UnCLIPBase(DiffusionPipeline):
             batch: number of prompts or images; None if it is unknown.
         """
         problems = [
-            *checks.check_components(components, "decoder", "text_proj", "super_res_first", "super_res_last"),
+            *checks.check_components(self.components, "decoder", "text_proj", "super_res_first", "super_res_last"),
             *checks.check_counts(
                 num_images_per_prompt=num_images_per_prompt,
                 decoder_num_inference_steps=decoder_num_inference_steps,

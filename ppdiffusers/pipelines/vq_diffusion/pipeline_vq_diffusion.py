@@ -15,6 +15,7 @@ from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.latents import decode
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
+from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class VQDiffusionPipeline(DiffusionPipeline):
         self.scheduler.set_timesteps(num_inference_steps)
 
         finite = FiniteCheck()
-        for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+        for i, t in enumerate(self.progress_bar(host_timesteps(self.scheduler))):
             model_input = paddle.concat([sample] * 2) if guided else sample
             # log p(x_0 | x_t, prompt), [2B or B, codes, N]
             log_p_x_0 = self.transformer(model_input, encoder_hidden_states=prompt_embeds, timestep=t).sample

@@ -131,6 +131,11 @@ def _pow(t: Translator, op: Operation) -> list:
     return [ops.power(t.node(op, 0), ops.constant(np.asarray(op.attributes["y"], t.dtype(op))))]
 
 
+@_translates("leaky_relu")
+def _leaky_relu(t: Translator, op: Operation) -> list:
+    return [ops.prelu(t.node(op, 0), ops.constant(np.asarray([op.attributes["negative_slope"]], t.dtype(op))))]
+
+
 @_translates("clip")
 def _clip(t: Translator, op: Operation) -> list:
     return [ops.clamp(t.node(op, 0), t.array(op, 1).item(), t.array(op, 2).item())]
@@ -421,7 +426,14 @@ def _bilinear(t: Translator, op: Operation) -> list:
     return [_interpolated(t, op, mode="linear_onnx", coordinate_transformation_mode=transformation)]
 
 
-def _interpolated(t: Translator, op: Operation, **settings: str) -> ov.Node:
+@_translates("bicubic_interp")
+def _bicubic(t: Translator, op: Operation) -> list:
+    transformation = "align_corners" if op.attributes["align_corners"] else "half_pixel"
+    # the coefficient of the kernel is Paddle's and PyTorch's
+    return [_interpolated(t, op, mode="cubic", coordinate_transformation_mode=transformation, cube_coeff=-0.75)]
+
+
+def _interpolated(t: Translator, op: Operation, **settings: str | float) -> ov.Node:
     size = ops.constant(np.asarray(t.shape(op)[2:], np.int64))
     return ops.interpolate(
         t.node(op, 0), size, shape_calculation_mode="sizes", axes=ops.constant(np.asarray([2, 3], np.int64)), **settings

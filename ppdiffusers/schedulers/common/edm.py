@@ -7,6 +7,7 @@ import math
 import numpy as np
 import paddle
 
+from ppdiffusers.schedulers.common.arrays import Sigmas
 from ppdiffusers.schedulers.common.noise_schedule import linspace
 from ppdiffusers.schedulers.common.prediction import check_choice, combine
 from ppdiffusers.schedulers.common.sigmas import karras_sigmas
@@ -14,10 +15,8 @@ from ppdiffusers.schedulers.common.stepping import StepIndex
 from ppdiffusers.schedulers.common.types import Timestep
 
 
-class EDM(StepIndex):
+class EDM(Sigmas, StepIndex):
     """Mixin for schedulers whose configuration has `sigma_data`, `sigma_min`, `sigma_max`, `rho`, `sigma_schedule`."""
-
-    sigmas: np.ndarray
 
     def _check_edm(self) -> None:
         check_choice("sigma_schedule", self.config.sigma_schedule, ("karras", "exponential"))
@@ -48,7 +47,7 @@ class EDM(StepIndex):
 
     def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
         """Return the preconditioned network input c_in x."""
-        return self.precondition_inputs(sample, float(self.sigmas[self._current_index(timestep)]))
+        return self.precondition_inputs(sample, float(self.host_sigmas[self._current_index(timestep)]))
 
     def _sigmas_of(self, ramp: np.ndarray) -> np.ndarray:
         """Return decreasing noise levels, float32 [n], for a ramp from 0 to 1."""

@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
+import paddle
 from paddle import Tensor
 
-from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.schedulers.common.arrays import Sigmas
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, per_sample
 from ppdiffusers.schedulers.common.prediction import (
     PREDICTION_TYPES,
@@ -17,6 +19,7 @@ from ppdiffusers.schedulers.common.prediction import (
     epsilon_of,
     to_epsilon,
     to_x0,
+    upcast,
 )
 from ppdiffusers.schedulers.common.sigmas import (
     check_sigma_spacing,
@@ -28,6 +31,7 @@ from ppdiffusers.schedulers.common.sigmas import (
 )
 from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_solver_timesteps
 from ppdiffusers.schedulers.common.stepping import StepIndex
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.common.updates import Level
 
 FINAL_SIGMAS = ("zero", "sigma_min")
@@ -35,7 +39,7 @@ FINAL_SIGMAS = ("zero", "sigma_min")
 OTHER_SOLVER_TYPES = ("midpoint", "heun", "logrho", "bh1", "bh2")
 
 
-class LogSNRSolver(StepIndex):
+class LogSNRSolver(Sigmas, StepIndex):
     """Mixin for solvers with `sigmas` [n + 1], the noise level of each step and the final one, and past predictions.
 
     Class attributes:
@@ -45,7 +49,6 @@ class LogSNRSolver(StepIndex):
 
     num_inference_steps: int | None
     noise_schedule: NoiseSchedule
-    sigmas: np.ndarray
     flow_shift: float | None
     _predicts_x0: bool = True
     inverse: bool = False
@@ -57,6 +60,8 @@ class LogSNRSolver(StepIndex):
         check_choice("prediction_type", config.prediction_type, (*PREDICTION_TYPES, "flow_prediction"))
         if "timestep_spacing" in self.init_parameters():
             check_choice("timestep_spacing", config.timestep_spacing, SPACINGS)
+        if config.get("lambda_min_clipped", -math.inf) is None:
+            raise ConfigError("lambda_min_clipped is None.", expected="a number; -Infinity clips nothing")
         self.noise_schedule = NoiseSchedule.from_config(config, finite_sigmas=True)
         self.timesteps = np.arange(config.num_train_timesteps, dtype=np.float32)[::-1]
         self.sigmas = self.noise_schedule.sigmas
@@ -139,7 +144,7 @@ class LogSNRSolver(StepIndex):
         return alpha, sigma * alpha
 
     def _level(self, index: int) -> Level:
-        return Level.of(*self._alpha_sigma(self.sigmas[index]))
+        return Level.of(*self._alpha_sigma(self.host_sigmas[index]))
 
     def _convert(self, output: Tensor, sample: Tensor, index: int) -> Tensor:
         """Convert a prediction to the clean sample or the noise, clipped by `thresholding`, [B, C, ...]."""
@@ -147,7 +152,7 @@ class LogSNRSolver(StepIndex):
         if config.get("variance_type") in ("learned", "learned_range") and config.prediction_type == "epsilon":
             output = output[:, : sample.shape[1]]
         if config.prediction_type == "flow_prediction":
-            x0 = to_x0("v_prediction", output, sample, 1.0, float(self.sigmas[index]))
+            x0 = to_x0("v_prediction", output, sample, 1.0, float(self.host_sigmas[index]))
             x0 = self._threshold(x0)
             return x0 if self._predicts_x0 else epsilon_of(x0, sample, level.alpha, level.sigma)
         if self._predicts_x0:
@@ -158,11 +163,49 @@ class LogSNRSolver(StepIndex):
         x0 = self._threshold(to_x0("epsilon", eps, sample, level.alpha, level.sigma))
         return epsilon_of(x0, sample, level.alpha, level.sigma)
 
+    def convert_model_output(self, model_output: Tensor, *args: Any, sample: Tensor | None = None) -> Tensor:
+        """Convert a prediction at the current step to what the solver extrapolates, [B, C, ...].
+
+        Args:
+            model_output: the network's prediction, [B, C, ...].
+            args: the sample, after a timestep that is ignored, as in deprecated calls.
+            sample: x, [B, C, ...].
+
+        Raises:
+            InputError: there is no sample, or no step was taken or begun.
+        """
+        sample = args[-1] if sample is None and args else sample
+        if not isinstance(sample, Tensor):
+            raise InputError("A prediction is converted together with its sample.", where="sample", expected="a tensor")
+        if self.step_index is None:
+            raise InputError("The position in the schedule is not known.", remedy="call scheduler.step first")
+        return self._convert(upcast(model_output), upcast(sample), self.step_index)
+
     def _threshold(self, x0: Tensor) -> Tensor:
         config = self.config
         if not config.get("thresholding"):
             return x0
         return dynamic_threshold(x0, config.dynamic_thresholding_ratio, config.sample_max_value)
+
+    def index_for_timestep(self, timestep: Timestep, schedule_timesteps: object = None) -> int:
+        """Return the index of a timestep, the second one of repeated timesteps; the last for an unknown timestep."""
+        found = self._find_timestep(timestep, schedule_timesteps)
+        return len(self.host_timesteps) - 1 if found is None else found
+
+    @property
+    def alpha_t(self) -> Tensor:
+        """The factor of the clean sample at each training timestep, float32 [T]."""
+        return paddle.to_tensor(np.sqrt(self.noise_schedule.alphas_cumprod))
+
+    @property
+    def sigma_t(self) -> Tensor:
+        """The factor of the noise at each training timestep, float32 [T]."""
+        return paddle.to_tensor(np.sqrt(1 - self.noise_schedule.alphas_cumprod))
+
+    @property
+    def lambda_t(self) -> Tensor:
+        """log(alpha_t / sigma_t), float32 [T]."""
+        return paddle.to_tensor(self.noise_schedule.lambda_t)
 
     def _append_output(self, prediction: Tensor) -> None:
         """Append a prediction to the history of the solver's length."""
@@ -180,5 +223,5 @@ class LogSNRSolver(StepIndex):
             noise: eps, [B, C, ...].
             timesteps: one element of `self.timesteps` per sample, [B].
         """
-        alpha, sigma = self._alpha_sigma(self.sigmas[self._indices_for(timesteps)])
+        alpha, sigma = self._alpha_sigma(self.host_sigmas[self._indices_for(timesteps)])
         return per_sample(alpha, original_samples) * original_samples + per_sample(sigma, original_samples) * noise

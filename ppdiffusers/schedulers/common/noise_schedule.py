@@ -21,6 +21,7 @@ import paddle
 
 from ppdiffusers.core.config import FrozenDict
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.schedulers.common.arrays import TensorAttribute, to_array
 
 SMALLEST_ALPHA_CUMPROD = 2.0**-24  # replaces zero where sigma must be finite
 
@@ -30,13 +31,14 @@ class NoiseSchedule:
     """The betas of a forward process and the quantities derived from them, float32 [T]."""
 
     betas: np.ndarray
+    alphas: np.ndarray
     alphas_cumprod: np.ndarray
 
     @classmethod
     def from_betas(cls, betas: np.ndarray, zero_terminal_snr: bool = False) -> NoiseSchedule:
         """Build a schedule from betas [T], rescaled to zero terminal SNR if `zero_terminal_snr` is set."""
         betas = rescale_zero_terminal_snr(betas) if zero_terminal_snr else betas
-        return cls(betas, cumulative_product(1 - betas))
+        return cls(betas, 1 - betas, cumulative_product(1 - betas))
 
     @classmethod
     def from_config(cls, config: FrozenDict, finite_sigmas: bool = False) -> NoiseSchedule:
@@ -58,13 +60,8 @@ class NoiseSchedule:
         if zero_snr and finite_sigmas:
             alphas_cumprod = schedule.alphas_cumprod.copy()
             alphas_cumprod[-1] = SMALLEST_ALPHA_CUMPROD
-            return cls(schedule.betas, alphas_cumprod)
+            return cls(schedule.betas, schedule.alphas, alphas_cumprod)
         return schedule
-
-    @cached_property
-    def alphas(self) -> np.ndarray:
-        """1 - beta_t."""
-        return 1 - self.betas
 
     @cached_property
     def sigmas(self) -> np.ndarray:
@@ -97,10 +94,13 @@ def make_betas(
     """Compute the variances beta_t of the forward process, float32 [T].
 
     Raises:
-        ConfigError: the schedule is unknown, or `num_train_timesteps` is not positive.
+        ConfigError: the schedule is unknown, or `num_train_timesteps` or `trained_betas` is empty.
     """
     if trained_betas is not None:
-        return np.asarray(trained_betas, dtype=np.float32)
+        betas = np.asarray(trained_betas, dtype=np.float32)
+        if betas.ndim != 1 or len(betas) == 0:
+            raise ConfigError(f"trained_betas has shape {betas.shape}.", expected="one number for each timestep")
+        return betas
     if num_train_timesteps < 1:
         raise ConfigError(
             "A noise schedule needs at least one timestep.", problems=[f"num_train_timesteps={num_train_timesteps}"]
@@ -155,24 +155,35 @@ def cumulative_product(values: np.ndarray) -> np.ndarray:
 
 
 class VariancePreserving:
-    """Mixin for schedulers with a discrete `noise_schedule`: its arrays and the forward process."""
+    """Mixin for schedulers with a discrete `noise_schedule`: its arrays and the forward process.
 
-    noise_schedule: NoiseSchedule
+    Attributes:
+        betas: beta_t, float32 [T].
+        alphas: 1 - beta_t, float32 [T].
+        alphas_cumprod: alpha_bar_t, the cumulative product of the alphas, float32 [T].
+    """
+
+    _noise_schedule: NoiseSchedule
+    betas = TensorAttribute()
+    host_betas = betas.host
+    alphas = TensorAttribute()
+    host_alphas = alphas.host
+    alphas_cumprod = TensorAttribute()
+    host_alphas_cumprod = alphas_cumprod.host
 
     @property
-    def betas(self) -> np.ndarray:
-        """beta_t, float32 [T]."""
-        return self.noise_schedule.betas
+    def noise_schedule(self) -> NoiseSchedule:
+        """The forward process, with the arrays that were assigned to `betas`, `alphas` and `alphas_cumprod`."""
+        schedule = self._noise_schedule
+        if self.host_alphas_cumprod is not schedule.alphas_cumprod or self.host_betas is not schedule.betas:
+            schedule = NoiseSchedule(self.host_betas, self.host_alphas, self.host_alphas_cumprod)
+            self._noise_schedule = schedule
+        return schedule
 
-    @property
-    def alphas(self) -> np.ndarray:
-        """1 - beta_t, float32 [T]."""
-        return self.noise_schedule.alphas
-
-    @property
-    def alphas_cumprod(self) -> np.ndarray:
-        """alpha_bar_t, the cumulative product of the alphas, float32 [T]."""
-        return self.noise_schedule.alphas_cumprod
+    @noise_schedule.setter
+    def noise_schedule(self, schedule: NoiseSchedule) -> None:
+        self._noise_schedule = schedule
+        self.betas, self.alphas, self.alphas_cumprod = schedule.betas, schedule.alphas, schedule.alphas_cumprod
 
     def alpha_bar(self, timestep: float, before_first: np.float32 | None = None) -> np.float32:
         """Return alphas_cumprod at a training timestep.
@@ -186,8 +197,8 @@ class VariancePreserving:
         """
         if timestep < 0 and before_first is not None:
             return before_first
-        check_training_timestep(timestep, len(self.alphas_cumprod))
-        return self.alphas_cumprod[int(timestep)]
+        check_training_timestep(timestep, len(self.host_alphas_cumprod))
+        return self.host_alphas_cumprod[int(timestep)]
 
     def add_noise(self, original_samples: paddle.Tensor, noise: paddle.Tensor, timesteps: object) -> paddle.Tensor:
         """Compute x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps.
@@ -212,7 +223,7 @@ class VariancePreserving:
         return alpha * noise - sigma * sample
 
     def _alpha_sigma_at(self, timesteps: object, like: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        alphas_cumprod = self.alphas_cumprod[to_array(timesteps).astype(np.int64).reshape(-1)]  # [B]
+        alphas_cumprod = self.host_alphas_cumprod[to_array(timesteps).astype(np.int64).reshape(-1)]  # [B]
         return per_sample(np.sqrt(alphas_cumprod), like), per_sample(np.sqrt(1 - alphas_cumprod), like)
 
 
@@ -228,11 +239,6 @@ def check_training_timestep(timestep: float, num_train_timesteps: int) -> None:
             expected=f"an element of scheduler.timesteps, from 0 to {num_train_timesteps - 1}",
             remedy="call scheduler.set_timesteps(num_inference_steps) and iterate over scheduler.timesteps",
         )
-
-
-def to_array(values: object) -> np.ndarray:
-    """Convert a number, a sequence, an array or a tensor to a numpy array."""
-    return values.numpy() if isinstance(values, paddle.Tensor) else np.asarray(values)
 
 
 def per_sample(values: np.ndarray, like: paddle.Tensor) -> paddle.Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import paddle
 
 from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.schedulers.common.noise_schedule import per_sample, to_array
+from ppdiffusers.schedulers.common.arrays import Sigmas, Timesteps, to_array
+from ppdiffusers.schedulers.common.noise_schedule import per_sample
 from ppdiffusers.schedulers.common.types import Timestep
 
 
@@ -34,10 +37,9 @@ def check_not_loop_index(timestep: Timestep) -> None:
         )
 
 
-class StepIndex(ConfigMixin):
+class StepIndex(Timesteps, ConfigMixin):
     """Mixin for schedulers whose `step` walks through `timesteps` by an index."""
 
-    timesteps: np.ndarray
     _step_index: int | None = None
     _begin_index: int | None = None
 
@@ -55,22 +57,26 @@ class StepIndex(ConfigMixin):
         """Set the index at which the loop starts, so that `step` does not search for its first timestep."""
         self._begin_index = begin_index
 
-    def index_for_timestep(self, timestep: Timestep, schedule_timesteps: np.ndarray | None = None) -> int:
+    def index_for_timestep(self, timestep: Timestep, schedule_timesteps: object = None) -> int:
         """Return the index of a timestep; the second one of repeated timesteps, so that no noise level is skipped.
 
         Raises:
             InputError: the timestep is not in the schedule.
         """
-        schedule = self.timesteps if schedule_timesteps is None else to_array(schedule_timesteps)
-        found = np.nonzero(schedule == schedule.dtype.type(as_scalar(timestep)))[0]
-        if len(found) == 0:
+        found = self._find_timestep(timestep, schedule_timesteps)
+        if found is None:
             raise InputError(
                 f"The timestep {as_scalar(timestep)} is not in the schedule.",
                 where=f"{type(self).__name__}.timesteps",
                 expected="an element of scheduler.timesteps",
                 remedy="call scheduler.set_timesteps(num_inference_steps) and iterate over scheduler.timesteps",
             )
-        return int(found[1] if len(found) > 1 else found[0])
+        return found
+
+    def _find_timestep(self, timestep: Timestep, schedule_timesteps: object = None) -> int | None:
+        schedule = self.host_timesteps if schedule_timesteps is None else to_array(schedule_timesteps)
+        found = np.nonzero(schedule == schedule.dtype.type(as_scalar(timestep)))[0]
+        return int(found[min(1, len(found) - 1)]) if len(found) else None
 
     def _current_index(self, timestep: Timestep | None) -> int:
         """Return the index of the current step; the first call of a run finds it by its timestep."""
@@ -85,9 +91,9 @@ class StepIndex(ConfigMixin):
             InputError: the schedule has ended.
         """
         index = self._current_index(timestep)
-        if index >= len(self.timesteps):
+        if index >= len(self.host_timesteps):
             raise InputError(
-                f"All {len(self.timesteps)} steps of the schedule were taken.",
+                f"All {len(self.host_timesteps)} steps of the schedule were taken.",
                 remedy="call scheduler.set_timesteps(num_inference_steps) before another run",
             )
         return index
@@ -100,7 +106,7 @@ class StepIndex(ConfigMixin):
                 remedy="pass an element of scheduler.timesteps",
             )
         # Rounding may repeat the first timestep: a run from there starts at 0, or it would overrun the schedule.
-        return 0 if as_scalar(timestep) == self.timesteps[0] else self.index_for_timestep(timestep)
+        return 0 if as_scalar(timestep) == self.host_timesteps[0] else self.index_for_timestep(timestep)
 
     def _reset_index(self) -> None:
         self._step_index = self._begin_index = None
@@ -115,22 +121,20 @@ class StepIndex(ConfigMixin):
         return [index] * len(timesteps)
 
 
-class VarianceExploding(StepIndex):
+class VarianceExploding(Sigmas, StepIndex):
     """Mixin for samplers of dx/dsigma with x = x_0 + sigma eps and decreasing `sigmas` [n + 1]."""
 
-    sigmas: np.ndarray
-
     @property
-    def init_noise_sigma(self) -> float:
-        """Standard deviation of the initial noise."""
-        largest = float(self.sigmas.max())
-        if self.config.timestep_spacing in ("linspace", "trailing"):
-            return largest
-        return (largest**2 + 1) ** 0.5
+    def init_noise_sigma(self) -> Any:
+        """Standard deviation of the initial noise, a tensor without axes."""
+        largest = float(self.host_sigmas.max())
+        if self.config.timestep_spacing not in ("linspace", "trailing"):
+            largest = (largest**2 + 1) ** 0.5
+        return paddle.to_tensor(largest, dtype="float32")
 
     def scale_model_input(self, sample: paddle.Tensor, timestep: Timestep | None = None) -> paddle.Tensor:
         """Return sample / sqrt(sigma^2 + 1), the network input of unit variance."""
-        sigma = float(self.sigmas[self._current_index(timestep)])
+        sigma = float(self.host_sigmas[self._current_index(timestep)])
         return sample * (1 / (sigma**2 + 1) ** 0.5)
 
     def add_noise(self, original_samples: paddle.Tensor, noise: paddle.Tensor, timesteps: object) -> paddle.Tensor:
@@ -141,5 +145,5 @@ class VarianceExploding(StepIndex):
             noise: eps, [B, C, ...].
             timesteps: one element of `self.timesteps` per sample, [B].
         """
-        sigma = per_sample(self.sigmas[self._indices_for(timesteps)], original_samples)
+        sigma = per_sample(self.host_sigmas[self._indices_for(timesteps)], original_samples)
         return original_samples + noise * sigma

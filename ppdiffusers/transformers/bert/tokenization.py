@@ -12,9 +12,15 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
-from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.transformers.tokenization_utils import FastTokenizer, PretrainedTokenizer, TokenLike, write_text
+from ppdiffusers.core.reading import read_json, read_text
+from ppdiffusers.transformers.tokenization_utils import (
+    FastTokenizer,
+    PretrainedTokenizer,
+    TokenLike,
+    check_vocabulary,
+    write_text,
+)
 
 _CONTINUATION = "##"  # prefix of pieces that continue a word
 _MAX_WORD_LENGTH = 100  # longer words are unknown tokens
@@ -67,7 +73,7 @@ class _BertTokenizerBase(PretrainedTokenizer):
         mask_token: TokenLike = "[MASK]",
         tokenize_chinese_chars: bool = True,
         strip_accents: bool | None = None,
-        model_max_length: int | None = None,
+        model_max_length: float | None = None,
         additional_special_tokens: Iterable[TokenLike] | None = None,
         added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = True,
@@ -205,12 +211,12 @@ def _is_punctuation(char: str) -> bool:
 def _read_vocabulary(vocab_file: str | os.PathLike | None, tokenizer_file: str | os.PathLike | None) -> dict[str, int]:
     """Read token -> id."""
     if vocab_file is not None:
-        lines = Path(vocab_file).read_text(encoding="utf-8").split("\n")
+        lines = read_text(vocab_file).split("\n")
         lines = lines[:-1] if lines and not lines[-1] else lines
         return {token.removesuffix("\r"): index for index, token in enumerate(lines)}
     if tokenizer_file is None:
         raise ConfigError("A BERT tokenizer needs vocab_file or tokenizer_file.")
-    model = read_json(tokenizer_file).get("model", {})
-    if model.get("type") != "WordPiece" or "vocab" not in model:
+    model = read_json(tokenizer_file).get("model")
+    if not isinstance(model, dict) or model.get("type") != "WordPiece":
         raise ConfigError("The tokenizer.json does not contain a WordPiece model.", where=tokenizer_file)
-    return dict(model["vocab"])
+    return check_vocabulary(model.get("vocab"), tokenizer_file)

@@ -6,24 +6,30 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ftfy
 import regex
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from ppdiffusers.core.config import read_json
+from ppdiffusers.core.config_types import shown
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.reading import read_json, read_text
 from ppdiffusers.transformers.tokenization_utils import (
     FastTokenizer,
     PretrainedTokenizer,
     TokenLike,
+    check_vocabulary,
     to_added_token,
     write_json,
     write_text,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_OPENAI_MERGES = Path(__file__).with_name("merges.txt.gz")  # see NOTICE
 _PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 # The slow tokenizer splits words with Python's `regex` module, ignoring case. The regex engine of `tokenizers` has an
 # older Unicode table, in which some characters (U+30EDE, for example) are not letters.
@@ -37,7 +43,8 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
     """Files, special tokens and decoding of both tokenizers.
 
     Args:
-        vocab_file, merges_file: BPE vocabulary (JSON) and merges (one rule per line).
+        vocab_file, merges_file: BPE vocabulary (JSON) and merges (one rule per line); without `vocab_file`, the
+            vocabulary follows from the merges, as that of CLIP does.
         tokenizer_file: a `tokenizer.json`, read if the two other files are not given.
         unk_token, bos_token, eos_token, pad_token: see `TokenLike`.
         model_max_length, additional_special_tokens, added_tokens_decoder, clean_up_tokenization_spaces, padding_side,
@@ -58,7 +65,7 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
         bos_token: TokenLike = "<|startoftext|>",
         eos_token: TokenLike = "<|endoftext|>",
         pad_token: TokenLike = "<|endoftext|>",
-        model_max_length: int = 77,
+        model_max_length: float = 77,
         additional_special_tokens: Iterable[TokenLike] | None = None,
         added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = False,
@@ -77,6 +84,15 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
             padding_side,
             truncation_side,
         )
+
+    @classmethod
+    def openai(cls, **settings: Any) -> Self:
+        """Return the tokenizer of OpenAI's CLIP, which Stable Diffusion 1, 2 and XL have, without any other file.
+
+        Args:
+            settings: such as `pad_token="!"`, for Stable Diffusion 2 and for the second tokenizer of XL.
+        """
+        return cls(merges_file=_OPENAI_MERGES, **settings)
 
     def _special_token(self, name: str, token: TokenLike) -> AddedToken:
         # as in transformers: all but the padding token are matched in the normalized text too
@@ -191,21 +207,48 @@ def _read_bpe(
     tokenizer_file: str | os.PathLike | None,
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Read vocabulary and merges."""
-    if vocab_file is not None and merges_file is not None:
-        lines = Path(merges_file).read_text(encoding="utf-8").split("\n")
+    if merges_file is not None and (vocab_file is not None or tokenizer_file is None):
+        lines = read_text(merges_file).split("\n")
         rules = [line for line in lines if line and not line.startswith("#version")][:_MAX_MERGES]
-        return read_json(vocab_file), [_pair(rule, merges_file) for rule in rules]
+        merges = [_pair(rule, merges_file) for rule in rules]
+        if vocab_file is None:
+            return _vocabulary_of(merges), merges
+        vocabulary = check_vocabulary(read_json(vocab_file), vocab_file)
+        return vocabulary, _check_merges(merges, vocabulary, merges_file)
     if tokenizer_file is None:
         raise ConfigError("A CLIP tokenizer needs vocab_file and merges_file, or tokenizer_file.")
-    model = read_json(tokenizer_file).get("model", {})
-    if model.get("type") != "BPE" or "vocab" not in model or "merges" not in model:
+    model = read_json(tokenizer_file).get("model")
+    if not isinstance(model, dict) or model.get("type") != "BPE" or not isinstance(model.get("merges"), list):
         raise ConfigError("The tokenizer.json does not contain a BPE model.", where=tokenizer_file)
-    merges = [tuple(rule) if isinstance(rule, list) else _pair(rule, tokenizer_file) for rule in model["merges"]]
-    return dict(model["vocab"]), merges
+    merges = [_pair(rule, tokenizer_file) for rule in model["merges"]]
+    vocabulary = check_vocabulary(model.get("vocab"), tokenizer_file)
+    return vocabulary, _check_merges(merges, vocabulary, tokenizer_file)
 
 
-def _pair(rule: str, where: str | os.PathLike) -> tuple[str, str]:
-    parts = rule.split()
-    if len(parts) != 2:
-        raise ConfigError(f"A merge rule has {len(parts)} parts: {rule!r}.", where=where, expected="two parts")
+def _vocabulary_of(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return CLIP's vocabulary: bytes, bytes that end a word, merged tokens, special tokens."""
+    symbols = _byte_symbols().values()
+    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *map("".join, merges), *_SPECIAL_TOKENS]
+    return {token: index for index, token in enumerate(tokens)}
+
+
+def _check_merges(
+    merges: list[tuple[str, str]], vocabulary: Mapping[str, int], where: str | os.PathLike
+) -> list[tuple[str, str]]:
+    """Return the merge rules, whose parts and results must be in the vocabulary."""
+    unknown = [pair for pair in merges if any(token not in vocabulary for token in (*pair, pair[0] + pair[1]))]
+    if unknown:
+        raise ConfigError(
+            "Merge rules use tokens that are not in the vocabulary.",
+            where=where,
+            problems=[shown(f"{first} {second}") for first, second in unknown[:20]],
+            remedy="use the merges and the vocabulary of the same tokenizer.",
+        )
+    return merges
+
+
+def _pair(rule: object, where: str | os.PathLike) -> tuple[str, str]:
+    parts = rule.split() if isinstance(rule, str) else rule if isinstance(rule, list) else []
+    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        raise ConfigError(f"A merge rule has {len(parts)} parts: {shown(rule)}.", where=where, expected="two parts")
     return parts[0], parts[1]

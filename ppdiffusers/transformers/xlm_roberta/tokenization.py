@@ -9,8 +9,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, processors
 
-from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.reading import read_json
 from ppdiffusers.transformers.sentencepiece_model import SPACE, PieceType, SentencePieceModel
 from ppdiffusers.transformers.sentencepiece_tokenizer import SentencePieceTokenizer, unigram_backend
 from ppdiffusers.transformers.tokenization_utils import FastTokenizer, TokenLike
@@ -47,7 +47,7 @@ class _XLMRobertaTokenizerBase(SentencePieceTokenizer):
         unk_token: TokenLike = "<unk>",
         pad_token: TokenLike = "<pad>",
         mask_token: TokenLike = "<mask>",
-        model_max_length: int | None = None,
+        model_max_length: float | None = None,
         additional_special_tokens: Iterable[TokenLike] | None = None,
         added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         clean_up_tokenization_spaces: bool = False,

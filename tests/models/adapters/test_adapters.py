@@ -30,56 +30,21 @@ from ppdiffusers.models.adapters import (
     unfuse,
 )
 from ppdiffusers.models.adapters.convolution import convolve_by_products
-from ppdiffusers.models.blocks.conv import Conv2D
+from tests.models.adapters.support import (
+    Ours,
+    Theirs,
+    activate,
+    assert_same,
+    layer_names,
+    ours,
+    outputs,
+    peft_layers,
+    twin_weights,
+)
 from tests.runtime.support import tiny_unet, unet_inputs
 from tests.support.parity import rng_for
 
 ADAPTERS = {"style": (4, 4.0), "detail": (3, 8.0)}  # name -> rank, alpha
-CONV_SHAPES = [(5, 6, 3, 1, 1), (6, 6, 3, 2, 1), (6, 5, 1, 1, 0)]  # in, out, kernel, stride, padding
-
-
-class Ours(paddle.nn.Layer):
-    """Convolutions of both classes, then linear layers with and without bias."""
-
-    def __init__(self):
-        super().__init__()
-        convs = [Conv2D(i, o, k, stride=s, padding=p) for i, o, k, s, p in CONV_SHAPES]
-        convs[1] = paddle.nn.Conv2D(6, 6, 3, stride=2, padding=1)
-        self.convs = paddle.nn.LayerList(convs)
-        self.linears = paddle.nn.LayerList([paddle.nn.Linear(5, 7), paddle.nn.Linear(7, 4, bias_attr=False)])
-
-    def forward(self, x):
-        for conv in self.convs:
-            x = paddle.nn.functional.silu(conv(x))
-        x = x.flatten(2).transpose([0, 2, 1])
-        for linear in self.linears:
-            x = paddle.nn.functional.silu(linear(x))
-        return x
-
-
-class Theirs(torch.nn.Module):
-    """The same network in PyTorch."""
-
-    def __init__(self):
-        super().__init__()
-        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(i, o, k, s, p) for i, o, k, s, p in CONV_SHAPES)
-        self.linears = torch.nn.ModuleList([torch.nn.Linear(5, 7), torch.nn.Linear(7, 4, bias=False)])
-
-    def forward(self, x):
-        for conv in self.convs:
-            x = torch.nn.functional.silu(conv(x))
-        x = x.flatten(2).transpose(1, 2)
-        for linear in self.linears:
-            x = torch.nn.functional.silu(linear(x))
-        return x
-
-
-def ours() -> Ours:
-    network = Ours()
-    for name, parameter in network.named_parameters():
-        parameter.set_value(rng_for(name).standard_normal(parameter.shape).astype("float32") / 3)
-    network.eval()
-    return network
 
 
 def matrices(path: str, name: str, layer: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
@@ -105,12 +70,10 @@ def with_adapters() -> Ours:
 @pytest.fixture
 def twin():
     """Our network and PEFT's with the same weights and both adapters."""
-    network, module = ours(), Theirs()
-    layers = {path: layer for path, layer in module.named_modules() if hasattr(layer, "weight")}
-    state = {key: torch.tensor(value.numpy()) for key, value in network.state_dict().items()}
-    module.load_state_dict({key: v.T if "linears" in key and v.ndim == 2 else v for key, v in state.items()})
+    network = ours()
+    module, layers = twin_weights(network), layer_names()
     for name, (rank, alpha) in ADAPTERS.items():
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(layers))
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
         inject_adapter_in_model(config, module, name)
         inject(network, name, deltas(name))
     for path, layer in module.named_modules():
@@ -121,30 +84,6 @@ def twin():
                 layer.lora_B[name].weight.data = torch.tensor(up)
     module.eval()
     return network, module
-
-
-def activate(module: torch.nn.Module, weights: dict[str, float]) -> None:
-    for layer in module.modules():
-        if isinstance(layer, LoraLayer):
-            layer.set_adapter(list(weights))
-            for name, weight in weights.items():
-                layer.set_scale(name, weight)
-
-
-def peft_layers(module: torch.nn.Module) -> list[LoraLayer]:
-    return [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
-
-
-def outputs(network, module=None):
-    x = rng_for("x").standard_normal((2, 5, 8, 6)).astype("float32")
-    with paddle.no_grad(), torch.no_grad():
-        found = network(paddle.to_tensor(x)).numpy()
-        return found if module is None else (found, module(torch.tensor(x)).numpy())
-
-
-def assert_same(network, module):
-    found, expected = outputs(network, module)
-    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 WEIGHTS = [{"style": 1.0}, {"detail": 0.6}, {"style": 0.7, "detail": -1.3}]
@@ -269,7 +208,7 @@ def test_weights_for_single_layers():
 
 def test_an_inactive_adapter_and_a_part_of_a_network():
     network = ours()
-    inject(network, "style", deltas("style"), weight=0.0)
+    inject(network, "style", deltas("style"), weight=None)
     assert np.array_equal(outputs(network), outputs(ours()))
     part = ours()
     inject(part.linears, "style", {"0": deltas("style")["linears.0"]})

@@ -1,0 +1,244 @@
+"""Open a single file, and assign its tensors to networks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paddle import nn
+
+from ppdiffusers.convert.apply import apply_rules, to_torch_layout
+from ppdiffusers.convert.rules import inverse
+from ppdiffusers.convert.single_files.layouts import (
+    Layout,
+    averaged,
+    find_layout,
+    has_averages,
+    names_without_layout,
+)
+from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
+from ppdiffusers.core.tensors import FLOATING, LazyTensor
+from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.pretrained import converted_tensors, lazy_state_dict
+from ppdiffusers.io.required_files import FirstOf
+from ppdiffusers.io.resolve import resolve_folder
+from ppdiffusers.io.weights import Checkpoint, open_weights
+from ppdiffusers.utils.lazy_tensors import as_lazy_tensor
+from ppdiffusers.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+# Address of a file on a hub; without a revision, diffusers takes the rest for the name of the file
+_LINK = re.compile(
+    r"(?:https?://)?(?P<host>huggingface\.co|hf\.co|(?:www\.)?modelscope\.cn)/(?:models/)?"
+    r"(?P<name>[^/]+/[^/]+)/(?:(?:blob|resolve)/(?P<revision>[^/]+)/)?(?P<file>[^?#]+)"
+)
+_SHOWN = 5  # names of tensors in a log line
+
+
+def open_single_file(source: Any, options: HubOptions | None = None, extract_ema: bool = False) -> Checkpoint:
+    """Open the single file that an argument of `from_single_file` means. No tensor is read.
+
+    Args:
+        source: a file, the address of a file on Hugging Face or ModelScope, or a dictionary of tensors or arrays.
+        options: hub options.
+        extract_ema: use the averaged weights of the UNet if the file has both.
+
+    Raises:
+        SourceError: no such file.
+        WeightsError: the file is damaged, or averages are missing.
+        UnsafeFileError: a pickle names code to run; nothing was run.
+    """
+    checkpoint = _open(source, options or HubOptions())
+    if not has_averages(checkpoint):
+        return checkpoint
+    if not extract_ema:
+        logger.warning(
+            "The file has averaged (EMA) weights in addition to the trained ones, which are loaded. "
+            "`extract_ema=True` loads the averages, which are usually better for inference."
+        )
+        return checkpoint
+    logger.warning("The file has averaged (EMA) weights in addition to the trained ones; the averages are loaded.")
+    return replace(checkpoint, tensors=averaged(checkpoint))
+
+
+def _open(source: Any, options: HubOptions) -> Checkpoint:
+    if isinstance(source, Checkpoint):
+        return source
+    if isinstance(source, Mapping):
+        tensors = {name: as_lazy_tensor(name, tensor) for name, tensor in source.items()}
+        return Checkpoint(tensors, "pytorch", (), {})
+    if not isinstance(source, (str, os.PathLike)):
+        raise InputError(f"{type(source).__name__} is not a single file.", expected="a path, an address or tensors")
+    path = Path(source).expanduser()
+    if not path.is_file():
+        path = _download(str(source), options)
+    checkpoint = open_weights(path)
+    if checkpoint.framework != "pytorch":
+        raise WeightsError(
+            "This file is one network in Paddle's layout.",
+            where=path,
+            expected="a file with the names and the layout of PyTorch",
+            remedy="load its folder with `from_pretrained`.",
+        )
+    return checkpoint
+
+
+def _download(link: str, options: HubOptions) -> Path:
+    found = _LINK.fullmatch(link)
+    if found is None:
+        is_folder = Path(link).expanduser().is_dir()
+        raise SourceError(
+            "The path is a folder." if is_folder else "The file does not exist.",
+            where=link,
+            expected="a file, or the address of one: https://huggingface.co/<owner>/<model>/blob/main/<file>",
+            remedy="load a folder with `from_pretrained`." if is_folder else "check the path.",
+        )
+    hub = "modelscope" if "modelscope" in found["host"] else "hf"
+    changes = {"source": hub, "revision": found["revision"] if options.revision is None else options.revision}
+    subfolder, _, name = found["file"].rpartition("/")
+    folder = resolve_folder(found["name"], subfolder or None, FirstOf((name,)), replace(options, **changes))
+    return folder / name
+
+
+# -- the tensors of a network -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The tensors of one network in a single file.
+
+    Attributes:
+        layout: where and how they are stored.
+        tensors: with the names and the layout of our network.
+        problems: why they do not fit.
+        used: their names in the file.
+        unused: names in the file under the same prefix that the network does not have.
+    """
+
+    layout: Layout
+    tensors: dict[str, LazyTensor]
+    problems: list[str]
+    used: set[str]
+    unused: list[str]
+
+
+def place(layer: nn.Layer, checkpoint: Checkpoint) -> Placed | None:
+    """Assign the tensors of a single file to a network; None if the file has no network of its class.
+
+    Args:
+        layer: built under `paddle.LazyGuard`.
+    """
+    layout = find_layout(type(layer).__name__, checkpoint)
+    if layout is None:
+        return None
+    where = checkpoint.files[0] if checkpoint.files else None
+    stored = layout.tensors(checkpoint)
+    try:
+        rules = layout.optional_rules(layer.config)
+        renamed = apply_rules(rules, stored, where=where, name="the original names")
+    except PPDiffusersError as error:
+        return Placed(layout, {}, error.problems or [error.what], set(), [])
+    tensors = converted_tensors(layer, replace(checkpoint, tensors=renamed))
+    state = layer.state_dict()
+    kept = {name: tensor for name, tensor in tensors.items() if name in state}
+    unused = _names_in_file(layout, layer, {name: tensors[name] for name in tensors if name not in state})
+    problems = _problems(layout, layer, kept, checkpoint)
+    return Placed(layout, kept, problems, {layout.prefix + name for name in stored} - set(unused), list(unused))
+
+
+def _problems(layout: Layout, layer: nn.Layer, tensors: Mapping[str, LazyTensor], checkpoint: Checkpoint) -> list[str]:
+    """List missing tensors and wrong shapes and dtypes, by the names in the file."""
+    state = lazy_state_dict(layer)
+    shared: dict[int, bool] = {}
+    for name, parameter in layer.state_dict().items():
+        shared[id(parameter)] = shared.get(id(parameter), False) or name in tensors
+    missing = {name: state[name] for name, parameter in layer.state_dict().items() if not shared[id(parameter)]}
+    shapes = {name: state[name] for name, tensor in tensors.items() if tensor.shape != state[name].shape}
+    dtypes = {
+        name: state[name]
+        for name, tensor in tensors.items()
+        if (tensor.dtype in FLOATING) != (state[name].dtype in FLOATING)
+    }
+    problems = [f"missing: {name} {tensor.shape}" for name, tensor in _names_in_file(layout, layer, missing).items()]
+    problems += [
+        f"shape: {name} is {_stored(checkpoint, name)[1]}, expected {tensor.shape}"
+        for name, tensor in _names_in_file(layout, layer, shapes).items()
+    ]
+    return problems + [
+        f"dtype: {name} is {_stored(checkpoint, name)[0]}, expected {tensor.dtype}"
+        for name, tensor in _names_in_file(layout, layer, dtypes).items()
+    ]
+
+
+def _stored(checkpoint: Checkpoint, name: str) -> tuple[str, object]:
+    tensor = checkpoint.get(name)
+    return ("different", "different") if tensor is None else (tensor.dtype, tensor.shape)
+
+
+def _names_in_file(layout: Layout, layer: nn.Layer, ours: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Return tensors by the names that they have, or would have, in the file."""
+    if not ours:
+        return {}
+    linear = to_torch_layout(ours, layer)
+    try:
+        found = apply_rules(inverse(layout.optional_rules(layer.config)), linear, name="the names of ppdiffusers")
+    except PPDiffusersError:  # a part of a matrix: it has no name of its own
+        found = linear
+    return {layout.prefix + name: tensor for name, tensor in found.items()}
+
+
+def log_unused(checkpoint: Checkpoint, placed: Iterable[Placed]) -> None:
+    """Log, in one line, which tensors of the file no network has: what training tools leave."""
+    used = {name for part in placed for name in part.used}
+    unused = [name for name in checkpoint if name not in used]
+    if unused:
+        groups = dict.fromkeys(name.split(".")[0] for name in unused)
+        shown = ", ".join(list(groups)[:_SHOWN]) + (", ..." if len(groups) > _SHOWN else "")
+        logger.info("%d of %d tensors of the file are not used: %s", len(unused), len(checkpoint), shown)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def tensors_to_write(layout: Layout, layer: nn.Layer, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Return the tensors of a network as a single file stores them; they are read when they are written.
+
+    Args:
+        layer: the network, with or without memory.
+        tensors: with its names and in Paddle's layout.
+
+    Raises:
+        ConversionError: a network that the original repositories do not have.
+    """
+    name = type(layer).__name__
+    found = apply_rules(inverse(layout.rules(layer.config)), to_torch_layout(tensors, layer), name=f"those of {name}")
+    wrong = names_without_layout(found)
+    if wrong:
+        raise ConversionError(
+            f"This {name} has layers that single files do not have.",
+            problems=wrong,
+            remedy="save it as a folder: `save_pretrained(folder, to_diffusers=True)`.",
+        )
+    return {layout.prefix + name: tensor for name, tensor in found.items()}
+
+
+def metadata_to_write(prediction_type: str | None) -> dict[str, str]:
+    """Return the metadata of a single file; the prediction type is not visible in the tensors."""
+    prediction = {"v_prediction": "v", "epsilon": "epsilon"}.get(prediction_type or "")
+    return {"format": "pt", **({} if prediction is None else {"modelspec.prediction_type": prediction})}
+
+
+def check_single_file_path(path: str | os.PathLike) -> Path:
+    """Return the path of a file to write.
+
+    Raises:
+        InputError: its suffix is not `.safetensors`.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise InputError(f"{path} is not the name of a safetensors file.", expected="a name that ends in .safetensors")
+    return Path(path).expanduser()

@@ -1,0 +1,5 @@
+"""T2I-Adapters. Names are imported on first access."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)

@@ -1,0 +1,140 @@
+"""Types of configuration values: wrong ones are listed in one error, what diffusers accepts is accepted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from ppdiffusers.core.config import ConfigMixin, register_to_config
+from ppdiffusers.core.config_types import built_from_configuration, check_like_defaults
+from ppdiffusers.core.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from somewhere import Unknown
+
+
+class Configured(ConfigMixin):
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self,
+        width: int = 4,
+        scale: float = 1.0,
+        name: str = "a",
+        flag: bool = False,
+        channels: tuple[int, ...] = (1, 2),
+        sizes: int | tuple[int, int] = 2,
+        betas: np.ndarray | Sequence[float] | None = None,
+        size: Mapping[str, int] | int | None = None,
+        function: Callable[[float], float] | None = None,
+        other: "Unknown" = 1,
+        free=None,
+        hidden: float | None = 3.0,
+    ):
+        self.sum = width + 1
+        if scale is None:
+            raise TypeError("scale is needed")
+
+
+ACCEPTED = [
+    {"scale": 1, "hidden": 2, "channels": [1, 2, 3], "sizes": [3, 4], "betas": [0.1, 1], "size": {"height": 3}},
+    {"scale": 1.5, "flag": None, "betas": None, "size": None, "hidden": None, "function": None},
+    {"flag": 1, "betas": np.ones(3), "other": ["anything"], "free": {"any": "thing"}, "size": 7, "width": np.int64(3)},
+    {"name": None, "channels": None},  # null for values that are not used, as diffusers accepts it
+    {"function": abs},
+]
+
+
+@pytest.mark.parametrize("values", ACCEPTED)
+def test_accepted(values):
+    made = Configured.from_config(values)
+    assert all(made.config[key] is value for key, value in values.items())
+
+
+REFUSED = {
+    "width": ["4", 4.0, [4], {"a": 4}],
+    "scale": ["1.0", [1.0]],
+    "name": [3, ["a"], True],
+    "flag": ["true", 2, [True]],
+    "channels": [3, "12", [1, "2"], [1, [2]], {"0": 1}],
+    "sizes": ["2", ["a", "b"], 2.5],
+    "betas": [0.1, "linear", ["a"]],
+    "size": ["224", {"height": "224"}, [224]],
+    "function": ["abs", 3],
+    "hidden": ["1", [1]],
+}
+
+
+def test_all_wrong_types_are_in_one_error():
+    for n in range(2):
+        values = {key: wrong[n] for key, wrong in REFUSED.items()}
+        with pytest.raises(ConfigError) as error:
+            Configured.from_config({**values, "free": 1})
+        assert len(error.value.problems) == len(REFUSED)
+        for key in REFUSED:
+            assert any(
+                problem.startswith(f"{key}: expected ") and ", found " in problem for problem in error.value.problems
+            )
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_each_wrong_type(key):
+    for value in REFUSED[key]:
+        with pytest.raises(ConfigError, match=f"{key}: expected"):
+            Configured.from_config({key: value})
+
+
+def test_null_where_a_value_is_needed():
+    with pytest.raises(ConfigError) as error:
+        Configured.from_config({"width": None, "scale": None})
+    assert error.value.problems == ["width: expected an integer, found null", "scale: expected a number, found null"]
+
+
+def test_messages_are_short():
+    with pytest.raises(ConfigError) as error:
+        Configured.from_config({"width": "x" * 10**6, "name": [[["a"] * 1000] * 1000]})
+    assert len(str(error.value)) < 1000
+
+
+def test_what_is_asked_for_is_limited():
+    class Trained(ConfigMixin):
+        @register_to_config
+        def __init__(
+            self, num_train_timesteps: int = 10, layers_per_block: int = 1, down_block_types: tuple[str, ...] = ()
+        ):
+            raise AssertionError("it was built")
+
+    for values in (
+        {"num_train_timesteps": 10**10},
+        {"num_train_timesteps": 0},
+        {"layers_per_block": 10**6},
+        {"layers_per_block": 100, "down_block_types": ["a"] * 100},
+    ):
+        with pytest.raises(ConfigError, match="asks for the impossible"):
+            Trained.from_config(values)
+
+
+def test_types_of_defaults():
+    defaults: dict[str, Any] = {"width": 3, "eps": 1e-5, "act": "gelu", "flag": True, "depths": [1], "pad_token_id": 1}
+    good = {"width": 4, "eps": 1, "act": "relu", "flag": None, "depths": None, "pad_token_id": None, "new": object()}
+    check_like_defaults("Text", {**good, "image_size": [1, 2]}, defaults)
+    wrong = {"width": "4", "eps": "1e-5", "act": 3, "flag": "no", "depths": 3, "pad_token_id": "1"}
+    with pytest.raises(ConfigError) as error:
+        check_like_defaults("Text", wrong, defaults)
+    assert len(error.value.problems) == len(wrong)
+
+
+def test_errors_of_constructors_name_the_file():
+    with (
+        pytest.raises(ConfigError, match="Thing cannot be built .*KeyError") as error,
+        built_from_configuration("Thing", "a.json"),
+    ):
+        {}["missing"]
+    assert error.value.where == "a.json" and "a.json" in str(error.value)
+    with pytest.raises(InputError, match="wrong") as error, built_from_configuration("Thing", "a.json"):
+        raise InputError("wrong")
+    assert "where: a.json" in str(error.value)
+    with pytest.raises(KeyboardInterrupt), built_from_configuration("Thing", "a.json"):
+        raise KeyboardInterrupt
