@@ -222,7 +222,7 @@ class StableUnCLIPPipeline(StableUnCLIPBase):
             model_input = scheduler.scale_model_input(sample, t)
             prediction = predict_image_embedding(self.prior, model_input, t, encoded, guidance_scale)
             sample = scheduler.step(prediction, t, sample, **extra_step_kwargs, return_dict=False)[0]
-            if callbacks.callback is not None and i % callbacks.callback_steps == 0:
+            if callbacks.callback is not None and i % (callbacks.callback_steps or 1) == 0:
                 callbacks.callback(i, t, sample)
         return self.prior.post_process_latents(sample)
 

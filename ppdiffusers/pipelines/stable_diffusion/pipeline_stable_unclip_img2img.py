@@ -11,10 +11,9 @@ import PIL.Image
 from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stable_diffusion.stable_unclip_base import StableUnCLIPBase
 from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.clip_images import check_clip_images, clip_pixels, count_images
 from ppdiffusers.pipelines.stages.denoise import Callback, StepCallbacks, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
-from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -166,7 +165,8 @@ class StableUnCLIPImg2ImgPipeline(StableUnCLIPBase):
         )
         embeds = conditioning.guided()  # [2B or B, L, D]
         if image_embeds is None:
-            image_embeds = self._encode_images(image)  # [N, D]
+            pixels = clip_pixels(image, self.feature_extractor, self.image_encoder)  # [N, 3, h, w]
+            image_embeds = self.image_encoder(pixels).image_embeds  # [N, D]
         # the images of a prompt share the noise
         image_embeds = self.noise_image_embeddings(image_embeds, noise_level, generator=generator)  # [N, 2D]
         image_embeds = image_embeds.repeat_interleave(batch_size // image_embeds.shape[0], axis=0)  # [B, 2D]
@@ -190,13 +190,6 @@ class StableUnCLIPImg2ImgPipeline(StableUnCLIPBase):
             output_type,
             return_dict,
         )
-
-    def _encode_images(self, image: PIL.Image.Image | list[PIL.Image.Image] | paddle.Tensor) -> paddle.Tensor:
-        """CLIP's embeddings of images, [N, D]."""
-        if not isinstance(image, paddle.Tensor):
-            pixels = self.feature_extractor(images=rgb_images(image), return_tensors="np")["pixel_values"]
-            image = paddle.to_tensor(pixels)  # [N, 3, h, w]
-        return self.image_encoder(image.astype(dtype_of(self.image_encoder))).image_embeds
 
     def check_inputs(
         self,
@@ -233,17 +226,15 @@ def _check_images(image: Any, image_embeds: Any, prompts: int | None) -> list[st
         return ["`image` and `image_embeds` are both given: pass one of them"]
     if image is None and image_embeds is None:
         return ["neither `image` nor `image_embeds` is given: pass one of them"]
-    if isinstance(image, PIL.Image.Image):
-        return []
-    if isinstance(image, list) and image and all(isinstance(one, PIL.Image.Image) for one in image):
-        name, count = "image", len(image)
+    if image is not None:
+        name, count, problems = "image", count_images(image), check_clip_images(image)
     else:
-        name, given, axes = ("image", image, 4) if image is not None else ("image_embeds", image_embeds, 2)
-        if not isinstance(given, paddle.Tensor) or given.ndim != axes:
-            expected = "a PIL image, a list of them, or a Paddle tensor [images, 3, height, width]"
-            expected = expected if name == "image" else "a Paddle tensor [images, channels]"
-            return [f"`{name}` must be {expected}, not {type(given).__name__}"]
-        count = given.shape[0]
-    if prompts in (None, count):
-        return []
+        name, count, problems = "image_embeds", None, []
+        if isinstance(image_embeds, paddle.Tensor) and image_embeds.ndim == 2:
+            count = image_embeds.shape[0]
+        else:
+            found = getattr(image_embeds, "shape", type(image_embeds).__name__)
+            problems = [f"`image_embeds` must be a Paddle tensor [images, channels], not {found}"]
+    if problems or prompts in (None, count) or isinstance(image, PIL.Image.Image):
+        return problems
     return [f"`{name}` has {count} image(s) for {prompts} prompt(s)"]
