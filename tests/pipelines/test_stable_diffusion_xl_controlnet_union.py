@@ -146,16 +146,11 @@ def test_guess_mode_with_guidance(pairs, monkeypatch, case):
     ours, theirs = pairs[case]
     for network in getattr(theirs.controlnet, "nets", [theirs.controlnet]):
 
-        def forward(sample, *args, control_type, original=network.forward, **kwargs):
-            return original(sample, *args, control_type=control_type[: sample.shape[0]], **kwargs)
+        def forward(*args, control_type, original=network.forward, **kwargs):
+            sample = args[0] if args else kwargs["sample"]
+            return original(*args, control_type=control_type[: sample.shape[0]], **kwargs)
 
         monkeypatch.setattr(network, "forward", forward)
-    if case == ("", "two"):  # keyword arguments only
-        for network in theirs.controlnet.nets:
-            by_name = network.forward
-            monkeypatch.setattr(
-                network, "forward", lambda *, sample, original=by_name, **kwargs: original(sample, **kwargs)
-            )
     mine, reference = call_both(
         ours, theirs, seed=3, prompt=PROMPTS, num_inference_steps=3, output_type="np", guess_mode=True,
         **STARTS[case[0]], **TWO_TYPES,
@@ -163,7 +158,9 @@ def test_guess_mode_with_guidance(pairs, monkeypatch, case):
     assert_images_agree(mine.images, reference.images)
 
 
-def test_crop(pairs):
+def test_crop(pairs, monkeypatch):
+    """The checks of diffusers reject every control image with a crop; here the reference runs without them."""
+    monkeypatch.setattr(pairs["Inpaint", "one"][1], "check_inputs", lambda *args: None)
     mine, reference = call_both(
         *pairs["Inpaint", "one"], seed=3, prompt="a", num_inference_steps=4, padding_mask_crop=3, **IMAGES, **TWO_TYPES
     )
@@ -223,7 +220,10 @@ def test_folders_of_several_networks(pairs, tmp_path):
         assert index["controlnet"] == [library, "MultiControlNetUnionModel"]
         again = StableDiffusionXLControlNetUnionPipeline.from_pretrained(tmp_path / name)
         assert isinstance(again.controlnet, MultiControlNetUnionModel) and len(again.controlnet.nets) == 2
-    back = diffusers.StableDiffusionXLControlNetUnionPipeline.from_pretrained(tmp_path / "back")
+    reference = diffusers.StableDiffusionXLControlNetUnionPipeline
+    with pytest.raises(AttributeError, match="MultiControlNetUnionModel"):
+        reference.from_pretrained(tmp_path / "theirs")
+    back = reference.from_pretrained(tmp_path / "back")
     assert isinstance(back.controlnet, Reference)
     state, expected = back.controlnet.state_dict(), theirs.controlnet.state_dict()
     assert all(np.array_equal(value.numpy(), state[key].numpy()) for key, value in expected.items())
