@@ -76,6 +76,11 @@ class Entry:
         """Whether it is a network."""
         return self.kind in NETWORK_KINDS
 
+    @property
+    def has_original(self) -> bool:
+        """Whether a PyTorch library has this class; those of repositories that are no packages are ours alone."""
+        return self.library != "ppdiffusers"
+
     def load(self) -> Any:
         """Import our class."""
         return getattr(importlib.import_module(self.module), self.alias_of or self.name)
@@ -166,6 +171,7 @@ _ROWS = (
     _base("ConversionReport", "conversion.report", "helper"),
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
+    _model("FastDiffModel", "vocoders.fastdiff", library="ppdiffusers"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
     _model("ControlNetModel", "controlnets.controlnet"),
@@ -291,6 +297,7 @@ _ROWS = (
     _scheduler("VQDiffusionScheduler", "vq_diffusion"),
     _scheduler("UnCLIPScheduler", "unclip"),
     _scheduler("SASolverScheduler", "sasolver"),
+    _scheduler("BDDMScheduler", "bddm", library="ppdiffusers"),
     # pipelines; the order of a family's rows is the order in which AutoPipeline lists them
     _pipeline(
         *("StableDiffusionPipeline", "stable_diffusion.pipeline_stable_diffusion"),
@@ -435,6 +442,7 @@ _ROWS = (
     _pipeline("KarrasVePipeline", "stochastic_karras_ve.pipeline_stochastic_karras_ve"),
     _pipeline("RePaintPipeline", "repaint.pipeline_repaint"),
     _pipeline("DanceDiffusionPipeline", "dance_diffusion.pipeline_dance_diffusion"),
+    _pipeline("FastDiffPipeline", "fastdiff.pipeline_fastdiff"),
 )
 _ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 

@@ -78,6 +78,8 @@ class Layout:
             for key, value in self.fixed.items()
             if not _same(config.get(key), value)
         ]
+        if "block_out_channels" not in config:  # not a UNet
+            return found
         down, up = (["Attn" in name for name in config[f"{kind}_block_types"]] for kind in ("down", "up"))
         if down != up[::-1]:
             found.append("the up blocks do not have attention at the same levels as the down blocks")

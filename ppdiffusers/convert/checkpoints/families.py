@@ -59,6 +59,11 @@ FAMILIES: dict[str, CheckpointFamily] = {
             "Dance Diffusion (audio-diffusion)",
             "Harmonai's Dance Diffusion; --set sample_size=N --set sample_rate=N",
         ),
+        CheckpointFamily(
+            "fastdiff",
+            "FastDiff",
+            "FastDiff, a vocoder; --config: its YAML, if it differs from that of LJSpeech",
+        ),
     )
 }
 
