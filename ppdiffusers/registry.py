@@ -364,6 +364,21 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("StableDiffusionXLControlNetUnionPipeline", "controlnet.pipeline_controlnet_union_sd_xl"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetUnionImg2ImgPipeline", "controlnet.pipeline_controlnet_union_sd_xl_img2img"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetUnionInpaintPipeline", "controlnet.pipeline_controlnet_union_inpaint_sd_xl"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("LatentConsistencyModelPipeline", "latent_consistency_models.pipeline_latent_consistency_text2img"),
         family="latent-consistency",
         task=TEXT_TO_IMAGE,

@@ -20,7 +20,9 @@ IP_ADAPTER = INFERENCE / "text_to_image_generation-stable_diffusion_ip_adapter.p
 # Scripts with two models: folder of each tiny model -> its option.
 MODELS = {
     UPSCALER: {"upscaler": "--model", "base": "--base_model"},
-    **{script: {"base": "--model", "controlnet": "--controlnet_model"} for script in INFERENCE.glob("*_controlnet.py")},
+    **{
+        script: {"base": "--model", "controlnet": "--controlnet_model"} for script in INFERENCE.glob("*_controlnet*.py")
+    },
     IP_ADAPTER: {"base": "--model"},
     INFERENCE / "text_to_image_generation-t2i-adapter.py": {"base": "--model", "adapter": "--adapter_model"},
     INFERENCE / "text_to_image_generation-stable_diffusion_xl_t2i_adapter.py": {
