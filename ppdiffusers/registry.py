@@ -224,6 +224,10 @@ _ROWS = (
         "deprecated.versatile_diffusion.modeling_text_unet",
         index_module="diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet",
     ),
+    _pipeline_model(
+        *("StableUnCLIPImageNormalizer", "stable_diffusion", "stable_unclip_image_normalizer"),
+        "stable_diffusion.stable_unclip_image_normalizer",
+    ),
     _pipeline_model("UnCLIPTextProjModel", "unclip", "text_proj", "unclip.text_proj"),
     _pipeline_model(
         *("RobertaSeriesModelWithTransformation", "alt_diffusion", "modeling_roberta_series"),
@@ -363,6 +367,21 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("StableDiffusionXLControlNetUnionPipeline", "controlnet.pipeline_controlnet_union_sd_xl"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetUnionImg2ImgPipeline", "controlnet.pipeline_controlnet_union_sd_xl_img2img"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetUnionInpaintPipeline", "controlnet.pipeline_controlnet_union_inpaint_sd_xl"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("LatentConsistencyModelPipeline", "latent_consistency_models.pipeline_latent_consistency_text2img"),
         family="latent-consistency",
         task=TEXT_TO_IMAGE,
@@ -395,6 +414,8 @@ _ROWS = (
     _pipeline("VQDiffusionPipeline", "vq_diffusion.pipeline_vq_diffusion", family="vq-diffusion", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPPipeline", "unclip.pipeline_unclip", family="unclip", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPImageVariationPipeline", "unclip.pipeline_unclip_image_variation"),
+    _pipeline("StableUnCLIPPipeline", "stable_diffusion.pipeline_stable_unclip"),
+    _pipeline("StableUnCLIPImg2ImgPipeline", "stable_diffusion.pipeline_stable_unclip_img2img"),
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
     _pipeline("StableDiffusionUpscalePipeline", "stable_diffusion.pipeline_stable_diffusion_upscale"),
     _pipeline("StableDiffusionInstructPix2PixPipeline", "stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix"),

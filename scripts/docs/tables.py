@@ -28,10 +28,8 @@ TASKS = {
 # pipelines without an example script -> task
 OTHER_TASKS = {
     "StableDiffusionInpaintPipelineLegacy": TASKS["text_guided_image_inpainting"],
-    "StableDiffusionControlNetImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
-    "StableDiffusionControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
-    "StableDiffusionXLControlNetImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
-    "StableDiffusionXLControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
+    "StableDiffusionXLControlNetUnionImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
+    "StableDiffusionXLControlNetUnionInpaintPipeline": TASKS["text_guided_image_inpainting"],
     "VersatileDiffusionPipeline": ("text to image, image variation, dual guidance", "文生图、图像变体、图文双引导"),
 }
 # examples that write out the loop of a pipeline -> that pipeline
