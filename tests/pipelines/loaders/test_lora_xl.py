@@ -136,6 +136,20 @@ def test_weights_of_blocks_and_saved_files(pair, folder, tmp_path):
     assert_close(unet_outputs(*pair)[0], before)
 
 
+def test_scale_of_a_call(pair, source):
+    """UNet and both text encoders are scaled."""
+    load(pair, source)
+    for scale in (0.0, 0.35):
+        mine, reference = call_both(*pair, seed=3, **CALL, cross_attention_kwargs={"scale": scale})
+        assert_images_agree(mine.images, reference.images)
+    with torch.no_grad():
+        settings = {"device": "cpu", "do_classifier_free_guidance": False, "lora_scale": 0.35}
+        embeds = [pipeline.encode_prompt("a red circle", **settings) for pipeline in pair]
+    assert_close(embeds[0][0], embeds[1][0])
+    assert_close(embeds[0][2], embeds[1][2])
+    pair[1]._lora_scale = 1.0  # diffusers scales adapters of text encoders by that of the last call
+
+
 def test_warnings_and_errors_list_keys(pair, source, tmp_path, caplog):
     ours, _ = pair
     tensors = load_file(as_kohya(source, tmp_path / "kohya.safetensors", 4.0, KOHYA_XL, as_sgm))
