@@ -24,12 +24,20 @@ from ppdiffusers.io.weights import Checkpoint, open_weights
 
 Tensors = Mapping[str, LazyTensor]
 
-_WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL refiner"}
-_WIDTHS[2048] = "Stable Diffusion XL"
-_LORA_BASES = {"SD 1.x": _WIDTHS[768], "SD 2.x": _WIDTHS[1024], "SDXL": _WIDTHS[2048], "SDXL refiner": _WIDTHS[1280]}
+# Width of the prompt embeddings -> base model.
+_WIDTHS = {
+    768: "Stable Diffusion 1",
+    1024: "Stable Diffusion 2",
+    1280: "Stable Diffusion XL refiner",
+    2048: "Stable Diffusion XL",
+}
 _PIPELINES = {2048: "StableDiffusionXLPipeline"}
-_NETWORKS = {"UNet2DConditionModel": "UNet", "AutoencoderKL": "VAE", "CLIPTextModel": "text encoder"}
-_NETWORKS["CLIPTextModelWithProjection"] = "second text encoder"
+_NETWORKS = {
+    "UNet2DConditionModel": "UNet",
+    "AutoencoderKL": "VAE",
+    "CLIPTextModel": "text encoder",
+    "CLIPTextModelWithProjection": "second text encoder",
+}
 # Keys of the metadata that training tools write -> our name of the detail.
 _METADATA = {
     "modelspec.title": "title",
@@ -178,8 +186,8 @@ def _lora(path: Path, info: LoraInfo, metadata: Mapping[str, str]) -> FileDescri
         "rank": _numbers(info.ranks),
         "alpha": _numbers(info.alphas) or "equal to the rank",
     }
-    is_xl = info.base_model == "SDXL" or "text_encoder_2" in info.components
-    base = _LORA_BASES.get(info.base_model or "") or (_WIDTHS[2048] if is_xl else None)
+    is_xl = info.cross_attention_dim == 2048 or "text_encoder_2" in info.components
+    base = _WIDTHS.get(info.cross_attention_dim) or (_WIDTHS[2048] if is_xl else None)
     if base is None and metadata.get("ss_base_model_version"):
         base = plain(metadata["ss_base_model_version"])
     code = _on_pipeline(2048 if is_xl else 0, f"load_lora_weights({_quoted(path)})")

@@ -160,7 +160,8 @@ def _plan_component(component: Component, entry: Entry, options: Options) -> set
         read = _plan_network(component, entry, options)
     elif entry.kind == "scheduler":
         config = read_json(component.source / SCHEDULER_CONFIG)
-        entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
+        with built_from_configuration(entry.name, component.source / SCHEDULER_CONFIG):
+            entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
         component.config[SCHEDULER_CONFIG] = converted_config(config, entry.name, options)
     else:
         entry.load().from_pretrained(component.source)  # raises if files are missing or damaged

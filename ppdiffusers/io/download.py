@@ -18,7 +18,8 @@ from urllib.parse import quote
 from tqdm.auto import tqdm
 
 from ppdiffusers.core.environment import is_on, read_number
-from ppdiffusers.core.errors import SourceError
+from ppdiffusers.core.errors import ConfigError, SourceError
+from ppdiffusers.core.reading import LARGEST_FILE, read_json
 from ppdiffusers.io import http_client
 from ppdiffusers.io.http_client import FetchError, HttpClient, network_errors
 from ppdiffusers.io.hubs.base import Digest, RemoteFile
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _CHUNK = 1 << 14  # bytes; an incomplete chunk is lost when the connection breaks
+_SMALL = (".json", ".txt", ".md", ".yaml", ".model")  # files without a known size that may not be large
 _LARGEST_COPY = 1 << 20  # bytes; larger local files are linked
 # A file with wrong content is downloaded once more from its beginning: a proxy may have sent another file.
 _WRONG_CONTENT_TRIES = 2
@@ -141,8 +143,8 @@ class _PartialFile:
 
     def metadata(self) -> dict[str, Any]:
         try:
-            return json.loads(self._metadata.read_text("utf-8"))
-        except (OSError, ValueError):
+            return read_json(self._metadata)
+        except ConfigError:
             return {}
 
     def begin(self, metadata: Mapping[str, Any]) -> None:
@@ -191,19 +193,21 @@ def _receive(file: RemoteFile, part: _PartialFile, client: HttpClient, bar: _Sha
     while True:
         if stop.is_set():
             raise _Stopped
-        before = part.size
+        before, slow = part.size, False
         try:
             with client.request("GET", file.url, {**file.headers, **_range(file, part)}, accept=(416,)) as response:
                 total = _prepare(response, file, part, bar)
                 bar.expect(file, total)
                 if total is None or part.size < total:
-                    _write(response, part, bar, stop)
+                    _write(response, part, bar, stop, _limit(response, file, total))
             if total is None or part.size >= total:
                 return
             problem = f"the connection ended after {part.size} of {total} bytes"
         except network_errors() as error:
             problem = f"the connection broke after {part.size} bytes: {type(error).__name__}"
-        failures = 0 if part.size > before else failures + 1
+            if slow := isinstance(error, http_client.TooSlow):
+                problem = f"the server is too slow: {error}"
+        failures = 0 if part.size > before and not slow else failures + 1
         if failures > len(http_client.RETRY_WAITS):
             raise FetchError("The connection broke in every attempt.", where=file.url, problems=[problem])
         logger.info("%s: %s; resuming", file.url, problem)
@@ -228,7 +232,12 @@ def _range(file: RemoteFile, part: _PartialFile) -> dict[str, str]:
 
 def _prepare(response: requests.Response, file: RemoteFile, part: _PartialFile, bar: _SharedBar) -> int | None:
     """Prepare `part` for the body of the response; return the size of the whole file, if it is known."""
+    if response.headers.get("Content-Type", "").startswith("text/html") and not file.path.endswith((".html", ".htm")):
+        raise _WrongContent("the server sends a web page")
     if response.status_code == 206:
+        noted, sent = part.metadata().get("validator"), _validator(response)
+        if noted is not None and sent is not None and sent != noted:
+            raise _WrongContent(f"the part of an earlier run is of the version {noted}, the server has {sent}")
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         total = int(span[2]) if span and span[2] != "*" else file.size
         if span and int(span[1]) == part.size and (file.size is None or total == file.size):
@@ -256,13 +265,27 @@ def _validator(response: requests.Response) -> str | None:
     return response.headers.get("Last-Modified")
 
 
-def _write(response: requests.Response, part: _PartialFile, bar: _SharedBar, stop: threading.Event) -> None:
+def _limit(response: requests.Response, file: RemoteFile, total: int | None) -> int | None:
+    """Return the bytes that the file may have at most: its size, if it is known."""
+    if total is not None:
+        return total
+    is_compressed = response.headers.get("Content-Encoding", "identity") != "identity"
+    return LARGEST_FILE if is_compressed or file.path.endswith(_SMALL) else None
+
+
+def _write(
+    response: requests.Response, part: _PartialFile, bar: _SharedBar, stop: threading.Event, limit: int | None
+) -> None:
+    size = part.size
     with open(part.path, "ab", buffering=0) as out:
-        for chunk in response.iter_content(_CHUNK):
+        for piece in http_client.pieces(response, _CHUNK):
             if stop.is_set():
                 raise _Stopped
-            out.write(chunk)
-            bar.advance(len(chunk))
+            size += len(piece)
+            if limit is not None and size > limit:
+                raise _WrongContent(f"the server sends more than {limit} bytes")
+            out.write(piece)
+            bar.advance(len(piece))
 
 
 def _use_local_copy(file: RemoteFile, part: _PartialFile) -> bool:
@@ -298,11 +321,24 @@ def _verified(file: RemoteFile, part: _PartialFile) -> FileRecord:
     digests = digests_of(part.path, ("sha256", algorithm))
     if file.digest is not None and digests[algorithm] != file.digest.value:
         raise _WrongContent(f"its {algorithm} is {digests[algorithm]}, expected {file.digest.value}")
+    if file.digest is None and (problem := _looks_wrong(file, part)):
+        raise _WrongContent(problem)
     with open(part.path, "rb") as written:
         os.fsync(written.fileno())
     return FileRecord(
         part.size, digests["sha256"], file.url, f"{algorithm}:{file.digest.value}" if file.digest else None
     )
+
+
+def _looks_wrong(file: RemoteFile, part: _PartialFile) -> str | None:
+    """Describe why the beginning of a file without a checksum cannot be that of this file: login pages of proxies."""
+    with open(part.path, "rb") as received:
+        start = received.read(256).lstrip()
+    if start[:9].lower() == b"<!doctype" or start[:5].lower() == b"<html":
+        return "it is a web page"
+    if file.path.endswith(".json") and start[:1] not in (b"{", b"["):
+        return f"it is not JSON: it begins with {start[:20]!r}"
+    return None
 
 
 def _is_complete(file: RemoteFile, snapshot: Snapshot) -> bool:

@@ -24,6 +24,7 @@ logger = get_logger(__name__)
 RETRY_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each retry
 _FIRST_RETRIES = 2  # for a host that has never responded: the network may not be able to reach it
 LONGEST_WAIT = 60.0  # seconds that a Retry-After header may request
+SLOWEST, PATIENCE = 1024, 60.0  # bytes a second, and seconds of less than that, after which a connection is closed
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -94,8 +95,8 @@ class HttpClient:
             with self.request("GET", url, headers) as response:
                 try:
                     body = bytearray()
-                    for chunk in response.iter_content(1 << 16):
-                        body += chunk
+                    for piece in pieces(response, 1 << 16):
+                        body += piece
                         if len(body) > limit:
                             raise FetchError(f"The file is longer than {limit} bytes.", where=url)
                     return bytes(body)
@@ -145,6 +146,30 @@ class HttpClient:
             timeout=(min(10.0, timeout()), timeout()),
             proxies=self.proxies or None,
         )
+
+
+class TooSlow(TimeoutError):
+    """A server that keeps the connection and sends next to nothing."""
+
+
+def pieces(response: requests.Response, size: int) -> Iterator[bytes]:
+    """Yield the body of a response, decoded, in pieces of at most `size` bytes, as they arrive.
+
+    Raises:
+        TooSlow: fewer than `SLOWEST` bytes a second arrived for `PATIENCE` seconds.
+        network_errors: the connection broke.
+    """
+    # `read` waits until a piece is complete, `read1` (urllib3 2) returns what has arrived
+    read = getattr(response.raw, "read1", response.raw.read)
+    begin, arrived = time.monotonic(), 0
+    while piece := read(size, decode_content=True):
+        arrived += len(piece)
+        seconds = time.monotonic() - begin
+        if seconds > PATIENCE:
+            if arrived < SLOWEST * seconds:
+                raise TooSlow(f"{arrived} bytes in {seconds:.0f} seconds")
+            begin, arrived = time.monotonic(), 0
+        yield piece
 
 
 def network_errors() -> tuple[type[Exception], ...]:

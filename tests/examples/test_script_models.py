@@ -31,6 +31,10 @@ MODELS = {
         "base": "--model",
         "controlnet": "--controlnet_model",
     },
+    INFERENCE / "text_to_image_generation-stable_diffusion_xl_controlnet.py": {
+        "base": "--model",
+        "controlnet": "--controlnet_model",
+    },
     INFERENCE / "text_to_image_generation-t2i-adapter.py": {"base": "--model", "adapter": "--adapter_model"},
     INFERENCE / "text_to_image_generation-stable_diffusion_xl_t2i_adapter.py": {
         "base": "--model",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
-import PIL.Image
 
 from ppdiffusers.pipelines.controlnet.guide import one_each
 from ppdiffusers.pipelines.stages import checks
@@ -81,7 +80,7 @@ def check_control_image(image: Any, prompts: int | None, name: str) -> list[str]
 
 def check_control_size(entries: Sequence[Any], *, name: str, height: int | None, width: int | None) -> list[str]:
     """Images for several ControlNets have one size, unless height and width are given."""
-    sizes = list(dict.fromkeys(map(size_of, entries)))
+    sizes = list(dict.fromkeys(map(checks.size_of, entries)))
     if len(sizes) == 1 or (height is not None and width is not None):
         return []
     listed = ", ".join(f"{h} x {w}" for h, w in sizes)
@@ -123,17 +122,6 @@ def transposed(images: list[Any]) -> list[Any]:
     if not any(isinstance(entry, list) for entry in images):
         return images
     return [list(entry) for entry in zip(*images, strict=False)]
-
-
-def size_of(image: Any) -> tuple[int, int]:
-    """Height and width of an image or of the first image of a batch, in pixels."""
-    first = image[0] if isinstance(image, list) else image
-    if isinstance(first, PIL.Image.Image):
-        return first.height, first.width
-    if isinstance(first, paddle.Tensor):  # [B, C, H, W], [C, H, W] or [H, W]
-        return first.shape[-2], first.shape[-1]
-    height, width = first.shape[1:3] if first.ndim == 4 else first.shape[:2]  # [B, H, W, C], [H, W, C] or [H, W]
-    return height, width
 
 
 def _equal(found: Any, expected: Any) -> bool:

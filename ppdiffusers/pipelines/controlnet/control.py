@@ -97,12 +97,12 @@ class Control:
         if problems or self.check_images(prompts):
             return None, None, problems
         problems = control_checks.check_control_size(self.entries(), name=self.name, height=height, width=width)
-        default = control_checks.size_of(self.entries()[0])
+        default = checks.size_of(self.entries()[0])
         resized = height is not None and width is not None
         height, width = default[0] if height is None else height, default[1] if width is None else width
         height, width = height - height % scale_factor, width - width % scale_factor
         if image is not None and not checks.check_images(image=image):
-            found = control_checks.size_of(image)
+            found = checks.size_of(image)
             if isinstance(image, paddle.Tensor) and image.ndim == 4 and vae.is_latents(image):
                 found, resized = (found[0] * scale_factor, found[1] * scale_factor), False
             found = (found[0] - found[0] % scale_factor, found[1] - found[1] % scale_factor)

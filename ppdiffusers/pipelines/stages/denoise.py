@@ -66,7 +66,9 @@ class UNetDenoiser:
         **kwargs: Any,
     ):
         self.unet, self.scheduler = unet, scheduler
-        self.timestep_cond, self.extra_channels, self.kwargs = timestep_cond, extra_channels, kwargs
+        self.timestep_cond, self.extra_channels = timestep_cond, extra_channels
+        # networks of users need not know what a call does not use
+        self.kwargs = {name: value for name, value in kwargs.items() if value is not None}
 
     def __call__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -207,7 +207,6 @@ class UnCLIPBase(DiffusionPipeline):
 
     def _check_common(
         self,
-        components: Mapping[str, Any],
         *,
         batch: int | None,
         generator: Any,
@@ -225,7 +224,7 @@ class UnCLIPBase(DiffusionPipeline):
             batch: number of prompts or images; None if it is unknown.
         """
         problems = [
-            *checks.check_components(components, "decoder", "text_proj", "super_res_first", "super_res_last"),
+            *checks.check_components(self.components, "decoder", "text_proj", "super_res_first", "super_res_last"),
             *checks.check_counts(
                 num_images_per_prompt=num_images_per_prompt,
                 decoder_num_inference_steps=decoder_num_inference_steps,

@@ -119,7 +119,6 @@ class UnCLIPPipeline(UnCLIPBase):
             checks.check_counts(prior_num_inference_steps=prior_num_inference_steps),
             checks.check_numbers(prior_guidance_scale=prior_guidance_scale),
             self._check_common(
-                self.components,
                 batch=batch,
                 generator=generator,
                 output_type=output_type,

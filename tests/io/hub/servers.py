@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +38,8 @@ class Behaviour:
         redirect: bodies are at another address, as on a CDN.
         no_validators: no ETag.
         opaque: ETags identify versions and are not checksums.
+        instead: path -> (headers, makes the pieces of a body) of a response with the status 200.
+        etags: path -> ETag of a 206 response.
     """
 
     cut: dict[str, list[int | None]] = field(default_factory=dict)
@@ -53,6 +55,8 @@ class Behaviour:
     redirect: bool = False
     no_validators: bool = False
     opaque: bool = False
+    instead: dict[str, tuple[dict[str, str], Callable[[], Iterable[bytes]]]] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -283,6 +287,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _file(self, response: Response, name: str, with_body: bool) -> None:
             behave, body, etag = hub.behave, response.body, response.headers.get("ETag")
+            for headers, make in (value for end, value in behave.instead.items() if name.endswith(end)):
+                self._pieces(headers, make() if with_body else ())
+                return
             if behave.opaque and etag:
                 etag = f'"version-{etag[-9:-1]}"'
             if with_body and any(hub.next_of(behave.corrupt, name)):
@@ -298,6 +305,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            if start:
+                etag = next((other for end, other in behave.etags.items() if name.endswith(end)), etag)
             if etag and not behave.no_validators:
                 self.send_header("ETag", etag)
             for key, value in response.headers.items():
@@ -313,6 +322,16 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._send(part)
             if lie:
                 self.close_connection = True
+
+        def _pieces(self, headers: dict[str, str], pieces: Iterable[bytes]) -> None:
+            self.close_connection = True
+            self.send_response(200)
+            for key, value in {**headers, "Connection": "close"}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            for piece in pieces:
+                self.request_record.sent += len(piece)
+                self.wfile.write(piece)
 
         def _send(self, body: bytes) -> None:
             for at in range(0, len(body), CHUNK):
