@@ -4,13 +4,12 @@ import numpy as np
 import paddle
 import pytest
 import torch
+from lycoris import modules
 
 from ppdiffusers.models.adapters import DoRA, get_adapters
 from tests.pipelines.support import load_both
 from tests.support.checkpoints import tiny_stable_diffusion
 from tests.support.parity import assert_close, noise, rng_for
-
-modules = pytest.importorskip("lycoris.modules", reason="tests/requirements.txt names lycoris-lora")
 
 LINEAR = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"  # [64, 32], without bias
 SQUARE = "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0"  # [64, 64]
