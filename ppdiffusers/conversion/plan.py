@@ -31,11 +31,12 @@ WHOLE_FOLDER = "."  # name of a component whose folder is the source itself
 LARGEST_COPY = 64 << 20  # bytes; a larger unknown file is reported and not copied
 SCHEDULER_CONFIG = "scheduler_config.json"
 MODEL_CONFIG = "config.json"
-# Configuration files that identify the class of a single component, and the keys that name it.
+# Configuration files that identify the class of a single component, and the keys that name it. Networks come first: the
+# folder of a network may also contain the configuration of its scheduler, which is copied.
 _CLASS_KEYS = {
-    SCHEDULER_CONFIG: ("_class_name",),
     MODEL_CONFIG: ("_class_name", "architectures"),
     "model_config.json": ("_class_name", "architectures", "init_class"),
+    SCHEDULER_CONFIG: ("_class_name",),
     "tokenizer_config.json": ("tokenizer_class",),
     "preprocessor_config.json": ("image_processor_type", "feature_extractor_type"),
 }
