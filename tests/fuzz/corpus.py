@@ -271,6 +271,14 @@ def _weights(sd: Path, folder: Path) -> Iterator[Target]:
             kind,
             functools.partial(_read_all, file.name),
         )
+    for file, kind in (
+        ("pdparams/model_state.pdparams", "hostile pickle"),
+        ("torch-zip/diffusion_pytorch_model.bin", "hostile zip"),
+        ("torch-plain/diffusion_pytorch_model.bin", "hostile plain"),
+    ):
+        path = folder / file
+        load = functools.partial(_read_all, path.name)
+        yield Target(f"hostile pickles: {kind.split()[1]}", path.parent, path.name, kind, load, False)
 
 
 def _read_all(name: str, folder: Path) -> None:

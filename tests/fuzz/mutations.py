@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from tests.io.test_hostile_pickles import BOMBS
+from tests.fuzz.pickles import BOMBS, in_plain_file, in_zip, make_pickle
 
 # Code that a pickle may name; a process that runs one of them is caught by the audit hook of `tests/fuzz/process.py`.
 CODE = (b"cos\nsystem\n(S'true'\ntR.", b"\x80\x04cbuiltins\neval\nX\x01\x00\x00\x001\x85R.", b"cnt\nsystem\n(S'x'\ntR.")
@@ -209,6 +209,9 @@ MUTATIONS = {
     "pickle": mutate_pickle,
     "torch": mutate_torch_zip,
     "yaml": mutate_yaml,
+    "hostile pickle": lambda rng, content: make_pickle(rng),
+    "hostile zip": lambda rng, content: in_zip(make_pickle(rng)),
+    "hostile plain": lambda rng, content: in_plain_file(make_pickle(rng)),
 }
 
 
