@@ -47,7 +47,8 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, LazyTensor], di
         WeightsError: the file is truncated, is not a safetensors file, or its header contradicts itself.
     """
     file = CheckedFile(path)
-    length = int.from_bytes(file.read(0, min(8, file.size)).tobytes(), "little")
+    with open(file.path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
     if _LARGEST_HEADER < length <= file.size:
         raise _invalid(file.path, [f"its header has {length} bytes, expected at most {_LARGEST_HEADER}"])
     try:

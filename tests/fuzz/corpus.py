@@ -66,15 +66,23 @@ class Target:
     def run(self, seed: int, folder: Path) -> object:
         """Load a mutation of the file in a copy of the folder."""
         rng = random.Random(f"{self.name}:{seed}")
+
+        def change(path: Path, content: bytes) -> None:
+            if self.hostile and rng.random() < 0.03:
+                make_hostile(rng, path, content)
+            else:
+                path.write_bytes(MUTATIONS[self.mutation](rng, content))
+
+        return self.run_with(change, folder)
+
+    def run_with(self, change: Callable[[Path, bytes], object], folder: Path) -> object:
+        """Load a copy of the folder in which `change(path, content)` makes the file again."""
         copy = folder / self.folder.name
         shutil.copytree(self.folder, copy, copy_function=os.link, symlinks=True)
         path = copy / self.file
         content = path.read_bytes()
         path.unlink()
-        if self.hostile and rng.random() < 0.03:
-            make_hostile(rng, path, content)
-        else:
-            path.write_bytes(MUTATIONS[self.mutation](rng, content))
+        change(path, content)
         return self.load(copy)
 
 
