@@ -24,9 +24,9 @@ def main() -> None:
     parser.add_argument("--device", help="运行设备：cpu、gpu 或 gpu:0；默认为 Paddle 的当前设备")
     args = parser.parse_args()
     if args.tiny:
-        from tiny import first_design
+        from tiny import ddpm
 
-        args.model = first_design.make(args.output_dir / "tiny")
+        args.model = ddpm.make_network(args.output_dir / "tiny")
 
     generator = paddle.Generator().manual_seed(args.seed)
 

@@ -23,14 +23,13 @@ TASKS = {
     "image_inpainting": ("inpainting", "图像修复"),
     "unconditional_image_generation": ("unconditional image generation", "无条件图像生成"),
     "unconditional_audio_generation": ("unconditional audio generation", "无条件音频生成"),
+    "spectrogram_to_audio": ("spectrogram to audio", "频谱转音频"),
 }
 # pipelines without an example script -> task
 OTHER_TASKS = {
     "StableDiffusionInpaintPipelineLegacy": TASKS["text_guided_image_inpainting"],
-    "StableDiffusionControlNetImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
-    "StableDiffusionControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
-    "StableDiffusionXLControlNetImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
-    "StableDiffusionXLControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
+    "StableDiffusionXLControlNetUnionImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
+    "StableDiffusionXLControlNetUnionInpaintPipeline": TASKS["text_guided_image_inpainting"],
     "VersatileDiffusionPipeline": ("text to image, image variation, dual guidance", "文生图、图像变体、图文双引导"),
 }
 # examples that write out the loop of a pipeline -> that pipeline

@@ -16,10 +16,14 @@ from tests.support.scripts import INFERENCE, ROOT, SCRIPTS, default_models, run_
 
 EMBEDDED = ROOT / "examples" / "assets" / "shapes-bilingual"
 UPSCALER = INFERENCE / "text_guided_image_upscaling-latent_upscale.py"
+IP_ADAPTER = INFERENCE / "text_to_image_generation-stable_diffusion_ip_adapter.py"
 # Scripts with two models: folder of each tiny model -> its option.
 MODELS = {
     UPSCALER: {"upscaler": "--model", "base": "--base_model"},
-    **{script: {"base": "--model", "controlnet": "--controlnet_model"} for script in INFERENCE.glob("*_controlnet.py")},
+    **{
+        script: {"base": "--model", "controlnet": "--controlnet_model"} for script in INFERENCE.glob("*_controlnet*.py")
+    },
+    IP_ADAPTER: {"base": "--model"},
     INFERENCE / "text_to_image_generation-t2i-adapter.py": {"base": "--model", "adapter": "--adapter_model"},
     INFERENCE / "text_to_image_generation-stable_diffusion_xl_t2i_adapter.py": {
         "base": "--model",
@@ -28,6 +32,8 @@ MODELS = {
     },
     INFERENCE / "text_to_image_generation-sdxl_base_with_refiner.py": {"base": "--model", "refiner": "--refiner_model"},
 }
+# Folders that are used as they are: their files are those of the original repository.
+ORIGINALS = {IP_ADAPTER: {"adapter": "--ip_adapter_model"}}
 # Arguments that make a script fast.
 FEW_STEPS = ("--num_inference_steps", "4")
 QUICK = {
@@ -114,6 +120,7 @@ def test_local_folders_in_both_layouts(script, run_here, small_images, tmp_path,
     generated = []
     for layout in ("torch", "paddle"):
         models = [word for part, option in options.items() for word in (option, tmp_path / layout / part)]
+        models += [word for part, option in ORIGINALS.get(script, {}).items() for word in (option, made / part)]
         capsys.readouterr()
         run_here(script, *models, *quick, "--output_dir", tmp_path / "out" / layout)
         assert str(tmp_path / "out" / layout) in capsys.readouterr().out
