@@ -75,7 +75,7 @@ class Inert:
 class PickledDict(dict):
     """A dictionary of a pickle. Strings, integers and None are kept as keys, other keys become unique strings.
 
-    The hash of an integer is known to whoever writes a file: many of them with chosen values would make every access
+    The hash of an integer is its value, so a file can choose integers that collide, and make every access
     slow. Their number is limited, and no key is given twice.
     """
 
