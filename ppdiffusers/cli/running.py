@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from ppdiffusers.core.errors import PPDiffusersError, SourceError
 
@@ -23,12 +24,16 @@ def run(action: Callable[[argparse.Namespace], int | None], arguments: argparse.
 
     Returns 1 after a PPDiffusersError or an error of the system, and 130 after Ctrl-C or SIGTERM.
     """
+    with _any_character_printable(sys.stdout), _any_character_printable(sys.stderr):
+        return _run(action, arguments)
+
+
+def _run(action: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM cleans up too
     try:
-        with _any_character_printable():
-            code = action(arguments) or 0
-            sys.stdout.flush()  # the output is written here and not at exit: to a full disk, for one
-            return code
+        code = action(arguments) or 0
+        sys.stdout.flush()  # the output is written here and not at exit: to a full disk, for one
+        return code
     except PPDiffusersError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -67,9 +72,8 @@ def system_error(error: OSError | UnicodeError | MemoryError) -> PPDiffusersErro
 
 
 @contextmanager
-def _any_character_printable() -> Iterator[None]:
-    """Escape characters that the encoding of the output does not have, in place of an error."""
-    output = sys.stdout
+def _any_character_printable(output: TextIO) -> Iterator[None]:
+    """Escape characters that the encoding of an output does not have, in place of an error."""
     if not isinstance(output, io.TextIOWrapper):
         yield
         return

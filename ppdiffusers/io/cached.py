@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.core.files import remove_unused
-from ppdiffusers.io.snapshot import PARTIAL, Snapshot, lock_file_of, name_of_folder
+from ppdiffusers.io.snapshot import MANIFEST, PARTIAL, Snapshot, lock_file_of, name_of_folder
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def list_models(root: Path) -> list[CachedFolder]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder; none if it is not readable."""
+    """Return the visible folders in a folder, without links, which may lead anywhere; none if it is not readable."""
     found = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
-                if entry.is_dir() and not entry.name.startswith("."):
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                     found.append(folder / entry.name)
     return found
 
@@ -72,13 +72,16 @@ def choose_models(
 
 
 def remove_models(models: Iterable[CachedFolder]) -> tuple[list[CachedFolder], dict[str, str]]:
-    """Remove models from the disk, except for those that a running process downloads or reads.
+    """Remove models from the disk, except for those that a running process downloads or reads, and other folders.
 
     Returns:
         The removed models, and for each folder that was kept the reason.
     """
     removed, kept = [], {}
     for model in models:
+        if not _is_download(model.folder):
+            kept[str(model.folder)] = "it was not downloaded by ppdiffusers"
+            continue
         try:
             with FileLock(lock_file_of(model.folder), timeout=0):
                 is_removed = remove_unused(model.folder)
@@ -93,6 +96,14 @@ def remove_models(models: Iterable[CachedFolder]) -> tuple[list[CachedFolder], d
         except OSError as error:
             kept[str(model.folder)] = error.strerror or str(error)
     return removed, kept
+
+
+def _is_download(folder: Path) -> bool:
+    """Return whether a folder has a manifest or unfinished downloads, or is empty."""
+    try:
+        return any(os.path.lexists(folder / name) for name in (MANIFEST, PARTIAL)) or not os.listdir(folder)
+    except OSError:
+        return True  # removing it reports why
 
 
 def size_of(folder: Path, suffix: str = "") -> int:

@@ -238,9 +238,21 @@ def remove_programs(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
 def _folder_names() -> list[str]:
     try:
         with os.scandir(cache_root()) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+            return sorted(entry.name for entry in entries if _is_ours(entry))
     except OSError:  # the cache does not exist, is not a folder, or is not readable
         return []
+
+
+def _is_ours(folder: os.DirEntry[str]) -> bool:
+    """Return whether a path is an entry or the beginning of one, and no link or other folder."""
+    if not folder.is_dir(follow_symlinks=False):
+        return False
+    if folder.name.endswith((".part", ".old")) or os.path.lexists(os.path.join(folder.path, ENTRY)):
+        return True
+    try:
+        return not os.listdir(folder.path)
+    except OSError:
+        return True  # removing it reports why
 
 
 def _size_of(folder: Path) -> int:

@@ -106,8 +106,8 @@ def run_command(
         for descriptor, file in zip((1, 2), files):
             opened = file if isinstance(file, int) else os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(opened, descriptor)
-        sys.stdout = open(1, "w", encoding=encoding, errors="strict", closefd=False)
-        sys.stderr = open(2, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False)
+        sys.stdout = open(1, "w", encoding=encoding, errors="strict", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
         prepare()
         os._exit(main(arguments))  # as `sys.exit`, without the end of pytest
 

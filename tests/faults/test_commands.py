@@ -72,7 +72,6 @@ def fill_cache() -> None:
     """Put something with an odd name into the cache."""
     place = cache_folder() / "hub" / "hf" / "模型" / "main"
     place.mkdir(parents=True)
-    (place / "config.json").write_text("{}")
     (cache_folder() / "programs" / "程序").mkdir(parents=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 from ppdiffusers.cli.main import main
 from ppdiffusers.core.files import in_use
 from ppdiffusers.io import pretrained
-from ppdiffusers.io.snapshot import MANIFEST, PARTIAL, cache_root, locked
+from ppdiffusers.io.snapshot import MANIFEST, PARTIAL, Snapshot, cache_root, locked
 from ppdiffusers.runtime.cache import find_or_make, list_programs
 from ppdiffusers.runtime.weights import WeightsFile, write_weights
 from tests.faults.support import tree
@@ -169,6 +169,7 @@ def test_rm_keeps_a_program_that_is_written_or_loaded(run):
 def test_rm_keeps_a_model_that_is_loaded(run, monkeypatch):
     place = cache_root() / "hf" / "acme--toy" / "main"
     Toy().save_pretrained(place)
+    Snapshot(place, "hf", "acme/toy", "main").save()
     load, codes = pretrained.load_checkpoint, []
 
     def during(*arguments):

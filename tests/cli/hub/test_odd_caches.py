@@ -13,7 +13,7 @@ from ppdiffusers.cli.main import main
 from ppdiffusers.core.errors import PPDiffusersError
 from ppdiffusers.io.snapshot import MANIFEST, cache_root
 from ppdiffusers.runtime.cache import ENTRY, find_or_make, is_valid, verify_programs
-from tests.faults.support import become_read_only, run_command
+from tests.faults.support import become_read_only, run_command, tree
 
 MODEL, PROGRAM = "hf/acme--tiny/main", "abc123"
 
@@ -25,12 +25,17 @@ def loop(path: Path) -> None:
 def nested(path: Path) -> None:
     path.mkdir()
     here = os.open(path, os.O_RDONLY)
-    for _ in range(1500):  # deeper than the longest path, and than Python's recursion limit
+    for _ in range(1200):  # deeper than the longest path, and than Python's recursion limit
         os.mkdir("d", dir_fd=here)
         below = os.open("d", os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = below
     os.close(here)
+
+
+def elsewhere(path: Path) -> Path:
+    """Return a folder next to the cache that no command may change."""
+    return path.parents[len(path.parts) - path.parts.index("cache") - 1] / "elsewhere"
 
 
 # what a path of the cache may be
@@ -39,7 +44,7 @@ KINDS = {
     "empty folder": lambda path: path.mkdir(),
     "loop": loop,
     "dangling link": lambda path: path.symlink_to("nowhere"),
-    "link to the root": lambda path: path.symlink_to("/"),
+    "link to a folder": lambda path: path.symlink_to(elsewhere(path)),
     "pipe": os.mkfifo,
     "device": lambda path: path.symlink_to("/dev/zero"),
     "nested": nested,
@@ -114,17 +119,20 @@ def test_something_else_in_each_place(kind, cache, tmp_path, capsys):
     import shutil
 
     shutil.copytree(cache, tmp_path / "whole")
-    (tmp_path / "outside").mkdir()
-    for place in PLACES:
+    for folder in ("hf/acme--tiny/main/unet", f"{PROGRAM}/sub", "hub/hf/acme--tiny/main/vae"):
+        (tmp_path / "elsewhere" / folder).mkdir(parents=True)
+        (tmp_path / "elsewhere" / folder / "file").write_text("mine")
+    before = tree(tmp_path / "elsewhere")
+    for place in PLACES[1::4] if kind == "nested" else PLACES:
         path = cache / place
         if path.is_dir():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
         KINDS[kind](path)
         survives(capsys)
+        assert tree(tmp_path / "elsewhere") == before
         _remove(cache)
         shutil.copytree(tmp_path / "whole", cache)
-    assert Path("/etc").is_dir()
 
 
 def _remove(path: Path) -> None:
@@ -156,21 +164,27 @@ def test_damaged_programs(content, cache, capsys):
 def test_odd_names(name, cache, capsys):
     for folder in (f"hub/{name}/a/b", f"hub/hf/{name}/main", f"hub/hf/a/{name}", f"programs/{name}"):
         (cache / folder).mkdir(parents=True)
-        (cache / folder / name).write_text("x")
     survives(capsys)
     assert not list((cache / "hub").glob("*/*/*")) and [path.name for path in (cache / "programs").iterdir()] == [
         ".locks"
     ]
 
 
-def test_links_are_removed_and_not_followed(cache, tmp_path, capsys):
+def test_other_folders_are_kept(cache, capsys):
+    for folder in ("hub/hf/mine/main", "programs/mine"):
+        (cache / folder).mkdir(parents=True)
+        (cache / folder / "notes.txt").write_text("mine")
+    assert "not downloaded by ppdiffusers" in survives(capsys)
+    assert (cache / "hub/hf/mine/main/notes.txt").exists() and (cache / "programs/mine/notes.txt").exists()
+
+
+def test_links_are_not_followed(cache, tmp_path, capsys):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").write_text("mine")
     for link in ("hub/hf/other/main", "programs/linked"):
         (cache / link).parent.mkdir(exist_ok=True)
         (cache / link).symlink_to(tmp_path / "elsewhere")
     survives(capsys)
-    assert not os.path.lexists(cache / "hub/hf/other/main") and not os.path.lexists(cache / "programs/linked")
     assert (tmp_path / "elsewhere" / "file").read_text() == "mine"
 
 
