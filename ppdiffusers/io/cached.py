@@ -99,11 +99,8 @@ def remove_models(models: Iterable[CachedFolder]) -> tuple[list[CachedFolder], d
 
 
 def _is_download(folder: Path) -> bool:
-    """Return whether a folder has a manifest or unfinished downloads, or is empty."""
-    try:
-        return any(os.path.lexists(folder / name) for name in (MANIFEST, PARTIAL)) or not os.listdir(folder)
-    except OSError:
-        return True  # removing it reports why
+    """Return whether a folder has a manifest or unfinished downloads."""
+    return any(os.path.lexists(folder / name) for name in (MANIFEST, PARTIAL))
 
 
 def size_of(folder: Path, suffix: str = "") -> int:

@@ -211,7 +211,7 @@ def list_unfinished() -> list[Entry]:
 
 
 def remove_programs(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Remove entries (of `list_unfinished` too), except for those that a running process uses.
+    """Remove entries (of `list_unfinished` too), except for those that a running process uses, and other folders.
 
     Returns:
         The names of what was removed, and for each entry that was kept the reason.
@@ -225,6 +225,9 @@ def remove_programs(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
         raise InputError("Unknown compiled programs.", where=root, problems=unknown)
     removed, kept = [], {}
     for name in names:
+        if not name.endswith((".part", ".old")) and not os.path.lexists(root / name / ENTRY):
+            kept[name] = f"it was not written by ppdiffusers, it has no {ENTRY}"
+            continue
         try:
             if remove_unused(root / name):
                 removed.append(name)
@@ -238,21 +241,9 @@ def remove_programs(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
 def _folder_names() -> list[str]:
     try:
         with os.scandir(cache_root()) as entries:
-            return sorted(entry.name for entry in entries if _is_ours(entry))
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:  # the cache does not exist, is not a folder, or is not readable
         return []
-
-
-def _is_ours(folder: os.DirEntry[str]) -> bool:
-    """Return whether a path is an entry or the beginning of one, and no link or other folder."""
-    if not folder.is_dir(follow_symlinks=False):
-        return False
-    if folder.name.endswith((".part", ".old")) or os.path.lexists(os.path.join(folder.path, ENTRY)):
-        return True
-    try:
-        return not os.listdir(folder.path)
-    except OSError:
-        return True  # removing it reports why
 
 
 def _size_of(folder: Path) -> int:

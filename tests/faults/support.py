@@ -133,7 +133,7 @@ def become_read_only(folder: Path) -> None:
     if _private_mounts() and not _mount(folder, folder, None, _BIND):
         assert not _mount(None, folder, None, _BIND | _REMOUNT | _READ_ONLY)
     elif os.geteuid() == 0:
-        os.seteuid(65534)  # nobody: root may write anywhere
+        os.seteuid(65534)  # root may write anywhere
     else:
         folder.chmod(0o555)
 
