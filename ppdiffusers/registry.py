@@ -154,6 +154,7 @@ _ROWS = (
     _base("VaeImageProcessor", "image_processor", "helper"),
     _base("GaussianDDPMScheduler", "first_design", "helper"),
     _base("UNetModel", "first_design", "helper"),
+    _base("load_noise_schedule", "pipelines.bddm.pipeline_bddm", "helper"),
     _base("EMAModel", "training.ema", "helper"),
     _base("get_constant_schedule", "training.lr_schedules", "helper"),
     _base("get_constant_schedule_with_warmup", "training.lr_schedules", "helper"),
@@ -172,6 +173,8 @@ _ROWS = (
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
     _model("FastDiffModel", "vocoders.fastdiff", library="ppdiffusers"),
+    _model("DiffWaveModel", "vocoders.diffwave", library="ppdiffusers"),
+    _model("BDDMScheduleModel", "vocoders.galr", library="ppdiffusers"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
     _model("ControlNetModel", "controlnets.controlnet"),
@@ -220,6 +223,10 @@ _ROWS = (
         *("UNetFlatConditionModel", "versatile_diffusion", "modeling_text_unet"),
         "deprecated.versatile_diffusion.modeling_text_unet",
         index_module="diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet",
+    ),
+    _pipeline_model(
+        *("StableUnCLIPImageNormalizer", "stable_diffusion", "stable_unclip_image_normalizer"),
+        "stable_diffusion.stable_unclip_image_normalizer",
     ),
     _pipeline_model("UnCLIPTextProjModel", "unclip", "text_proj", "unclip.text_proj"),
     _pipeline_model(
@@ -407,6 +414,8 @@ _ROWS = (
     _pipeline("VQDiffusionPipeline", "vq_diffusion.pipeline_vq_diffusion", family="vq-diffusion", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPPipeline", "unclip.pipeline_unclip", family="unclip", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPImageVariationPipeline", "unclip.pipeline_unclip_image_variation"),
+    _pipeline("StableUnCLIPPipeline", "stable_diffusion.pipeline_stable_unclip"),
+    _pipeline("StableUnCLIPImg2ImgPipeline", "stable_diffusion.pipeline_stable_unclip_img2img"),
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
     _pipeline("StableDiffusionUpscalePipeline", "stable_diffusion.pipeline_stable_diffusion_upscale"),
     _pipeline("StableDiffusionInstructPix2PixPipeline", "stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix"),
@@ -443,6 +452,7 @@ _ROWS = (
     _pipeline("RePaintPipeline", "repaint.pipeline_repaint"),
     _pipeline("DanceDiffusionPipeline", "dance_diffusion.pipeline_dance_diffusion"),
     _pipeline("FastDiffPipeline", "fastdiff.pipeline_fastdiff"),
+    _pipeline("BDDMPipeline", "bddm.pipeline_bddm"),
 )
 _ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 
