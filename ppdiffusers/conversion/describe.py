@@ -12,6 +12,7 @@ from typing import Any
 from ppdiffusers import registry
 from ppdiffusers.conversion.plan import entry_of_component
 from ppdiffusers.convert.checkpoints.base import strip_prefix
+from ppdiffusers.convert.ip_adapter_info import IPAdapterInfo, describe_ip_adapter
 from ppdiffusers.convert.lora_info import LoraInfo, describe_lora
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.convert.single_files.layouts import find_layout, has_averages
@@ -127,9 +128,12 @@ def _weights(path: Path, checkpoint: Checkpoint, tensors: Tensors) -> FileDescri
     unknown = FileDescription(str(path), "unknown", details={"first tensors": ", ".join(map(plain, [*tensors][:5]))})
     if checkpoint.framework == "paddle":
         return replace(unknown, details={"format": "one network in Paddle's layout; load its folder"})
-    found = _embedding(path, tensors) or _ip_adapter(path, tensors)
+    found = _embedding(path, tensors)
     if found is not None:
         return found
+    adapter = describe_ip_adapter(tensors)
+    if adapter is not None:
+        return _ip_adapter(path, adapter)
     if "lora_controlnet" in tensors:
         return replace(unknown, kind="Control-LoRA", details={"supported": "no"})
     lora = describe_lora(tensors, checkpoint.metadata)
@@ -163,20 +167,22 @@ def _embedding(path: Path, tensors: Tensors) -> FileDescription | None:
     )
 
 
-def _ip_adapter(path: Path, tensors: Tensors) -> FileDescription | None:
-    keys = [name for name in tensors if name.startswith("ip_adapter.") and name.endswith("to_k_ip.weight")]
-    if not keys or not any(name.startswith("image_proj.") for name in tensors):
-        return None
-    variant = "base"
-    if "image_proj.latents" in tensors:
-        variant = "Plus"
-    elif "image_proj.proj.0.weight" in tensors:
-        variant = "full face"
-    width = tensors[keys[0]].shape[-1]
-    call = f"load_ip_adapter({_quoted(path.parent)}, subfolder=None, weight_name={path.name!r})"
-    return FileDescription(
-        str(path), "IP-Adapter", _WIDTHS.get(width), details={"variant": variant}, code=_on_pipeline(width, call)
-    )
+def _ip_adapter(path: Path, info: IPAdapterInfo) -> FileDescription:
+    call = f"load_ip_adapter({_quoted(path.parent)}, subfolder=None, weight_name={path.name!r}"
+    if info.channels is None:
+        encoder = "none: pass embeddings of faces (InsightFace) as `ip_adapter_image_embeds`"
+        code = _on_pipeline(info.cross_attention_dim, f"{call}, image_encoder_folder=None)")
+    elif info.encoder is None:
+        encoder = f"one with {info.channels} channels"
+        code = _on_pipeline(info.cross_attention_dim, f"{call})", "IMAGE_ENCODER")
+    else:
+        encoder = info.encoder.name
+        folder = f"{info.encoder.repository!r}, subfolder={info.encoder.subfolder!r}"
+        code = _on_pipeline(info.cross_attention_dim, f"{call})", folder)
+    details = {"variant": info.variant, "image encoder": encoder}
+    if info.variant == "unknown":
+        details, code = {"supported": "no"}, ""
+    return FileDescription(str(path), "IP-Adapter", _WIDTHS.get(info.cross_attention_dim), details=details, code=code)
 
 
 def _lora(path: Path, info: LoraInfo, metadata: Mapping[str, str]) -> FileDescription:
@@ -248,9 +254,15 @@ def _load(class_name: str, path: Path, method: str = "from_single_file", library
     return f"from {library} import {class_name}\n\nmodel = {class_name}.{method}({_quoted(path)})"
 
 
-def _on_pipeline(width: int, call: str) -> str:
+def _on_pipeline(width: int, call: str, image_encoder: str = "") -> str:
     pipeline = _PIPELINES.get(width, "StableDiffusionPipeline")
-    return f"from ppdiffusers import {pipeline}\n\npipe = {pipeline}.from_single_file(CHECKPOINT)\npipe.{call}"
+    lines, arguments = [f"from ppdiffusers import {pipeline}", ""], "CHECKPOINT"
+    if image_encoder:
+        class_name = "CLIPVisionModelWithProjection"
+        lines.insert(1, f"from ppdiffusers.transformers import {class_name}")
+        lines.append(f"image_encoder = {class_name}.from_pretrained({image_encoder})")
+        arguments += ", image_encoder=image_encoder"
+    return "\n".join([*lines, f"pipe = {pipeline}.from_single_file({arguments})", f"pipe.{call}"])
 
 
 # -- metadata ---------------------------------------------------------------------------------------------------------

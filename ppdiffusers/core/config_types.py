@@ -33,7 +33,7 @@ VALUE_ERRORS = (
 )
 # Limits of what a configuration may ask for before any work is done.
 _MOST_TIMESTEPS = 10**6
-_MOST_LAYERS = 2000
+_MOST_LAYERS = 500  # published networks have up to 100
 
 
 def check_types(what: str, values: Mapping[str, Any], function: Callable, where: object = None) -> list[str]:

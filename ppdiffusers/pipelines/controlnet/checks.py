@@ -38,6 +38,9 @@ def check_controlnets(
             "in_channels": network.config.in_channels,
             "conditioning_scale_factor": network.conditioning_scale_factor,
         }
+        if network.config.addition_embed_type == unet.config.addition_embed_type == "text_time":
+            key = "projection_class_embeddings_input_dim"  # differs between the base of SDXL and its refiner
+            expected[key], found[key] = unet.config[key], network.config[key]
         problems += [
             f"{name} is for another UNet: its {key} is {found[key]}, expected {value}"
             for key, value in expected.items()
@@ -87,14 +90,18 @@ def check_control_size(entries: Sequence[Any], *, name: str, height: int | None,
     return [f"the images in `{name}` have different sizes ({listed}, height x width): pass `height` and `width`"]
 
 
-def check_control_settings(*, networks: int, scale: Any, start: Any, end: Any) -> list[str]:
-    """One finite scale, and 0 <= start < end <= 1, for all ControlNets or for each."""
+def check_control_settings(*, networks: int, scale: Any, start: Any, end: Any, of: str = "ControlNet(s)") -> list[str]:
+    """One finite scale, and 0 <= start < end <= 1, for all ControlNets or for each.
+
+    Args:
+        of: what lists have entries for, for messages.
+    """
     settings = {"controlnet_conditioning_scale": scale, "control_guidance_start": start, "control_guidance_end": end}
     problems = []
     for name, value in settings.items():
         listed = one_each(value, networks)
         if len(listed) != networks:
-            problems.append(f"`{name}` has {len(listed)} entries for {networks} ControlNet(s)")
+            problems.append(f"`{name}` has {len(listed)} entries for {networks} {of}")
         problems += [problem for one in listed for problem in checks.check_numbers(**{name: one})]
     if problems:
         return problems

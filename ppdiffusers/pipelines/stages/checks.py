@@ -299,13 +299,6 @@ def check_callbacks(
     return problems
 
 
-def check_no_ip_adapter(ip_adapter_image: Any, ip_adapter_image_embeds: Any = None) -> list[str]:
-    """Images for an IP-Adapter are not passed to a pipeline that has none."""
-    if ip_adapter_image is None and ip_adapter_image_embeds is None:
-        return []
-    return ["`ip_adapter_image` and `ip_adapter_image_embeds`: no IP-Adapter is loaded"]
-
-
 def check_strength(strength: Any) -> list[str]:
     """A number between 0 and 1."""
     problems = check_numbers(strength=strength)

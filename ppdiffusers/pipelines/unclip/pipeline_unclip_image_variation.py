@@ -13,6 +13,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.clip_images import check_clip_images, clip_pixels, count_images
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.prior import encode_for_prior
 from ppdiffusers.pipelines.unclip.base import Latents, UnCLIPBase
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
@@ -120,9 +121,9 @@ class UnCLIPImageVariationPipeline(UnCLIPBase):
             pixels = clip_pixels(image, self.feature_extractor, self.image_encoder)  # [N, 3, h, w]
             image_embeddings = self.image_encoder(pixels).image_embeds
         image_embeddings = image_embeddings.repeat_interleave(num_images_per_prompt, axis=0)  # [B, D]
-        prompts = self._encode([""]).repeat(image_embeddings.shape[0])
+        prompts = encode_for_prior(self._prompt_encoder, [""]).repeat(image_embeddings.shape[0])
         if guided:
-            prompts = self._with_unconditional(prompts)
+            prompts = prompts.with_unconditional(self._prompt_encoder)
 
         # 2. small images, and from these the images
         image_small = self._decode_embeddings(
