@@ -154,6 +154,7 @@ _ROWS = (
     _base("VaeImageProcessor", "image_processor", "helper"),
     _base("GaussianDDPMScheduler", "first_design", "helper"),
     _base("UNetModel", "first_design", "helper"),
+    _base("load_noise_schedule", "pipelines.bddm.pipeline_bddm", "helper"),
     _base("EMAModel", "training.ema", "helper"),
     _base("get_constant_schedule", "training.lr_schedules", "helper"),
     _base("get_constant_schedule_with_warmup", "training.lr_schedules", "helper"),
@@ -172,6 +173,8 @@ _ROWS = (
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
     _model("FastDiffModel", "vocoders.fastdiff", library="ppdiffusers"),
+    _model("DiffWaveModel", "vocoders.diffwave", library="ppdiffusers"),
+    _model("BDDMScheduleModel", "vocoders.galr", library="ppdiffusers"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
     _model("ControlNetModel", "controlnets.controlnet"),
@@ -449,6 +452,7 @@ _ROWS = (
     _pipeline("RePaintPipeline", "repaint.pipeline_repaint"),
     _pipeline("DanceDiffusionPipeline", "dance_diffusion.pipeline_dance_diffusion"),
     _pipeline("FastDiffPipeline", "fastdiff.pipeline_fastdiff"),
+    _pipeline("BDDMPipeline", "bddm.pipeline_bddm"),
 )
 _ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 

@@ -36,7 +36,7 @@ def main() -> None:
 
     # 对数梅尔频谱 [频带, 帧]：须与训练时的设置一致（频带数、帧移、采样率）
     if args.mel is None:
-        mel = example_mel(pipe.vocoder.config.cond_channels)
+        mel = audio_utils.example_mel(pipe.vocoder.config.cond_channels)
     else:
         mel = np.load(args.mel)
 
@@ -55,13 +55,6 @@ def main() -> None:
     audio_utils.write_wav(wav, audio, pipe.vocoder.config.sample_rate)
     audio_utils.spectrogram(audio).save(spectrogram)
     print(f"音频已保存到 {wav.resolve()}，频谱图已保存到 {spectrogram.resolve()}")
-
-
-def example_mel(bins: int, frames: int = 40) -> np.ndarray:
-    """一段音高上升的示例频谱 [频带, 帧]。"""
-    position = np.arange(bins)[:, None] / bins
-    pitch = np.linspace(0.2, 0.6, frames)[None, :]
-    return (-5 + 5 * np.exp(-((position - pitch) ** 2) / 0.005)).astype(np.float32)
 
 
 if __name__ == "__main__":

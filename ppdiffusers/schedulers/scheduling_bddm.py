@@ -17,7 +17,8 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.schedulers.common.arrays import to_array
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule, VariancePreserving, linspace, make_betas
-from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.prediction import check_choice, check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.spacing import check_num_steps
 from ppdiffusers.schedulers.common.stepping import StepIndex
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
@@ -52,12 +53,21 @@ class BDDMScheduler(VariancePreserving, StepIndex, SchedulerMixin):
 
     Args:
         num_train_timesteps, beta_start, beta_end: the linear noise schedule of training.
+        inference_schedule: what a number of inference steps means: "fastdiff" for the schedules that come with
+            FastDiff, "linspace" for evenly spaced training timesteps.
     """
 
     init_noise_sigma = 1.0
 
     @register_to_config
-    def __init__(self, num_train_timesteps: int = 1000, beta_start: float = 1e-6, beta_end: float = 0.01):
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 1e-6,
+        beta_end: float = 0.01,
+        inference_schedule: str = "fastdiff",
+    ):
+        check_choice("inference_schedule", inference_schedule, ("fastdiff", "linspace"))
         betas = make_betas("linear", num_train_timesteps, beta_start, beta_end)
         self.noise_schedule = NoiseSchedule.from_betas(betas)
         self.timesteps = None
@@ -71,8 +81,8 @@ class BDDMScheduler(VariancePreserving, StepIndex, SchedulerMixin):
         """Set the noise schedule of the run.
 
         Args:
-            num_inference_steps: 3, 4, 6 or 8 for the schedules that come with FastDiff, 200 for its linear one, or
-                `num_train_timesteps` for the schedule of training.
+            num_inference_steps: `num_train_timesteps` for the schedule of training; with "linspace" any smaller
+                number; with "fastdiff" 3, 4, 6 or 8 for the schedules that were found, 200 for the linear one.
             betas: another schedule, increasing with t, such as one that BDDM found.
 
         Raises:
@@ -94,6 +104,8 @@ class BDDMScheduler(VariancePreserving, StepIndex, SchedulerMixin):
             return values
         if num_inference_steps == self.config.num_train_timesteps:
             return self.host_betas
+        if self.config.inference_schedule == "linspace":
+            return self._spaced_betas(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
         if num_inference_steps == 200:
             return linspace(1e-4, 0.02, 200)
         if num_inference_steps not in FASTDIFF_BETAS:
@@ -103,6 +115,15 @@ class BDDMScheduler(VariancePreserving, StepIndex, SchedulerMixin):
                 remedy="pass other schedules as `betas`.",
             )
         return np.asarray(FASTDIFF_BETAS[num_inference_steps], dtype=np.float32)
+
+    def _spaced_betas(self, n: int) -> np.ndarray:
+        """Return the betas between the noise levels of n evenly spaced training timesteps, float32 [n]."""
+        levels = self.host_alphas_cumprod[np.linspace(0, self.config.num_train_timesteps - 1, n).astype(np.int64)]
+        return 1 - levels / np.concatenate([np.ones(1, np.float32), levels[:-1]])
+
+    def timestep_of(self, alpha: float) -> float:
+        """Map a noise level alpha = sqrt(alpha_bar) to a fractional timestep of the training schedule."""
+        return float(self._timesteps_of(np.asarray([alpha]))[0])
 
     def _timesteps_of(self, alphas: np.ndarray) -> np.ndarray:
         """Map noise levels alpha [n] to fractional timesteps of the training schedule, float32 [n]."""

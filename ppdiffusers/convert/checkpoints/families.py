@@ -60,6 +60,11 @@ FAMILIES: dict[str, CheckpointFamily] = {
             "Harmonai's Dance Diffusion; --set sample_size=N --set sample_rate=N",
         ),
         CheckpointFamily(
+            "bddm",
+            "BDDM",
+            "BDDM, a vocoder; --config: its conf.yml, if it differs from that of LJSpeech",
+        ),
+        CheckpointFamily(
             "fastdiff",
             "FastDiff",
             "FastDiff, a vocoder; --config: its YAML, if it differs from that of LJSpeech",

@@ -34,7 +34,28 @@ class WeightNormConv1D(nn.Layer):
         return F.conv1d(x, self._weight(), self.bias, padding=self.padding, dilation=self.dilation)
 
     def _weight(self) -> paddle.Tensor:  # [O, C, K]
-        if not self.normalize:
-            return self.weight
-        norm = (self.weight_v**2).sum(axis=[1, 2], keepdim=True).sqrt()  # [O, 1, 1]
-        return self.weight_v * (self.weight_g / norm)
+        return normalized(self.weight_v, self.weight_g) if self.normalize else self.weight
+
+
+class WeightNormConv2DTranspose(nn.Layer):
+    """A transposed 2D convolution from one channel to one channel, with the same parameters.
+
+    It upsamples the second of the two axes by `stride`.
+    """
+
+    def __init__(self, kernel_size: tuple[int, int], stride: int, padding: tuple[int, int]):
+        super().__init__()
+        self.stride, self.padding = [1, stride], list(padding)
+        self.weight_g = self.create_parameter([1, 1, 1, 1])
+        self.weight_v = self.create_parameter([1, 1, *kernel_size])
+        self.bias = self.create_parameter([1], is_bias=True)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, 1, M, L] -> [B, 1, M, L * stride]
+        weight = normalized(self.weight_v, self.weight_g)
+        return F.conv2d_transpose(x, weight, self.bias, stride=self.stride, padding=self.padding)
+
+
+def normalized(v: paddle.Tensor, g: paddle.Tensor) -> paddle.Tensor:
+    """Return g * v / |v|, with the norm over all axes but the first."""
+    norm = (v**2).sum(axis=list(range(1, v.ndim)), keepdim=True).sqrt()
+    return v * (g / norm)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppdiffusers.pipelines.pipeline_utils import AudioPipelineOutput, DiffusionPipeline
-from ppdiffusers.pipelines.stages import checks, mels
+from ppdiffusers.pipelines.stages import mels
 from ppdiffusers.pipelines.stages.denoise import inference
-from ppdiffusers.pipelines.stages.finite import FiniteCheck
-from ppdiffusers.pipelines.stages.timesteps import host_timesteps
 from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.torch_utils import Generator, as_generator, randn_tensor
+from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     import paddle
@@ -68,30 +66,22 @@ class FastDiffPipeline(DiffusionPipeline):
         Raises:
             InputError: invalid arguments; all of them are listed.
         """
-        bins, hop = self.vocoder.config.cond_channels, self.vocoder.hop_size
-        mel, problems = mels.prepare(mel, bins, dtype_of(self.vocoder))
-        batch, frames = (None, None) if problems else (mel.shape[0], mel.shape[-1])
-        shape = (batch, 1, frames and frames * hop)
-        checks.raise_problems(
+        mel, shape = mels.checked(
             self,
-            problems,
-            checks.check_generator(generator, batch),
-            checks.check_latents(latents, shape),
-            mels.check_output_type(output_type),
+            mel,
+            self.vocoder.config.cond_channels,
+            self.vocoder.hop_size,
+            dtype_of(self.vocoder),
+            latents=latents,
+            generator=generator,
+            output_type=output_type,
         )
         steps = 4 if num_inference_steps is None and betas is None else num_inference_steps
         self.scheduler.set_timesteps(steps, betas=betas)
         generator = as_generator(generator)
-        if latents is None:
-            latents = randn_tensor(shape, generator=generator, dtype=mel.dtype)
-        audio = mels.as_tensor(latents, mel.dtype)  # [B, 1, L * hop_size]
-
-        finite = FiniteCheck()
-        for t in self.progress_bar(host_timesteps(self.scheduler)):
-            noise = self.vocoder(audio, t, mel, return_dict=False)[0]
-            audio = self.scheduler.step(noise, t, audio, generator=generator, ddim=ddim).prev_sample
-            finite.note(f"denoising at time {float(t):.4f}", audio)
-        finite.warn()
-
+        audio = mels.initial_noise(latents, shape, generator, mel.dtype)  # [B, 1, L * hop_size]
+        audio = mels.denoise(
+            self.scheduler, self.vocoder, audio, mel, self.progress_bar, generator=generator, ddim=ddim
+        )
         audios = audio if output_type == "pd" else audio.astype("float32").numpy()
         return AudioPipelineOutput(audios=audios) if return_dict else (audios,)
