@@ -420,7 +420,7 @@ def _use_programs(folder: Path) -> None:
         repr(program_cache.list_programs())
         repr(program_cache.verify_programs())
         program_cache.find_or_make("program-1", "a network", lambda made: (made / "a.json").write_text("{}"))
-        program_cache.remove_programs()
+        program_cache.remove_programs(program_cache.program_names())
 
 
 def _use_models(folder: Path) -> None:
