@@ -19,6 +19,7 @@ from paddle.base.framework import EagerParamBase
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
 from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
+from ppdiffusers.core.files import in_use
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOATING, LazyTensor
@@ -134,7 +135,8 @@ class PretrainedMixin:
                 problems=[f"{key}={value!r}" for key, value in unused.items()],
                 expected="arguments of from_pretrained and keys of the configuration",
             )
-        load_checkpoint(layer, open_weights(path), dtype)
+        with in_use(folder):
+            load_checkpoint(layer, open_weights(path), dtype)
         layer.eval()
         return layer
 
