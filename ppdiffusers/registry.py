@@ -76,6 +76,11 @@ class Entry:
         """Whether it is a network."""
         return self.kind in NETWORK_KINDS
 
+    @property
+    def has_original(self) -> bool:
+        """Whether a PyTorch library has this class; those of repositories that are no packages are ours alone."""
+        return self.library != "ppdiffusers"
+
     def load(self) -> Any:
         """Import our class."""
         return getattr(importlib.import_module(self.module), self.alias_of or self.name)
@@ -147,6 +152,9 @@ _ROWS = (
     _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
+    _base("GaussianDDPMScheduler", "first_design", "helper"),
+    _base("UNetModel", "first_design", "helper"),
+    _base("load_noise_schedule", "pipelines.bddm.pipeline_bddm", "helper"),
     _base("EMAModel", "training.ema", "helper"),
     _base("get_constant_schedule", "training.lr_schedules", "helper"),
     _base("get_constant_schedule_with_warmup", "training.lr_schedules", "helper"),
@@ -164,6 +172,9 @@ _ROWS = (
     _base("ConversionReport", "conversion.report", "helper"),
     # networks
     _model("UNet1DModel", "unets.unet_1d"),
+    _model("FastDiffModel", "vocoders.fastdiff", library="ppdiffusers"),
+    _model("DiffWaveModel", "vocoders.diffwave", library="ppdiffusers"),
+    _model("BDDMScheduleModel", "vocoders.galr", library="ppdiffusers"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
     _model("ControlNetModel", "controlnets.controlnet"),
@@ -174,6 +185,13 @@ _ROWS = (
         paddle_library="ppdiffusers",
         original_module="diffusers",
         networks_class="ControlNetModel",
+    ),
+    _model("ControlNetUnionModel", "controlnets.controlnet_union"),
+    _model(
+        *("MultiControlNetUnionModel", "controlnets.multicontrolnet_union"),
+        index_module="diffusers.models",  # `diffusers` does not export it
+        original_module="diffusers.models",
+        networks_class="ControlNetUnionModel",
     ),
     _model("T2IAdapter", "t2i_adapters.t2i_adapter"),
     _model("MultiAdapter", "t2i_adapters.multi_adapter", networks_class="T2IAdapter"),
@@ -205,6 +223,10 @@ _ROWS = (
         *("UNetFlatConditionModel", "versatile_diffusion", "modeling_text_unet"),
         "deprecated.versatile_diffusion.modeling_text_unet",
         index_module="diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet",
+    ),
+    _pipeline_model(
+        *("StableUnCLIPImageNormalizer", "stable_diffusion", "stable_unclip_image_normalizer"),
+        "stable_diffusion.stable_unclip_image_normalizer",
     ),
     _pipeline_model("UnCLIPTextProjModel", "unclip", "text_proj", "unclip.text_proj"),
     _pipeline_model(
@@ -282,6 +304,7 @@ _ROWS = (
     _scheduler("VQDiffusionScheduler", "vq_diffusion"),
     _scheduler("UnCLIPScheduler", "unclip"),
     _scheduler("SASolverScheduler", "sasolver"),
+    _scheduler("BDDMScheduler", "bddm", library="ppdiffusers"),
     # pipelines; the order of a family's rows is the order in which AutoPipeline lists them
     _pipeline(
         *("StableDiffusionPipeline", "stable_diffusion.pipeline_stable_diffusion"),
@@ -344,6 +367,21 @@ _ROWS = (
         task=INPAINTING,
     ),
     _pipeline(
+        *("StableDiffusionXLControlNetUnionPipeline", "controlnet.pipeline_controlnet_union_sd_xl"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=TEXT_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetUnionImg2ImgPipeline", "controlnet.pipeline_controlnet_union_sd_xl_img2img"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=IMAGE_TO_IMAGE,
+    ),
+    _pipeline(
+        *("StableDiffusionXLControlNetUnionInpaintPipeline", "controlnet.pipeline_controlnet_union_inpaint_sd_xl"),
+        family="stable-diffusion-xl-controlnet-union",
+        task=INPAINTING,
+    ),
+    _pipeline(
         *("LatentConsistencyModelPipeline", "latent_consistency_models.pipeline_latent_consistency_text2img"),
         family="latent-consistency",
         task=TEXT_TO_IMAGE,
@@ -376,6 +414,8 @@ _ROWS = (
     _pipeline("VQDiffusionPipeline", "vq_diffusion.pipeline_vq_diffusion", family="vq-diffusion", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPPipeline", "unclip.pipeline_unclip", family="unclip", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPImageVariationPipeline", "unclip.pipeline_unclip_image_variation"),
+    _pipeline("StableUnCLIPPipeline", "stable_diffusion.pipeline_stable_unclip"),
+    _pipeline("StableUnCLIPImg2ImgPipeline", "stable_diffusion.pipeline_stable_unclip_img2img"),
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
     _pipeline("StableDiffusionUpscalePipeline", "stable_diffusion.pipeline_stable_diffusion_upscale"),
     _pipeline("StableDiffusionInstructPix2PixPipeline", "stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix"),
@@ -411,6 +451,8 @@ _ROWS = (
     _pipeline("KarrasVePipeline", "stochastic_karras_ve.pipeline_stochastic_karras_ve"),
     _pipeline("RePaintPipeline", "repaint.pipeline_repaint"),
     _pipeline("DanceDiffusionPipeline", "dance_diffusion.pipeline_dance_diffusion"),
+    _pipeline("FastDiffPipeline", "fastdiff.pipeline_fastdiff"),
+    _pipeline("BDDMPipeline", "bddm.pipeline_bddm"),
 )
 _ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 

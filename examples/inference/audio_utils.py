@@ -42,3 +42,10 @@ def spectrogram(audio: np.ndarray) -> Image.Image:
     stops = np.linspace(0, 1, len(COLOURS))
     pixels = np.stack([np.interp(shade, stops, channel) for channel in COLOURS.T], axis=-1)
     return Image.fromarray(pixels[::-1].round().astype(np.uint8)).resize(SIZE, Image.Resampling.NEAREST)
+
+
+def example_mel(bins: int, frames: int = 40) -> np.ndarray:
+    """一段音高上升的示例频谱 [频带, 帧]。"""
+    position = np.arange(bins)[:, None] / bins
+    pitch = np.linspace(0.2, 0.6, frames)[None, :]
+    return (-5 + 5 * np.exp(-((position - pitch) ** 2) / 0.005)).astype(np.float32)

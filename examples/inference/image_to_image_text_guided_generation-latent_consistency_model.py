@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
     parser.add_argument("--image", type=Path, help="输入图像；默认使用示例图像")
-    parser.add_argument("--prompt", default="a fantasy castle on a meadow, oil painting", help="提示词")
+    parser.add_argument("--prompt", default="a fantasy castle on a meadow, highly detailed", help="提示词")
     parser.add_argument("--strength", type=float, default=0.8, help="重绘强度，0 到 1，越大与输入图像差异越大")
     parser.add_argument("--num_inference_steps", type=int, default=4, help="推理步数，一般为 1 到 8")
     parser.add_argument("--guidance_scale", type=float, default=8.5, help="引导强度，越大越贴近提示词")

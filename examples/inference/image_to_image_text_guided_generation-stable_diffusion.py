@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="使用随机权重的小模型离线试跑")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs") / Path(__file__).stem)
     parser.add_argument("--image", type=Path, help="输入图像；默认使用示例图像")
-    parser.add_argument("--prompt", default="a fantasy castle on a meadow, oil painting", help="提示词")
+    parser.add_argument("--prompt", default="a fantasy castle on a meadow, highly detailed", help="提示词")
     parser.add_argument("--negative_prompt", help="负向提示词")
     parser.add_argument("--strength", type=float, default=0.75, help="重绘强度，0 到 1，越大与输入图像差异越大")
     parser.add_argument("--num_inference_steps", type=int, help="推理步数，实际执行 strength 倍；默认 50，试跑时 4")

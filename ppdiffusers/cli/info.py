@@ -25,6 +25,7 @@ _CHINESE = {
     "vectors": "向量数",
     "width": "向量维度",
     "variant": "变体",
+    "image encoder": "图像编码器",
     "supported": "是否支持",
     "first tensors": "前几个张量",
     "title": "标题",

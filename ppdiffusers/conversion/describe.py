@@ -12,6 +12,7 @@ from typing import Any
 from ppdiffusers import registry
 from ppdiffusers.conversion.plan import entry_of_component
 from ppdiffusers.convert.checkpoints.base import strip_prefix
+from ppdiffusers.convert.ip_adapter_info import IPAdapterInfo, describe_ip_adapter
 from ppdiffusers.convert.lora_info import LoraInfo, describe_lora
 from ppdiffusers.convert.model_index import INDEX_NAME, parse_model_index
 from ppdiffusers.convert.single_files.layouts import find_layout, has_averages
@@ -24,12 +25,20 @@ from ppdiffusers.io.weights import Checkpoint, open_weights
 
 Tensors = Mapping[str, LazyTensor]
 
-_WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL refiner"}
-_WIDTHS[2048] = "Stable Diffusion XL"
-_LORA_BASES = {"SD 1.x": _WIDTHS[768], "SD 2.x": _WIDTHS[1024], "SDXL": _WIDTHS[2048], "SDXL refiner": _WIDTHS[1280]}
+# Width of the prompt embeddings -> base model.
+_WIDTHS = {
+    768: "Stable Diffusion 1",
+    1024: "Stable Diffusion 2",
+    1280: "Stable Diffusion XL refiner",
+    2048: "Stable Diffusion XL",
+}
 _PIPELINES = {2048: "StableDiffusionXLPipeline"}
-_NETWORKS = {"UNet2DConditionModel": "UNet", "AutoencoderKL": "VAE", "CLIPTextModel": "text encoder"}
-_NETWORKS["CLIPTextModelWithProjection"] = "second text encoder"
+_NETWORKS = {
+    "UNet2DConditionModel": "UNet",
+    "AutoencoderKL": "VAE",
+    "CLIPTextModel": "text encoder",
+    "CLIPTextModelWithProjection": "second text encoder",
+}
 # Keys of the metadata that training tools write -> our name of the detail.
 _METADATA = {
     "modelspec.title": "title",
@@ -118,9 +127,12 @@ def _weights(path: Path, checkpoint: Checkpoint, tensors: Tensors) -> FileDescri
     unknown = FileDescription(str(path), "unknown", details={"first tensors": ", ".join(map(plain, [*tensors][:5]))})
     if checkpoint.framework == "paddle":
         return replace(unknown, details={"format": "one network in Paddle's layout; load its folder"})
-    found = _embedding(path, tensors) or _ip_adapter(path, tensors)
+    found = _embedding(path, tensors)
     if found is not None:
         return found
+    adapter = describe_ip_adapter(tensors)
+    if adapter is not None:
+        return _ip_adapter(path, adapter)
     if "lora_controlnet" in tensors:
         return replace(unknown, kind="Control-LoRA", details={"supported": "no"})
     lora = describe_lora(tensors, checkpoint.metadata)
@@ -154,20 +166,22 @@ def _embedding(path: Path, tensors: Tensors) -> FileDescription | None:
     )
 
 
-def _ip_adapter(path: Path, tensors: Tensors) -> FileDescription | None:
-    keys = [name for name in tensors if name.startswith("ip_adapter.") and name.endswith("to_k_ip.weight")]
-    if not keys or not any(name.startswith("image_proj.") for name in tensors):
-        return None
-    variant = "base"
-    if "image_proj.latents" in tensors:
-        variant = "Plus"
-    elif "image_proj.proj.0.weight" in tensors:
-        variant = "full face"
-    width = tensors[keys[0]].shape[-1]
-    call = f"load_ip_adapter({_quoted(path.parent)}, subfolder=None, weight_name={path.name!r})"
-    return FileDescription(
-        str(path), "IP-Adapter", _WIDTHS.get(width), details={"variant": variant}, code=_on_pipeline(width, call)
-    )
+def _ip_adapter(path: Path, info: IPAdapterInfo) -> FileDescription:
+    call = f"load_ip_adapter({_quoted(path.parent)}, subfolder=None, weight_name={path.name!r}"
+    if info.channels is None:
+        encoder = "none: pass embeddings of faces (InsightFace) as `ip_adapter_image_embeds`"
+        code = _on_pipeline(info.cross_attention_dim, f"{call}, image_encoder_folder=None)")
+    elif info.encoder is None:
+        encoder = f"one with {info.channels} channels"
+        code = _on_pipeline(info.cross_attention_dim, f"{call})", "IMAGE_ENCODER")
+    else:
+        encoder = info.encoder.name
+        folder = f"{info.encoder.repository!r}, subfolder={info.encoder.subfolder!r}"
+        code = _on_pipeline(info.cross_attention_dim, f"{call})", folder)
+    details = {"variant": info.variant, "image encoder": encoder}
+    if info.variant == "unknown":
+        details, code = {"supported": "no"}, ""
+    return FileDescription(str(path), "IP-Adapter", _WIDTHS.get(info.cross_attention_dim), details=details, code=code)
 
 
 def _lora(path: Path, info: LoraInfo, metadata: Mapping[str, str]) -> FileDescription:
@@ -178,8 +192,8 @@ def _lora(path: Path, info: LoraInfo, metadata: Mapping[str, str]) -> FileDescri
         "rank": _numbers(info.ranks),
         "alpha": _numbers(info.alphas) or "equal to the rank",
     }
-    is_xl = info.base_model == "SDXL" or "text_encoder_2" in info.components
-    base = _LORA_BASES.get(info.base_model or "") or (_WIDTHS[2048] if is_xl else None)
+    is_xl = info.cross_attention_dim == 2048 or "text_encoder_2" in info.components
+    base = _WIDTHS.get(info.cross_attention_dim) or (_WIDTHS[2048] if is_xl else None)
     if base is None and metadata.get("ss_base_model_version"):
         base = plain(metadata["ss_base_model_version"])
     code = _on_pipeline(2048 if is_xl else 0, f"load_lora_weights({_quoted(path)})")
@@ -239,9 +253,15 @@ def _load(class_name: str, path: Path, method: str = "from_single_file", library
     return f"from {library} import {class_name}\n\nmodel = {class_name}.{method}({_quoted(path)})"
 
 
-def _on_pipeline(width: int, call: str) -> str:
+def _on_pipeline(width: int, call: str, image_encoder: str = "") -> str:
     pipeline = _PIPELINES.get(width, "StableDiffusionPipeline")
-    return f"from ppdiffusers import {pipeline}\n\npipe = {pipeline}.from_single_file(CHECKPOINT)\npipe.{call}"
+    lines, arguments = [f"from ppdiffusers import {pipeline}", ""], "CHECKPOINT"
+    if image_encoder:
+        class_name = "CLIPVisionModelWithProjection"
+        lines.insert(1, f"from ppdiffusers.transformers import {class_name}")
+        lines.append(f"image_encoder = {class_name}.from_pretrained({image_encoder})")
+        arguments += ", image_encoder=image_encoder"
+    return "\n".join([*lines, f"pipe = {pipeline}.from_single_file({arguments})", f"pipe.{call}"])
 
 
 # -- metadata ---------------------------------------------------------------------------------------------------------

@@ -167,7 +167,8 @@ def _index(model: OriginalModel, options: Options) -> dict[str, Any] | None:
 
 def _plan_scheduler(model: OriginalModel, options: Options, source: Path) -> Component:
     class_name, config = model.scheduler
-    registry.components()[class_name].load().from_config(config)  # raises for values that it does not support
+    with built_from_configuration(class_name, source):  # raises for values that it does not support
+        registry.components()[class_name].load().from_config(config)
     component = Component("scheduler", class_name, source)
     component.config[SCHEDULER_CONFIG] = _component_config(class_name, config, options)
     return component

@@ -31,11 +31,12 @@ WHOLE_FOLDER = "."  # name of a component whose folder is the source itself
 LARGEST_COPY = 64 << 20  # bytes; a larger unknown file is reported and not copied
 SCHEDULER_CONFIG = "scheduler_config.json"
 MODEL_CONFIG = "config.json"
-# Configuration files that identify the class of a single component, and the keys that name it.
+# Configuration files that identify the class of a single component, and the keys that name it. Networks come first: the
+# folder of a network may also contain the configuration of its scheduler, which is copied.
 _CLASS_KEYS = {
-    SCHEDULER_CONFIG: ("_class_name",),
     MODEL_CONFIG: ("_class_name", "architectures"),
     "model_config.json": ("_class_name", "architectures", "init_class"),
+    SCHEDULER_CONFIG: ("_class_name",),
     "tokenizer_config.json": ("tokenizer_class",),
     "preprocessor_config.json": ("image_processor_type", "feature_extractor_type"),
 }
@@ -160,7 +161,8 @@ def _plan_component(component: Component, entry: Entry, options: Options) -> set
         read = _plan_network(component, entry, options)
     elif entry.kind == "scheduler":
         config = read_json(component.source / SCHEDULER_CONFIG)
-        entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
+        with built_from_configuration(entry.name, component.source / SCHEDULER_CONFIG):
+            entry.load().from_config(config)  # warns about unknown keys, raises for unknown values
         component.config[SCHEDULER_CONFIG] = converted_config(config, entry.name, options)
     else:
         entry.load().from_pretrained(component.source)  # raises if files are missing or damaged

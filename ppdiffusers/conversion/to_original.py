@@ -65,6 +65,8 @@ def _all_tensors(source: Path, layouts: Mapping[str, Layout], title: str) -> dic
     tensors: dict[str, LazyTensor] = {}
     problems: list[str] = []
     for name, layout in layouts.items():
+        if layout.optional and not (source / name).exists():
+            continue
         try:
             tensors.update(_tensors(source / name, layout, title))
         except PPDiffusersError as error:

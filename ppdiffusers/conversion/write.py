@@ -45,7 +45,7 @@ def write_plan(
             _write_json(staging / INDEX_NAME, plan.index)
         if verify:
             distances = _verify(plan, staging, options)
-            written = [replace(report, distance=distances[report.name]) for report in written]
+            written = [replace(report, distance=distances.get(report.name)) for report in written]
     copied = [path.relative_to(source).as_posix() for path in plan.files]
     return ConversionReport(source, output, options.to, written, copied, plan.left_out)
 
@@ -124,10 +124,16 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _verify(plan: Plan, staging: Path, options: Options) -> dict[str, float]:
-    """Return the distance of each component; raise ConversionError listing those above their tolerance."""
+    """Return the distance of each component; raise ConversionError listing those above their tolerance.
+
+    Components that no PyTorch library has are not verified.
+    """
     distances: dict[str, float] = {}
     problems: list[str] = []
     for component in plan.components:
+        entry = registry.components()[component.class_name]
+        if not entry.has_original:
+            continue
         torch_folder, paddle_folder = component.source, staging / component.name
         torch_variant, paddle_variant = options.variant, None
         if options.to == "diffusers":
@@ -135,7 +141,7 @@ def _verify(plan: Plan, staging: Path, options: Options) -> dict[str, float]:
             torch_variant, paddle_variant = paddle_variant, torch_variant
         try:
             distances[component.name] = verify_component(
-                registry.components()[component.class_name],
+                entry,
                 torch_folder,
                 paddle_folder,
                 dtype=options.dtype,

@@ -33,7 +33,7 @@ VALUE_ERRORS = (
 )
 # Limits of what a configuration may ask for before any work is done.
 _MOST_TIMESTEPS = 10**6
-_MOST_LAYERS = 2000
+_MOST_LAYERS = 500  # published networks have up to 100
 
 
 def check_types(what: str, values: Mapping[str, Any], function: Callable, where: object = None) -> list[str]:
@@ -58,25 +58,23 @@ def check_types(what: str, values: Mapping[str, Any], function: Callable, where:
     return nulls
 
 
-def create(cls: Callable[..., T], values: Mapping[str, Any], where: object = None) -> T:
+def create(cls: Callable[..., T], values: Mapping[str, Any]) -> T:
     """Check configuration values against the annotations of a class's constructor, and call it with them.
 
     Raises:
         ConfigError: values have wrong types, or are None where the constructor needs a value; all of them are listed.
     """
-    nulls = check_types(cls.__name__, values, cls.__init__, where)
+    nulls = check_types(cls.__name__, values, cls.__init__)
     try:
         return cls(**values)
     except PPDiffusersError:
         raise
     except VALUE_ERRORS:
-        raise_problems(cls.__name__, nulls, where)
+        raise_problems(cls.__name__, nulls)
         raise
 
 
-def check_like_defaults(
-    what: str, values: Mapping[str, Any], defaults: Mapping[str, Any], where: object = None
-) -> None:
+def check_like_defaults(what: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Check configuration values against the types of default values. `*_token_id` may also be None.
 
     Raises:

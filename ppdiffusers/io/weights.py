@@ -67,8 +67,9 @@ def open_weights(path: str | os.PathLike, nested: bool = False) -> Checkpoint:
 
 
 def _open_file(path: Path, nested: bool = False) -> Checkpoint:
-    if path.suffix not in SUFFIXES:
-        raise SourceError("The format of the weights file is unknown.", where=path, expected=", ".join(SUFFIXES))
+    known = (*SUFFIXES, ".pkl") if nested else SUFFIXES  # how some repositories name training checkpoints
+    if path.suffix not in known:
+        raise SourceError("The format of the weights file is unknown.", where=path, expected=", ".join(known))
     _check_beginning(path)
     metadata: Mapping[str, str] = {}
     if path.suffix == ".safetensors":

@@ -12,10 +12,12 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.required_files import NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
+from ppdiffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+from ppdiffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-# The family "x-controlnet" is the family "x" with the component `controlnet`.
-_WITH_CONTROLNETS = "-controlnet"
+# The family "x-controlnet" is the family "x" with the component `controlnet`, for several control types "-union".
+_WITH_CONTROLNETS, _UNION = "-controlnet", "-union"
 
 
 class _AutoPipeline(ConfigMixin):
@@ -90,11 +92,14 @@ def _family(name: str, kwargs: dict[str, Any]) -> str:
     family = "" if entry is None else entry.family
     if "controlnet" not in kwargs:
         return family
-    plain = family.removesuffix(_WITH_CONTROLNETS)
-    if kwargs["controlnet"] is None:
+    plain = family.removesuffix(_UNION).removesuffix(_WITH_CONTROLNETS)
+    networks = kwargs["controlnet"]
+    if networks is None:
         del kwargs["controlnet"]
         return plain
-    return plain + _WITH_CONTROLNETS
+    several = networks if isinstance(networks, list | tuple) else [networks]
+    union = any(isinstance(network, ControlNetUnionModel | MultiControlNetUnionModel) for network in several)
+    return plain + _WITH_CONTROLNETS + (_UNION if union else "")
 
 
 class AutoPipelineForText2Image(_AutoPipeline):

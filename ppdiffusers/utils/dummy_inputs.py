@@ -15,7 +15,8 @@ BATCH = 2
 LARGEST_SIZE = 32  # height and width that pass through every layer of a full-size network on a CPU within seconds
 SEQUENCE = 7  # tokens that a UNet attends to
 
-# Keyword arguments of a call; a value is an array, a number, or keyword arguments again (`added_cond_kwargs`).
+# Keyword arguments of a call; a value is an array, a number, a list of them (`controlnet_cond` of several images), or
+# keyword arguments again (`added_cond_kwargs`).
 DummyInputs = dict[str, Any]
 
 
@@ -80,13 +81,15 @@ def pixel_values(config: Any, rng: np.random.Generator) -> np.ndarray:
 
 def as_tensors(inputs: DummyInputs, tensor: Callable[[np.ndarray], Any]) -> DummyInputs:
     """Turn every array in `inputs` into a tensor of one framework, such as `paddle.to_tensor` makes."""
-    found: DummyInputs = {}
-    for name, value in inputs.items():
-        if isinstance(value, dict):
-            found[name] = as_tensors(value, tensor)
-        else:
-            found[name] = tensor(value) if isinstance(value, np.ndarray) else value
-    return found
+    return {name: _as_tensor(value, tensor) for name, value in inputs.items()}
+
+
+def _as_tensor(value: Any, tensor: Callable[[np.ndarray], Any]) -> Any:
+    if isinstance(value, dict):
+        return as_tensors(value, tensor)
+    if isinstance(value, list):
+        return [_as_tensor(one, tensor) for one in value]
+    return tensor(value) if isinstance(value, np.ndarray) else value
 
 
 def tensor_fields(output: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,16 +23,17 @@ TASKS = {
     "image_inpainting": ("inpainting", "图像修复"),
     "unconditional_image_generation": ("unconditional image generation", "无条件图像生成"),
     "unconditional_audio_generation": ("unconditional audio generation", "无条件音频生成"),
+    "spectrogram_to_audio": ("spectrogram to audio", "频谱转音频"),
 }
 # pipelines without an example script -> task
 OTHER_TASKS = {
     "StableDiffusionInpaintPipelineLegacy": TASKS["text_guided_image_inpainting"],
-    "StableDiffusionControlNetImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
-    "StableDiffusionControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
-    "StableDiffusionXLControlNetImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
-    "StableDiffusionXLControlNetInpaintPipeline": TASKS["text_guided_image_inpainting"],
+    "StableDiffusionXLControlNetUnionImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
+    "StableDiffusionXLControlNetUnionInpaintPipeline": TASKS["text_guided_image_inpainting"],
     "VersatileDiffusionPipeline": ("text to image, image variation, dual guidance", "文生图、图像变体、图文双引导"),
 }
+# examples that write out the loop of a pipeline -> that pipeline
+LOOPS = {"unconditional_image_generation-first_design.py": "DDPMPipeline"}
 HEADINGS = {
     "pipelines": (("task", "pipeline", "examples"), ("任务", "pipeline", "示例")),
     "schedulers": (("usage", "schedulers"), ("用途", "调度器")),
@@ -44,13 +45,14 @@ SCHEDULER_GROUPS = (
 
 
 def examples() -> dict[str, list[Path]]:
-    """Pipeline -> example scripts, which assign it to `pipe`."""
+    """Pipeline -> example scripts, which assign it to `pipe` or write out its loop."""
     found: dict[str, list[Path]] = {}
     for script in sorted((ROOT / "examples" / "inference").glob("*-*.py")):
-        name = re.search(r"^\s+pipe = (\w+)[(.]", script.read_text(encoding="utf-8"), flags=re.M)
+        assigned = re.search(r"^\s+pipe = (\w+)[(.]", script.read_text(encoding="utf-8"), flags=re.M)
+        name = assigned[1] if assigned else LOOPS.get(script.name)
         if name is None:
             raise ValueError(f"{script.name} does not assign its pipeline to `pipe`.")
-        found.setdefault(name[1], []).append(script)
+        found.setdefault(name, []).append(script)
     return found
 
 

@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 
 from ppdiffusers.cli.main import main
 from ppdiffusers.conversion.describe import describe_file
+from ppdiffusers.models.adapters.ip_adapter import has_ip_adapters
+from tests.support.checkpoints import tiny_stable_diffusion, tiny_unet
+from tests.support.ip_adapter import FOLDER, save_ip_adapters
 
 CONTEXT = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 KOHYA = f"lora_unet_{CONTEXT.replace('.', '_')}"
@@ -78,7 +81,7 @@ def test_lora_as_json(tmp_path, capsys):
         ("xl.safetensors", {"clip_l": (2, 768), "clip_g": (2, 1280)}, "textual inversion", "Stable Diffusion XL"),
         (
             "adapter.safetensors",
-            {"image_proj.latents": (1, 16, 768), "ip_adapter.1.to_k_ip.weight": (320, 768)},
+            {"image_proj.proj.weight": (3072, 1024), "ip_adapter.1.to_k_ip.weight": (320, 768)},
             "IP-Adapter",
             "Stable Diffusion 1",
         ),
@@ -90,6 +93,37 @@ def test_kinds(name, shapes, kind, base, tmp_path):
     assert found.kind == kind
     assert base is None if found.base_model is None else base in found.base_model
     assert (found.code == "") is (kind == "unknown")
+
+
+def test_the_code_for_an_ip_adapter(tmp_path):
+    """It loads the adapter with the image encoder that it was trained with."""
+    save_ip_adapters(tmp_path, tiny_unet())
+    folder = tiny_stable_diffusion(tmp_path, safety_checker=False)
+    names = {"CHECKPOINT": folder, "IMAGE_ENCODER": tmp_path / FOLDER / "image_encoder"}
+    for kind in ("base.safetensors", "plus.safetensors", "full.bin", "face_id.safetensors", "face_id_plus.bin"):
+        found = describe_file(tmp_path / FOLDER / kind)
+        assert "StableDiffusionPipeline.from_single_file(CHECKPOINT" in found.code
+        exec(found.code.replace("from_single_file", "from_pretrained"), names)
+        assert has_ip_adapters(names["pipe"].unet), kind
+        assert (names["pipe"].image_encoder is None) == (kind == "face_id.safetensors")
+
+
+def test_ip_adapters_of_stable_diffusion_xl(tmp_path, capsys):
+    shapes = {
+        "image_proj.latents": (1, 16, 1280),
+        "image_proj.proj_in.weight": (8, 1280),
+        "ip_adapter.1.to_k_ip.weight": (64, 2048),
+    }
+    path = write(tmp_path / "ip-adapter-plus_sdxl_vit-h.safetensors", shapes)
+    assert main(["info", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["base_model"]) == ("IP-Adapter", "Stable Diffusion XL")
+    assert found["details"] == {"variant": "Plus", "image encoder": "CLIP ViT-H"}
+    lines = found["code"].splitlines()
+    assert lines[0] == "from ppdiffusers import StableDiffusionXLPipeline"
+    assert "from_pretrained('h94/IP-Adapter', subfolder='models/image_encoder')" in found["code"]
+    assert lines[-2] == "pipe = StableDiffusionXLPipeline.from_single_file(CHECKPOINT, image_encoder=image_encoder)"
+    assert lines[-1].startswith(f"pipe.load_ip_adapter('{tmp_path}', subfolder=None, weight_name='ip-adapter-plus")
 
 
 def test_embedding_of_the_web_ui(tmp_path):

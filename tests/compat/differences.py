@@ -55,6 +55,7 @@ DEFAULTS: dict[str, str] = {
     "*.__init__(vocab_file)": "None, since tokenizer_file alone is enough",
     "*.__init__(merges_file)": "None, since tokenizer_file alone is enough",
     "ControlNetModel.set_attention_slice(slice_size)": "optional, as in the UNet",
+    "ControlNetUnionModel.set_attention_slice(slice_size)": "optional, as in the UNet",
     "*.__call__(text)": "required: the text to encode",
 }
 

@@ -33,7 +33,10 @@ PATHS: dict[str, tuple[str, ...]] = {
     "models.autoencoders": ("AutoencoderKL", "VQModel"),
     "models.autoencoders.vae": ("Decoder", "DiagonalGaussianDistribution", "Encoder"),
     "models.controlnet": ("ControlNetConditioningEmbedding", "ControlNetModel", "ControlNetOutput"),
-    "models.controlnets": ("ControlNetModel", "ControlNetOutput", "MultiControlNetModel"),
+    "models.controlnets": (
+        *("ControlNetModel", "ControlNetOutput", "ControlNetUnionModel"),
+        *("MultiControlNetModel", "MultiControlNetUnionModel"),
+    ),
     "models.cross_attention": ("CrossAttention",),
     "models.downsampling": ("Downsample2D",),
     "models.dual_transformer_2d": ("DualTransformer2DModel",),

@@ -179,6 +179,16 @@ def test_single_component(tmp_path, name):
     assert {path.name for path in back.iterdir()} == {path.name for path in source.iterdir()}
 
 
+def test_network_next_to_its_scheduler_configuration(tmp_path):
+    """As in the folders of the first releases, which have no index: the weights are not left out."""
+    pipeline, source = tiny_stable_diffusion(tmp_path), tmp_path / "flat"
+    shutil.copytree(pipeline / "unet", source)
+    shutil.copy(pipeline / "scheduler" / "scheduler_config.json", source)
+    there, back = _there_and_back(source, tmp_path)
+    assert torch_bits(back) == torch_bits(source)
+    assert (there / "scheduler_config.json").is_file() and configs(back) == configs(source)
+
+
 def test_other_files_are_copied_or_reported(tmp_path):
     source = tiny_stable_diffusion(tmp_path)
     (source / "README.md").write_text("a card")

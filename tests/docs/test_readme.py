@@ -1,6 +1,7 @@
 """Every snippet of both READMEs and of docs/ runs, and the pages have the same content in both languages."""
 
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -8,11 +9,14 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import diffusers
 import pytest
 
 from tests.io.hub.servers import PROTOCOLS, serving
+from tests.support.ip_adapter import ip_adapter_tensors, save_ip_adapter, tiny_image_encoder
 
 ROOT = Path(__file__).parents[2]
+CHECKPOINT = ROOT / "examples/assets/shapes-bilingual"
 PAGES = sorted([ROOT / "README.md", ROOT / "README_zh.md", *(ROOT / "docs").glob("*.md")])
 # Commands that run elsewhere: in tests/install/test_demo.py, and as the run that contains this test.
 RUN_ELSEWHERE = {"make demo", "make test"}
@@ -33,14 +37,22 @@ def clone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """The environment of the snippets: local hubs serve the embedded checkpoint under the name of an original model."""
+    """The environment of the snippets: local hubs serve the embedded checkpoint and an IP-Adapter for it.
+
+    Their names are those of original models.
+    """
     removed = ("OFFLINE", "_PROXY", "_proxy")
     environment = {name: value for name, value in os.environ.items() if not name.endswith(removed)}
     environment |= {"PPDIFFUSERS_CACHE": str(tmp_path_factory.mktemp("cache")), "PPDIFFUSERS_SOURCES": "paddlenlp,hf"}
+    config = json.loads((CHECKPOINT / "unet/config.json").read_text("utf-8"))
+    adapter, name = tmp_path_factory.mktemp("adapter"), "models/ip-adapter_sd15.safetensors"
+    save_ip_adapter(adapter / name, ip_adapter_tensors(diffusers.UNet2DConditionModel.from_config(config)))
+    tiny_image_encoder().save_pretrained(adapter / "models/image_encoder")
     with ExitStack() as running:
         for source in ("paddlenlp", "hf"):
             make, variable = PROTOCOLS[source]
-            hub = make(ROOT / "examples/assets/shapes-bilingual", "runwayml/stable-diffusion-v1-5")
+            hub = make(CHECKPOINT, "runwayml/stable-diffusion-v1-5")
+            hub.add("h94/IP-Adapter", adapter)
             environment[variable] = running.enter_context(serving(hub))
         yield environment
 

@@ -16,17 +16,14 @@ from tests.support.scripts import INFERENCE, ROOT, SCRIPTS, default_models, run_
 
 EMBEDDED = ROOT / "examples" / "assets" / "shapes-bilingual"
 UPSCALER = INFERENCE / "text_guided_image_upscaling-latent_upscale.py"
+IP_ADAPTER = INFERENCE / "text_to_image_generation-stable_diffusion_ip_adapter.py"
 # Scripts with two models: folder of each tiny model -> its option.
 MODELS = {
     UPSCALER: {"upscaler": "--model", "base": "--base_model"},
-    INFERENCE / "text_to_image_generation-stable_diffusion_controlnet.py": {
-        "base": "--model",
-        "controlnet": "--controlnet_model",
+    **{
+        script: {"base": "--model", "controlnet": "--controlnet_model"} for script in INFERENCE.glob("*_controlnet*.py")
     },
-    INFERENCE / "text_to_image_generation-stable_diffusion_xl_controlnet.py": {
-        "base": "--model",
-        "controlnet": "--controlnet_model",
-    },
+    IP_ADAPTER: {"base": "--model"},
     INFERENCE / "text_to_image_generation-t2i-adapter.py": {"base": "--model", "adapter": "--adapter_model"},
     INFERENCE / "text_to_image_generation-stable_diffusion_xl_t2i_adapter.py": {
         "base": "--model",
@@ -35,8 +32,14 @@ MODELS = {
     },
     INFERENCE / "text_to_image_generation-sdxl_base_with_refiner.py": {"base": "--model", "refiner": "--refiner_model"},
 }
-# Arguments that make a script fast, in addition to few steps.
-QUICK = {"unconditional_audio_generation-dance_diffusion": ("--seconds", "0.5")}
+# Folders that are used as they are: their files are those of the original repository.
+ORIGINALS = {IP_ADAPTER: {"adapter": "--ip_adapter_model"}}
+# Arguments that make a script fast.
+FEW_STEPS = ("--num_inference_steps", "4")
+QUICK = {
+    "unconditional_audio_generation-dance_diffusion": (*FEW_STEPS, "--seconds", "0.5"),
+    "unconditional_image_generation-first_design": (),  # the scheduler of the tiny model has few steps
+}
 
 every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 
@@ -113,10 +116,11 @@ def test_local_folders_in_both_layouts(script, run_here, small_images, tmp_path,
         convert_paddle_to_diffusers(made / part, tmp_path / "torch" / part, progress=False)
         convert_diffusers_to_paddle(tmp_path / "torch" / part, tmp_path / "paddle" / part, progress=False)
     assert weights_of(tmp_path / "torch") == {".safetensors"} and weights_of(tmp_path / "paddle") == {".pdparams"}
-    quick = ("--num_inference_steps", "4", *QUICK.get(script.stem, ()))
+    quick = QUICK.get(script.stem, FEW_STEPS)
     generated = []
     for layout in ("torch", "paddle"):
         models = [word for part, option in options.items() for word in (option, tmp_path / layout / part)]
+        models += [word for part, option in ORIGINALS.get(script, {}).items() for word in (option, made / part)]
         capsys.readouterr()
         run_here(script, *models, *quick, "--output_dir", tmp_path / "out" / layout)
         assert str(tmp_path / "out" / layout) in capsys.readouterr().out

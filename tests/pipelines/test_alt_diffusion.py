@@ -21,6 +21,7 @@ from ppdiffusers.pipelines.stages.prompt_chunks import Chunker
 from tests.conversion.support import torch_bits
 from tests.pipelines.support import assert_images_agree, call_both, generators, make_image, set_schedulers
 from tests.support.checkpoints import scheduler_named, tiny_feature_extractor, tiny_safety_checker, tiny_unet, tiny_vae
+from tests.support.ip_adapter import FOLDER, save_ip_adapters
 from tests.support.parity import assert_close, randomize
 from tests.support.xlm_roberta import tiny_xlm_roberta_tokenizer
 
@@ -104,6 +105,27 @@ def test_height_or_width_alone(plain):
             *plain, seed=3, prompt="猫", negative_prompt="", num_inference_steps=3, output_type="np", **size
         )
         assert_images_agree(mine.images, reference.images)
+
+
+def test_ip_adapter(plain, img2img, tmp_path):
+    """In both tasks, for the UNet that the pipelines share; in diffusers, one prompt only."""
+    set_schedulers(*plain, "DDIMScheduler")
+    repository = save_ip_adapters(tmp_path, plain[1].unet)
+    for pair, source in ((plain, {"height": 24, "width": 40}), (img2img, {"image": make_image(40, 24)})):
+        for pipeline in pair:
+            pipeline.load_ip_adapter(str(repository), FOLDER, "plus.safetensors")
+            pipeline.set_ip_adapter_scale(0.6)
+        call = {
+            "prompt": PROMPTS[0],
+            "num_images_per_prompt": 2,
+            "num_inference_steps": 3,
+            "output_type": "np",
+            **source,
+        }
+        mine, reference = call_both(*pair, seed=3, ip_adapter_image=make_image(50, 36, 1), **call)
+        assert_images_agree(mine.images, reference.images)
+        for pipeline in pair:
+            pipeline.unload_ip_adapter()
 
 
 def test_long_prompts(pair):

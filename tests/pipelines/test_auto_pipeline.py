@@ -16,6 +16,7 @@ from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 from tests.pipelines.support import assert_images_agree, box_mask, call_both, make_image
 from tests.support.checkpoints import tiny_controlnet, tiny_ddpm, tiny_stable_diffusion
+from tests.support.stable_diffusion_xl import tiny_stable_diffusion_xl, tiny_xl_controlnet
 
 TASKS = (registry.TEXT_TO_IMAGE, registry.IMAGE_TO_IMAGE, registry.INPAINTING)
 STABLE_DIFFUSION = [entry.name for entry in registry.family("StableDiffusionPipeline")]
@@ -113,6 +114,36 @@ def test_controlnet(folder, pipe, auto, tmp_path):
     without = auto.from_pipe(made, controlnet=None)
     assert type(without).__name__ == STABLE_DIFFUSION[AUTO.index(auto)] and without.unet is pipe.unet
     assert type(auto.from_pipe(pipe, controlnet=None)) is type(without)
+
+
+@pytest.fixture(scope="module")
+def xl_folder(tmp_path_factory):
+    return tiny_stable_diffusion_xl(tmp_path_factory.mktemp("xl"))
+
+
+@pytest.fixture(scope="module")
+def xl_networks(tmp_path_factory):
+    """A ControlNet of Stable Diffusion XL in both libraries."""
+    folder = tmp_path_factory.mktemp("controlnet")
+    tiny_xl_controlnet().save_pretrained(folder)
+    return [library.ControlNetModel.from_pretrained(folder) for library in (ppdiffusers, diffusers)]
+
+
+@pytest.mark.parametrize("auto", AUTO, ids=lambda cls: cls.__name__)
+def test_controlnet_of_stable_diffusion_xl(xl_folder, xl_networks, auto):
+    mine, reference = (
+        silent(getattr(library, auto.__name__).from_pretrained(xl_folder, controlnet=network))
+        for library, network in zip((ppdiffusers, diffusers), xl_networks, strict=True)
+    )
+    assert type(mine).__name__ == type(reference).__name__
+    control = {"control_image" if auto is not AutoPipelineForText2Image else "image": make_image(32, 32, 1)}
+    results = call_both(
+        mine, reference, seed=3, prompt="a", num_inference_steps=3, output_type="np", **CALLS[auto.__name__], **control
+    )
+    assert_images_agree(results[0].images, results[1].images)
+    without = auto.from_pipe(mine, controlnet=None)
+    assert type(without).__name__ == type(mine).__name__.replace("ControlNet", "") and without.unet is mine.unet
+    assert type(auto.from_pipe(without, controlnet=xl_networks[0])) is type(mine)
 
 
 def test_controlnet_for_a_family_without(tmp_path):

@@ -18,6 +18,7 @@ from tests.pipelines.support import (
     make_image,
 )
 from tests.support.checkpoints import tiny_stable_diffusion, tiny_unet
+from tests.support.ip_adapter import FOLDER, save_ip_adapters
 from tests.support.parity import noise, randomize
 
 IMAGE = make_image(33, 39)
@@ -195,3 +196,22 @@ def test_components_of_stable_diffusion(folder):
         pipe("a")
     text = str(error.value)
     assert "the scheduler is DDIMScheduler, not LCMScheduler" in text and "use StableDiffusionPipeline" in text
+
+
+@pytest.mark.parametrize("task", ["text to image", "image to image"])
+def test_ip_adapter(pipes, img2img, task, tmp_path):
+    """A step predicts once, so that the UNet gets no unconditional image embeddings."""
+    pair, source = (pipes, {}) if task == "text to image" else (img2img, {"image": IMAGE})
+    call = {"prompt": PROMPTS, "num_images_per_prompt": 2, "output_type": "np", **source}
+    without = pair[0](**call, generator=3).images
+    repository = save_ip_adapters(tmp_path, pair[1].unet)
+    for pipeline in pair:
+        pipeline.load_ip_adapter(str(repository), FOLDER, ["base.safetensors", "plus.safetensors"])
+        pipeline.set_ip_adapter_scale([0.4, 0.7])
+    images = [make_image(50, 36, 1), [make_image(32, 44, 2), make_image(50, 36, 1)]]
+    mine, reference = call_both(*pair, seed=3, ip_adapter_image=images, **call)
+    assert_images_agree(mine.images, reference.images)
+    assert np.abs(mine.images - without).max() > 0.02
+    for pipeline in pair:
+        pipeline.unload_ip_adapter()
+    assert np.array_equal(pair[0](**call, generator=3).images, without)

@@ -23,6 +23,7 @@ from tests.pipelines.support import (
 from tests.support.parity import noise
 from tests.support.stable_diffusion_xl import (
     tiny_scheduler,
+    tiny_stable_diffusion_xl,
     tiny_xl_controlnet,
     tiny_xl_controlnet_pipeline,
 )
@@ -145,6 +146,19 @@ def test_crop(pairs):
     assert_levels_agree(np.asarray(mine.images[0]), np.asarray(reference.images[0]))
 
 
+def test_inpainting_with_pooled_residuals_uses_guess_mode(pairs, monkeypatch):
+    """As in all other pipelines; diffusers' inpainting with XL requires `guess_mode=True` for it."""
+    ours, theirs = pairs["Inpaint", "one"]
+    for pipeline in (ours, theirs):
+        config = type(pipeline.controlnet.config)({**pipeline.controlnet.config, "global_pool_conditions": True})
+        monkeypatch.setitem(vars(pipeline.controlnet), "_internal_dict", config)
+    call = {"prompt": PROMPTS[1], "num_inference_steps": 4, "output_type": "np", **arguments_of("Inpaint")}
+    plain = call_both(ours, theirs, seed=3, **call)
+    _, guessed = call_both(ours, theirs, seed=3, **call, guess_mode=True)
+    assert_images_agree(plain[0].images, guessed.images)
+    assert np.abs(plain[1].images - guessed.images).max() > 0.01
+
+
 @pytest.mark.parametrize("task", ["", "Inpaint"])
 def test_callback_replaces_tensors(pairs, task):
     name = TASKS[task]
@@ -216,6 +230,22 @@ def test_a_network_for_another_unet(pairs, tmp_path):
         made("a", image=CONTROL)
     assert "its cross_attention_dim is 16, expected 56" in str(caught.value)
     assert "its block_out_channels is [16, 32, 64], expected [16, 32, 48]" in str(caught.value)
+
+
+def test_a_network_of_the_base_in_a_refiner(pairs, tmp_path):
+    """Another UNet, other sizes, one text encoder: everything is in one message."""
+    folder = tiny_stable_diffusion_xl(
+        tmp_path, diffusers.StableDiffusionXLImg2ImgPipeline, refiner=True, block_out_channels=(16, 32, 64),
+        attention_head_dim=[2, 4, 8], requires_aesthetics_score=True,
+    )  # fmt: skip
+    made = ppdiffusers.StableDiffusionXLControlNetImg2ImgPipeline.from_pretrained(
+        folder, controlnet=pairs["", "one"][0].controlnet
+    )
+    with pytest.raises(InputError) as caught:
+        made("a", prompt_2="b", num_inference_steps=0, **arguments_of("Img2Img"))
+    for part in ("its cross_attention_dim is 56, expected 24", "expected [16, 32, 64]", "`prompt_2`",
+                 "its projection_class_embeddings_input_dim is 68, expected 60", "`num_inference_steps`"):  # fmt: skip
+        assert part in str(caught.value)
 
 
 def test_inpainting_of_latents(pairs):

@@ -19,6 +19,8 @@ SCRIPTS = Path(__file__).parents[2] / "examples" / "inference"
 CHECKPOINTS = sorted(p.stem for p in (SCRIPTS / "tiny").glob("*.py") if p.stem not in ("__init__", "parts"))
 # Not called as a whole: a table of embeddings.
 NOT_CALLED = ("LearnedClassifierFreeSamplingEmbeddings",)
+# Eager with these engines: oneDNN programs of Paddle 3.3.1 give wrong numbers for the steps of an LSTM.
+EAGER = {("BDDMScheduleModel", "onednn")}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -44,5 +46,6 @@ def test_every_network_of_the_tiny_checkpoints(checkpoint, backend, program_cach
         assert is_compiled(layer)
         for _ in range(2):
             assert distance(outputs(), expected) <= 1e-4, name
-    assert not [r.getMessage() for r in caplog.records if "is not compiled" in r.getMessage()]
+    reported = {r.getMessage().partition(".")[0] for r in caplog.records if "is not compiled" in r.getMessage()}
+    assert reported == {name for name, engine in EAGER if engine == backend and checkpoint == "bddm"}
     assert list(program_cache.glob("program-*"))

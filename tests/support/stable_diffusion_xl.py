@@ -105,6 +105,12 @@ def tiny_xl_controlnet(seed: int = 20, **changes: Any) -> diffusers.ControlNetMo
     return _strong(randomize(diffusers.ControlNetModel(**{**_control_settings(), **changes}), seed))
 
 
+def tiny_xl_controlnet_union(seed: int = 30, **changes: Any) -> diffusers.ControlNetUnionModel:
+    """A ControlNet for five control types, and for `tiny_xl_unet`."""
+    types = {"num_control_type": 5, "num_trans_channel": 16, "num_trans_head": 4, "num_proj_channel": 16}
+    return _strong(randomize(diffusers.ControlNetUnionModel(**{**_control_settings(), **types, **changes}), seed))
+
+
 def tiny_xl_controlnet_pipeline(
     tmp_path: Path, pipeline_class: type, controlnet: Any, *, refiner: bool = False, **settings: Any
 ) -> Path:

@@ -25,3 +25,11 @@ def make(folder: Path, **settings) -> Path:
     parts.seed()
     DDPMPipeline(unet=unet(**settings), scheduler=DDPMScheduler()).save_pretrained(folder)
     return folder
+
+
+def make_network(folder: Path) -> Path:
+    """将网络与 scheduler 保存到同一个目录，不含 model_index.json；返回该目录。"""
+    parts.seed()
+    unet().save_pretrained(folder)
+    DDPMScheduler(num_train_timesteps=20).save_pretrained(folder)
+    return folder

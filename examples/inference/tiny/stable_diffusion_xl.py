@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ppdiffusers import (
     ControlNetModel,
+    ControlNetUnionModel,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     StableDiffusionXLImg2ImgPipeline,
@@ -59,6 +60,23 @@ def make_base_and_controlnet(folder: Path) -> tuple[Path, Path]:
     """将基础模型和 ControlNet 保存到 `folder` 的子目录并返回两个目录；控制图与 VAE 相同，8 倍下采样。"""
     base = components()
     controlnet = ControlNetModel.from_unet(base["unet"], conditioning_embedding_out_channels=(4, 8, 8, 16))
+    controlnet.save_pretrained(folder / "controlnet")
+    StableDiffusionXLPipeline(**base).save_pretrained(folder / "base")
+    return folder / "base", folder / "controlnet"
+
+
+def make_base_and_controlnet_union(folder: Path) -> tuple[Path, Path]:
+    """将基础模型和支持 6 种控制类型的 ControlNet 保存到 `folder` 的子目录并返回两个目录。"""
+    base = components()
+    shared = {key: value for key, value in base["unet"].config.items() if key in ControlNetUnionModel.init_parameters()}
+    width = shared["block_out_channels"][0]  # Transformer 层的宽度与 UNet 第一级相同
+    controlnet = ControlNetUnionModel(
+        **shared,
+        conditioning_embedding_out_channels=(4, 8, 8, 16),
+        num_trans_channel=width,
+        num_trans_head=4,
+        num_proj_channel=width,
+    )
     controlnet.save_pretrained(folder / "controlnet")
     StableDiffusionXLPipeline(**base).save_pretrained(folder / "base")
     return folder / "base", folder / "controlnet"

@@ -62,6 +62,7 @@ class Layout:
         rules: returns the renaming rules for a configuration of our class.
         fixed: values that our configuration has for every network of the family.
         prefix: prefix of the original names in a checkpoint.
+        optional: the pipeline may lack the network.
         min_attention_channels: with fewer channels, attention of the original differs from ours.
     """
 
@@ -69,6 +70,7 @@ class Layout:
     rules: Callable[[Mapping[str, Any]], tuple[Rule, ...]]
     fixed: Mapping[str, Any]
     prefix: str = ""
+    optional: bool = False
     min_attention_channels: int = 0
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
@@ -78,6 +80,8 @@ class Layout:
             for key, value in self.fixed.items()
             if not _same(config.get(key), value)
         ]
+        if "block_out_channels" not in config:  # not a UNet
+            return found
         down, up = (["Attn" in name for name in config[f"{kind}_block_types"]] for kind in ("down", "up"))
         if down != up[::-1]:
             found.append("the up blocks do not have attention at the same levels as the down blocks")

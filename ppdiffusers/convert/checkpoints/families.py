@@ -59,6 +59,16 @@ FAMILIES: dict[str, CheckpointFamily] = {
             "Dance Diffusion (audio-diffusion)",
             "Harmonai's Dance Diffusion; --set sample_size=N --set sample_rate=N",
         ),
+        CheckpointFamily(
+            "bddm",
+            "BDDM",
+            "BDDM, a vocoder; --config: its conf.yml, if it differs from that of LJSpeech",
+        ),
+        CheckpointFamily(
+            "fastdiff",
+            "FastDiff",
+            "FastDiff, a vocoder; --config: its YAML, if it differs from that of LJSpeech",
+        ),
     )
 }
 

@@ -162,8 +162,9 @@ class PriorTransformer(ModelMixin):
         """Bias of a padding mask [B, S] over all tokens, and of causal attention."""
         tokens, added = x.shape[1], self.config.additional_embeddings
         padding = F.pad(mask_to_bias(mask, x.dtype), [0, added], data_format="NCL")  # [B, 1, N]
-        future = paddle.triu(paddle.full([tokens, tokens], _MASKED, dtype=x.dtype), diagonal=1)
-        return padding + future
+        positions = paddle.arange(tokens)
+        is_future = positions.unsqueeze(0) > positions.unsqueeze(1)  # [N, N]
+        return padding + is_future.astype(x.dtype) * _MASKED
 
     def post_process_latents(self, prior_latents: paddle.Tensor) -> paddle.Tensor:
         """Restore mean and standard deviation of CLIP's embeddings: [B, clip_embed_dim]."""

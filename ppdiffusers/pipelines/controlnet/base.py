@@ -12,6 +12,7 @@ from ppdiffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from ppdiffusers.pipelines.controlnet.checks import check_control_image
 from ppdiffusers.pipelines.controlnet.control import Control, control_tensor
 from ppdiffusers.pipelines.controlnet.guide import needs_guess_mode
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.device import device_is_optional
@@ -123,7 +124,7 @@ class ControlNetInpaintMixin(ControlNetMixin):
         )
 
 
-class ControlNetBase(ControlNetMixin, StableDiffusionBase):
+class ControlNetBase(ControlNetMixin, StableDiffusionBase, IPAdapterMixin):
     """Components of `StableDiffusionBase` and ControlNets.
 
     Args:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
-import PIL.Image
 
 from ppdiffusers.pipelines.controlnet.guide import one_each
 from ppdiffusers.pipelines.stages import checks
@@ -39,6 +38,9 @@ def check_controlnets(
             "in_channels": network.config.in_channels,
             "conditioning_scale_factor": network.conditioning_scale_factor,
         }
+        if network.config.addition_embed_type == unet.config.addition_embed_type == "text_time":
+            key = "projection_class_embeddings_input_dim"  # differs between the base of SDXL and its refiner
+            expected[key], found[key] = unet.config[key], network.config[key]
         problems += [
             f"{name} is for another UNet: its {key} is {found[key]}, expected {value}"
             for key, value in expected.items()
@@ -81,21 +83,25 @@ def check_control_image(image: Any, prompts: int | None, name: str) -> list[str]
 
 def check_control_size(entries: Sequence[Any], *, name: str, height: int | None, width: int | None) -> list[str]:
     """Images for several ControlNets have one size, unless height and width are given."""
-    sizes = list(dict.fromkeys(map(size_of, entries)))
+    sizes = list(dict.fromkeys(map(checks.size_of, entries)))
     if len(sizes) == 1 or (height is not None and width is not None):
         return []
     listed = ", ".join(f"{h} x {w}" for h, w in sizes)
     return [f"the images in `{name}` have different sizes ({listed}, height x width): pass `height` and `width`"]
 
 
-def check_control_settings(*, networks: int, scale: Any, start: Any, end: Any) -> list[str]:
-    """One finite scale, and 0 <= start < end <= 1, for all ControlNets or for each."""
+def check_control_settings(*, networks: int, scale: Any, start: Any, end: Any, of: str = "ControlNet(s)") -> list[str]:
+    """One finite scale, and 0 <= start < end <= 1, for all ControlNets or for each.
+
+    Args:
+        of: what lists have entries for, for messages.
+    """
     settings = {"controlnet_conditioning_scale": scale, "control_guidance_start": start, "control_guidance_end": end}
     problems = []
     for name, value in settings.items():
         listed = one_each(value, networks)
         if len(listed) != networks:
-            problems.append(f"`{name}` has {len(listed)} entries for {networks} ControlNet(s)")
+            problems.append(f"`{name}` has {len(listed)} entries for {networks} {of}")
         problems += [problem for one in listed for problem in checks.check_numbers(**{name: one})]
     if problems:
         return problems
@@ -123,17 +129,6 @@ def transposed(images: list[Any]) -> list[Any]:
     if not any(isinstance(entry, list) for entry in images):
         return images
     return [list(entry) for entry in zip(*images, strict=False)]
-
-
-def size_of(image: Any) -> tuple[int, int]:
-    """Height and width of an image or of the first image of a batch, in pixels."""
-    first = image[0] if isinstance(image, list) else image
-    if isinstance(first, PIL.Image.Image):
-        return first.height, first.width
-    if isinstance(first, paddle.Tensor):  # [B, C, H, W], [C, H, W] or [H, W]
-        return first.shape[-2], first.shape[-1]
-    height, width = first.shape[1:3] if first.ndim == 4 else first.shape[:2]  # [B, H, W, C], [H, W, C] or [H, W]
-    return height, width
 
 
 def _equal(found: Any, expected: Any) -> bool:

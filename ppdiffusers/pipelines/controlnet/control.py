@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ppdiffusers.image_processor import VaeImageProcessor
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.controlnets.controlnet import ControlNetModel
+    from ppdiffusers.models.controlnets.controlnet_union import ControlNetUnionModel
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from ppdiffusers.schedulers.common.types import Scheduler
 
@@ -31,6 +32,8 @@ class Control:
             applied; a number, or a list with one for each ControlNet.
         guess_mode: apply the ControlNets to the predictions with the prompt only.
     """
+
+    _types = False  # whether the networks are for several control types
 
     def __init__(
         self,
@@ -62,9 +65,13 @@ class Control:
         return [
             *self.check_images(prompts),
             *control_checks.check_control_settings(
-                networks=self.count, scale=self.scale, start=self.start, end=self.end
+                networks=self.count, scale=self.scale, start=self.start, end=self.end, of=self._entries_of()
             ),
         ]
+
+    def _entries_of(self) -> str:
+        """What lists of settings have entries for."""
+        return "ControlNet(s)"
 
     def check_images(self, prompts: int | None) -> list[str]:
         """Problems of the images."""
@@ -73,7 +80,15 @@ class Control:
     def check_networks(self, unet: UNet2DConditionModel, channels: int, scale_factor: int) -> list[str]:
         """Problems of ControlNets that are not for this UNet; `channels` are those of the latents that they read."""
         networks = networks_of(self.controlnet)
+        others = [type(network).__name__ for network in networks if self._reads_types(network) != self._types]
+        if others:
+            expected = "ControlNetUnionModel" if self._types else "ControlNetModel"
+            return [f"`controlnet` is a {others[0]}, expected a {expected}: load the pipeline for this network"]
         return control_checks.check_controlnets(networks, unet, channels=channels, scale_factor=scale_factor)
+
+    @staticmethod
+    def _reads_types(network: ControlNetModel | ControlNetUnionModel) -> bool:
+        return "num_control_type" in network.config
 
     def size(
         self,
@@ -97,12 +112,12 @@ class Control:
         if problems or self.check_images(prompts):
             return None, None, problems
         problems = control_checks.check_control_size(self.entries(), name=self.name, height=height, width=width)
-        default = control_checks.size_of(self.entries()[0])
+        default = checks.size_of(self.entries()[0])
         resized = height is not None and width is not None
         height, width = default[0] if height is None else height, default[1] if width is None else width
         height, width = height - height % scale_factor, width - width % scale_factor
         if image is not None and not checks.check_images(image=image):
-            found = control_checks.size_of(image)
+            found = checks.size_of(image)
             if isinstance(image, paddle.Tensor) and image.ndim == 4 and vae.is_latents(image):
                 found, resized = (found[0] * scale_factor, found[1] * scale_factor), False
             found = (found[0] - found[0] % scale_factor, found[1] - found[1] % scale_factor)

@@ -155,9 +155,12 @@ class StableDiffusionControlNetPipeline(ControlNetBase):
         )  # [B, C, h, w]
 
         # 3. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoder", prompt_embeds)
-        predict = GuidedPrediction(self._denoiser(latents), self._guide, control.guide(self.scheduler, len(timesteps)))
+        predict = GuidedPrediction(
+            self._denoiser(latents, image_conditions), self._guide, control.guide(self.scheduler, len(timesteps))
+        )
         tensors = loop.run(
             predict,
             {

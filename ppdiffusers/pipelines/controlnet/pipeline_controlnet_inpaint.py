@@ -213,8 +213,9 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetInpaintMixin, ControlNe
         loop.finite.note("the VAE's encoder", masked_image_latents)
 
         # 4. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         predict = GuidedPrediction(
-            self._denoiser(latents),
+            self._denoiser(latents, image_conditions),
             self._guide,
             control.guide(self.scheduler, len(timesteps)),
             *([mask_channels] if reads_mask else []),

@@ -154,6 +154,8 @@ class StableDiffusionXLControlNetInpaintPipeline(XLControlNetInpaintBase):
             eta=eta,
             generator=generator,
             latents=latents,
+            ip_adapter_image=ip_adapter_image,
+            ip_adapter_image_embeds=ip_adapter_image_embeds,
             output_type=output_type,
             return_dict=return_dict,
             cross_attention_kwargs=cross_attention_kwargs,

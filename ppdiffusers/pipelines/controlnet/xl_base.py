@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
+from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.controlnet.base import ControlNetMixin
 from ppdiffusers.pipelines.controlnet.control import Control
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -54,7 +56,7 @@ def xl_tensors(
     }
 
 
-class XLControlNetBase(ControlNetMixin, StableDiffusionXLBase):
+class XLControlNetBase(ControlNetMixin, StableDiffusionXLBase, IPAdapterMixin):
     """Components of `StableDiffusionXLBase` and ControlNets.
 
     Args:
@@ -112,6 +114,8 @@ class XLControlNetBase(ControlNetMixin, StableDiffusionXLBase):
         eta: float,
         generator: Generator,
         latents: paddle.Tensor | np.ndarray | None,
+        ip_adapter_image: PipelineImageInput | None,
+        ip_adapter_image_embeds: list[paddle.Tensor] | None,
         output_type: str | None,
         return_dict: bool,
         cross_attention_kwargs: dict[str, Any] | None,
@@ -186,10 +190,15 @@ class XLControlNetBase(ControlNetMixin, StableDiffusionXLBase):
         )  # [B, C, h, w]
 
         # 3. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", conditioning.prompt_embeds)
         tensors = loop.run(
-            GuidedPrediction(self._denoiser(latents), self._guide, control.guide(self.scheduler, self.num_timesteps)),
+            GuidedPrediction(
+                self._denoiser(latents, image_conditions),
+                self._guide,
+                control.guide(self.scheduler, self.num_timesteps),
+            ),
             {
                 "latents": latents,
                 **xl_tensors(self, conditioning, ids, batch_size, "negative_add_time_ids"),

@@ -12,6 +12,7 @@ from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.pipelines.controlnet.base import ControlNetMixin
 from ppdiffusers.pipelines.controlnet.control import Control
 from ppdiffusers.pipelines.controlnet.xl_base import xl_tensors
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusionXLImg2ImgBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     )
 
 
-class XLControlNetImg2ImgBase(ControlNetMixin, StableDiffusionXLImg2ImgBase):
+class XLControlNetImg2ImgBase(ControlNetMixin, StableDiffusionXLImg2ImgBase, IPAdapterMixin):
     """Components of `StableDiffusionXLImg2ImgBase` and ControlNets, as in `XLControlNetBase`."""
 
     def __init__(
@@ -89,6 +90,8 @@ class XLControlNetImg2ImgBase(ControlNetMixin, StableDiffusionXLImg2ImgBase):
         eta: float,
         generator: Generator,
         latents: paddle.Tensor | np.ndarray | None,
+        ip_adapter_image: PipelineImageInput | None,
+        ip_adapter_image_embeds: list[paddle.Tensor] | None,
         output_type: str | None,
         return_dict: bool,
         cross_attention_kwargs: dict[str, Any] | None,
@@ -163,11 +166,14 @@ class XLControlNetImg2ImgBase(ControlNetMixin, StableDiffusionXLImg2ImgBase):
             latents = initial_latents(latents.shape, 1.0, dtype, latents=latents)
 
         # 3. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", conditioning.prompt_embeds)
         loop.finite.note("the VAE's encoder", latents)
         tensors = loop.run(
-            GuidedPrediction(self._denoiser(latents), self._guide, control.guide(self.scheduler, len(timesteps))),
+            GuidedPrediction(
+                self._denoiser(latents, image_conditions), self._guide, control.guide(self.scheduler, len(timesteps))
+            ),
             {
                 "latents": latents,
                 **xl_tensors(self, conditioning, ids, batch_size, "add_neg_time_ids"),

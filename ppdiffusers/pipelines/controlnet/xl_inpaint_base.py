@@ -50,6 +50,8 @@ class XLControlNetInpaintBase(ControlNetInpaintMixin, XLControlNetImg2ImgBase, S
         eta: float,
         generator: Generator,
         latents: paddle.Tensor | np.ndarray | None,
+        ip_adapter_image: PipelineImageInput | None,
+        ip_adapter_image_embeds: list[paddle.Tensor] | None,
         output_type: str | None,
         return_dict: bool,
         cross_attention_kwargs: dict[str, Any] | None,
@@ -168,12 +170,13 @@ class XLControlNetInpaintBase(ControlNetInpaintMixin, XLControlNetImg2ImgBase, S
         )  # [2B or B, 1, h, w], [2B or B, C, h, w]
 
         # 4. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", conditioning.prompt_embeds)
         loop.finite.note("the VAE's encoder", masked_image_latents)
         tensors = loop.run(
             GuidedPrediction(
-                self._denoiser(known.initial),
+                self._denoiser(known.initial, image_conditions),
                 self._guide,
                 control.guide(self.scheduler, self.num_timesteps),
                 *([mask_channels] if reads_mask else []),

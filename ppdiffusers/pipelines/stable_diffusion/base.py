@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import paddle
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.models.adapters import scaled
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
 from ppdiffusers.pipelines.loaders.single_file import FromSingleFileMixin
 from ppdiffusers.pipelines.loaders.textual_inversion import TextualInversionLoaderMixin
@@ -160,7 +160,11 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
             *checks.check_callbacks(
                 callback_steps=callback_steps, tensor_inputs=tensor_inputs, allowed=self._callback_tensor_inputs
             ),
-            *checks.check_no_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            *(
+                self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds)
+                if isinstance(self, IPAdapterMixin)
+                else []
+            ),
         ]
 
     def _check_sampling(
@@ -200,14 +204,18 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
 
     # -- denoising ----------------------------------------------------------------------------------------------------
 
-    def _denoiser(self, latents: paddle.Tensor, extra_channels: Sequence[paddle.Tensor] = ()) -> UNetDenoiser:
-        """The UNet with the settings of the current call, for latents [B, C, h, w]."""
+    def _denoiser(self, latents: paddle.Tensor, image_conditions: dict[str, Any] | None = None) -> UNetDenoiser:
+        """The UNet with the settings of the current call, for latents [B, C, h, w].
+
+        Args:
+            image_conditions: `added_cond_kwargs` for IP-Adapters, see `IPAdapterMixin._image_conditions`.
+        """
         return UNetDenoiser(
             self.unet,
             self.scheduler,
             timestep_cond=self._timestep_cond(latents.shape[0], latents.dtype),
             cross_attention_kwargs=self.cross_attention_kwargs,
-            extra_channels=extra_channels,
+            added_cond_kwargs=image_conditions,
         )
 
     def prepare_extra_step_kwargs(self, generator: Generator, eta: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -164,12 +164,8 @@ class StableDiffusionPipeline(StableDiffusionBase, IPAdapterMixin):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
-            added_cond_kwargs=self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size),
+        denoiser = self._denoiser(
+            latents, self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         )
         loop = DenoisingLoop(
             self,

@@ -11,10 +11,9 @@ import PIL.Image
 from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.clip_images import check_clip_images, clip_pixels, count_images
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
-from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class StableDiffusionImageVariationPipeline(LatentDiffusionBase):
             self, checks.check_components(self.components, "unet", "vae", "image_encoder", "scheduler")
         )
         height, width = self._size_of_each(height, width, latents)
-        channels, count = self.unet.config.in_channels, _num_images(image)
+        channels, count = self.unet.config.in_channels, count_images(image)
         checks.raise_problems(
             self,
             checks.problems_of(self.check_inputs, image, height, width, callback_steps),
@@ -154,15 +153,9 @@ class StableDiffusionImageVariationPipeline(LatentDiffusionBase):
 
     def check_inputs(self, image: Any, height: Any, width: Any, callback_steps: Any) -> None:
         """Raise one InputError that lists all invalid arguments."""
-        problems = []
-        if not _num_images(image):
-            problems = [
-                "`image` must be a PIL image, a list of them, or a Paddle tensor [images, 3, height, width], "
-                f"not {type(image).__name__}"
-            ]
         checks.raise_problems(
             self,
-            problems,
+            check_clip_images(image),
             checks.check_size(height=height, width=width),
             checks.check_counts(callback_steps=callback_steps),
         )
@@ -175,18 +168,7 @@ class StableDiffusionImageVariationPipeline(LatentDiffusionBase):
         do_classifier_free_guidance: bool,
     ) -> paddle.Tensor:
         """Embeddings of images, [B, 1, D]; with guidance [2B, 1, D], zeros (the unconditional embeddings) first."""
-        if not isinstance(image, paddle.Tensor):
-            pixels = self.feature_extractor(images=rgb_images(image), return_tensors="np")["pixel_values"]
-            image = paddle.to_tensor(pixels)  # [N, 3, h, w]
-        embeds = self.image_encoder(image.astype(dtype_of(self.image_encoder))).image_embeds[:, None]  # [N, 1, D]
+        pixels = clip_pixels(image, self.feature_extractor, self.image_encoder)  # [N, 3, h, w]
+        embeds = self.image_encoder(pixels).image_embeds[:, None]  # [N, 1, D]
         embeds = embeds.repeat_interleave(num_images_per_prompt, axis=0)  # [B, 1, D]
         return paddle.concat([paddle.zeros_like(embeds), embeds]) if do_classifier_free_guidance else embeds
-
-
-def _num_images(image: Any) -> int | None:
-    """The number of images; None if the argument is not valid."""
-    if isinstance(image, PIL.Image.Image):
-        return 1
-    if isinstance(image, list):
-        return len(image) if image and all(isinstance(one, PIL.Image.Image) for one in image) else None
-    return image.shape[0] if isinstance(image, paddle.Tensor) and image.ndim == 4 else None

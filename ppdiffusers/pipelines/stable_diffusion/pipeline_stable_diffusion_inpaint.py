@@ -18,7 +18,7 @@ from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.inpaint_base import InpaintBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.inpaint import (
     InpaintLatents,
     blend_with_known,
@@ -215,12 +215,8 @@ class StableDiffusionInpaintPipeline(InpaintBase, IPAdapterMixin):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 4. denoise
-        denoiser = UNetDenoiser(
-            self.unet,
-            self.scheduler,
-            timestep_cond=self._timestep_cond(batch_size, latents.dtype),
-            cross_attention_kwargs=cross_attention_kwargs,
-            added_cond_kwargs=self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size),
+        denoiser = self._denoiser(
+            latents, self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         )
         for i, t in loop.steps():
             denoiser.extra_channels = (mask, masked_image_latents) if reads_mask else ()

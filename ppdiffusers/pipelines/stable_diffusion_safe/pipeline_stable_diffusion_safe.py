@@ -158,8 +158,7 @@ class StableDiffusionPipelineSafe(StableDiffusionBase, IPAdapterMixin):
         extra_step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
 
         # 3. denoise
-        conditions: dict[str, Any] = {"added_cond_kwargs": image_conditions} if image_conditions else {}
-        denoiser = UNetDenoiser(self.unet, self.scheduler, **conditions)
+        denoiser = UNetDenoiser(self.unet, self.scheduler, added_cond_kwargs=image_conditions)
         loop = DenoisingLoop(self, timesteps, num_inference_steps, callback=callback, callback_steps=callback_steps)
         loop.finite.note("the text encoder", prompt_embeds)
         for i, t in loop.steps():

@@ -51,7 +51,7 @@ class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixi
         text_encoder_2, tokenizer_2: a larger CLIP text model, whose projection gives the pooled embedding.
         unet: predicts the noise in the latents, given the embeddings and the sizes.
         scheduler: any scheduler for the noise schedule of the UNet.
-        image_encoder, feature_extractor: kept for checkpoints that have them.
+        image_encoder, feature_extractor: encode images for IP-Adapters.
         force_zeros_for_empty_prompt: without a negative prompt the unconditional embeddings are zero.
         add_watermarker: whether images get an invisible watermark; by default if `invisible-watermark` is installed.
     """

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -19,7 +20,7 @@ from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionXLPipeline(StableDiffusionXLBase):
+class StableDiffusionXLPipeline(StableDiffusionXLBase, IPAdapterMixin):
     """Generate images from prompts; the components are those of `StableDiffusionXLBase`."""
 
     @inference
@@ -175,10 +176,11 @@ class StableDiffusionXLPipeline(StableDiffusionXLBase):
         )  # [B, C, h, w]
 
         # 3. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", prompt_embeds)
         tensors = loop.run(
-            GuidedPrediction(self._denoiser(latents), self._guide),
+            GuidedPrediction(self._denoiser(latents, image_conditions), self._guide),
             {
                 "latents": latents,
                 "prompt_embeds": prompt_embeds,

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusionXLImg2ImgBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -20,7 +21,7 @@ from ppdiffusers.pipelines.stages.timesteps import first_timestep
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
+class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase, IPAdapterMixin):
     """Generate images from images and prompts; the components are those of `StableDiffusionXLImg2ImgBase`."""
 
     @inference
@@ -194,8 +195,9 @@ class StableDiffusionXLImg2ImgPipeline(StableDiffusionXLImg2ImgBase):
         )  # [2B or B, 6 or 5]
 
         # 4. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         tensors = loop.run(
-            GuidedPrediction(self._denoiser(latents), self._guide),
+            GuidedPrediction(self._denoiser(latents, image_conditions), self._guide),
             {
                 "latents": latents,
                 "prompt_embeds": prompt_embeds,

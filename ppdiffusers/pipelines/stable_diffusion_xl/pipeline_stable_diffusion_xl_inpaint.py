@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion_xl.inpaint_base import StableDiffusionXLInpaintBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
@@ -26,7 +27,7 @@ from ppdiffusers.pipelines.stages.timesteps import first_timestep
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 
-class StableDiffusionXLInpaintPipeline(StableDiffusionXLInpaintBase):
+class StableDiffusionXLInpaintPipeline(StableDiffusionXLInpaintBase, IPAdapterMixin):
     """Inpaint images; the components are those of `StableDiffusionXLInpaintBase`."""
 
     _callback_tensor_inputs = (
@@ -245,8 +246,11 @@ class StableDiffusionXLInpaintPipeline(StableDiffusionXLInpaintBase):
         )  # [2B or B, 6 or 5]
 
         # 5. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         tensors = loop.run(
-            GuidedPrediction(self._denoiser(latents), self._guide, *([mask_channels] if reads_mask else [])),
+            GuidedPrediction(
+                self._denoiser(latents, image_conditions), self._guide, *([mask_channels] if reads_mask else [])
+            ),
             {
                 "latents": latents,
                 "prompt_embeds": prompt_embeds,

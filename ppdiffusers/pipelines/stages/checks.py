@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
+import PIL.Image
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import OUTPUT_TYPES, is_valid_image_imagelist
@@ -298,13 +299,6 @@ def check_callbacks(
     return problems
 
 
-def check_no_ip_adapter(ip_adapter_image: Any, ip_adapter_image_embeds: Any = None) -> list[str]:
-    """Images for an IP-Adapter are not passed to a pipeline that has none."""
-    if ip_adapter_image is None and ip_adapter_image_embeds is None:
-        return []
-    return ["`ip_adapter_image` and `ip_adapter_image_embeds`: no IP-Adapter is loaded"]
-
-
 def check_strength(strength: Any) -> list[str]:
     """A number between 0 and 1."""
     problems = check_numbers(strength=strength)
@@ -324,6 +318,18 @@ def check_images(**images: Any) -> list[str]:
                 f"not {type(value).__name__}"
             )
     return problems
+
+
+def size_of(image: Any) -> tuple[int, int]:
+    """Height and width of an image, or of the first image of a list or batch, in pixels."""
+    while isinstance(image, list):
+        image = image[0]
+    if isinstance(image, PIL.Image.Image):
+        return image.height, image.width
+    if isinstance(image, paddle.Tensor):  # [B, C, H, W], [C, H, W] or [H, W]
+        return image.shape[-2], image.shape[-1]
+    height, width = image.shape[1:3] if image.ndim == 4 else image.shape[:2]  # [B, H, W, C], [H, W, C] or [H, W]
+    return height, width
 
 
 def check_channels(image: paddle.Tensor, expected: int) -> list[str]:

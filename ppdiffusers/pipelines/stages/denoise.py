@@ -56,7 +56,8 @@ class UNetDenoiser:
         scheduler: scales the input of the network.
         timestep_cond: [B, D], embedded guidance scales for distilled UNets.
         extra_channels: tensors [n * B, any, h, w] that are concatenated to the latents, such as a mask.
-        kwargs: other arguments of the UNet, such as `cross_attention_kwargs`, `class_labels`, `added_cond_kwargs`.
+        added_cond_kwargs: for all steps, such as the image embeddings of IP-Adapters.
+        kwargs: other arguments of the UNet, such as `cross_attention_kwargs`, `class_labels`.
     """
 
     def __init__(
@@ -66,10 +67,14 @@ class UNetDenoiser:
         *,
         timestep_cond: paddle.Tensor | None = None,
         extra_channels: Sequence[paddle.Tensor] = (),
+        added_cond_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         self.unet, self.scheduler = unet, scheduler
-        self.timestep_cond, self.extra_channels, self.kwargs = timestep_cond, extra_channels, kwargs
+        self.timestep_cond, self.extra_channels = timestep_cond, extra_channels
+        self.added_cond_kwargs = added_cond_kwargs or {}
+        # networks of users need not know what a call does not use
+        self.kwargs = {name: value for name, value in kwargs.items() if value is not None}
 
     def __call__(
         self,
@@ -77,12 +82,14 @@ class UNetDenoiser:
         t: Any,
         prompt_embeds: paddle.Tensor,
         extra_channels: Sequence[paddle.Tensor] = (),
+        added_cond_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> paddle.Tensor:
         """Predictions [n * B, C, h, w] for latents [B, C, h, w].
 
         Args:
             extra_channels: concatenated in addition to those of the constructor, in a step in which they may change.
+            added_cond_kwargs: added to those of the constructor.
             kwargs: more arguments of the UNet.
         """
         copies = prompt_embeds.shape[0] // latents.shape[0]
@@ -91,6 +98,11 @@ class UNetDenoiser:
         extra_channels = (*self.extra_channels, *extra_channels)
         if extra_channels:
             model_input = paddle.concat([model_input, *extra_channels], axis=1)
+        added = {**self.added_cond_kwargs, **(added_cond_kwargs or {})}
+        if "image_embeds" in added:  # a callback that ends guidance early leaves the last condition
+            added["image_embeds"] = [embeds[-prompt_embeds.shape[0] :] for embeds in added["image_embeds"]]
+        if added:
+            kwargs["added_cond_kwargs"] = added
         return self.unet(
             model_input,
             t,

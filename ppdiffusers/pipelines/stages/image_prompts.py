@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.adapters.image_projections import ImageProjection
 from ppdiffusers.models.adapters.ip_adapter import has_ip_adapters
-from ppdiffusers.utils.dtypes import dtype_of
+from ppdiffusers.pipelines.stages.clip_images import clip_pixels
 
 if TYPE_CHECKING:
     from ppdiffusers.image_processor import PipelineImageInput
@@ -79,11 +78,7 @@ def encode_image(
         output_hidden_states: return the last hidden states but one [..., S, E] instead of pooled embeddings [..., E];
             the unconditional ones are then those of a zero image, otherwise zeros.
     """
-    if isinstance(image, paddle.Tensor):
-        pixels = image
-    else:
-        pixels = paddle.to_tensor(np.asarray(feature_extractor(image, return_tensors="np")["pixel_values"]))
-    pixels = pixels.astype(dtype_of(image_encoder))  # [N, 3, h, w]
+    pixels = clip_pixels(image, feature_extractor, image_encoder)  # [N, 3, h, w]
     if output_hidden_states:
         both = [
             image_encoder(x, output_hidden_states=True, return_dict=True).hidden_states[-2]

@@ -13,7 +13,7 @@ from ppdiffusers.models.blocks.factory import has_cross_attention
 from ppdiffusers.models.t2i_adapters.multi_adapter import MultiAdapter
 from ppdiffusers.models.t2i_adapters.t2i_adapter import Feature, T2IAdapter
 from ppdiffusers.pipelines.stages import checks
-from ppdiffusers.pipelines.t2i_adapter.control_images import Adapter, adapters_of, images_of, size_of
+from ppdiffusers.pipelines.t2i_adapter.control_images import Adapter, adapters_of, images_of
 
 if TYPE_CHECKING:
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -87,7 +87,7 @@ def _check_image(
     ]
     if adapter.config.in_channels not in (1, 3) and any(isinstance(one, PIL.Image.Image) for one in batches):
         problems.append(f"`{name}` must be a tensor: the adapter accepts {adapter.config.in_channels} channels")
-    sizes = {size_of(one) for one in batches if not isinstance(one, PIL.Image.Image)}
+    sizes = {checks.size_of(one) for one in batches if not isinstance(one, PIL.Image.Image)}
     if height is not None and width is not None:
         problems += [
             f"`{name}` is {found[0]} x {found[1]}, the images to generate are {height} x {width} (height x width): "

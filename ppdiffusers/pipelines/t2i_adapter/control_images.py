@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import paddle
-import PIL.Image
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.models.t2i_adapters.multi_adapter import MultiAdapter
 from ppdiffusers.models.t2i_adapters.t2i_adapter import T2IAdapter
+from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Tensors
 from ppdiffusers.utils.dtypes import dtype_of
 
@@ -34,22 +33,10 @@ def images_of(adapter: Adapter, images: Any) -> list[Any]:
     return list(images) if isinstance(adapter, MultiAdapter) else [images]
 
 
-def size_of(images: Any) -> tuple[int, int]:
-    """Height and width of an image, or of the first image of a list or batch, in pixels."""
-    while isinstance(images, list):
-        images = images[0]
-    if isinstance(images, PIL.Image.Image):
-        return images.height, images.width
-    if isinstance(images, np.ndarray):
-        height, width = images.shape[:2] if images.ndim < 4 else images.shape[1:3]
-        return height, width
-    return images.shape[-2], images.shape[-1]
-
-
 def default_size(adapter: Adapter, images: Any, height: int | None, width: int | None) -> tuple[int, int]:
     """Height and width, by default those of the first control image, rounded down to what the adapter accepts."""
     factor = adapter.downscale_factor
-    default = [length - length % factor for length in size_of(images)]
+    default = [length - length % factor for length in checks.size_of(images)]
     return default[0] if height is None else height, default[1] if width is None else width
 
 

@@ -11,6 +11,7 @@ import paddle
 from ppdiffusers.image_processor import PipelineImageInput
 from ppdiffusers.models.t2i_adapters.multi_adapter import MultiAdapter
 from ppdiffusers.models.t2i_adapters.t2i_adapter import T2IAdapter
+from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     )
 
 
-class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
+class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase, IPAdapterMixin):
     """Generate images from prompts and control images; other components are those of `StableDiffusionXLBase`.
 
     Args:
@@ -235,11 +236,12 @@ class StableDiffusionXLAdapterPipeline(StableDiffusionXLBase):
         )  # [B, C, h, w]
 
         # 3. denoise
+        image_conditions = self._image_conditions(ip_adapter_image, ip_adapter_image_embeds, batch_size)
         loop = callbacks.loop(self, timesteps, num_inference_steps)
         loop.finite.note("the text encoders", prompt_embeds)
         calls = int(num_inference_steps * adapter_conditioning_factor) * self.scheduler.order
         tensors = loop.run(
-            GuidedPrediction(self._denoiser(latents), self._guide, AddResiduals(residuals, calls)),
+            GuidedPrediction(self._denoiser(latents, image_conditions), self._guide, AddResiduals(residuals, calls)),
             {
                 "latents": latents,
                 "prompt_embeds": prompt_embeds,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import paddle
@@ -17,6 +17,7 @@ from ppdiffusers.pipelines.stages import latents as latents_stage
 from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
+from ppdiffusers.pipelines.stages.prior import EncodedPrompts
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
 from ppdiffusers.pipelines.stages.timesteps import host_timesteps, retrieve_timesteps
 from ppdiffusers.utils.resampling import resize_bicubic_antialiased
@@ -30,23 +31,6 @@ if TYPE_CHECKING:
     from ppdiffusers.transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 Latents: TypeAlias = paddle.Tensor | np.ndarray | None
-
-
-class EncodedPrompts(NamedTuple):
-    """Outputs of the text encoder for N prompts; with guidance the first half are those of empty prompts.
-
-    Attributes:
-        embeds: [N, D].
-        hidden_states: [N, L, D].
-        mask: [N, L] int64, 1 for tokens and 0 for padding.
-    """
-
-    embeds: paddle.Tensor
-    hidden_states: paddle.Tensor
-    mask: paddle.Tensor
-
-    def repeat(self, times: int) -> EncodedPrompts:
-        return EncodedPrompts(*(part.repeat_interleave(times, axis=0) for part in self))
 
 
 class UnCLIPBase(DiffusionPipeline):
@@ -66,21 +50,9 @@ class UnCLIPBase(DiffusionPipeline):
         self.register_modules(**components)
         self.image_processor = VaeImageProcessor()
 
-    # -- prompts ------------------------------------------------------------------------------------------------------
-
-    def _encode(self, prompts: list[str], warn: bool = False) -> EncodedPrompts:
-        """Encode padded and truncated prompts."""
-        encoder = PromptEncoder(self.tokenizer, self.text_encoder)
-        encoder.require()
-        ids, mask = encoder.tokenize(prompts, warn=warn)  # [B, L] each
-        output = encoder.run(ids, mask, return_dict=True)
-        return EncodedPrompts(output.text_embeds, output.last_hidden_state, paddle.to_tensor(mask.astype(np.int64)))
-
-    def _with_unconditional(self, encoded: EncodedPrompts) -> EncodedPrompts:
-        """Put the outputs for empty prompts before those for prompts."""
-        count = encoded.embeds.shape[0]
-        empty = self._encode([""]).repeat(count)
-        return EncodedPrompts(*(paddle.concat(pair) for pair in zip(empty, encoded, strict=True)))
+    @property
+    def _prompt_encoder(self) -> PromptEncoder:
+        return PromptEncoder(self.tokenizer, self.text_encoder)
 
     # -- denoising ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +181,6 @@ class UnCLIPBase(DiffusionPipeline):
 
     def _check_common(
         self,
-        components: Mapping[str, Any],
         *,
         batch: int | None,
         generator: Any,
@@ -227,7 +198,7 @@ class UnCLIPBase(DiffusionPipeline):
             batch: number of prompts or images; None if it is unknown.
         """
         problems = [
-            *checks.check_components(components, "decoder", "text_proj", "super_res_first", "super_res_last"),
+            *checks.check_components(self.components, "decoder", "text_proj", "super_res_first", "super_res_last"),
             *checks.check_counts(
                 num_images_per_prompt=num_images_per_prompt,
                 decoder_num_inference_steps=decoder_num_inference_steps,

@@ -12,8 +12,8 @@ from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
-from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
-from ppdiffusers.pipelines.unclip.base import EncodedPrompts, Latents, UnCLIPBase, named
+from ppdiffusers.pipelines.stages.prior import EncodedPrompts, encode_for_prior, predict_image_embedding
+from ppdiffusers.pipelines.unclip.base import Latents, UnCLIPBase, named
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -119,7 +119,6 @@ class UnCLIPPipeline(UnCLIPBase):
             checks.check_counts(prior_num_inference_steps=prior_num_inference_steps),
             checks.check_numbers(prior_guidance_scale=prior_guidance_scale),
             self._check_common(
-                self.components,
                 batch=batch,
                 generator=generator,
                 output_type=output_type,
@@ -137,13 +136,14 @@ class UnCLIPPipeline(UnCLIPBase):
 
         # 1. the prompts
         if given is None:
-            prompts = self._encode([prompt] if isinstance(prompt, str) else prompt, warn=True)
+            strings = [prompt] if isinstance(prompt, str) else prompt
+            prompts = encode_for_prior(self._prompt_encoder, strings, warn=True)
         else:
             mask = paddle.to_tensor(np.asarray(text_attention_mask).astype(np.int64))
             prompts = EncodedPrompts(given, text_model_output[1], mask)
         prompts = prompts.repeat(num_images_per_prompt)
         if guided:
-            prompts = self._with_unconditional(prompts)
+            prompts = prompts.with_unconditional(self._prompt_encoder)
 
         # 2. image embeddings
         image_embeddings = self._generate_embeddings(
@@ -182,15 +182,7 @@ class UnCLIPPipeline(UnCLIPBase):
         )
 
         def predict(sample: paddle.Tensor, t: Any, is_last: bool) -> paddle.Tensor:  # [B, D]
-            prediction = self.prior(
-                paddle.concat([sample] * 2) if guided else sample,
-                timestep=t,
-                proj_embedding=prompts.embeds,
-                encoder_hidden_states=prompts.hidden_states,
-                attention_mask=prompts.mask,
-                return_dict=False,
-            )[0]
-            return classifier_free_guidance(prediction, guidance_scale) if guided else prediction
+            return predict_image_embedding(self.prior, sample, t, prompts, guidance_scale)
 
         sample = self._denoise(latents, self.prior_scheduler, num_inference_steps, generator, predict, finite)
         return self.prior.post_process_latents(sample)

@@ -10,11 +10,11 @@ import PIL.Image
 
 from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.clip_images import check_clip_images, clip_pixels, count_images
 from ppdiffusers.pipelines.stages.denoise import inference
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
+from ppdiffusers.pipelines.stages.prior import encode_for_prior
 from ppdiffusers.pipelines.unclip.base import Latents, UnCLIPBase
-from ppdiffusers.utils.dtypes import dtype_of
-from ppdiffusers.utils.pil_modes import rgb_images
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ class UnCLIPImageVariationPipeline(UnCLIPBase):
             _check_image(image, image_embeddings, batch),
             checks.check_components(self.components, *(["image_encoder"] if image_embeddings is None else [])),
             self._check_common(
-                self.components,
                 batch=batch,
                 generator=generator,
                 output_type=output_type,
@@ -119,11 +118,12 @@ class UnCLIPImageVariationPipeline(UnCLIPBase):
 
         # 1. CLIP's embeddings of the images and of empty prompts
         if image_embeddings is None:
-            image_embeddings = self._encode_images(image)
+            pixels = clip_pixels(image, self.feature_extractor, self.image_encoder)  # [N, 3, h, w]
+            image_embeddings = self.image_encoder(pixels).image_embeds
         image_embeddings = image_embeddings.repeat_interleave(num_images_per_prompt, axis=0)  # [B, D]
-        prompts = self._encode([""]).repeat(image_embeddings.shape[0])
+        prompts = encode_for_prior(self._prompt_encoder, [""]).repeat(image_embeddings.shape[0])
         if guided:
-            prompts = self._with_unconditional(prompts)
+            prompts = prompts.with_unconditional(self._prompt_encoder)
 
         # 2. small images, and from these the images
         image_small = self._decode_embeddings(
@@ -139,22 +139,13 @@ class UnCLIPImageVariationPipeline(UnCLIPBase):
         result = self._upscale(image_small, super_res_num_inference_steps, generator, super_res_latents, finite)
         return self._output(result, output_type, return_dict, finite)
 
-    def _encode_images(self, image: PIL.Image.Image | list[PIL.Image.Image] | paddle.Tensor) -> paddle.Tensor:
-        """CLIP's embeddings of images, [N, D]."""
-        if not isinstance(image, paddle.Tensor):
-            pixels = self.feature_extractor(images=rgb_images(image), return_tensors="np")["pixel_values"]
-            image = paddle.to_tensor(pixels)  # [N, 3, h, w]
-        return self.image_encoder(image.astype(dtype_of(self.image_encoder))).image_embeds
-
 
 def _num_images(image: Any, image_embeddings: Any) -> int | None:
     """The number of images; None if neither argument is valid."""
-    if isinstance(image, PIL.Image.Image):
-        return 1
-    if isinstance(image, list):
-        return len(image) if image and all(isinstance(one, PIL.Image.Image) for one in image) else None
-    given, axes = (image_embeddings, 2) if image is None else (image, 4)
-    return given.shape[0] if isinstance(given, paddle.Tensor) and given.ndim == axes else None
+    if image is not None:
+        return count_images(image)
+    valid = isinstance(image_embeddings, paddle.Tensor) and image_embeddings.ndim == 2
+    return image_embeddings.shape[0] if valid else None
 
 
 def _check_image(image: Any, image_embeddings: Any, count: int | None) -> list[str]:
@@ -162,11 +153,6 @@ def _check_image(image: Any, image_embeddings: Any, count: int | None) -> list[s
         return ["`image` and `image_embeddings` are both given: pass one of them"]
     if image is None and image_embeddings is None:
         return ["neither `image` nor `image_embeddings` is given: pass one of them"]
-    if count is not None:
-        return []
-    if image is None:
-        return ["`image_embeddings` must be a Paddle tensor [images, channels]"]
-    return [
-        "`image` must be a PIL image, a list of them, or a Paddle tensor [images, 3, height, width], "
-        f"not {type(image).__name__}"
-    ]
+    if image is not None:
+        return check_clip_images(image)
+    return [] if count is not None else ["`image_embeddings` must be a Paddle tensor [images, channels]"]

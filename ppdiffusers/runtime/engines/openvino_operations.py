@@ -131,6 +131,11 @@ def _pow(t: Translator, op: Operation) -> list:
     return [ops.power(t.node(op, 0), ops.constant(np.asarray(op.attributes["y"], t.dtype(op))))]
 
 
+@_translates("leaky_relu")
+def _leaky_relu(t: Translator, op: Operation) -> list:
+    return [ops.prelu(t.node(op, 0), ops.constant(np.asarray([op.attributes["negative_slope"]], t.dtype(op))))]
+
+
 @_translates("clip")
 def _clip(t: Translator, op: Operation) -> list:
     return [ops.clamp(t.node(op, 0), t.array(op, 1).item(), t.array(op, 2).item())]

@@ -149,8 +149,3 @@ def test_strength_numbers_and_size():
     assert checks.check_size(height=24, width=np.int64(8)) == []
     assert len(checks.check_size(height=24.0, width=12)) == 2
     assert checks.check_size(height=12, width=4, multiple=4) == []
-
-
-def test_ip_adapter_images():
-    assert checks.check_no_ip_adapter(None) == []
-    assert "no IP-Adapter is loaded" in checks.check_no_ip_adapter(make_image(8, 8))[0]

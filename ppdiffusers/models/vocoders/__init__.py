@@ -1,0 +1,1 @@
+"""Networks from mel spectrograms to waveforms."""
