@@ -102,6 +102,31 @@ def test_biases(pair, folder, tmp_path):
     assert_same(pair)
 
 
+def test_tucker_cores(pair, source, tmp_path):
+    """`lora_mid`, which diffusers refuses; the product of the core and a 1x1 convolution is the reference."""
+    layer, rank = "lora_unet_input_blocks_3_0_in_layers_2", 4
+    down = load_file(as_kohya(source, tmp_path / "k.safetensors", 1.5, KOHYA_XL, as_sgm))[f"{layer}.lora_down.weight"]
+    core, inner = torch.from_numpy(noise((rank, rank, 3, 3), "core")) / 3, down[:, :, :1, :1].contiguous()
+    tensors = {f"{layer}.alpha": torch.tensor(1.5), f"{layer}.lora_up.weight": torch.ones(32, rank, 1, 1) / 3}
+    pair[0].load_lora_weights({**tensors, f"{layer}.lora_mid.weight": core, f"{layer}.lora_down.weight": inner})
+    product = torch.einsum("abij,bc->acij", core, inner[:, :, 0, 0])
+    pair[1].load_lora_weights({**tensors, f"{layer}.lora_down.weight": product})
+    assert_same(pair)
+
+
+def test_alphas_of_layers(pair, source, tmp_path):
+    """The reference has alpha / rank in its matrices: diffusers uses one alpha for all attention layers."""
+    file = as_kohya(source, tmp_path / "kohya.safetensors", 4.0, KOHYA_XL, as_sgm)
+    tensors, product = load_file(file), load_file(file)
+    for number, key in enumerate(key for key in tensors if key.endswith(".alpha")):
+        alpha = 1.0 + number % 5
+        tensors[key] = torch.tensor(alpha)
+        product[key.replace(".alpha", ".lora_up.weight")] *= alpha / 4
+    pair[0].load_lora_weights(tensors)
+    pair[1].load_lora_weights(product)
+    assert_same(pair)
+
+
 BLOCKS = {"down": 0.3, "mid": 0.6, "up": {"block_0": [0.5, 1.4], "block_1": 0.1}}
 WEIGHTS = {"unet": BLOCKS, "text_encoder": 0.2, "text_encoder_2": 0.7}
 
@@ -134,6 +159,20 @@ def test_weights_of_blocks_and_saved_files(pair, folder, tmp_path):
         pipeline.set_adapters(["style", "dora"], [WEIGHTS, 0.5])
     assert_same(pair)
     assert_close(unet_outputs(*pair)[0], before)
+
+
+def test_scale_of_a_call(pair, source):
+    """UNet and both text encoders are scaled."""
+    load(pair, source)
+    for scale in (0.0, 0.35):
+        mine, reference = call_both(*pair, seed=3, **CALL, cross_attention_kwargs={"scale": scale})
+        assert_images_agree(mine.images, reference.images)
+    with torch.no_grad():
+        settings = {"device": "cpu", "do_classifier_free_guidance": False, "lora_scale": 0.35}
+        embeds = [pipeline.encode_prompt("a red circle", **settings) for pipeline in pair]
+    assert_close(embeds[0][0], embeds[1][0])
+    assert_close(embeds[0][2], embeds[1][2])
+    pair[1]._lora_scale = 1.0  # diffusers scales adapters of text encoders by that of the last call
 
 
 def test_warnings_and_errors_list_keys(pair, source, tmp_path, caplog):
