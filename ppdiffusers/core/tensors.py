@@ -24,6 +24,7 @@ STORAGE_DTYPES: dict[str, np.dtype] = {
 }
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 _MAX_AXES = 32  # numpy 1's limit
+MOST_TENSORS = 100_000  # in a file; checkpoints of training have up to 20,000
 
 
 @dataclass(frozen=True)
