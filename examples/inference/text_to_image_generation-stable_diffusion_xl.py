@@ -4,6 +4,7 @@ python examples/inference/text_to_image_generation-stable_diffusion_xl.py --prom
 python examples/inference/text_to_image_generation-stable_diffusion_xl.py --model 本地目录   # PyTorch 或 Paddle 权重
 python examples/inference/text_to_image_generation-stable_diffusion_xl.py --tiny             # 离线试跑，数秒完成
 
+加载 LoRA（PEFT、Kohya、LyCORIS 格式的文件）：--lora 本地文件.safetensors --lora_scale 0.8
 蒸馏模型（SDXL-Turbo）只需一步且不用引导：--model stabilityai/sdxl-turbo --num_inference_steps 1 --guidance_scale 0
 """
 
@@ -21,6 +22,8 @@ def main() -> None:
     parser.add_argument("--prompt", default="a photo of an astronaut riding a horse on mars", help="提示词")
     parser.add_argument("--prompt_2", help="第二个文本编码器的提示词；默认与 --prompt 相同")
     parser.add_argument("--negative_prompt", help="负向提示词")
+    parser.add_argument("--lora", help="LoRA 文件、目录或模型名称，格式自动识别")
+    parser.add_argument("--lora_scale", type=float, default=1.0, help="LoRA 的权重")
     parser.add_argument("--height", type=int, help="图像高度（像素），8 的倍数；默认由模型决定")
     parser.add_argument("--width", type=int, help="图像宽度（像素），8 的倍数；默认由模型决定")
     parser.add_argument("--num_inference_steps", type=int, help="推理步数；默认 50，试跑时 3")
@@ -35,6 +38,11 @@ def main() -> None:
 
     # 加载模型，自动识别 PyTorch 权重和 Paddle 权重
     pipe = StableDiffusionXLPipeline.from_pretrained(args.model).to(device=args.device)
+
+    # 加载 LoRA：UNet 和两个文本编码器
+    if args.lora:
+        pipe.load_lora_weights(args.lora, adapter_name="lora")
+        pipe.set_adapters("lora", args.lora_scale)
 
     # 生成图像
     image = pipe(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdiffusers.cli.printing import columns, human_size, localized
+from ppdiffusers.cli.printing import columns, human_size, localized, printable
 from ppdiffusers.core.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     ls.set_defaults(action=list_all)
     rm = actions.add_parser("rm", parents=[shared, selection], help="remove models or compiled programs")
     rm.add_argument("names", nargs="*", metavar="NAME", help="names that `cache ls` prints")
-    rm.add_argument("--all", action="store_true", help="remove all models and programs")
+    rm.add_argument("--all", action="store_true", help="list all models and programs, ask, and remove them")
+    rm.add_argument("--yes", action="store_true", help="with --all: do not ask (required if there is no terminal)")
     rm.set_defaults(action=remove)
     verify = actions.add_parser("verify", parents=[shared, selection], help="read all files and compare checksums")
     verify.add_argument(
@@ -44,9 +47,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def list_all(arguments: argparse.Namespace) -> None:
     """Print one line for each model and program, and the total size."""
+    _print_table(arguments, _models(arguments), _programs(arguments))
+
+
+def _print_table(arguments: argparse.Namespace, models: list[CachedFolder], programs: list[Entry]) -> None:
     from ppdiffusers.io.snapshot import cache_root
 
-    models, programs = _models(arguments), _programs(arguments)
     head = tuple(
         localized(*pair) for pair in (("Kind", "类型"), ("Name", "名称"), ("Size", "大小"), ("Details", "说明"))
     )
@@ -59,8 +65,13 @@ def list_all(arguments: argparse.Namespace) -> None:
     print(localized(f"{len(rows)} entries, {total}, in {root}", f"共 {len(rows)} 项，{total}，位于 {root}"))
 
 
-def remove(arguments: argparse.Namespace) -> None:
-    """Remove the named models and programs; if a name is unknown, remove nothing."""
+def remove(arguments: argparse.Namespace) -> int:
+    """Remove the named or all models and programs; if a name is unknown, or the user does not agree, remove nothing.
+
+    Raises:
+        InputError: unknown names.
+        SourceError: entries were kept, because a process uses them or they cannot be removed; all of them are listed.
+    """
     from ppdiffusers.io.cached import remove_models
     from ppdiffusers.runtime.cache import remove_programs
 
@@ -69,16 +80,48 @@ def remove(arguments: argparse.Namespace) -> None:
     models, programs = _models(arguments), _program_names(arguments)
     if not arguments.all:
         models, programs = _select(arguments.names, arguments, models, programs)
-    remove_models(models)
-    # None also removes what interrupted processes left.
-    removed = remove_programs(None if arguments.all and arguments.cache_dir is None else programs)
-    size = human_size(sum(model.size for model in models))
+    else:
+        listed = _all_programs(arguments)
+        _print_table(arguments, models, listed)
+        programs = [entry.name for entry in listed]
+        if (models or programs) and not arguments.yes and not _user_agrees():
+            print(localized("Nothing was removed.", "未删除任何内容。"))
+            return 1
+    removed, kept = remove_models(models)
+    removed_programs, kept_programs = remove_programs(programs)
+    size = human_size(sum(model.size for model in removed))
     print(
         localized(
-            f"Removed {len(models)} models ({size}), {len(removed)} programs",
-            f"已删除：{len(models)} 个模型（{size}），{len(removed)} 个程序",
+            f"Removed {len(removed)} models ({size}), {len(removed_programs)} programs",
+            f"已删除：{len(removed)} 个模型（{size}），{len(removed_programs)} 个程序",
         )
     )
+    if kept or kept_programs:
+        raise SourceError(
+            f"{len(kept) + len(kept_programs)} entries were kept.",
+            problems=[f"{name}: {reason}" for name, reason in {**kept, **kept_programs}.items()],
+            remedy="run the command again when the processes that use them have ended, and check permissions.",
+        )
+    return 0
+
+
+def _user_agrees() -> bool:
+    """Ask on a terminal.
+
+    Raises:
+        InputError: there is no terminal.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise InputError(
+            "There is no terminal to ask on; nothing was removed.",
+            expected="--yes",
+            remedy="run `ppdiffusers cache rm --all --yes`, or remove single entries by name.",
+        )
+    try:
+        answer = input(localized("Remove all of this? [y/N] ", "确定全部删除？[y/N] "))
+    except EOFError:
+        answer = ""
+    return answer.strip().lower() in ("y", "yes", "是")
 
 
 def verify_all(arguments: argparse.Namespace) -> None:
@@ -93,21 +136,25 @@ def verify_all(arguments: argparse.Namespace) -> None:
     from ppdiffusers.io.download import progress_bars_enabled
     from ppdiffusers.runtime.cache import verify_programs
 
-    folders = [Path(name) for name in arguments.names if Path(name).is_dir()]
-    names = [name for name in arguments.names if not Path(name).is_dir()]
+    folders = [Path(name) for name in arguments.names if os.path.isdir(name)]
+    names = [name for name in arguments.names if not os.path.isdir(name)]
     models, programs = _models(arguments), _program_names(arguments)
     if arguments.names:
         models, programs = _select(names, arguments, models, programs)
     read = [(str(folder), folder) for folder in folders]
-    read += [(f"{model.model} ({model.hub} {model.revision})", model.folder) for model in models]
+    named = {f"{model.model} ({model.hub} {model.revision})": model for model in models}
+    damaged = {name: [model.problem] for name, model in named.items() if model.problem}
+    read += [(name, model.folder) for name, model in named.items() if not model.problem]
     total = sum(size_of(folder) for _, folder in read)
     with tqdm(
         total=total, unit="B", unit_scale=True, disable=None if progress_bars_enabled() else True
     ) as bar:  # on terminals
-        damaged = {name: found for name, folder in read if (found := verify_folder(folder, bar.update))}
+        damaged |= {name: found for name, folder in read if (found := verify_folder(folder, bar.update))}
     damaged |= verify_programs(programs)
-    for name in [*(name for name, _ in read), *programs]:
-        print(f"{name}: {localized('damaged', '已损坏') if name in damaged else localized('intact', '完好')}")
+    for name in [*map(str, folders), *named, *programs]:
+        print(
+            f"{printable(name)}: {localized('damaged', '已损坏') if name in damaged else localized('intact', '完好')}"
+        )
     if damaged:
         raise SourceError(
             f"{len(damaged)} entries are damaged.",
@@ -128,6 +175,18 @@ def _programs(arguments: argparse.Namespace) -> list[Entry]:
     from ppdiffusers.runtime.cache import list_programs
 
     return list_programs() if arguments.cache_dir is None else []
+
+
+def _all_programs(arguments: argparse.Namespace) -> list[Entry]:
+    """Return all programs, with damaged and unfinished ones."""
+    from ppdiffusers.runtime.cache import Entry, list_unfinished, program_names
+
+    if arguments.cache_dir is not None:
+        return []
+    listed = _programs(arguments)
+    known = {entry.name for entry in listed}
+    damaged = [Entry(name, "damaged", 0, 0.0) for name in program_names() if name not in known]
+    return [*listed, *damaged, *list_unfinished()]
 
 
 def _program_names(arguments: argparse.Namespace) -> list[str]:

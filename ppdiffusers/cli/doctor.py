@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppdiffusers.cli.printing import columns, localized
+from ppdiffusers.cli.printing import columns, localized, printable
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -33,8 +33,8 @@ def doctor(arguments: argparse.Namespace) -> int:
     problems = [problem for section in sections for problem in section.problems]
     suggestions = [suggestion for section in sections for suggestion in section.suggestions]
     print(localized("Problems:", "存在的问题：") + ("" if problems else localized(" none", "无")))
-    print("\n".join(f"  - {problem}" for problem in problems), end="\n" if problems else "")
+    print("\n".join(f"  - {printable(problem)}" for problem in problems), end="\n" if problems else "")
     if suggestions:
         print(localized("Suggestions:", "改进建议："))
-        print("\n".join(f"  - {suggestion}" for suggestion in suggestions))
+        print("\n".join(f"  - {printable(suggestion)}" for suggestion in suggestions))
     return 1 if problems else 0

@@ -40,11 +40,17 @@ def human_size(count: int | None) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def printable(text: str) -> str:
+    """Escape line breaks, control characters and undecodable bytes, which names of files may have."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     """Align rows in columns, wide characters included; the columns whose indices are in `right` are right-aligned."""
     from rich.cells import cell_len
 
     right = set(right)
+    rows = [[printable(text) for text in row] for row in rows]
     widths = [max(cell_len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = []
     for row in rows:

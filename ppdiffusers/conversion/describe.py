@@ -19,6 +19,7 @@ from ppdiffusers.convert.single_files.layouts import find_layout, has_averages
 from ppdiffusers.convert.single_files.published import Family
 from ppdiffusers.convert.single_files.recognition import is_playground, recognise
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weight_names import is_weights_file
 from ppdiffusers.io.weights import Checkpoint, open_weights
@@ -98,7 +99,7 @@ def describe_file(path: str | os.PathLike) -> FileDescription:
         WeightsError: the file is damaged.
         UnsafeFileError: a pickle names code to run; nothing was run.
     """
-    place = Path(path).expanduser()
+    place = expand_user(path)
     if place.is_dir():
         return _folder(place)
     if not place.is_file():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from ppdiffusers.conversion.options import check_options
 from ppdiffusers.conversion.paths import check_paths
@@ -11,7 +13,8 @@ from ppdiffusers.conversion.report import ConversionReport
 from ppdiffusers.conversion.verify import need_frameworks
 from ppdiffusers.conversion.weight_files import frameworks_in
 from ppdiffusers.conversion.write import readable_os_errors, write_plan
-from ppdiffusers.core.errors import ConversionError
+from ppdiffusers.core.errors import ConfigError, ConversionError
+from ppdiffusers.core.reading import read_text
 from ppdiffusers.io.required_files import AllFiles
 from ppdiffusers.io.resolve import resolve_folder
 
@@ -121,7 +124,7 @@ def detect_direction(source: str | os.PathLike, variant: str | None = None) -> s
     folder = resolve_folder(source, required=AllFiles(variant))
     found = frameworks_in([folder, *(path for path in folder.iterdir() if path.is_dir())])
     if not found:
-        ours = any("_ppdiffusers_version" in path.read_text("utf-8") for path in folder.rglob("*config.json"))
+        ours = any(_is_ours(path) for path in folder.rglob("*config.json"))
         found = {"paddle" if ours else "pytorch"}
     if len(found) > 1:
         raise ConversionError(
@@ -130,3 +133,9 @@ def detect_direction(source: str | os.PathLike, variant: str | None = None) -> s
             remedy="choose the direction: --to paddle or --to diffusers.",
         )
     return "diffusers" if "paddle" in found else "paddle"
+
+
+def _is_ours(config: Path) -> bool:
+    with suppress(ConfigError):  # the conversion reports files that cannot be read
+        return "_ppdiffusers_version" in read_text(config)
+    return False

@@ -36,6 +36,7 @@ from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, parse_model_index
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import WeightsError
+from ppdiffusers.core.files import absolute_path
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weights import open_weights
 
@@ -73,7 +74,7 @@ def convert_original(
         PPDiffusersError: the checkpoint cannot be converted; the message lists all problems, and nothing was written.
     """
     options = check_options(to, dtype, format)
-    source = Path(checkpoint).expanduser().resolve()
+    source = absolute_path(checkpoint)
     output = check_output(source, output_path, overwrite)
     if verify:
         need_frameworks()  # raises before the work rather than after it

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ppdiffusers.core.errors import ConversionError
+from ppdiffusers.core.files import absolute_path
 from ppdiffusers.io.required_files import AllFiles
 from ppdiffusers.io.resolve import resolve_folder
 
@@ -19,7 +20,7 @@ def check_paths(
         SourceError: the source does not exist.
         ConversionError: the output exists and may not be replaced, or one folder contains the other.
     """
-    source = resolve_folder(source, required=AllFiles(variant)).resolve()
+    source = absolute_path(resolve_folder(source, required=AllFiles(variant)))
     return source, check_output(source, output, overwrite)
 
 
@@ -29,7 +30,7 @@ def check_output(source: Path, output: str | os.PathLike, overwrite: bool) -> Pa
     Raises:
         ConversionError: the output exists and may not be replaced, or one path contains the other.
     """
-    output = Path(output).expanduser().resolve()
+    output = absolute_path(output)
     if source == output or source in output.parents or output in source.parents:
         raise ConversionError(
             "Source and output overlap: one contains the other.",

@@ -40,6 +40,7 @@ from ppdiffusers.convert.single_files.published import Family
 from ppdiffusers.convert.single_files.recognition import is_playground, recognise
 from ppdiffusers.core.config import read_json
 from ppdiffusers.core.errors import ConversionError, WeightsError
+from ppdiffusers.core.files import absolute_path
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.local import component_folder
 from ppdiffusers.io.pretrained import tensors_for
@@ -93,7 +94,7 @@ def convert_single_file(
         PPDiffusersError: the file cannot be converted; the message lists all problems, and nothing was written.
     """
     options = check_options(to, dtype, format)
-    source = Path(file).expanduser().resolve()
+    source = absolute_path(file)
     checkpoint = open_single_file(source, extract_ema=ema)
     output = check_output(source, output_path, overwrite)
     if verify:
@@ -248,10 +249,10 @@ def convert_to_single_file(
         PPDiffusersError: the folder cannot be converted; nothing was written.
     """
     options = check_options("diffusers", dtype, None, variant=variant)  # PyTorch's layout, as safetensors
-    output = check_single_file_path(output_path).resolve()
+    output = absolute_path(check_single_file_path(output_path))
     if output.exists() and not overwrite:
         raise ConversionError("The file exists.", where=output, remedy="choose another name, or pass --overwrite.")
-    source = resolve_folder(pretrained_model_name_or_path, required=AllFiles(variant)).resolve()
+    source = absolute_path(resolve_folder(pretrained_model_name_or_path, required=AllFiles(variant)))
     with readable_os_errors(output):
         layers, left_out = _networks(source)
         layouts = layouts_to_write({name: (type(layer).__name__, layer.config) for name, (layer, _) in layers.items()})

@@ -32,7 +32,7 @@ VALUE_ERRORS = (
     SystemError,  # of Paddle, for sizes that do not fit into its integers
 )
 # Limits of what a configuration may ask for before any work is done.
-_MOST_TIMESTEPS = 10**6
+_MOST_TIMESTEPS = 100_000  # published schedulers have up to 4000
 _MOST_LAYERS = 500  # published networks have up to 100
 
 

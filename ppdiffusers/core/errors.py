@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST_PROBLEMS = 1000  # in a message
+_LONGEST_PROBLEM = 2000  # characters
+
 
 class PPDiffusersError(Exception):
     """Base class of all errors that ppdiffusers raises.
@@ -40,7 +43,9 @@ class PPDiffusersError(Exception):
 
     def _message(self) -> str:
         lines = [self.what if self.where is None else f"{self.what}\n  where: {self.where}"]
-        lines += [f"  - {problem}" for problem in self.problems]
+        lines += [f"  - {str(problem)[:_LONGEST_PROBLEM]}" for problem in self.problems[:_MOST_PROBLEMS]]
+        if len(self.problems) > _MOST_PROBLEMS:
+            lines.append(f"  - and {len(self.problems) - _MOST_PROBLEMS} more")
         if self.expected is not None:
             lines.append(f"  expected: {self.expected}")
         if self.remedy is not None:

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from ppdiffusers.core.errors import InputError
 
 # Windows has no such module: concurrent writers are not coordinated there.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
@@ -23,7 +27,25 @@ _LOCK_INTERVAL = 0.01  # seconds between two attempts to get a lock
 
 def cache_folder() -> Path:
     """Return the folder of downloads and compiled programs: `PPDIFFUSERS_CACHE`, or ~/.cache/ppdiffusers."""
-    return Path(os.environ.get("PPDIFFUSERS_CACHE") or Path.home() / ".cache" / "ppdiffusers").expanduser()
+    named = os.environ.get("PPDIFFUSERS_CACHE") or os.path.join("~", ".cache", "ppdiffusers")
+    folder = expand_user(named)
+    if folder.parts[0] == "~":
+        raise InputError(
+            "The home folder of the user is unknown.",
+            where=named,
+            remedy="set PPDIFFUSERS_CACHE to a folder for downloads and compiled programs, or HOME.",
+        )
+    return folder
+
+
+def expand_user(path: str | os.PathLike) -> Path:
+    """Replace `~` by the home folder of the user; a path whose user is unknown is returned unchanged."""
+    return Path(os.path.expanduser(path))
+
+
+def absolute_path(path: str | os.PathLike) -> Path:
+    """Return an absolute path without `~`, ".." and links; links that refer to themselves are kept."""
+    return Path(os.path.realpath(expand_user(path)))
 
 
 @contextmanager
@@ -92,6 +114,30 @@ def discard(path: Path) -> None:
         shutil.rmtree(garbage, ignore_errors=True)
 
 
+def remove_unused(path: Path) -> bool:
+    """Remove a folder, unless a running process uses it; of a link, remove the link only.
+
+    Returns:
+        False if a process uses the folder (`in_use`, `use_while_alive`, or writing).
+
+    Raises:
+        OSError: the folder cannot be removed.
+    """
+    if path.is_symlink():
+        path.unlink()
+        return True
+    lock = _lock(path)
+    if lock is None:
+        return not os.path.lexists(path)
+    try:
+        shutil.rmtree(path)
+    except RecursionError:
+        raise OSError(errno.ENAMETOOLONG, "folders are nested too deeply", str(path)) from None
+    finally:
+        _unlock(lock)
+    return True
+
+
 def _old_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
@@ -151,6 +197,39 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         _unlock(lock)
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """While the block runs, `remove_unused` of other processes keeps this folder."""
+    lock = _share(folder)
+    try:
+        yield
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def use_while_alive(user: object, folder: Path) -> None:
+    """As long as an object exists, `remove_unused` of other processes keeps this folder."""
+    lock = _share(folder)
+    if lock >= 0:
+        weakref.finalize(user, os.close, lock)
+
+
+def _share(folder: Path) -> int:
+    """Get a shared lock of a folder: a handle, which the caller closes; -1 if there can be none."""
+    if fcntl is None:
+        return -1
+    handle = -1
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # no folder, no permission, a file system without locks, or a process that is removing the folder
+        if handle >= 0:
+            os.close(handle)
+        return -1
+    return handle
 
 
 def _lock(path: Path) -> int | None:

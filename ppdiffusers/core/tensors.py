@@ -41,6 +41,7 @@ FILE_DTYPES: dict[str, np.dtype] = {
     **{"bits16": np.dtype("V2"), "complex32": np.dtype("V4"), "qint32": np.dtype("V4")},
 }
 _MAX_AXES = 32  # numpy 1's limit
+MOST_TENSORS = 100_000  # in a file; checkpoints of training have up to 20,000
 
 
 @dataclass(frozen=True)

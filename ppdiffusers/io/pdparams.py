@@ -13,7 +13,7 @@ import numpy as np
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.core.tensors import FILE_DTYPES, FLOAT8, LazyTensor, is_valid_shape
+from ppdiffusers.core.tensors import FILE_DTYPES, FLOAT8, MOST_TENSORS, LazyTensor, is_valid_shape
 from ppdiffusers.io.checked_file import CheckedFile
 from ppdiffusers.io.pickle_reader import DICT, BadPickle, Span, damaged_pickle, load_pickle, shown
 from ppdiffusers.io.safetensors_file import tensor_bytes
@@ -144,6 +144,8 @@ def read_pdparams(path: str | os.PathLike) -> dict[str, LazyTensor]:
         raise WeightsError(
             "The file does not contain a dictionary of tensors.", where=path, expected="names and tensors"
         )
+    if len(loaded) > MOST_TENSORS:
+        raise damaged_pickle(file.path, f"it has {len(loaded)} tensors, expected at most {MOST_TENSORS}")
     loaded.pop(_NAME_TABLE, None)
     splits = loaded.pop(_SPLIT_TABLE, {})
     tensors, problems = {}, []
@@ -203,12 +205,22 @@ def _write_text(file: BinaryIO, text: str) -> None:
 
 
 def _join_parts(tensors: dict[str, LazyTensor], splits: Mapping[str, Any], problems: list[str]) -> None:
+    left = len(tensors)  # each of them is a part of at most one tensor
     for name, split in splits.items():
         entry = split if isinstance(split, dict) else {}
         parts, shape = entry.get("slices"), entry.get("OriginShape")
-        names = [part for part in parts if isinstance(part, str) and part in tensors] if isinstance(parts, list) else []
+        if not isinstance(parts, list) or len(parts) > left:
+            parts = []
+        left -= len(parts)
+        names = [part for part in parts if isinstance(part, str) and part in tensors]
         complete = names == parts and len(set(names)) == len(names)
-        if not complete or not isinstance(shape, tuple) or not is_valid_shape(shape):
+        if (
+            not isinstance(name, str)
+            or name in tensors
+            or not complete
+            or not isinstance(shape, tuple)
+            or not is_valid_shape(shape)
+        ):
             problems.append(f"{shown(name)}: its parts or its shape are missing or wrong")
             continue
         pieces = [tensors.pop(part) for part in names]

@@ -26,7 +26,9 @@ from ppdiffusers.core.errors import UnsafeFileError, WeightsError
 _INLINE = 1024  # byte strings and strings longer than this many bytes stay in the file
 _LONGEST_NUMBER = 1024  # bytes
 _LONGEST_LINE = 65536  # bytes
-_MOST_OPCODES = 5_000_000  # a checkpoint needs about 40 for each tensor
+_MOST_OPCODES = 1_000_000  # a checkpoint needs about 40 for each tensor
+_MOST_ARGUMENTS = 64  # of a call
+_MOST_NUMBERS = 8192  # keys of a dictionary that are integers
 _LARGEST_COPY = 256 << 20  # bytes of opcodes and short strings
 
 
@@ -51,7 +53,8 @@ class Refused:
 
     __slots__ = ()
 
-    def __call__(self, *_: object) -> Refused:
+    def __call__(self, *arguments: object) -> Refused:
+        _check_count(arguments)
         return self
 
     def _ignore(self, *_: object) -> None:
@@ -70,14 +73,24 @@ class Inert:
 
 
 class PickledDict(dict):
-    """A dictionary of a pickle. Strings, numbers and None are kept as keys, other keys become unique strings."""
+    """A dictionary of a pickle. Strings, integers and None are kept as keys, other keys become unique strings.
+
+    The hash of an integer is its value, so a file can choose integers that collide, and make every access
+    slow. Their number is limited, and no key is given twice.
+    """
 
     __slots__ = ()
 
     def __setitem__(self, key: object, value: object) -> None:
-        # Integers with equal hashes slow a dictionary down; small ones all have different hashes.
-        plain = key is None or isinstance(key, (str, bytes, float, Span)) or (type(key) is int and abs(key) < 2**60)
-        super().__setitem__(key if plain else f"<{type(key).__name__} {id(key)}>", value)
+        if type(key) is int and len(self) >= _MOST_NUMBERS:
+            raise BadPickle(f"a dictionary with more than {_MOST_NUMBERS} items and an integer as a key")
+        plain = (
+            key is None or isinstance(key, str) or (type(key) is int and abs(key) < 2**60)
+        )  # no two hashes are equal
+        name = key if plain else f"<{type(key).__name__} {len(self)}>"
+        if name in self:
+            raise BadPickle(f"the key {shown(name)} is given twice")
+        super().__setitem__(name, value)
 
     def __setstate__(self, state: object) -> None:
         """Ignore the attributes of an OrderedDict, such as `_metadata`."""
@@ -92,11 +105,18 @@ class _Callable:
         self._function = function
 
     def __call__(self, *arguments: object) -> object:
+        _check_count(arguments)
         refused = next((argument for argument in arguments if isinstance(argument, Refused)), None)
         return self._function(*arguments) if refused is None else refused
 
     def __setstate__(self, state: object) -> None:
         raise BadPickle("a state for a class")
+
+
+def _check_count(arguments: tuple[object, ...]) -> None:
+    # A tuple of a million arguments can be given to a million calls, and each of them copies it.
+    if len(arguments) > _MOST_ARGUMENTS:
+        raise BadPickle(f"a call with {len(arguments)} arguments")
 
 
 DICT = object()  # in a table: a dictionary, made empty or from a list of pairs
@@ -120,6 +140,7 @@ def load_pickle(
     path: Path,
     table: Mapping[str, object],
     persistent: Callable[[object], object] | None = None,
+    most_opcodes: int = _MOST_OPCODES,
 ) -> Any:
     """Read one pickle from a seekable stream, up to its STOP opcode.
 
@@ -128,12 +149,13 @@ def load_pickle(
         path: the file, for messages.
         table: "module name" -> callable, `DICT`, or another object that stands for that global.
         persistent: returns the object for a persistent id; None if this kind of file has none.
+        most_opcodes: how many opcodes the pickle may have.
 
     Raises:
         BadPickle: the bytes are not a pickle that a checkpoint can have.
         UnsafeFileError: the pickle names globals that are not in the table; nothing was imported or called.
     """
-    unpickler = _Unpickler(_Sanitizer(stream), table, persistent)
+    unpickler = _Unpickler(_Sanitizer(stream, most_opcodes), table, persistent)
     try:
         loaded = unpickler.load()
     except (BadPickle, *_ERRORS) as error:
@@ -227,7 +249,7 @@ class _Sanitizer:
         count: the number of opcodes.
     """
 
-    def __init__(self, stream: BinaryIO):
+    def __init__(self, stream: BinaryIO, most_opcodes: int):
         self._stream = stream
         self.copy, self.count = bytearray(), 0
         self.spans: list[Span] = []
@@ -235,7 +257,7 @@ class _Sanitizer:
         while code != b".":
             previous, code = code, self._take(1)
             self.count += 1
-            if self.count > _MOST_OPCODES or len(self.copy) > _LARGEST_COPY:
+            if self.count > most_opcodes or len(self.copy) > _LARGEST_COPY:
                 raise BadPickle("it has more objects than any checkpoint needs")
             self._copy_opcode(code, previous)
 

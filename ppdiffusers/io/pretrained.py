@@ -21,6 +21,7 @@ from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_t
 from ppdiffusers.core.config import ConfigMixin, config_result
 from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
+from ppdiffusers.core.files import in_use
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOAT8, FLOATING, LazyTensor, is_loadable
@@ -174,7 +175,8 @@ class PretrainedMixin:
         with paddle.LazyGuard():  # parameters get neither memory nor random values here
             layer, unused = cls.from_config_folder(folder, kwargs)
         drop_unknown(unused, ("the keys of its configuration",), f"{cls.__name__}.from_pretrained")
-        info = load_checkpoint(layer, open_weights(path), dtype)
+        with in_use(folder):
+            info = load_checkpoint(layer, open_weights(path), dtype)
         layer.eval()
         return (layer, info) if with_info else layer
 

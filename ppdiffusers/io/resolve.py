@@ -11,7 +11,7 @@ from typing import Any
 
 from ppdiffusers.core.environment import is_on
 from ppdiffusers.core.errors import ConfigError, InputError, MissingDependencyError, SourceError
-from ppdiffusers.core.files import move_folder_over
+from ppdiffusers.core.files import absolute_path, expand_user, move_folder_over
 from ppdiffusers.core.saving import complete_save
 from ppdiffusers.io.download import fetch_files
 from ppdiffusers.io.http_client import FetchError, HttpClient
@@ -22,7 +22,7 @@ from ppdiffusers.io.hubs.local import find_subfolder
 from ppdiffusers.io.ignored_arguments import drop_ignored
 from ppdiffusers.io.names import check_file_name, check_name, check_revision
 from ppdiffusers.io.required_files import AllFiles, RequiredFiles
-from ppdiffusers.io.snapshot import Snapshot, cache_root, locked, snapshot_folder
+from ppdiffusers.io.snapshot import FORCED, Snapshot, cache_root, locked, snapshot_folder
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -83,7 +83,7 @@ def resolve_folder(
         SourceError: the folder does not exist, and no hub has the model; the reason of each hub is listed.
         UnsafeFileError: the model names files outside its folder.
     """
-    base = Path(name_or_path).expanduser()
+    base = expand_user(name_or_path)
     complete_save(base)
     if base.is_dir():
         found = find_subfolder(base, subfolder)
@@ -180,14 +180,14 @@ def fetch_model(model: HubModel, files: Iterable[RemoteFile], options: HubOption
     hub = hubs_in_order(model.hub)[0]
     revision = options.revision or hub.default_revision
     root = cache_root(options.cache_dir)
-    target = folder.expanduser().resolve() if folder else snapshot_folder(root, model.hub, model.model, revision)
+    target = absolute_path(folder) if folder else snapshot_folder(root, model.hub, model.model, revision)
     # no lock file next to a folder that the user chose
     lock_file = root / ".locks" / f"{hashlib.sha256(str(target).encode()).hexdigest()}.lock" if folder else None
     with locked(target, lock_file):
         if folder:
             _check_folder(target, model)
         # a forced download goes to another folder: the old one stays until the new one is complete
-        place = target.with_name(f"{target.name}.new") if options.force_download else target
+        place = target.with_name(f"{target.name}{FORCED}") if options.force_download else target
         snapshot = Snapshot.load(place) or Snapshot(place, model.hub, model.model, revision, model.commit)
         snapshot.hub, snapshot.commit = model.hub, model.commit or snapshot.commit
         files = list(files)

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.core.tensors import FILE_DTYPES, LazyTensor, is_valid_shape
+from ppdiffusers.core.tensors import FILE_DTYPES, MOST_TENSORS, LazyTensor, is_valid_shape
 from ppdiffusers.io.checked_file import CheckedFile
 
 DTYPES = {
@@ -49,6 +49,7 @@ DTYPES = {
     "C64": "complex64",
 }
 _PACKED_BITS = {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}  # several elements share bytes
+_LARGEST_HEADER = 32 << 20  # bytes
 _CODES = {name: code for code, name in DTYPES.items()}
 
 
@@ -59,9 +60,16 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, LazyTensor], di
         WeightsError: the file is truncated, is not a safetensors file, or its header contradicts itself.
     """
     file = CheckedFile(path)
+    with open(file.path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if _LARGEST_HEADER < length <= file.size:
+        raise _invalid(file.path, [f"its header has {length} bytes, expected at most {_LARGEST_HEADER}"])
     try:
         with safe_open(file.path, framework="numpy") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.offset_keys()}
+            names = opened.offset_keys()
+            if len(names) > MOST_TENSORS:
+                raise _invalid(file.path, [f"{len(names)} tensors, expected at most {MOST_TENSORS}"])
+            slices = {name: opened.get_slice(name) for name in names}
             entries = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
             metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:

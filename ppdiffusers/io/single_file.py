@@ -21,6 +21,7 @@ from ppdiffusers.convert.single_files.layouts import (
     names_without_layout,
 )
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.tensors import FLOATING, LazyTensor, is_loadable
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.pretrained import converted_tensors, lazy_state_dict
@@ -74,7 +75,7 @@ def _open(source: Any, options: HubOptions) -> Checkpoint:
         return Checkpoint(tensors, "pytorch", (), {})
     if not isinstance(source, (str, os.PathLike)):
         raise InputError(f"{type(source).__name__} is not a single file.", expected="a path, an address or tensors")
-    path = Path(source).expanduser()
+    path = expand_user(source)
     if not path.is_file():
         path = _download(str(source), options)
     checkpoint = open_weights(path)
@@ -91,7 +92,7 @@ def _open(source: Any, options: HubOptions) -> Checkpoint:
 def _download(link: str, options: HubOptions) -> Path:
     found = _LINK.fullmatch(link)
     if found is None:
-        is_folder = Path(link).expanduser().is_dir()
+        is_folder = expand_user(link).is_dir()
         raise SourceError(
             "The path is a folder." if is_folder else "The file does not exist.",
             where=link,
@@ -241,4 +242,4 @@ def check_single_file_path(path: str | os.PathLike) -> Path:
     """
     if Path(path).suffix != ".safetensors":
         raise InputError(f"{path} is not the name of a safetensors file.", expected="a name that ends in .safetensors")
-    return Path(path).expanduser()
+    return expand_user(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ppdiffusers.core.config_types import problems_with
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.core.files import cache_folder, replace_file
+from ppdiffusers.core.files import cache_folder, expand_user, replace_file
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.hubs.base import Digest
 from ppdiffusers.io.names import check_file_name
@@ -25,9 +25,11 @@ logger = get_logger(__name__)
 MANIFEST = "ppdiffusers-manifest.json"
 CHECKSUMS = "SHA256SUMS"
 PARTIAL = ".partial"  # unfinished downloads
+FORCED = ".new"  # suffix of the folder of a forced download until it is complete
 BOOKKEEPING = frozenset((MANIFEST, CHECKSUMS))
 _FORMAT = 1
 _DASHES = "%2D%2D"
+_LONGEST_NAME = 255  # bytes of a file name
 # Types of the values in a manifest, and in its descriptions of files.
 _FIELDS = {"source": str, "model": str, "revision": str, "commit": str | None, "files": dict}
 _FIELDS |= {"absent": list[str], "unfinished": list[str]}
@@ -69,7 +71,7 @@ class Snapshot:
         Raises:
             SourceError: the manifest is damaged.
         """
-        if not (folder / MANIFEST).is_file():
+        if not os.path.isfile(folder / MANIFEST):
             return None
         try:
             raw = read_json(folder / MANIFEST)
@@ -130,13 +132,21 @@ class Snapshot:
         problems = []
         for path, record in sorted(self.files.items()):
             file = self.folder / path
-            if not file.is_file():
-                problems.append(f"{path}: missing")
-            elif file.stat().st_size != record.size:
-                problems.append(f"{path}: {file.stat().st_size} bytes, expected {record.size}")
-            elif digest_of(file, "sha256", progress) != record.sha256:
-                problems.append(f"{path}: its content has changed")
+            try:
+                if not file.is_file():
+                    problems.append(f"{path}: missing")
+                elif file.stat().st_size != record.size:
+                    problems.append(f"{path}: {file.stat().st_size} bytes, expected {record.size}")
+                elif digest_of(file, "sha256", progress) != record.sha256:
+                    problems.append(f"{path}: its content has changed")
+            except OSError as error:
+                problems.append(f"{path}: it cannot be read: {error.strerror}")
         return problems
+
+    def is_at_home(self) -> bool:
+        """Return whether the folder has the name that the cache gives to this model and revision."""
+        names = self.folder.parent.name, self.folder.name.removesuffix(FORCED)
+        return names == (_as_folder(self.model), _as_folder(self.revision).removesuffix(FORCED))
 
 
 def commit_of(folder: Path) -> str | None:
@@ -148,7 +158,7 @@ def commit_of(folder: Path) -> str | None:
 
 def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
     """Return the folder of all downloaded models: `hub` in `cache_dir`, or in `core.files.cache_folder()`."""
-    return (Path(cache_dir).expanduser() if cache_dir else cache_folder()) / "hub"
+    return (expand_user(cache_dir) if cache_dir else cache_folder()) / "hub"
 
 
 def snapshot_folder(root: Path, hub: str, model: str, revision: str) -> Path:
@@ -165,6 +175,14 @@ def _as_folder(name: str) -> str:
     return name.replace("--", _DASHES).replace("/", "--")  # different names give different folders
 
 
+def lock_file_of(folder: Path) -> Path:
+    """Return the file next to a folder that is locked while the folder is written."""
+    name = f".{folder.name}.lock"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(folder.name)).hexdigest()}.lock"
+    return folder.with_name(name)
+
+
 @contextmanager
 def locked(folder: Path, lock_file: Path | None = None) -> Iterator[None]:
     """Hold the lock of a folder; other processes wait for it. It is released if the process ends.
@@ -174,7 +192,7 @@ def locked(folder: Path, lock_file: Path | None = None) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock_file = lock_file or folder.with_name(f".{folder.name}.lock")
+    lock_file = lock_file or lock_file_of(folder)
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_file)
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ppdiffusers.core.errors import WeightsError
-from ppdiffusers.core.tensors import FILE_DTYPES, LazyTensor, are_sizes, is_valid_shape
+from ppdiffusers.core.tensors import FILE_DTYPES, MOST_TENSORS, LazyTensor, are_sizes, is_valid_shape
 from ppdiffusers.io.checked_file import CheckedFile
 from ppdiffusers.io.pickle_reader import (
     DICT,
@@ -31,6 +31,12 @@ from ppdiffusers.io.pickle_reader import (
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of a plain (non-zip) file
 _LARGEST_PICKLE = 256 << 20  # bytes of a zip archive's data.pkl, which holds no tensor data
 _LARGEST_EXPANSION = 2**20  # elements that an expanded view may have in addition to those of its storage
+_LARGEST_DIRECTORY = 32 << 20  # bytes of the names and positions of a zip archive's entries
+_LARGEST_INFLATION = 20  # bytes that reading all tensors may inflate, for each byte of the file
+_FREE_INFLATION = 256 << 20  # bytes that any file may inflate
+_LONGEST_END = 22 + 65535 + 76  # bytes of the end of a zip archive: a record, a comment, and a longer record
+_CHUNK = 1 << 20  # bytes
+_MOST_SMALL_OPCODES = 1000  # of the pickles of a plain file that have no tensors
 _LONGEST_NAME = 512  # characters of a name that is made of keys and positions
 
 # PyTorch's name of a storage class -> our dtype
@@ -86,6 +92,7 @@ class _Storage:
     key: str
     start: int = 0  # first element, for the views of plain files
     source: Callable[[int, int], np.ndarray] | None = None  # (first byte, number of bytes) -> bytes
+    inflated: int = 0  # bytes that are decompressed for each read
 
     @property
     def item_size(self) -> int:
@@ -169,6 +176,11 @@ def read_torch_file(path: str | os.PathLike, nested: bool = False) -> dict[str, 
         views = _all_views(loaded) if nested else _views_of(loaded, file.path)
     except BadPickle as error:
         raise damaged_pickle(file.path, error) from error
+    if len(views) > MOST_TENSORS:
+        raise damaged_pickle(file.path, f"it has {len(views)} tensors, expected at most {MOST_TENSORS}")
+    inflated = sum(view.storage.inflated for view in views.values())
+    if inflated > _FREE_INFLATION + _LARGEST_INFLATION * file.size:
+        raise damaged_pickle(file.path, f"reading its tensors would inflate {file.size} bytes to {inflated}")
     problems = [f"{name} {problem}" for name, view in views.items() if (problem := view.problem())]
     if problems:
         raise WeightsError("Tensors do not fit the data of the file: it is damaged.", where=path, problems=problems)
@@ -216,6 +228,8 @@ _ZIP_ERRORS = (
 
 def _read_zip(file: CheckedFile) -> tuple[object, bool]:
     """Return the unpickled object, and whether numbers are big-endian."""
+    if (size := _directory_size(file)) > _LARGEST_DIRECTORY:
+        raise BadPickle(f"the list of its entries has {size} bytes")
     try:
         with zipfile.ZipFile(file.path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
@@ -223,13 +237,13 @@ def _read_zip(file: CheckedFile) -> tuple[object, bool]:
             if len(pickles) != 1 or len(entries) < len(archive.infolist()):
                 raise BadPickle(f"the archive has {len(pickles)} entries named data.pkl, or several of one name")
             prefix = pickles[0].removesuffix("data.pkl")
-            if entries[pickles[0]].file_size > _LARGEST_PICKLE:
-                raise BadPickle(f"its data.pkl is declared with {entries[pickles[0]].file_size} bytes")
-            pickled = archive.read(pickles[0])
-            order = entries.get(prefix + "byteorder")
-            big_endian = order is not None and order.file_size < 100 and archive.read(order).strip() == b"big"
     except _ZIP_ERRORS as error:
         raise BadPickle(error) from error
+    if entries[pickles[0]].file_size > _LARGEST_PICKLE:
+        raise BadPickle(f"its data.pkl is declared with {entries[pickles[0]].file_size} bytes")
+    pickled = _Entry(file, entries[pickles[0]]).read_all()
+    order = entries.get(prefix + "byteorder")
+    big_endian = order is not None and order.file_size < 100 and _Entry(file, order).read_all().strip() == b"big"
     storages: dict[str, _Storage] = {}
 
     def persistent(identifier: object) -> _Storage:
@@ -239,39 +253,90 @@ def _read_zip(file: CheckedFile) -> tuple[object, bool]:
             size = count * FILE_DTYPES[dtype].itemsize
             if info is None or info.file_size < size:
                 raise BadPickle(f"storage {shown(key)} of {size} bytes is not in the archive")
-            storages[identity] = _Storage(dtype, count, key, source=partial(_read_entry, file, info))
+            entry = _Entry(file, info)
+            inflated = 0 if entry.is_stored else info.file_size
+            storages[identity] = _Storage(dtype, count, key, source=entry.read, inflated=inflated)
         return storages[identity]
 
     return load_pickle(io.BytesIO(pickled), file.path, _TABLE, persistent), big_endian
 
 
-def _read_entry(file: CheckedFile, info: zipfile.ZipInfo, first: int, count: int) -> np.ndarray:
-    """Read `count` bytes of an entry from its byte `first`. PyTorch does not compress entries: one seek, one read."""
-    if info.compress_type != zipfile.ZIP_STORED:
-        return _read_compressed(file, info)[first : first + count]
-    # The entry's local header has the lengths of the name and the extra field in front of the data.
-    local = file.read(info.header_offset, 30).tobytes()
-    name_length, extra_length = struct.unpack("<HH", local[26:30])
-    if local[:4] != b"PK\x03\x04":
-        raise damaged_pickle(file.path, f"{info.filename} does not begin where the archive says")
-    start = info.header_offset + 30 + name_length + extra_length
-    if start + first + count > file.size:
-        raise damaged_pickle(file.path, f"{info.filename} reaches beyond the end of the file")
-    read = file.read(start + first, count)
-    if count == info.file_size and zlib.crc32(read.data) != info.CRC:
-        raise damaged_pickle(file.path, f"the checksum of {info.filename} is wrong")
-    return read
+def _directory_size(file: CheckedFile) -> int:
+    """Return the bytes of the archive's list of entries, as its end says; 0 if there is no such end."""
+    start = max(0, file.size - _LONGEST_END)
+    tail = file.read(start, file.size - start).tobytes()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or at + 22 > len(tail):
+        return 0
+    size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    wide = tail.rfind(b"PK\x06\x06", 0, at)  # the end of archives above 4 GB, which PyTorch always writes
+    return max(size, int.from_bytes(tail[wide + 40 : wide + 48], "little") if 0 <= wide == at - 76 else 0)
 
 
-def _read_compressed(file: CheckedFile, info: zipfile.ZipInfo) -> np.ndarray:
-    if info.file_size > file.size * 1100:  # deflate cannot compress better than 1 : 1032
-        raise damaged_pickle(file.path, f"{info.filename} is declared with {info.file_size} bytes")
-    try:
-        with zipfile.ZipFile(file.path) as archive:
-            return np.frombuffer(archive.read(info), np.uint8)
-    except _ZIP_ERRORS as error:
-        file.read(0, 0)  # raises another error if the file was changed
-        raise damaged_pickle(file.path, error) from error
+class _Entry:
+    """An entry of the archive. PyTorch does not compress entries: one seek and one read for each tensor."""
+
+    def __init__(self, file: CheckedFile, info: zipfile.ZipInfo):
+        self._file, self._info = file, info
+        self.is_stored = info.compress_type == zipfile.ZIP_STORED
+        self._is_checked = info.CRC == 0  # `torch.serialization.set_crc32_options(False)` writes no checksums
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BadPickle(f"{info.filename} is compressed with another method than deflate")
+
+    def read_all(self) -> bytes:
+        """Read the whole entry."""
+        return self.read(0, self._info.file_size).tobytes()
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Read `count` bytes from the byte `first`. The first read checks the checksum of the whole entry."""
+        if not self.is_stored:
+            return self._inflate(first, count)
+        start = self._data_offset()
+        if start + first + count > self._file.size:
+            raise damaged_pickle(self._file.path, f"{self._info.filename} reaches beyond the end of the file")
+        read = self._file.read(start + first, count)
+        if not self._is_checked:
+            whole = count == self._info.file_size
+            self._check(zlib.crc32(read.data) if whole else self._checksum(start))
+        return read
+
+    def _data_offset(self) -> int:
+        # The entry's local header has the lengths of the name and the extra field in front of the data.
+        at = self._info.header_offset
+        local = self._file.read(at, 30).tobytes() if 0 <= at < self._file.size else b""
+        if local[:4] != b"PK\x03\x04":
+            raise damaged_pickle(self._file.path, f"{self._info.filename} does not begin where the archive says")
+        return at + 30 + sum(struct.unpack("<HH", local[26:30]))
+
+    def _checksum(self, start: int) -> int:
+        checksum, end = 0, start + self._info.file_size
+        if end > self._file.size:
+            raise damaged_pickle(self._file.path, f"{self._info.filename} reaches beyond the end of the file")
+        for at in range(start, end, _CHUNK):
+            checksum = zlib.crc32(self._file.read(at, min(_CHUNK, end - at)).data, checksum)
+        return checksum
+
+    def _check(self, checksum: int) -> None:
+        if checksum != self._info.CRC:
+            raise damaged_pickle(self._file.path, f"the checksum of {self._info.filename} is wrong")
+        self._is_checked = True
+
+    def _inflate(self, first: int, count: int) -> np.ndarray:
+        """Decompress the entry to its end, where zipfile checks the checksum; keep `count` bytes of it."""
+        kept, at = np.empty(count, np.uint8), 0
+        try:
+            with zipfile.ZipFile(self._file.path) as archive, archive.open(self._info) as stream:
+                while chunk := stream.read(_CHUNK):
+                    begin, end = max(first - at, 0), min(first + count - at, len(chunk))
+                    if begin < end:
+                        kept[at + begin - first : at + end - first] = np.frombuffer(chunk, np.uint8)[begin:end]
+                    at += len(chunk)
+        except _ZIP_ERRORS as error:
+            self._file.read(0, 0)  # raises another error if the file was changed
+            raise damaged_pickle(self._file.path, error) from error
+        if at != self._info.file_size:
+            raise damaged_pickle(self._file.path, f"{self._info.filename} has {at} bytes")
+        return kept
 
 
 # -- plain pickles ----------------------------------------------------------------------------------------------
@@ -294,10 +359,10 @@ def _read_plain(file: CheckedFile) -> object:
 
     with open(file.path, "rb") as stream:
         load = partial(load_pickle, stream, file.path, _TABLE, persistent)
-        if load() != _MAGIC:
+        if load(most_opcodes=_MOST_SMALL_OPCODES) != _MAGIC:
             raise BadPickle("it is not a PyTorch checkpoint (archives from before 2017 are not supported)")
-        load()  # version of the format
-        load()  # type sizes on the writing machine; the data are always little-endian
+        load(most_opcodes=_MOST_SMALL_OPCODES)  # version of the format
+        load(most_opcodes=_MOST_SMALL_OPCODES)  # type sizes on the writing machine; the data are always little-endian
         loaded, keys, start = load(), load(), stream.tell()
     if not isinstance(keys, list) or any(not isinstance(key, str) or key not in storages for key in keys):
         raise BadPickle("the list of its storages is missing or wrong")
@@ -418,9 +483,15 @@ def _all_views(loaded: object) -> dict[str, _View]:
             raise BadPickle(f"the path of keys to a container is longer than {_LONGEST_NAME} characters")
         entered.add(id(value))
         members = value.items() if isinstance(value, dict) else enumerate(value)
-        named = [(f"{name}.{key}" if name else str(key), member) for key, member in members if _is_name(key)]
-        waiting += reversed(named)
+        entered_next = [(key, member) for key, member in members if _is_name(key) and _holds_tensors(member)]
+        if len(found) + len(waiting) + len(entered_next) > MOST_TENSORS:
+            raise BadPickle(f"it has more than {MOST_TENSORS} tensors and containers")
+        waiting += reversed([(f"{name}.{key}" if name else str(key), member) for key, member in entered_next])
     return found
+
+
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, (_View, dict, list, tuple))
 
 
 def _is_name(key: object) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers.core.tensors import MOST_TENSORS
+
 # Our own files; the first ppdiffusers wrote "diffusion_paddle_model".
 OUR_STEM = "model_state"
 PADDLE_STEMS = (OUR_STEM, "diffusion_paddle_model")
@@ -138,8 +140,10 @@ def is_shard(name: str, stem: str, suffix: str, variant: str | None) -> bool:
 
 
 def weight_map_of(index: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the `weight_map` of an index, tensor -> file; None if it has none or a wrong one."""
+    """Return the `weight_map` of an index, tensor -> file; None if it has none, a wrong one or a huge one."""
     weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+    if not isinstance(weight_map, dict) or len(weight_map) > MOST_TENSORS:
+        return None
+    if not all(isinstance(name, str) for name in weight_map.values()):
         return None
     return weight_map

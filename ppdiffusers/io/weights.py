@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ppdiffusers.core.errors import ConfigError, SourceError, UnsafeFileError, WeightsError
 from ppdiffusers.core.reading import read_json
-from ppdiffusers.core.tensors import LazyTensor
+from ppdiffusers.core.tensors import MOST_TENSORS, LazyTensor
 from ppdiffusers.io.pdparams import read_pdparams, write_pdparams
 from ppdiffusers.io.safetensors_file import read_safetensors, write_safetensors
 from ppdiffusers.io.torch_pickle import read_torch_file
@@ -93,9 +93,9 @@ def _open_index(path: Path) -> Checkpoint:
         ) from error
     if weight_map is None:
         raise WeightsError(
-            "The index of a sharded checkpoint has no `weight_map`.",
+            "The index of a sharded checkpoint has no usable `weight_map`.",
             where=path,
-            expected='{"weight_map": {name: file}}',
+            expected=f'{{"weight_map": {{name: file}}}} with at most {MOST_TENSORS} names',
         )
     names = sorted(set(weight_map.values()))
     outside = [name[:200] for name in names if not is_plain_name(name)]

@@ -27,6 +27,7 @@ from ppdiffusers.convert.model_index import (
 from ppdiffusers.core.config import ConfigMixin, FrozenDict
 from ppdiffusers.core.config_types import check_types
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.core.files import in_use
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
@@ -197,9 +198,11 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
         chosen.update({key: value for key, value in kwargs.items() if key in settings})
         given = {key: value for key, value in kwargs.items() if key in expected}
         _refuse_missing_components(pipeline_class, index, folder, given)
-        loaded = {
-            name: given[name] if name in given else _load_component(index, name, folder, options) for name in expected
-        }
+        with in_use(folder):
+            loaded = {
+                name: given[name] if name in given else _load_component(index, name, folder, options)
+                for name in expected
+            }
         check_types(pipeline_class.__name__, chosen, pipeline_class.__init__, folder / INDEX_NAME)
         pipeline = pipeline_class(**loaded, **chosen)
         pipeline.register_to_config(_name_or_path=str(folder))

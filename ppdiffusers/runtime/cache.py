@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,13 @@ import ppdiffusers
 from ppdiffusers.core.config_types import fits
 from ppdiffusers.core.environment import read_number
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.core.files import cache_folder, replace_folder
+from ppdiffusers.core.files import cache_folder, remove_unused, replace_folder
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.version import __version__
 
 ENTRY = "entry.json"
+_LOCKS = ".locks"
 # The code that programs are compiled from: a change in any of these packages makes all programs stale.
 _PACKAGES = ("models", "transformers", "runtime", "pipelines")
 # Larger files are hashed by `verify_programs` only; opening an entry compares their sizes.
@@ -160,10 +161,13 @@ def _problems(folder: Path, thorough: bool) -> list[str]:
     found = []
     for name, (size, digest) in files.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != size:
-            found.append(f"{name}: missing, or its size is not {size} bytes")
-        elif (thorough or size <= _HASH_ALWAYS) and _digest(path) != digest:
-            found.append(f"{name}: its content has changed")
+        try:
+            if not path.is_file() or path.stat().st_size != size:
+                found.append(f"{name}: missing, or its size is not {size} bytes")
+            elif (thorough or size <= _HASH_ALWAYS) and _digest(path) != digest:
+                found.append(f"{name}: its content has changed")
+        except OSError as error:
+            found.append(f"{name}: it cannot be read: {error.strerror}")
     return found
 
 
@@ -174,7 +178,7 @@ def _is_description(item: tuple[str, list[int | str]]) -> bool:
 
 def _lock(name: str) -> FileLock:
     """Return a lock that lets one process at a time write the entry; it is released when that process ends."""
-    root = cache_root() / ".locks"
+    root = cache_root() / _LOCKS
     root.mkdir(parents=True, exist_ok=True)
     return FileLock(root / name)
 
@@ -185,34 +189,70 @@ def _lock(name: str) -> FileLock:
 def list_programs() -> list[Entry]:
     """Return all entries, the most recently used first."""
     found = []
-    for path in cache_root().glob(f"*/{ENTRY}"):
+    for name in program_names():
+        folder = cache_root() / name
         # removed by another process, or damaged, which `verify_programs` reports
         with contextlib.suppress(OSError, ConfigError):
-            about = str(read_json(path).get("about"))[:1000]
-            size = sum(file.lstat().st_size for file in path.parent.iterdir())
-            found.append(Entry(path.parent.name, about, size, path.lstat().st_mtime))
+            about = str(read_json(folder / ENTRY).get("about"))[:1000]
+            found.append(Entry(name, about, _size_of(folder), (folder / ENTRY).lstat().st_mtime))
     return sorted(found, key=lambda entry: -entry.used)
 
 
 def program_names() -> list[str]:
     """Return the names of all entries, including damaged ones."""
-    return sorted(path.name for path in cache_root().glob("*") if path.is_dir() and path.name[0] != ".")
+    return [name for name in _folder_names() if name[0] != "."]
 
 
-def remove_programs(names: list[str] | None = None) -> list[str]:
-    """Remove these entries (default: all, and incomplete ones) and return the names of what was removed."""
+def list_unfinished() -> list[Entry]:
+    """Return what processes left that were killed while they wrote an entry, and what running ones are writing."""
     root = cache_root()
-    if not root.is_dir():
+    names = [name for name in _folder_names() if name[0] == "." and name != _LOCKS]
+    return [Entry(name, "unfinished", _size_of(root / name), 0.0) for name in names]
+
+
+def remove_programs(names: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Remove entries (of `list_unfinished` too), except for those that a running process uses, and other folders.
+
+    Returns:
+        The names of what was removed, and for each entry that was kept the reason.
+
+    Raises:
+        InputError: unknown names.
+    """
+    root, names = cache_root(), list(names)
+    unknown = sorted(set(names) - set(_folder_names()))
+    if unknown:
+        raise InputError("Unknown compiled programs.", where=root, problems=unknown)
+    removed, kept = [], {}
+    for name in names:
+        if not name.endswith((".part", ".old")) and not os.path.lexists(root / name / ENTRY):
+            kept[name] = f"it was not written by ppdiffusers, it has no {ENTRY}"
+            continue
+        try:
+            if remove_unused(root / name):
+                removed.append(name)
+            else:
+                kept[name] = "a running process uses it"
+        except OSError as error:
+            kept[name] = error.strerror or str(error)
+    return removed, kept
+
+
+def _folder_names() -> list[str]:
+    try:
+        with os.scandir(cache_root()) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:  # the cache does not exist, is not a folder, or is not readable
         return []
-    chosen = [path.name for path in root.iterdir() if path.is_dir() and path.name != ".locks"]
-    if names is not None:
-        unknown = sorted(set(names) - set(chosen))
-        if unknown:
-            raise InputError("Unknown compiled programs.", where=root, problems=unknown)
-        chosen = names
-    for name in chosen:
-        discard(name)
-    return chosen
+
+
+def _size_of(folder: Path) -> int:
+    """Return the bytes of the files in a folder; zero if it is not readable."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except OSError:
+        return 0
 
 
 def verify_programs(names: list[str] | None = None) -> dict[str, list[str]]:
@@ -229,9 +269,10 @@ def _shrink(keep: str) -> None:
         if total <= limit:
             break
         if entry.name != keep:
-            discard(entry.name)
-            total -= entry.size
-    for path in cache_root().glob(".*.part"):
+            with contextlib.suppress(OSError):
+                total -= entry.size if remove_unused(cache_root() / entry.name) else 0
+    for entry in list_unfinished():
+        path = cache_root() / entry.name
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > 24 * 3600:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_unused(path)

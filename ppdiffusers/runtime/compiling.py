@@ -20,6 +20,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError
+from ppdiffusers.core.files import use_while_alive
 from ppdiffusers.runtime import cache
 from ppdiffusers.runtime.engines import Engine, choose_engine
 from ppdiffusers.runtime.memory import free_memory_released
@@ -401,6 +402,7 @@ class Program:
                 f"{shared.name}.{method._name} for {engine.name}, {engine.dtype}, {shapes}",
                 lambda folder: engine.write(folder, layer, method.eager, example),
             )
+        use_while_alive(self, folder)  # engines may read their files later
         self._result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         with shared.weights_read_once() as weights:
             self._run: Callable[[list[paddle.Tensor]], list[paddle.Tensor]] = engine.load(folder, weights)

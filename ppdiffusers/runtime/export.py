@@ -60,9 +60,15 @@ def export_programs(
         The distance of each program from eager mode, relative to the largest value.
 
     Raises:
-        InputError: `run` called none of the layers.
+        InputError: `run` called none of the layers, or the name of the folder is not UTF-8.
         ConversionError: programs disagree with eager mode; all of them are listed.
     """
+    try:
+        os.fspath(folder).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            "Paddle writes only to folders whose names are UTF-8.", where=ascii(os.fspath(folder))
+        ) from None
     calls: dict[str, _Call] = {}
     with contextlib.ExitStack() as stack, paddle.no_grad():
         for name, layer in layers.items():

@@ -21,6 +21,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppdiffusers.core.files import use_while_alive
 from ppdiffusers.runtime.snapshot import sublayers
 from ppdiffusers.runtime.state import StatefulLayer
 from ppdiffusers.runtime.threads import get_num_threads
@@ -93,6 +94,7 @@ class WeightsFile:
     """
 
     def __init__(self, folder: Path):
+        use_while_alive(self, folder)
         self._path = folder / _FILE
         self._table = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
         self._map = self._map_file()

@@ -9,7 +9,7 @@ import paddle
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
-from ppdiffusers.schedulers.common.sigmas import append_final_sigma, karras_sigmas
+from ppdiffusers.schedulers.common.sigmas import append_final_sigma, check_noise_levels, karras_sigmas
 from ppdiffusers.schedulers.common.spacing import check_descending, check_exclusive, check_num_steps, spaced_timesteps
 from ppdiffusers.schedulers.common.stepping import VarianceExploding, check_not_loop_index
 from ppdiffusers.schedulers.common.types import Timestep
@@ -40,6 +40,7 @@ class CMStochasticIterativeScheduler(VarianceExploding, SchedulerMixin):
         rho: float = 7.0,
         clip_denoised: bool = True,
     ):
+        check_noise_levels(sigma_min=sigma_min, sigma_max=sigma_max)
         self.sigmas = self._sigmas_of(np.linspace(0, 1, num_train_timesteps))
         self.timesteps = self.sigma_to_t(self.host_sigmas)
         self.custom_timesteps = False

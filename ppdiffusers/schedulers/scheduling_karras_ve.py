@@ -10,10 +10,10 @@ import numpy as np
 import paddle
 
 from ppdiffusers.core.config import register_to_config
-from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.schedulers.common.arrays import TensorAttribute
 from ppdiffusers.schedulers.common.prediction import check_shapes, combine, downcast, upcast
+from ppdiffusers.schedulers.common.sigmas import check_noise_levels
 from ppdiffusers.schedulers.common.spacing import check_num_steps, training_timesteps
 from ppdiffusers.schedulers.common.updates import churn
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -60,8 +60,7 @@ class KarrasVeScheduler(SchedulerMixin):
         s_min: float = 0.05,
         s_max: float = 50,
     ):
-        if not (sigma_min > 0 and sigma_max > 0):
-            raise ConfigError(f"sigma_min={sigma_min} and sigma_max={sigma_max} must be positive.")
+        check_noise_levels(sigma_min=sigma_min, sigma_max=sigma_max)
         self.init_noise_sigma = float(sigma_max)
         self.timesteps = None
         self.schedule = None

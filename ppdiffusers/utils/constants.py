@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from ppdiffusers.core.environment import is_on
-from ppdiffusers.core.files import cache_folder
+from ppdiffusers.core.files import expand_user
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "diffusion_pytorch_model.bin"
@@ -16,9 +15,9 @@ SAFE_WEIGHTS_INDEX_NAME = "diffusion_pytorch_model.safetensors.index.json"
 PADDLE_WEIGHTS_NAME = "model_state.pdparams"
 SAFETENSORS_FILE_EXTENSION = "safetensors"
 
-PPDIFFUSERS_CACHE = str(cache_folder())
+PPDIFFUSERS_CACHE = str(expand_user(os.environ.get("PPDIFFUSERS_CACHE") or "~/.cache/ppdiffusers"))
 DIFFUSERS_CACHE = os.environ.get("HF_HUB_CACHE") or str(
-    Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
+    expand_user(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
 )
 HUGGINGFACE_CO_RESOLVE_ENDPOINT = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 HF_HUB_OFFLINE = is_on("HF_HUB_OFFLINE")

@@ -6,11 +6,19 @@ import socket
 import sys
 
 import numpy as np
+import paddle
 import PIL.Image
 import pytest
 
-from ppdiffusers import StableDiffusionPipeline, convert_diffusers_to_paddle, convert_paddle_to_diffusers
+from ppdiffusers import (
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    convert_diffusers_to_paddle,
+    convert_paddle_to_diffusers,
+)
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.models.adapters import create_lora
 from tests.pipelines.support import assert_levels_agree
 from tests.support.scripts import INFERENCE, ROOT, SCRIPTS, default_models, run_script
 
@@ -166,6 +174,22 @@ def test_upscaler_with_an_image(run_here, offline):
     PIL.Image.new("RGB", (8, 8)).save(offline / "small.png")
     with pytest.raises(SourceError, match=default_models(UPSCALER)["--model"]):
         run_here(UPSCALER, "--image", "small.png")
+
+
+def test_lora_of_a_file(run_here, tmp_path):
+    """The file of `--lora` changes the image, `--lora_scale 0` does not."""
+    script = INFERENCE / "text_to_image_generation-stable_diffusion_xl.py"
+    run_here(script, "--tiny", "--output_dir", tmp_path / "base")
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "base" / "tiny", subfolder="unet")
+    layers = create_lora(unet, ["to_q", "to_v", "ff.net.2"], rank=2)
+    for delta in layers.values():
+        delta.up.set_value(paddle.ones_like(delta.up))
+    StableDiffusionXLPipeline.save_lora_weights(tmp_path / "lora", layers)
+    for scale in (0, 1):
+        options = ("--lora", tmp_path / "lora", "--lora_scale", scale, "--output_dir", tmp_path / f"{scale}")
+        run_here(script, "--model", tmp_path / "base" / "tiny", "--num_inference_steps", 3, *options)
+    images = [np.asarray(PIL.Image.open(tmp_path / name / "image.png")) for name in ("base", "0", "1")]
+    assert np.array_equal(images[0], images[1]) and not np.array_equal(images[1], images[2])
 
 
 @every_script

@@ -66,15 +66,23 @@ class Target:
     def run(self, seed: int, folder: Path) -> object:
         """Load a mutation of the file in a copy of the folder."""
         rng = random.Random(f"{self.name}:{seed}")
+
+        def change(path: Path, content: bytes) -> None:
+            if self.hostile and rng.random() < 0.03:
+                make_hostile(rng, path, content)
+            else:
+                path.write_bytes(MUTATIONS[self.mutation](rng, content))
+
+        return self.run_with(change, folder)
+
+    def run_with(self, change: Callable[[Path, bytes], object], folder: Path) -> object:
+        """Load a copy of the folder in which `change(path, content)` makes the file again."""
         copy = folder / self.folder.name
         shutil.copytree(self.folder, copy, copy_function=os.link, symlinks=True)
         path = copy / self.file
         content = path.read_bytes()
         path.unlink()
-        if self.hostile and rng.random() < 0.03:
-            make_hostile(rng, path, content)
-        else:
-            path.write_bytes(MUTATIONS[self.mutation](rng, content))
+        change(path, content)
         return self.load(copy)
 
 
@@ -271,6 +279,14 @@ def _weights(sd: Path, folder: Path) -> Iterator[Target]:
             kind,
             functools.partial(_read_all, file.name),
         )
+    for file, kind in (
+        ("pdparams/model_state.pdparams", "hostile pickle"),
+        ("torch-zip/diffusion_pytorch_model.bin", "hostile zip"),
+        ("torch-plain/diffusion_pytorch_model.bin", "hostile plain"),
+    ):
+        path = folder / file
+        load = functools.partial(_read_all, path.name)
+        yield Target(f"hostile pickles: {kind.split()[1]}", path.parent, path.name, kind, load, False)
 
 
 def _read_all(name: str, folder: Path) -> None:
@@ -404,7 +420,7 @@ def _use_programs(folder: Path) -> None:
         repr(program_cache.list_programs())
         repr(program_cache.verify_programs())
         program_cache.find_or_make("program-1", "a network", lambda made: (made / "a.json").write_text("{}"))
-        program_cache.remove_programs()
+        program_cache.remove_programs(program_cache.program_names())
 
 
 def _use_models(folder: Path) -> None:

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from tests.io.test_hostile_pickles import BOMBS
+from tests.fuzz.pickles import BOMBS, in_plain_file, in_zip, make_pickle
 
 # Code that a pickle may name; a process that runs one of them is caught by the audit hook of `tests/fuzz/process.py`.
 CODE = (b"cos\nsystem\n(S'true'\ntR.", b"\x80\x04cbuiltins\neval\nX\x01\x00\x00\x001\x85R.", b"cnt\nsystem\n(S'x'\ntR.")
@@ -209,28 +209,31 @@ MUTATIONS = {
     "pickle": mutate_pickle,
     "torch": mutate_torch_zip,
     "yaml": mutate_yaml,
+    "hostile pickle": lambda rng, content: make_pickle(rng),
+    "hostile zip": lambda rng, content: in_zip(make_pickle(rng)),
+    "hostile plain": lambda rng, content: in_plain_file(make_pickle(rng)),
+}
+
+
+def _make_sparse(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    os.truncate(path, 1 << 40)
+
+
+# What a name in a folder may be in place of the file -> a function that makes it from the path and the content.
+HOSTILE = {
+    "folder": lambda path, content: path.mkdir(),
+    "named pipe": lambda path, content: os.mkfifo(path),
+    "link to itself": lambda path, content: path.symlink_to(path.name),
+    "link to /dev/zero": lambda path, content: path.symlink_to("/dev/zero"),
+    "link to /dev/null": lambda path, content: path.symlink_to("/dev/null"),
+    "link to its folder": lambda path, content: path.symlink_to(path.parent),
+    "link to nothing": lambda path, content: path.symlink_to("missing"),
+    "empty file": lambda path, content: path.write_bytes(b""),
+    "file of a terabyte": _make_sparse,
 }
 
 
 def make_hostile(rng: random.Random, path: Path, content: bytes) -> None:
-    """Put something else than a regular file at `path`."""
-    choice = rng.randrange(9)
-    if choice == 0:
-        path.mkdir()
-    elif choice == 1:
-        os.mkfifo(path)
-    elif choice == 2:
-        path.symlink_to(path.name)
-    elif choice == 3:
-        path.symlink_to("/dev/zero")
-    elif choice == 4:
-        path.symlink_to("/dev/null")
-    elif choice == 5:
-        path.symlink_to(path.parent)
-    elif choice == 6:
-        path.symlink_to("missing")
-    elif choice == 7:
-        path.write_bytes(b"")
-    else:
-        path.write_bytes(content)
-        os.truncate(path, 1 << 40)  # a sparse file
+    """Put something else than the file at `path`."""
+    HOSTILE[rng.choice(list(HOSTILE))](path, content)

@@ -13,6 +13,7 @@ import pytest
 from ppdiffusers.core.errors import ConfigError
 from tests.fuzz import process
 from tests.fuzz.corpus import make_targets
+from tests.fuzz.mutations import HOSTILE
 from tests.fuzz.process import BAD, CODE, CRASH, HANG, LOADED, OURS, OUT_OF_MEMORY, RAW, run_cases, table
 
 CASES = 8  # mutations of each file
@@ -36,6 +37,24 @@ def test_mutated_files(targets, tmp_path):
     assert not [outcome for outcome in outcomes if outcome.kind in BAD], report
     kinds = [outcome.kind for outcome in outcomes]
     assert kinds.count(OURS) > len(cases) / 3 and kinds.count(LOADED) > len(cases) / 10, report
+
+
+def test_other_things_than_files(targets, tmp_path):
+    """A folder, a pipe, a link or a device in place of a file is refused, and is not read."""
+    chosen = {target.name: target for target in targets if target.hostile}
+
+    def run(case, folder):
+        name, _, kind = case.partition("#")
+        return chosen[name].run_with(HOSTILE[kind], folder)
+
+    started = time.monotonic()
+    outcomes = list(run_cases([f"{name}#{kind}" for name in chosen for kind in HOSTILE], run, tmp_path))
+    report = table(outcomes, started)
+    assert not [outcome for outcome in outcomes if outcome.kind in BAD], report
+    required = [
+        outcome for outcome in outcomes if outcome.case.startswith(("config ", "model_index", "weights: s", "LoRA"))
+    ]
+    assert len(required) > 100 and {outcome.kind for outcome in required} == {OURS}, report
 
 
 ACTIONS = {

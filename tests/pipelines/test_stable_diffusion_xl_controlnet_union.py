@@ -140,10 +140,8 @@ def test_several_networks(pairs, task):
     assert_images_agree(mine.images, reference.images)
 
 
-@pytest.mark.parametrize("case", [("", "one"), ("Inpaint", "one"), ("", "two")])
-def test_guess_mode_with_guidance(pairs, monkeypatch, case):
-    """diffusers gives its networks twice as many control types as images, and raises; here the reference drops half."""
-    ours, theirs = pairs[case]
+def as_many_types_as_latents(monkeypatch, theirs):
+    """diffusers gives its networks the types of both halves of a guided batch, also for one half, and raises."""
     for network in getattr(theirs.controlnet, "nets", [theirs.controlnet]):
 
         def forward(*args, control_type, original=network.forward, **kwargs):
@@ -151,9 +149,37 @@ def test_guess_mode_with_guidance(pairs, monkeypatch, case):
             return original(*args, control_type=control_type[: sample.shape[0]], **kwargs)
 
         monkeypatch.setattr(network, "forward", forward)
+
+
+@pytest.mark.parametrize("case", [("", "one"), ("Inpaint", "one"), ("", "two")])
+def test_guess_mode_with_guidance(pairs, monkeypatch, case):
+    ours, theirs = pairs[case]
+    as_many_types_as_latents(monkeypatch, theirs)
     mine, reference = call_both(
         ours, theirs, seed=3, prompt=PROMPTS, num_inference_steps=3, output_type="np", guess_mode=True,
         **STARTS[case[0]], **TWO_TYPES,
+    )  # fmt: skip
+    assert_images_agree(mine.images, reference.images)
+
+
+@pytest.mark.parametrize("control", [True, False], ids=["with control images", "without control images"])
+def test_callback_ends_guidance(pairs, monkeypatch, control):
+    ours, theirs = pairs["Img2Img", "one"]
+    as_many_types_as_latents(monkeypatch, theirs)
+    names = ["prompt_embeds", "add_text_embeds", "add_time_ids", "control_image"]
+
+    def end(pipeline, index, timestep, tensors):
+        if index != 1:
+            return {}
+        pipeline._guidance_scale = 0.0
+        halves = {name: tensors[name][-2:] for name in names[:3]}
+        if control or pipeline is theirs:  # diffusers needs them
+            halves["control_image"] = [image[-2:] for image in tensors["control_image"]]
+        return halves
+
+    mine, reference = call_both(
+        ours, theirs, seed=3, prompt=PROMPTS, num_inference_steps=5, output_type="np", **STARTS["Img2Img"],
+        **TWO_TYPES, callback_on_step_end=end, callback_on_step_end_tensor_inputs=names,
     )  # fmt: skip
     assert_images_agree(mine.images, reference.images)
 
@@ -232,17 +258,23 @@ def test_folders_of_several_networks(pairs, tmp_path):
 # -- AutoPipeline -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_auto_pipeline(pairs, networks, tmp_path_factory, task):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A folder without ControlNets, and its pipeline."""
     folder = tiny_stable_diffusion_xl(tmp_path_factory.mktemp("xl"))
+    return folder, ppdiffusers.StableDiffusionXLPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_auto_pipeline(pairs, networks, plain, task):
+    folder, pipe = plain
     auto = AUTO[task]
     reference = getattr(diffusers, auto.__name__).from_pretrained(folder, controlnet=networks[1][0])
     assert type(reference).__name__ == name_of(task)
-    plain = ppdiffusers.StableDiffusionXLPipeline.from_pretrained(folder)
     for made in (
         auto.from_pretrained(folder, controlnet=networks[0][0]),
         auto.from_pretrained(folder, controlnet=networks[0]),
-        auto.from_pipe(plain, controlnet=networks[0][0]),
+        auto.from_pipe(pipe, controlnet=networks[0][0]),
         auto.from_pipe(pairs["", "two"][0]),
     ):
         assert type(made).__name__ == name_of(task)
@@ -271,6 +303,13 @@ def test_numbers_of_images_for_several_networks(pairs):
         pairs["", "two"][0]("a", control_image=CONTROLS[0], control_mode=[0, 1])
     with pytest.raises(InputError, match=r"has 2 images and `control_mode` 1 types for `controlnet.nets\[1\]`"):
         pairs["", "two"][0]("a", control_image=[CONTROLS[0], CONTROLS], control_mode=[0, [1]])
+
+
+def test_no_images_and_no_types(pairs):
+    with pytest.raises(InputError, match="`control_image` is an empty list"):
+        pairs["", "one"][0]("a", control_image=[], control_mode=[])
+    with pytest.raises(InputError, match="`control_mode` None is not a control type: pass integers from 0 to 4"):
+        pairs["", "one"][0]("a", control_image=CONTROLS[0])
 
 
 def test_networks_of_other_pipelines(pairs, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppdiffusers import DiffusionPipeline
+from ppdiffusers import ControlNetUnionModel, DiffusionPipeline
 from ppdiffusers.runtime import compile, is_compiled
 from ppdiffusers.runtime.verify import distance
 from ppdiffusers.utils.dummy_inputs import as_tensors
@@ -34,18 +34,35 @@ def test_every_network_of_the_tiny_checkpoints(checkpoint, backend, program_cach
     layers = {name: part for name, part in layers.items() if type(part).__name__ not in NOT_CALLED}
     assert layers
     for name, layer in layers.items():
-        with_random_weights(layer)
-        inputs = as_tensors(layer.dummy_inputs(np.random.default_rng(0)), paddle.to_tensor)
-
-        def outputs(layer=layer, inputs=inputs):
-            with paddle.no_grad():
-                return type(layer).reference_outputs(layer, inputs)
-
-        expected = outputs()
-        compile(layer, backend=backend)
-        assert is_compiled(layer)
-        for _ in range(2):
-            assert distance(outputs(), expected) <= 1e-4, name
+        assert_compiles(with_random_weights(layer), backend, name)
     reported = {r.getMessage().partition(".")[0] for r in caplog.records if "is not compiled" in r.getMessage()}
     assert reported == {name for name, engine in EAGER if engine == backend and checkpoint == "bddm"}
     assert list(program_cache.glob("program-*"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_controlnet_for_several_types(backend, program_cache, caplog):
+    """Its control images are a list, and their types are numbers."""
+    caplog.set_level(logging.WARNING, logger="ppdiffusers")
+    layer = ControlNetUnionModel(
+        block_out_channels=(16, 32), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), layers_per_block=1,
+        norm_num_groups=4, cross_attention_dim=24, attention_head_dim=4, conditioning_embedding_out_channels=(4, 6),
+        addition_time_embed_dim=6, num_control_type=5, num_trans_channel=16, num_trans_head=4, num_proj_channel=16,
+    )  # fmt: skip
+    assert_compiles(with_random_weights(layer), backend, "controlnet")
+    assert not [r.getMessage() for r in caplog.records if "is not compiled" in r.getMessage()]
+
+
+def assert_compiles(layer, backend, name):
+    """A compiled network gives the outputs of eager mode."""
+    inputs = as_tensors(layer.dummy_inputs(np.random.default_rng(0)), paddle.to_tensor)
+
+    def outputs():
+        with paddle.no_grad():
+            return type(layer).reference_outputs(layer, inputs)
+
+    expected = outputs()
+    compile(layer, backend=backend)
+    assert is_compiled(layer)
+    for _ in range(2):
+        assert distance(outputs(), expected) <= 1e-4, name

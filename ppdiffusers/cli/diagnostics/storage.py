@@ -36,7 +36,14 @@ def check_storage() -> Section:
     existing = _existing(root)
     free = shutil.disk_usage(existing).free
     section.facts.append((localized("Free disk space", "磁盘剩余空间"), human_size(free)))
-    if not os.access(existing, os.W_OK):
+    if os.path.lexists(root) and not os.path.isdir(root):
+        section.problems.append(
+            localized(
+                f"The cache is not a folder: {root}. Remove it, or set PPDIFFUSERS_CACHE to a folder.",
+                f"缓存路径不是目录：{root}。请删除它，或将 PPDIFFUSERS_CACHE 设为目录。",
+            )
+        )
+    elif not os.access(existing, os.W_OK):
         section.problems.append(
             localized(
                 f"The cache is not writable: {existing}. Set PPDIFFUSERS_CACHE to a writable folder.",
@@ -75,4 +82,4 @@ def _check_model(model: CachedFolder, section: Section) -> None:
 
 def _existing(folder: Path) -> Path:
     """Return the folder, or its nearest existing parent."""
-    return next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
+    return next(path for path in (folder, *Path(os.path.abspath(folder)).parents) if os.path.isdir(path))

@@ -56,10 +56,12 @@ def inject(network: nn.Layer, name: str, deltas: Mapping[str, Delta], weight: fl
 
 
 def replace(network: nn.Layer, name: str, deltas: Mapping[str, Delta]) -> None:
-    """Replace the deltas of an adapter by others, in the same order of adapters and with the same weights.
+    """Replace the deltas of an adapter by others, in the same order of adapters.
+
+    As in PEFT, the weight becomes 1 if the adapter is active.
 
     Compiled programs stay valid if the shapes are the same and there are no new layers. In layers that the new adapter
-    does not have, the matrices of a LoRA become zero. New layers get the weight of the first layer.
+    does not have, the matrices of a LoRA become zero.
 
     Raises:
         InputError: the network has no adapter of this name, it is fused, or a delta does not fit; nothing is changed.
@@ -76,13 +78,15 @@ def replace(network: nn.Layer, name: str, deltas: Mapping[str, Delta]) -> None:
             f"The adapter {name!r} of {type(network).__name__} cannot be replaced; nothing was changed.",
             problems=[f"{path}: {problem}" for path, problem in problems],
         )
-    weight = next(iter(own.values())).adapter_weights[name]
+    active = any(layer.adapter_weights[name] is not None for layer in own.values())
+    weight = 1.0 if active else None
     for path, layer in own.items():
         delta = deltas[path] if path in deltas else layer.adapters[name].cleared()
         if delta is None:
             remove_delta(layer, name)
         else:
             layer.adapters[name] = delta
+            layer.adapter_weights[name] = weight
             delta.train() if layer.training else delta.eval()
     for path, delta in others.items():
         add_delta(layers[path], name, delta, weight)

@@ -229,6 +229,8 @@ class ControlNetUnionModel(ControlNetEncoder):
         Raises:
             InputError: an input is missing or does not fit the network.
         """
+        sample, encoder_hidden_states = computable(sample), computable(encoder_hidden_states)
+        controlnet_cond, added_cond_kwargs = computable(controlnet_cond), computable(added_cond_kwargs)
         scales = conditioning_scale
         if not isinstance(scales, list | tuple):
             scales = [scales] * len(controlnet_cond)

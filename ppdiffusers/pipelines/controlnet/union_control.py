@@ -71,6 +71,8 @@ class UnionControl(Control):
         return "ControlNet(s)" if self._several else "control image(s)"
 
     def check_images(self, prompts: int | None) -> list[str]:
+        if not self.entries():
+            return [f"`{self.name}` is an empty list"]
         return [
             problem
             for n, image in enumerate(self.entries())

@@ -175,12 +175,13 @@ class LatentConsistencyModelImg2ImgPipeline(LatentConsistencyBase, Img2ImgBase):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            checks.check_prompts(prompt=prompt, prompt_embeds=prompt_embeds),
-            checks.check_strength(strength),
-            checks.check_callbacks(
+            self._check_prompts(
+                prompt=prompt,
+                prompt_embeds=prompt_embeds,
                 callback_steps=callback_steps,
                 tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
-            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            checks.check_strength(strength),
         )

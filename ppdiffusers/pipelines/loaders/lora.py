@@ -65,8 +65,8 @@ class StableDiffusionLoraLoaderMixin:
             pretrained_model_name_or_path_or_dict: a file, a folder, the name of a repository on a hub, or a dictionary
                 of tensors.
             adapter_name: name of the adapter; by default "default_0", "default_1", ...
-            hotswap: replace the adapter of this name, which keeps its weight. A compiled network is not compiled
-                again if the new adapter has the same layers, or fewer, and its rank is at most that of
+            hotswap: replace the adapter of this name; as in diffusers, its weight becomes 1. A compiled network is
+                not compiled again if the new adapter has the same layers, or fewer, and its rank is at most that of
                 `enable_lora_hotswap`.
             kwargs: `weight_name`, the file in a folder or repository; `subfolder`; `use_safetensors`; options of hubs,
                 as in `from_pretrained`.
@@ -176,7 +176,9 @@ class StableDiffusionLoraLoaderMixin:
                 logger.warning("%s, so that compiled networks are not compiled again.", message)
             for name in {name for names in self.get_list_adapters().values() for name in names}:
                 loaded = {c: get_adapters(network).get(name, {}) for c, network in networks.items()}
-                replace_all(networks, name, padded({c: some for c, some in loaded.items() if some}, target_rank))
+                for component, some in padded(loaded, target_rank).items():
+                    for path, delta in some.items():
+                        networks[component].get_sublayer(path).adapters[name] = delta
         self._lora_target_rank = target_rank
 
     # -- weights of adapters ------------------------------------------------------------------------------------------

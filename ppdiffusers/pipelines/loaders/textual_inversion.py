@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ TEXT_INVERSION_NAME_SAFE = "learned_embeds.safetensors"
 
 _WEBUI_PICKLE = "string_to_param.*"  # name of the vectors in the web UI's .pt, whose trigger word is its "name"
 _WEBUI_SAFETENSORS = "emb_params"  # ... and in its .safetensors, whose trigger word is the name of the file
+_CLIP_L, _CLIP_G = "clip_l", "clip_g"  # names of the vectors for the two text encoders of SDXL in the web UI's files
+
+Target = tuple["PretrainedTokenizer", nn.Layer]
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,12 @@ class Concept:
     Attributes:
         token: the trigger word; None if the file does not say.
         vectors: float32 [N, D].
+        part: "clip_l" or "clip_g" in files for two text encoders, otherwise "".
     """
 
     token: str | None
     vectors: np.ndarray
+    part: str = ""
 
 
 class TextualInversionLoaderMixin:
@@ -70,20 +75,33 @@ class TextualInversionLoaderMixin:
             InputError: tokens that exist, are missing or repeated, or vectors of a wrong size; nothing is changed.
             WeightsError: a file is not a textual inversion.
         """
-        tokenizer, text_encoder = self._text_components(tokenizer, text_encoder)
+        targets = self._inversion_targets(tokenizer, text_encoder)
         several = isinstance(pretrained_model_name_or_path, list)
         sources = pretrained_model_name_or_path if several else [pretrained_model_name_or_path]
         tokens = list(token) if isinstance(token, (list, tuple)) else [token] * len(sources)
         if "hf_token" in kwargs:
             kwargs["token"] = kwargs.pop("hf_token")
-        concepts = [_read(source, kwargs) for source in sources]
-        if len(concepts) == 1 and len(tokens) > 1 and concepts[0].token is None:
-            concepts = [Concept(None, vector[None]) for vector in concepts[0].vectors]
-        if len(concepts) != len(tokens):
-            raise InputError(f"There are {len(tokens)} tokens for {len(concepts)} embeddings.", expected="one for each")
-        named = [Concept(own or concept.token, concept.vectors) for own, concept in zip(tokens, concepts)]
-        _check(named, tokenizer, text_encoder)
-        _add(named, tokenizer, text_encoder)
+        read = [_read(source, kwargs, targets.keys()) for source in sources]
+        if len(read) == 1 and len(tokens) > 1 and read[0][0].token is None:
+            read = [[Concept(None, vector[None])] for vector in read[0][0].vectors]
+        if len(read) != len(tokens):
+            raise InputError(f"There are {len(tokens)} tokens for {len(read)} embeddings.", expected="one for each")
+        named = [
+            replace(concept, token=own or concept.token)
+            for own, concepts in zip(tokens, read)
+            for concept in concepts
+            if targets[concept.part][1] is not None
+        ]
+        by_encoder = [
+            (target, [concept for concept in named if targets[concept.part][1] is target[1]])
+            for target in {id(target[1]): target for target in targets.values()}.values()
+        ]
+        problems = [problem for target, concepts in by_encoder for problem in _problems(concepts, *target)]
+        if problems:
+            raise InputError("The textual inversion cannot be loaded; nothing was changed.", problems=problems)
+        for target, concepts in by_encoder:
+            if concepts:
+                _add(concepts, *target)
 
     def unload_textual_inversion(
         self,
@@ -131,6 +149,12 @@ class TextualInversionLoaderMixin:
             return [_written_out(one, tokenizer, several, learned) for one in prompt]
         return _written_out(prompt, tokenizer, several, learned)
 
+    def _inversion_targets(
+        self, tokenizer: PretrainedTokenizer | None, text_encoder: nn.Layer | None
+    ) -> dict[str, Target]:
+        """Return the tokenizer and the text encoder of each part that a file may have."""
+        return {"": self._text_components(tokenizer, text_encoder)}
+
     def _text_components(
         self, tokenizer: PretrainedTokenizer | None, text_encoder: nn.Layer | None
     ) -> tuple[PretrainedTokenizer, nn.Layer]:
@@ -160,28 +184,32 @@ def _tokens_of(name: str, learned: Sequence[str]) -> list[str]:
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-def _read(source: Any, kwargs: Mapping[str, Any]) -> Concept:
+def _read(source: Any, kwargs: Mapping[str, Any], parts: Collection[str]) -> list[Concept]:
+    """Read one source: a concept, or one for each of these parts that the file has."""
     if isinstance(source, Mapping):
-        return _read_dictionary(source)
+        return _read_dictionary(source, parts)
     if not isinstance(source, (str, os.PathLike)):
-        return Concept(None, _vectors(as_lazy_tensor("the embedding", source), None))
+        return [Concept(None, _vectors(as_lazy_tensor("the embedding", source), None))]
     names = (TEXT_INVERSION_NAME_SAFE, TEXT_INVERSION_NAME)
     checkpoint = open_additional_weights(source, names, kwargs, nested=True)
     path = checkpoint.files[0]
     if _WEBUI_PICKLE in checkpoint:
         name = read_torch_strings(path).get("name") or path.stem
-        return Concept(name, _vectors(checkpoint[_WEBUI_PICKLE], path))
-    return _of_one_tensor(checkpoint, path)
+        return [Concept(name, _vectors(checkpoint[_WEBUI_PICKLE], path))]
+    return _of_tensors(checkpoint, path, parts)
 
 
-def _read_dictionary(source: Mapping[str, Any]) -> Concept:
+def _read_dictionary(source: Mapping[str, Any], parts: Collection[str]) -> list[Concept]:
     if "string_to_param" in source:
         name = source.get("name")
-        return Concept(name, _vectors(as_lazy_tensor("*", source["string_to_param"]["*"]), None))
-    return _of_one_tensor({name: as_lazy_tensor(name, tensor) for name, tensor in source.items()}, None)
+        return [Concept(name, _vectors(as_lazy_tensor("*", source["string_to_param"]["*"]), None))]
+    return _of_tensors({name: as_lazy_tensor(name, tensor) for name, tensor in source.items()}, None, parts)
 
 
-def _of_one_tensor(tensors: Mapping[str, LazyTensor], path: Path | None) -> Concept:
+def _of_tensors(tensors: Mapping[str, LazyTensor], path: Path | None, parts: Collection[str]) -> list[Concept]:
+    if tensors and all(name in (_CLIP_L, _CLIP_G) and name in parts for name in tensors):
+        token = None if path is None else path.stem
+        return [Concept(token, _vectors(tensor, path), name) for name, tensor in tensors.items()]
     if len(tensors) != 1:
         raise WeightsError(
             "This is not a textual inversion.",
@@ -192,7 +220,7 @@ def _of_one_tensor(tensors: Mapping[str, LazyTensor], path: Path | None) -> Conc
     name, tensor = next(iter(tensors.items()))
     if name == _WEBUI_SAFETENSORS and path is not None:
         name = path.stem
-    return Concept(name, _vectors(tensor, path))
+    return [Concept(name, _vectors(tensor, path))]
 
 
 def _vectors(tensor: LazyTensor, path: Path | None) -> np.ndarray:
@@ -205,9 +233,12 @@ def _vectors(tensor: LazyTensor, path: Path | None) -> np.ndarray:
 # -- adding -------------------------------------------------------------------------------------------------------
 
 
-def _check(concepts: Sequence[Concept], tokenizer: PretrainedTokenizer, text_encoder: nn.Layer) -> None:
+def _problems(concepts: Sequence[Concept], tokenizer: PretrainedTokenizer, text_encoder: nn.Layer) -> list[str]:
+    if not concepts:
+        return []
     vocabulary, width = tokenizer.get_vocab(), text_encoder.get_input_embeddings().weight.shape[1]
-    problems, seen = [], set()
+    problems: list[str] = []
+    seen = set()
     for concept in concepts:
         name = concept.token
         if not name:
@@ -221,8 +252,7 @@ def _check(concepts: Sequence[Concept], tokenizer: PretrainedTokenizer, text_enc
             size = concept.vectors.shape[1]
             problems.append(f"{name}: vectors of size {size}, but those of the text encoder have {width}")
         seen.add(name)
-    if problems:
-        raise InputError("The textual inversion cannot be loaded; nothing was changed.", problems=problems)
+    return problems
 
 
 def _add(concepts: Sequence[Concept], tokenizer: PretrainedTokenizer, text_encoder: nn.Layer) -> None:

@@ -210,17 +210,15 @@ class StableDiffusionPipeline(StableDiffusionBase, IPAdapterMixin):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
-            ),
-            checks.check_size(height=height, width=width),
-            checks.check_callbacks(
                 callback_steps=callback_steps,
                 tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
-            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
+            checks.check_size(height=height, width=width),
         )

@@ -264,21 +264,19 @@ class StableDiffusionInpaintPipeline(InpaintBase, IPAdapterMixin):
         """Raise one InputError that lists all invalid arguments."""
         checks.raise_problems(
             self,
-            checks.check_prompts(
+            self._check_prompts(
                 prompt=prompt,
                 negative_prompt=negative_prompt,
                 prompt_embeds=prompt_embeds,
                 negative_prompt_embeds=negative_prompt_embeds,
+                callback_steps=callback_steps,
+                tensor_inputs=callback_on_step_end_tensor_inputs,
+                ip_adapter_image=ip_adapter_image,
+                ip_adapter_image_embeds=ip_adapter_image_embeds,
             ),
             checks.check_images(image=image, mask_image=mask_image),
             checks.check_size(height=height, width=width),
             checks.check_strength(strength),
-            checks.check_callbacks(
-                callback_steps=callback_steps,
-                tensor_inputs=callback_on_step_end_tensor_inputs,
-                allowed=self._callback_tensor_inputs,
-            ),
-            self._check_ip_adapter(ip_adapter_image, ip_adapter_image_embeds),
             check_crop(
                 padding_mask_crop=padding_mask_crop, image=image, mask_image=mask_image, output_type=output_type
             ),

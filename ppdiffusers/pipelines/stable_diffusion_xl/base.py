@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import paddle
 
+from ppdiffusers.models.adapters import scaled
 from ppdiffusers.pipelines.loaders.lora_xl import StableDiffusionXLLoraLoaderMixin
 from ppdiffusers.pipelines.loaders.single_file import FromSingleFileMixin
+from ppdiffusers.pipelines.loaders.textual_inversion_xl import StableDiffusionXLTextualInversionMixin
 from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stable_diffusion_xl.watermark import watermarker
@@ -42,7 +44,12 @@ if TYPE_CHECKING:
     )
 
 
-class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixin, FromSingleFileMixin):
+class StableDiffusionXLBase(
+    LatentDiffusionBase,
+    StableDiffusionXLTextualInversionMixin,
+    StableDiffusionXLLoraLoaderMixin,
+    FromSingleFileMixin,
+):
     """Components of Stable Diffusion XL, and the public methods that scripts call and override.
 
     Args:
@@ -131,29 +138,36 @@ class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixi
         number of prompts times `num_images_per_prompt`. `prompt_syntax` and `long_prompts`: see
         `ppdiffusers.pipelines.stages.prompt_encoders`.
 
-        `device` and `lora_scale` have no effect: the result is on the device of the text encoders.
+        `lora_scale` multiplies the weights of the text encoders' adapters. `device` has no effect: the result is on
+        the device of the text encoders.
         """
         encoders = [PromptEncoder(self.tokenizer_2, self.text_encoder_2, can_split=True)]
         prompts, negative_prompts = [prompt], [negative_prompt]
         if self.tokenizer is not None or self.text_encoder is not None:
             encoders.insert(0, PromptEncoder(self.tokenizer, self.text_encoder, can_split=True))
-            prompts, negative_prompts = [prompt, prompt_2], [negative_prompt, negative_prompt_2]
-        conditioning = encode_pooled_prompts(
-            encoders,
-            prompts=prompts,
-            negative_prompts=negative_prompts,
-            prompt_embeds=prompt_embeds,
-            negative_prompt_embeds=negative_prompt_embeds,
-            pooled_prompt_embeds=pooled_prompt_embeds,
-            negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
-            force_zeros=self.config.force_zeros_for_empty_prompt,
-            num_images_per_prompt=num_images_per_prompt,
-            do_classifier_free_guidance=do_classifier_free_guidance,
-            clip_skip=clip_skip,
-            dtype=None if self.unet is None else dtype_of(self.unet),
-            prompt_syntax=prompt_syntax,
-            long_prompts=long_prompts,
-        )
+            prompts = [prompt, prompt_2 or prompt]
+            negative_prompts = [negative_prompt, negative_prompt_2 or negative_prompt]
+        tokenizers = [encoder.tokenizer for encoder in encoders]
+        with contextlib.ExitStack() as scales:
+            for encoder in encoders:
+                if lora_scale is not None and encoder.text_encoder is not None:
+                    scales.enter_context(scaled(encoder.text_encoder, lora_scale))
+            conditioning = encode_pooled_prompts(
+                encoders,
+                prompts=list(map(self.maybe_convert_prompt, prompts, tokenizers)),
+                negative_prompts=list(map(self.maybe_convert_prompt, negative_prompts, tokenizers)),
+                prompt_embeds=prompt_embeds,
+                negative_prompt_embeds=negative_prompt_embeds,
+                pooled_prompt_embeds=pooled_prompt_embeds,
+                negative_pooled_prompt_embeds=negative_pooled_prompt_embeds,
+                force_zeros=self.config.force_zeros_for_empty_prompt,
+                num_images_per_prompt=num_images_per_prompt,
+                do_classifier_free_guidance=do_classifier_free_guidance,
+                clip_skip=clip_skip,
+                dtype=None if self.unet is None else dtype_of(self.unet),
+                prompt_syntax=prompt_syntax,
+                long_prompts=long_prompts,
+            )
         return (
             conditioning.prompt_embeds,
             conditioning.negative_prompt_embeds,
@@ -174,6 +188,9 @@ class StableDiffusionXLBase(LatentDiffusionBase, StableDiffusionXLLoraLoaderMixi
         Args:
             prompts: the prompts, their embeddings, and `clip_skip`.
         """
+        lora_scale = (self.cross_attention_kwargs or {}).get("scale")
+        if lora_scale is not None:
+            prompts["lora_scale"] = lora_scale
         embeds, negative, pooled, negative_pooled = self.encode_prompt(
             device=self.device,
             num_images_per_prompt=num_images_per_prompt,

@@ -10,7 +10,7 @@ import paddle
 from ppdiffusers.schedulers.common.arrays import Sigmas
 from ppdiffusers.schedulers.common.noise_schedule import linspace
 from ppdiffusers.schedulers.common.prediction import check_choice, combine
-from ppdiffusers.schedulers.common.sigmas import karras_sigmas
+from ppdiffusers.schedulers.common.sigmas import check_noise_levels, karras_sigmas
 from ppdiffusers.schedulers.common.stepping import StepIndex
 from ppdiffusers.schedulers.common.types import Timestep
 
@@ -19,6 +19,7 @@ class EDM(Sigmas, StepIndex):
     """Mixin for schedulers whose configuration has `sigma_data`, `sigma_min`, `sigma_max`, `rho`, `sigma_schedule`."""
 
     def _check_edm(self) -> None:
+        check_noise_levels(sigma_min=self.config.sigma_min, sigma_max=self.config.sigma_max)
         check_choice("sigma_schedule", self.config.sigma_schedule, ("karras", "exponential"))
         check_choice("prediction_type", self.config.prediction_type, ("epsilon", "v_prediction"))
         check_choice("final_sigmas_type", self.config.final_sigmas_type, ("zero", "sigma_min"))

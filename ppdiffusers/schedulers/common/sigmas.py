@@ -12,6 +12,8 @@ from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.extras import need
 from ppdiffusers.schedulers.common.noise_schedule import NoiseSchedule
 
+# Published noise levels are between 0.002 and 1348. Their squares and logarithms must be finite.
+_LOWEST_SIGMA, _HIGHEST_SIGMA = 1e-12, 1e12
 SIGMA_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
@@ -71,6 +73,21 @@ def check_sigma_spacing(config: Mapping[str, Any]) -> None:
         raise ConfigError("Only one spacing of sigmas can be used.", problems=used, expected="at most one of them")
 
 
+def check_noise_levels(**levels: float) -> None:
+    """Check noise levels, of which a schedule needs powers and logarithms.
+
+    Raises:
+        ConfigError: they are not positive, or are absurd; all of them are listed.
+    """
+    wrong = [f"{key}={value}" for key, value in levels.items() if not _LOWEST_SIGMA <= value <= _HIGHEST_SIGMA]
+    if wrong:
+        raise ConfigError(
+            "The scheduler has impossible noise levels.",
+            problems=wrong,
+            expected=f"positive numbers between {_LOWEST_SIGMA} and {_HIGHEST_SIGMA}",
+        )
+
+
 def check_custom_timesteps(config: Mapping[str, Any], timesteps: object) -> None:
     """Check that custom timesteps are not combined with a spacing of sigmas.
 
@@ -93,9 +110,12 @@ def respaced_sigmas(config: Mapping[str, Any], n: int, first: float, last: float
     sigma_min, sigma_max = config.get("sigma_min"), config.get("sigma_max")
     sigma_min = float(last if sigma_min is None else sigma_min)
     sigma_max = float(first if sigma_max is None else sigma_max)
+    if any(config.get(key) for key in SIGMA_SPACINGS):
+        check_noise_levels(**({"sigma_min": sigma_min} if sigma_min else {}), sigma_max=sigma_max)
     if config.get("use_karras_sigmas"):
         return karras_sigmas(np.linspace(0, 1, n), sigma_min, sigma_max)
     if config.get("use_exponential_sigmas"):
+        check_noise_levels(sigma_min=sigma_min)
         return exponential_sigmas(n, sigma_min, sigma_max)
     if config.get("use_beta_sigmas"):
         return beta_sigmas(n, sigma_min, sigma_max)

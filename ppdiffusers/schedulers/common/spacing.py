@@ -71,7 +71,13 @@ def trailing_timesteps(last: int, stride: float) -> np.ndarray:
 
 
 def leading_timesteps(steps: np.ndarray, steps_offset: int, num_train: int) -> np.ndarray:
-    """Reverse increasing timesteps and add the offset, at most as much as keeps them below T."""
+    """Reverse increasing timesteps and add the offset, at most as much as keeps them below T.
+
+    Raises:
+        ConfigError: there is no offset.
+    """
+    if steps_offset is None:
+        raise ConfigError("steps_offset is None.", expected="an integer; 0 adds nothing")
     return steps[::-1] + min(steps_offset, num_train - 1 - int(steps[-1]))
 
 

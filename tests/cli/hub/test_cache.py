@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import os
+
+import paddle
 import pytest
 
 from ppdiffusers.cli.main import main
-from ppdiffusers.io.snapshot import MANIFEST, PARTIAL, cache_root
+from ppdiffusers.core.files import in_use
+from ppdiffusers.io import pretrained
+from ppdiffusers.io.snapshot import MANIFEST, PARTIAL, Snapshot, cache_root, locked
 from ppdiffusers.runtime.cache import find_or_make, list_programs
+from ppdiffusers.runtime.weights import WeightsFile, write_weights
+from tests.faults.support import tree
 from tests.io.hub.servers import COMMIT
+from tests.io.toy import Toy
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -43,7 +52,7 @@ def models() -> set[str]:
 def test_empty_cache(run):
     assert run("ls") == (0, f"0 entries, 0 B, in {cache_root().parent}\n", "")
     assert run("verify")[0] == 0
-    assert run("rm", "--all")[0] == 0
+    assert run("rm", "--all")[0] == 0, "nothing to ask about"
 
 
 def test_ls(filled, run):
@@ -101,9 +110,76 @@ def test_rm_of_unknown_names_removes_nothing(filled, run, arguments, error):
     assert models() == before and list_programs()
 
 
-def test_rm_all(filled, run):
-    assert run("rm", "--all")[0] == 0
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_rm_all_lists_and_asks(filled, run, monkeypatch):
+    before, table = models(), run("ls")[1]
+    code, output, errors = run("rm", "--all")
+    assert code == 1 and output == table and "--yes" in errors, "there is no terminal"
+    for answer in ("\n", "n\n", "", "maybe\n"):
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        code, output, errors = run("rm", "--all")
+        assert (code, errors) == (1, "") and output.startswith(table) and "[y/N]" in output
+        assert models() == before and list_programs()
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    code, output, _ = run("rm", "--all")
+    assert code == 0 and output.startswith(table) and "Removed 3 models" in output
     assert not models() and not list_programs()
+
+
+def test_rm_all_yes(filled, run):
+    (cache_root().parent / "programs" / ".abc.12345678.part").mkdir()
+    code, output, _ = run("rm", "--all", "--yes")
+    assert code == 0 and "unfinished" in output
+    assert not models() and not list_programs()
+    assert os.listdir(cache_root().parent / "programs") == [".locks"]
+
+
+@pytest.mark.parametrize("arguments", [("--all", "--yes"), ("acme/tiny", "abc123")])
+def test_rm_keeps_what_a_process_uses(filled, run, arguments):
+    reading, downloading = (cache_root() / hub / "acme--tiny" for hub in ("hf", "paddlenlp"))
+    program = cache_root().parent / "programs" / "abc123"
+    before = [tree(place) for place in (reading, downloading, program)]
+    with in_use(reading / "main"), locked(downloading / "default"), in_use(program):
+        code, output, errors = run("rm", *arguments)
+    assert code == 1 and "Removed" in output
+    assert [tree(place) for place in (reading, downloading, program)] == before
+    assert "3 entries were kept" in errors and "uses it" in errors and "downloads it" in errors
+    assert run("rm", *arguments)[0] == 0
+    assert not reading.exists() and not program.exists()
+
+
+def test_rm_keeps_a_program_that_is_written_or_loaded(run):
+    layer = paddle.nn.Linear(2, 3)
+
+    def write(place):
+        write_weights(layer, place)
+        assert run("rm", "--all", "--yes")[0] == 1
+
+    weights = WeightsFile(find_or_make("w1", "weights", write))
+    assert run("rm", "w1")[0] == 1
+    assert weights.hash() == WeightsFile(cache_root().parent / "programs" / "w1").hash()
+    del weights
+    assert run("rm", "w1")[0] == 0
+
+
+def test_rm_keeps_a_model_that_is_loaded(run, monkeypatch):
+    place = cache_root() / "hf" / "acme--toy" / "main"
+    Toy().save_pretrained(place)
+    Snapshot(place, "hf", "acme/toy", "main").save()
+    load, codes = pretrained.load_checkpoint, []
+
+    def during(*arguments):
+        codes.append(run("rm", "--all", "--yes")[0])
+        return load(*arguments)
+
+    monkeypatch.setattr(pretrained, "load_checkpoint", during)
+    Toy.from_pretrained(place)
+    assert codes == [1] and place.exists()
+    assert run("rm", "--all", "--yes")[0] == 0 and not place.exists()
 
 
 def test_verify(filled, run):
@@ -159,6 +235,6 @@ def test_cache_dir(filled, run, tmp_path):
     assert main(["download", "acme/other", "--quiet", "--source", "hf", "--cache_dir", str(tmp_path / "mine")]) == 0
     assert "acme/other" in run("ls", "--cache_dir", str(tmp_path / "mine"))[1]
     assert run("rm", "acme/other", "--cache_dir", str(tmp_path / "mine"))[0] == 0
-    assert run("rm", "--all", "--cache_dir", str(tmp_path / "mine"))[0] == 0
+    assert run("rm", "--all", "--yes", "--cache_dir", str(tmp_path / "mine"))[0] == 0
     assert "hf/acme--other/main" in models() and list_programs(), "the default cache is unchanged"
     assert not list(tmp_path.glob(f"mine/**/{PARTIAL}"))

@@ -7,7 +7,7 @@ import ppdiffusers
 from tests.pipelines.support import PROMPTS, assert_images_agree, box_mask, call_both, load_classes, make_image
 from tests.support.checkpoints import tiny_controlnet_pipeline, tiny_stable_diffusion_as
 from tests.support.ip_adapter import FOLDER, save_ip_adapters
-from tests.support.stable_diffusion_xl import tiny_xl_controlnet, tiny_xl_controlnet_pipeline
+from tests.support.stable_diffusion_xl import tiny_xl_controlnet, tiny_xl_controlnet_pipeline, tiny_xl_controlnet_union
 from tests.support.t2i_adapters import XL, tiny_adapter
 
 IMAGE, SIZE = make_image(40, 24, seed=4), {"height": 24, "width": 40}
@@ -95,6 +95,16 @@ CONTROLLED = {
 def test_controlnets(family, task, guess, request):
     name = f"StableDiffusion{'XL' if family == 'xl' else ''}ControlNet{task}Pipeline"
     agree(request.getfixturevalue(family), name, **CONTROLLED[task], **guess)
+
+
+@pytest.mark.parametrize(("task", "arguments"), [("", {}), ("Img2Img", START), ("Inpaint", START_AND_MASK)])
+def test_controlnet_union(xl, tmp_path, task, arguments):
+    tiny_xl_controlnet_union().save_pretrained(tmp_path)
+    networks = [
+        {"controlnet": library.ControlNetUnionModel.from_pretrained(tmp_path)} for library in (ppdiffusers, diffusers)
+    ]
+    name = f"StableDiffusionXLControlNetUnion{task}Pipeline"
+    agree(xl, name, networks, **arguments, control_image=[CONTROL, IMAGE], control_mode=[3, 0], **SIZE)
 
 
 @pytest.mark.parametrize(("task", "arguments"), [("Img2Img", START), ("Inpaint", {**START_AND_MASK, **SIZE})])
