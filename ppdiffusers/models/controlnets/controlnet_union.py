@@ -238,8 +238,6 @@ class ControlNetUnionModel(ControlNetEncoder):
             sample, encoder_hidden_states, controlnet_cond, control_type, control_type_idx, scales, class_labels,
             added_cond_kwargs,
         )  # fmt: skip
-        sample, encoder_hidden_states = computable(sample), computable(encoder_hidden_states)
-        controlnet_cond, added_cond_kwargs = computable(controlnet_cond), computable(added_cond_kwargs)
         whole = from_multi or len(control_type_idx) == 1
         factors = [1.0] * len(scales) if whole else list(scales)
 
