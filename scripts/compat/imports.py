@@ -45,7 +45,9 @@ def resolves(module: str, name: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="folders with Python files")
-    parser.add_argument("--missing", action="store_true", help="list the pairs that do not resolve, the most used first")
+    parser.add_argument(
+        "--missing", action="store_true", help="list the pairs that do not resolve, the most used first"
+    )
     arguments = parser.parse_args()
     uses: Counter[tuple[str, str]] = Counter()
     for folder in arguments.folders:
