@@ -147,3 +147,28 @@ def weight_map_of(index: Mapping[str, Any]) -> dict[str, str] | None:
     if not all(isinstance(name, str) for name in weight_map.values()):
         return None
     return weight_map
+
+
+def is_safetensors_compatible(
+    filenames: Iterable[str],
+    passed_components: Iterable[str] | None = None,
+    folder_names: Iterable[str] | None = None,
+    variant: str | None = None,
+) -> bool:
+    """Return whether each folder of a pipeline that has weights has them in a safetensors file.
+
+    Args:
+        filenames: paths of files, such as "unet/diffusion_pytorch_model.safetensors".
+        passed_components: names of folders that are not needed.
+        folder_names: the folders that are needed; by default all.
+        variant: accepted for diffusers' scripts; files of every variant count, as there.
+    """
+    ignored, needed = set(passed_components or ()), None if folder_names is None else set(folder_names)
+    formats: dict[str, set[str]] = {}
+    for filename in filenames:
+        folder, _, name = filename.rpartition("/")
+        component = folder.partition("/")[0]
+        if component in ignored or (needed is not None and component not in needed) or not name.endswith(SUFFIXES):
+            continue
+        formats.setdefault(folder, set()).add(name.rpartition(".")[2])
+    return bool(formats) and all("safetensors" in found for found in formats.values())
