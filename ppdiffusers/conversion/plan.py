@@ -18,7 +18,8 @@ from ppdiffusers.convert.apply import apply_rules, load_key_mapping, to_torch_la
 from ppdiffusers.convert.model_index import INDEX_NAME, ModelIndex, parse_model_index
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config_types import built_from_configuration
-from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError
+from ppdiffusers.core.errors import ConfigError, ConversionError, PPDiffusersError, SourceError, UnsafeFileError
+from ppdiffusers.core.files import absolute_path
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.local import component_folder, numbered_folders, numbered_name
@@ -95,8 +96,10 @@ def make_plan(source: Path, options: Options) -> Plan:
     """
     plan = Plan()
     problems: list[str] = []
+    _refuse_links_to_the_outside(source)
     if (source / INDEX_NAME).is_file():
         index = parse_model_index(source / INDEX_NAME)
+        _refuse_malformed_components(source, index)
         folders, entries = _component_folders(source, index)
         plan.index = index_for(index, options.to, options.layout)
     else:
@@ -130,6 +133,46 @@ def make_plan(source: Path, options: Options) -> Plan:
             remedy="fix all of these and convert again; nothing was written.",
         )
     return plan
+
+
+def _refuse_links_to_the_outside(source: Path) -> None:
+    """Raise UnsafeFileError if files of the source, or their folders, are links to something outside of it.
+
+    Copying such files would publish them with the output. In the cache of `huggingface_hub`, the files of a snapshot
+    are links to the folder of the model.
+    """
+    root = source.parents[1] if source.parent.name == "snapshots" else source
+    found = []
+    for folder in (source, *(path for path in _visible(source) if path.is_dir() and not path.is_symlink())):
+        for path in _visible(folder):
+            target = absolute_path(path)
+            if path.is_symlink() and root not in (target, *target.parents):
+                found.append(f"{path.relative_to(source).as_posix()} -> {target}")
+    if found:
+        raise UnsafeFileError(
+            "The folder contains links to files outside of it.",
+            where=source,
+            problems=found,
+            remedy="replace the links by copies of the files, if you trust the author of the folder.",
+        )
+
+
+def _refuse_malformed_components(source: Path, index: ModelIndex) -> None:
+    """Raise ConfigError if components of the pipeline are no pairs of library and class."""
+    pipeline = registry.find(index.pipeline)
+    components = pipeline.load().component_names()[0] if pipeline is not None and pipeline.kind == "pipeline" else ()
+    wrong = [
+        f"{name}: {value!r}"
+        for name, value in index.settings.items()
+        if (name in components and value is not None) or (source / name).is_dir()
+    ]
+    if wrong:
+        raise ConfigError(
+            "Components in the index are malformed.",
+            where=index.file,
+            problems=wrong,
+            expected='pairs such as ["diffusers", "UNet2DConditionModel"], or [null, null]',
+        )
 
 
 def _component_folders(source: Path, index: ModelIndex) -> tuple[dict[str, Path], dict[str, Entry]]:

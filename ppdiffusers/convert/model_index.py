@@ -104,6 +104,9 @@ def parse_model_index(
         if strange:
             unsafe.append(f"{name}: {', '.join(strange)} cannot be a component, class or module name")
             continue
+        if library is not None and class_name is None and name not in given:
+            problems.append(f"{name}: {list(entry)!r} names no class")
+            continue
         known = None if class_name is None else find_class(library, class_name)
         if known is None and class_name is not None and name not in given:
             problems.append(f"{name}: [{library!r}, {class_name!r}] is not a known class")

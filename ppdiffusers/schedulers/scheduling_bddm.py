@@ -53,8 +53,8 @@ class BDDMScheduler(VariancePreserving, StepIndex, SchedulerMixin):
 
     Args:
         num_train_timesteps, beta_start, beta_end: the linear noise schedule of training.
-        inference_schedule: what a number of inference steps means: "fastdiff" for the schedules that come with
-            FastDiff, "linspace" for evenly spaced training timesteps.
+        inference_schedule: what a number of inference steps means: "linspace" for evenly spaced training timesteps,
+            "fastdiff" for the schedules that come with FastDiff.
     """
 
     init_noise_sigma = 1.0
@@ -65,7 +65,7 @@ class BDDMScheduler(VariancePreserving, StepIndex, SchedulerMixin):
         num_train_timesteps: int = 1000,
         beta_start: float = 1e-6,
         beta_end: float = 0.01,
-        inference_schedule: str = "fastdiff",
+        inference_schedule: str = "linspace",
     ):
         check_choice("inference_schedule", inference_schedule, ("fastdiff", "linspace"))
         betas = make_betas("linear", num_train_timesteps, beta_start, beta_end)
@@ -102,10 +102,11 @@ class BDDMScheduler(VariancePreserving, StepIndex, SchedulerMixin):
             if num_inference_steps not in (None, len(values)):
                 raise InputError(f"num_inference_steps={num_inference_steps} differs from {len(values)} `betas`.")
             return values
+        num_inference_steps = check_num_steps(num_inference_steps, self.config.num_train_timesteps)
         if num_inference_steps == self.config.num_train_timesteps:
             return self.host_betas
         if self.config.inference_schedule == "linspace":
-            return self._spaced_betas(check_num_steps(num_inference_steps, self.config.num_train_timesteps))
+            return self._spaced_betas(num_inference_steps)
         if num_inference_steps == 200:
             return linspace(1e-4, 0.02, 200)
         if num_inference_steps not in FASTDIFF_BETAS:

@@ -21,4 +21,8 @@ def as_lazy_tensor(name: str, tensor: Any) -> LazyTensor:
         return LazyTensor.of(np.asarray(tensor.numpy()), as_dtype_name(tensor.dtype))
     if isinstance(tensor, (str, os.PathLike)) or not hasattr(tensor, "__array__"):
         raise InputError(f"{name} is {type(tensor).__name__}.", expected="a tensor or an array")
+    if hasattr(tensor, "detach"):  # PyTorch's: NumPy reads neither parameters, nor other devices, nor bfloat16
+        tensor = tensor.detach().cpu()
+        if str(tensor.dtype) == "torch.bfloat16":
+            return LazyTensor.of(np.asarray(tensor.float())).astype("bfloat16")
     return LazyTensor.of(np.asarray(tensor))

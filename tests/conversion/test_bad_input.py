@@ -115,6 +115,48 @@ def test_index_with_unknown_or_unsafe_names(tmp_path, entries, kind):
         assert unsafe.get(name, "") in message
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [["diffusers"], [], "UNet2DModel", {}, 5, ["diffusers", None], [None, "UNet2DModel"], None, [1, 2]],
+    ids=str,
+)
+def test_malformed_component(tmp_path, entry):
+    source = tiny_ddpm(tmp_path)
+    index = json.loads((source / "model_index.json").read_text())
+    (source / "model_index.json").write_text(json.dumps({**index, "unet": entry}))
+    assert f"- unet: {entry!r}" in _refused(source, tmp_path, ConfigError)
+
+
+@pytest.mark.parametrize("link", ["secret.txt", "unet/secret.txt", "unet/config.json", "scheduler", "other"])
+def test_links_that_leave_the_folder(tmp_path, link):
+    source, outside = tiny_ddpm(tmp_path), tmp_path / "outside"
+    (tmp_path / "secret.txt").write_text("secret")
+    if (source / link).exists():
+        (source / link).rename(outside)
+    else:
+        outside.mkdir()
+    (source / link).symlink_to(tmp_path / "secret.txt" if "secret" in link else outside)
+    message = _refused(source, tmp_path, UnsafeFileError)
+    assert f"- {link} -> {tmp_path}" in message
+
+
+def test_links_inside_the_folder_and_in_hugging_faces_cache(tmp_path):
+    source = tiny_ddpm(tmp_path)
+    (source / "README.md").write_text("notes")
+    (source / "copy.md").symlink_to("README.md")
+    convert_diffusers_to_paddle(source, tmp_path / "one", progress=False)
+    assert (tmp_path / "one" / "copy.md").read_text() == "notes" and not (tmp_path / "one" / "copy.md").is_symlink()
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "c0ffee", tmp_path / "models--a--b" / "blobs"
+    blobs.mkdir(parents=True)
+    for n, file in enumerate(sorted(path for path in source.rglob("*") if path.is_file())):
+        link = snapshot / file.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, blobs / str(n))
+        link.symlink_to(os.path.relpath(blobs / str(n), link.parent))
+    convert_diffusers_to_paddle(snapshot, tmp_path / "two", progress=False)
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+
+
 def test_unknown_configuration_keys_warn_and_are_kept(tmp_path, caplog):
     source = tiny_ddpm(tmp_path)
     for file in (source / "unet" / "config.json", source / "scheduler" / "scheduler_config.json"):

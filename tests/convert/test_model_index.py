@@ -1,5 +1,6 @@
 """model_index.json of both worlds and of all ages."""
 
+import importlib
 import json
 
 import pytest
@@ -161,5 +162,7 @@ def test_the_published_classes_exist_upstream_under_these_libraries():
 
     homes = {"diffusers": (diffusers, deprecated), "transformers": (transformers,)}
     for name, known in registry.components().items():
-        if known.library in homes:
+        if known.index_module:  # not exported by the library itself
+            assert hasattr(importlib.import_module(known.index_module), name), name
+        elif known.library in homes:
             assert any(hasattr(home, name) for home in homes[known.library]), name

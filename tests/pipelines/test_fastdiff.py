@@ -75,7 +75,7 @@ def test_recorded_runs(pipe, recorded, run, ddim):
 
 def test_timesteps_are_those_of_the_original(recorded):
     for run, steps in (("N6", 6), ("N4_ddim", 4)):
-        scheduler = BDDMScheduler()
+        scheduler = BDDMScheduler(inference_schedule="fastdiff")
         scheduler.set_timesteps(steps)
         first, last = (recorded[f"{run}/call/fastdiff/{n:03}/in/0.2"].item() for n in (0, steps - 1))
         # near t = 0 one unit in the last place of a float32 noise level is a hundredth of a timestep
@@ -100,11 +100,13 @@ def test_given_noise_and_schedule(pipe):
 
 
 def test_training_schedule(pipe):
-    """All training timesteps, and those of a single one."""
+    """All training timesteps, and the linear schedule of 200 steps."""
     scheduler = BDDMScheduler(num_train_timesteps=20)
     scheduler.set_timesteps(20)
     np.testing.assert_allclose(scheduler.host_timesteps, np.arange(20)[::-1], atol=1e-3)
+    scheduler = pipe.scheduler
     scheduler.set_timesteps(200)
+    np.testing.assert_allclose(scheduler._inference.betas[[0, -1]], [1e-4, 0.02], rtol=1e-6)
     assert len(scheduler.timesteps) == 200
 
 

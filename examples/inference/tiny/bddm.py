@@ -19,6 +19,6 @@ def make(folder: Path) -> Path:
         diffusion_step_embed_dim_out=64,
     )
     schedule_net = BDDMScheduleModel(blocks=1, input_dim=16, hidden_dim=16, segment_size=16)
-    scheduler = BDDMScheduler(20, 0.0001, 0.02, inference_schedule="linspace")
+    scheduler = BDDMScheduler(20, 0.0001, 0.02)
     BDDMPipeline(score_net=score_net, schedule_net=schedule_net, scheduler=scheduler).save_pretrained(folder)
     return folder

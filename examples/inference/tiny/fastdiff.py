@@ -16,5 +16,5 @@ def make(folder: Path) -> Path:
         diffusion_step_embed_dim_mid=64,
         diffusion_step_embed_dim_out=64,
     )
-    FastDiffPipeline(vocoder=vocoder, scheduler=BDDMScheduler()).save_pretrained(folder)
+    FastDiffPipeline(vocoder=vocoder, scheduler=BDDMScheduler(inference_schedule="fastdiff")).save_pretrained(folder)
     return folder

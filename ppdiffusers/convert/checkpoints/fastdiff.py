@@ -30,6 +30,7 @@ def read(settings: Settings, tensors: Tensors, ema: bool) -> OriginalModel:
         "num_train_timesteps": settings.integer("T", 1000),
         "beta_start": settings.number("beta_0", 1e-6),
         "beta_end": settings.number("beta_T", 0.01),
+        "inference_schedule": "fastdiff",
     }
     settings.raise_problems(sections=[])  # the file also has the settings of training
     vocoder = Network("vocoder", "FastDiffModel", config, rules(config), tensors)

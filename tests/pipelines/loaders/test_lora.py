@@ -312,6 +312,15 @@ def test_sources(pair, files, tmp_path):
         assert np.array_equal(unet_outputs(ours, theirs)[0].numpy(), expected)
 
 
+def test_dictionaries_of_torch_in_bfloat16_and_of_parameters(pair, files):
+    """The values are those of the same tensors in float32."""
+    ours, theirs = pair
+    tensors = {key: torch.nn.Parameter(tensor.bfloat16()) for key, tensor in load_file(files[0]).items()}
+    ours.load_lora_weights(tensors)
+    theirs.load_lora_weights({key: tensor.detach().float() for key, tensor in tensors.items()})
+    assert_same(ours, theirs, images=False)
+
+
 def test_hotswap(mixed, files):
     ours, theirs = mixed
     ours.set_adapters(["style", "detail"], [0.5, 0.25])
