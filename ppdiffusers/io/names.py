@@ -45,11 +45,11 @@ def check_file_name(path: str, where: object) -> str:
     """Return `path` if it is inside the folder that it is relative to; parts are separated by "/".
 
     Raises:
-        UnsafeFileError: it is absolute, or has "..", a drive or a backslash.
+        UnsafeFileError: it is absolute, or has "..", a drive, a backslash or half a character.
     """
     parts = path.split("/")
     plain = bool(path) and all(part not in ("", ".", "..") for part in parts)
-    if plain and not re.search(r'[\\:*?"<>|\x00-\x1f]', path) and not PurePosixPath(path).is_absolute():
+    if plain and not re.search(r'[\\:*?"<>|\x00-\x1f\ud800-\udfff]', path) and not PurePosixPath(path).is_absolute():
         return path
     raise UnsafeFileError(
         "A model names a file outside its folder.",
