@@ -99,7 +99,9 @@ class ConfigMixin:
     # -- creating an object from a configuration-------------------------------------------------------------
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
+    def from_config(
+        cls, config: Mapping[str, Any] | str | os.PathLike, return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> Any:
         """Create an object of this class from a configuration; `kwargs` replace its values.
 
         The configuration may be that of a compatible class (a scheduler from that of another one): keys that only
@@ -107,9 +109,19 @@ class ConfigMixin:
 
         Unknown keys are kept in `.config`, too; a warning lists those that are set.
 
+        A folder or the name of a model, with `subfolder=` and the options of hubs, is deprecated, as in diffusers.
+
         Raises:
             ConfigError: values have wrong types; all of them are listed.
         """
+        if isinstance(config, (str, os.PathLike)):
+            warnings.warn(
+                f"Passing a path or a name to `{cls.__name__}.from_config` is deprecated: pass "
+                f"`{cls.__name__}.load_config(...)`.",
+                FutureWarning,
+                stacklevel=2,
+            )
+            config, kwargs = cls.load_config(config, return_unused_kwargs=True, **kwargs)
         if not isinstance(config, Mapping):
             raise ConfigError(
                 f"{cls.__name__}.from_config takes a configuration (a mapping), not {type(config).__name__}.",
@@ -175,11 +187,27 @@ class ConfigMixin:
     # -- files ----------------------------------------------------------------------------------------------
 
     @classmethod
-    def load_config(cls, path: str | os.PathLike) -> dict[str, Any]:
-        """Read the configuration from a local folder (its `config_name`) or from a JSON file."""
-        path = Path(path)
+    def load_config(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        return_unused_kwargs: bool = False,
+        return_commit_hash: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Read the configuration from a local folder (its `config_name`) or from a JSON file.
+
+        Args:
+            pretrained_model_name_or_path: the folder or file; classes that are loaded from hubs accept names, too.
+            return_unused_kwargs: return (configuration, arguments that are not options of loading).
+            return_commit_hash: append the commit of a downloaded model, None for a folder.
+            kwargs: `subfolder`.
+        """
+        path = Path(pretrained_model_name_or_path).expanduser()
         complete_save(path)
-        return read_json(path / str(cls.config_name) if path.is_dir() else path)
+        if (subfolder := kwargs.pop("subfolder", None)) is not None:
+            path = path / subfolder
+        found = read_json(path / str(cls.config_name) if path.is_dir() else path)
+        return config_result(found, kwargs, None, return_unused_kwargs, return_commit_hash)
 
     def save_config(self, save_directory: str | os.PathLike) -> Path:
         """Write the configuration as JSON into the folder, which is created if it does not exist."""
@@ -196,6 +224,14 @@ class ConfigMixin:
 
     def to_json_string(self) -> str:
         return json.dumps(self.to_json_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def config_result(
+    config: dict[str, Any], unused: dict[str, Any], commit: str | None, with_unused: bool, with_commit: bool
+) -> Any:
+    """Return what `load_config` returns: the configuration alone, or a tuple."""
+    found = (config, *((unused,) if with_unused else ()), *((commit,) if with_commit else ()))
+    return found if len(found) > 1 else config
 
 
 def register_to_config(init: Callable) -> Callable:

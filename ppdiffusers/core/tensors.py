@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,22 @@ STORAGE_DTYPES: dict[str, np.dtype] = {
     "float64": np.dtype("float64"),
 }
 FLOATING = ("float16", "bfloat16", "float32", "float64")
+# Eight-bit floating dtypes, which are cast exactly when they are loaded.
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+# The same for all dtypes that a file may have. Those in addition are not computed with, and, except for `FLOAT8`, not
+# loaded either; but files with such tensors in places that are not needed can be read.
+FILE_DTYPES: dict[str, np.dtype] = {
+    **STORAGE_DTYPES,
+    **dict.fromkeys(FLOAT8, np.dtype("uint8")),
+    **{name: np.dtype(name) for name in ("uint16", "uint32", "uint64", "complex64", "complex128")},
+    **dict.fromkeys(("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"), np.dtype("V1")),
+    **dict.fromkeys(("float4_e2m1", "float6_e2m3", "float6_e3m2"), np.dtype("V1")),  # packed in files
+    **dict.fromkeys(
+        ("qint8", "quint8", "quint4x2", "quint2x4", "bits8", "bits1x8", "bits2x4", "bits4x2"), np.dtype("V1")
+    ),
+    **{f"{sign}int{bits}": np.dtype("V1") for sign in ("", "u") for bits in range(1, 8)},
+    **{"bits16": np.dtype("V2"), "complex32": np.dtype("V4"), "qint32": np.dtype("V4")},
+}
 _MAX_AXES = 32  # numpy 1's limit
 MOST_TENSORS = 100_000  # in a file; checkpoints of training have up to 20,000
 
@@ -32,9 +49,9 @@ class LazyTensor:
     """One named array of a checkpoint whose values have not been read yet.
 
     Attributes:
-        dtype: a key of `STORAGE_DTYPES`; "bfloat16" is read as uint16 bits.
+        dtype: a key of `FILE_DTYPES`; "bfloat16" is read as uint16 bits.
         shape: as stored; a scalar is `()`.
-        read: returns the numpy array of `shape` and `STORAGE_DTYPES[dtype]`; reads only this tensor.
+        read: returns the numpy array of `shape` and `FILE_DTYPES[dtype]`; reads only this tensor.
     """
 
     dtype: str
@@ -49,7 +66,7 @@ class LazyTensor:
     @property
     def nbytes(self) -> int:
         """Number of bytes in a file."""
-        return self.size * STORAGE_DTYPES[self.dtype].itemsize
+        return self.size * FILE_DTYPES[self.dtype].itemsize
 
     @classmethod
     def of(cls, array: np.ndarray, dtype: str | None = None) -> LazyTensor:
@@ -67,9 +84,14 @@ class LazyTensor:
 
     def astype(self, dtype: str) -> LazyTensor:
         """Cast to another floating dtype; integers and booleans are unchanged."""
-        if dtype == self.dtype or self.dtype not in FLOATING:
+        if dtype == self.dtype or self.dtype not in (*FLOATING, *FLOAT8):
             return self
         return LazyTensor(dtype, self.shape, lambda: cast_floating(self.read(), self.dtype, dtype))
+
+
+def is_loadable(dtype: str, floating: bool) -> bool:
+    """Return whether a tensor of this dtype in a file can become a floating parameter, or an integer or bool one."""
+    return (dtype in STORAGE_DTYPES or dtype in FLOAT8) and (dtype in (*FLOATING, *FLOAT8)) == floating
 
 
 def are_sizes(values: object) -> TypeGuard[Sequence[int]]:
@@ -86,11 +108,28 @@ def is_valid_shape(shape: object) -> TypeGuard[Sequence[int]]:
 
 def cast_floating(array: np.ndarray, source: str, target: str) -> np.ndarray:
     """Cast between floating dtypes, bfloat16 bits included, rounding to nearest even."""
-    wide = bfloat16_to_float32(array) if source == "bfloat16" else array
+    wide = array
+    if source == "bfloat16":
+        wide = bfloat16_to_float32(array)
+    elif source in FLOAT8:
+        wide = _float8_values(source)[array]
     if target == "bfloat16":
         return float32_to_bfloat16(wide.astype(np.float32))
-    with np.errstate(over="ignore"):  # float32 -> float16 overflows to inf, as in every framework
+    with np.errstate(over="ignore", invalid="ignore"):  # float32 -> float16 overflows to inf, as in every framework
         return wide.astype(STORAGE_DTYPES[target])
+
+
+@functools.cache
+def _float8_values(dtype: str) -> np.ndarray:
+    """Return the float32 values of the 256 bytes of an eight-bit dtype."""
+    bits = np.arange(256, dtype=np.uint16)
+    if dtype == "float8_e5m2":  # the upper byte of a float16
+        return (bits << 8).view(np.float16).astype(np.float32)
+    exponent, mantissa = (bits >> 3 & 15).astype(np.float32), (bits & 7).astype(np.float32)
+    # e4m3fn: bias 7, subnormal at exponent 0, no infinities, NaN where all seven bits are set
+    value = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+    value = np.where(bits & 127 == 127, np.nan, value)
+    return np.where(bits & 128, -value, value).astype(np.float32)
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:

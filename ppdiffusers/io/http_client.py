@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ppdiffusers.core.environment import read_number
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.io.tokens import check_headers
 from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.version import __version__
 
@@ -77,6 +78,7 @@ class HttpClient:
         Raises:
             FetchError: the server refused, or did not respond after all retries.
         """
+        check_headers(headers or {})
         response = self._request_with_retries(method, url, headers or {}, accept)
         try:
             yield response

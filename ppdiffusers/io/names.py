@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 
 from ppdiffusers.core.errors import SourceError, UnsafeFileError
 
@@ -41,6 +41,19 @@ def check_revision(revision: str) -> str:
     raise SourceError("This is not a valid revision.", where=repr(revision), expected="a branch, a tag or a commit")
 
 
+def check_listed_name(path: str, where: object) -> str:
+    """Return `path`, a name in the list of a hub's files, if it does not leave the folder; it may be unusable here.
+
+    Raises:
+        UnsafeFileError: it is absolute, or has "..".
+    """
+    windows = PureWindowsPath(path)
+    leaves = PurePosixPath(path).is_absolute() or windows.anchor not in ("", windows.drive) or ".." in windows.parts
+    if leaves or not path or "\0" in path:
+        raise _outside(path, where)
+    return path
+
+
 def check_file_name(path: str, where: object) -> str:
     """Return `path` if it is inside the folder that it is relative to; parts are separated by "/".
 
@@ -51,7 +64,11 @@ def check_file_name(path: str, where: object) -> str:
     plain = bool(path) and all(part not in ("", ".", "..") for part in parts)
     if plain and not re.search(r'[\\:*?"<>|\x00-\x1f\ud800-\udfff]', path) and not PurePosixPath(path).is_absolute():
         return path
-    raise UnsafeFileError(
+    raise _outside(path, where)
+
+
+def _outside(path: str, where: object) -> UnsafeFileError:
+    return UnsafeFileError(
         "A model names a file outside its folder.",
         where=where,
         problems=[repr(path)],

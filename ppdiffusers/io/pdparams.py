@@ -13,7 +13,7 @@ import numpy as np
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.core.tensors import MOST_TENSORS, STORAGE_DTYPES, LazyTensor, is_valid_shape
+from ppdiffusers.core.tensors import FILE_DTYPES, FLOAT8, MOST_TENSORS, LazyTensor, is_valid_shape
 from ppdiffusers.io.checked_file import CheckedFile
 from ppdiffusers.io.pickle_reader import DICT, BadPickle, Span, damaged_pickle, load_pickle, shown
 from ppdiffusers.io.safetensors_file import tensor_bytes
@@ -21,9 +21,8 @@ from ppdiffusers.io.safetensors_file import tensor_bytes
 _NAME_TABLE = "StructuredToParameterName@@"
 _SPLIT_TABLE = "UnpackBigParamInfor@@"  # how protocols 2 and 3 store arrays above 1 GB: in parts
 # numpy's letter and size -> our dtype. Paddle has no uint16: such arrays are the bits of bfloat16.
-_DTYPES = {
-    f"{storage.kind}{storage.itemsize}": name for name, storage in STORAGE_DTYPES.items() if name != "bfloat16"
-} | {"u2": "bfloat16"}
+_NUMPY_NAMES = (name for name in FILE_DTYPES if name in np.sctypeDict and name != "uint16")
+_DTYPES = {f"{FILE_DTYPES[name].kind}{FILE_DTYPES[name].itemsize}": name for name in _NUMPY_NAMES} | {"u2": "bfloat16"}
 
 
 class _Dtype:
@@ -89,7 +88,7 @@ class _Array:
         if not is_valid_shape(shape):
             raise BadPickle(f"an array of shape {shown(shape)}")
         data = data if isinstance(data, _Bytes) else _Bytes(data)
-        nbytes = math.prod(shape) * STORAGE_DTYPES[dtype.name].itemsize
+        nbytes = math.prod(shape) * FILE_DTYPES[dtype.name].itemsize
         if not data.can_hold(nbytes):
             raise BadPickle(f"an array of shape {tuple(shape)} needs {nbytes} bytes, the file has another number")
         self.shape, self.dtype, self.fortran, self.data = tuple(shape), dtype, bool(fortran), data
@@ -99,7 +98,7 @@ class _Array:
         return LazyTensor(self.dtype.name, self.shape, partial(self._read, file))
 
     def _read(self, file: CheckedFile) -> np.ndarray:
-        storage = STORAGE_DTYPES[self.dtype.name]
+        storage = FILE_DTYPES[self.dtype.name]
         raw = self.data.read(file)
         if len(raw) != math.prod(self.shape) * storage.itemsize:
             raise damaged_pickle(file.path, f"an array of shape {self.shape} has {len(raw)} bytes")
@@ -175,6 +174,7 @@ def write_pdparams(path: str | os.PathLike, tensors: Mapping[str, LazyTensor]) -
     with replace_file(path) as staging, open(staging, "wb") as file:
         file.write(b"\x80\x04}")  # protocol 4, an empty dictionary
         for name, tensor in tensors.items():
+            tensor = tensor.astype("float16") if tensor.dtype in FLOAT8 else tensor  # numpy has no such dtype; exact
             _write_text(file, name)
             _write_array(file, tensor_bytes(name, tensor), tensor)
             file.write(b"s")  # dictionary[name] = array
@@ -184,7 +184,7 @@ def write_pdparams(path: str | os.PathLike, tensors: Mapping[str, LazyTensor]) -
 def _write_array(file: BinaryIO, data: memoryview, tensor: LazyTensor) -> None:
     # Not with a Pickler: it keeps a reference to everything that it wrote, and numpy 2 writes module names that numpy 1
     # cannot import.
-    storage = STORAGE_DTYPES[tensor.dtype]
+    storage = FILE_DTYPES[tensor.dtype]
     file.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR")  # an empty array
     file.write(b"(K\x01(")  # its state: version, shape, dtype, is Fortran, data
     for size in tensor.shape:

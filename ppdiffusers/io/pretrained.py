@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +18,19 @@ from paddle import nn
 from paddle.base.framework import EagerParamBase
 
 from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_torch_layout
+from ppdiffusers.core.config import ConfigMixin, config_result
 from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
 from ppdiffusers.core.files import in_use
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
-from ppdiffusers.core.tensors import FLOATING, LazyTensor
+from ppdiffusers.core.tensors import FLOAT8, FLOATING, LazyTensor, is_loadable
+from ppdiffusers.io.half_precision import as_saved, held_dtype, hold_in_float32, record_saved_dtypes
 from ppdiffusers.io.hubs.base import HubOptions
+from ppdiffusers.io.ignored_arguments import drop_unknown
 from ppdiffusers.io.required_files import ModelFiles, NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
+from ppdiffusers.io.snapshot import commit_of
 from ppdiffusers.io.weight_names import (
     OUR_STEM,
     candidate_names,
@@ -57,15 +62,51 @@ def load_config_from(
         SourceError: the folder does not exist.
         ConfigError: the file does not exist, or is not JSON.
     """
-    names = (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
-    folder = resolve_folder(name_or_path, subfolder, NamedFiles(names), options)
+    folder = resolve_folder(name_or_path, subfolder, NamedFiles(config_names(config_name)), options)
     return read_json(config_file(folder, config_name))
+
+
+def config_names(config_name: str) -> tuple[str, ...]:
+    """Return the file name of a configuration and its legacy names."""
+    return (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
 
 
 def config_file(folder: Path, config_name: str) -> Path:
     """Return the path of a configuration in a folder, which may have a legacy name."""
-    names = (config_name, *_LEGACY_CONFIG_NAMES.get(config_name, ()))
+    names = config_names(config_name)
     return next((folder / name for name in names if os.path.lexists(folder / name)), folder / config_name)
+
+
+class HubConfigMixin(ConfigMixin):
+    """`load_config` from a folder or from a hub, for the classes that are loaded from them."""
+
+    @classmethod
+    def load_config(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        return_unused_kwargs: bool = False,
+        return_commit_hash: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Read the configuration from a folder, a JSON file, or a hub.
+
+        Args:
+            pretrained_model_name_or_path: the folder or file, or the name of a model on a hub.
+            return_unused_kwargs: return (configuration, arguments that are not options of loading).
+            return_commit_hash: append the commit of a downloaded model, None for a folder.
+            kwargs: `subfolder`, and the options of hubs (`io.resolve.pop_hub_options`).
+        """
+        if Path(pretrained_model_name_or_path).expanduser().is_file():
+            return super().load_config(
+                pretrained_model_name_or_path, return_unused_kwargs, return_commit_hash, **kwargs
+            )
+        options = pop_hub_options(kwargs)
+        name = str(cls.config_name)
+        folder = resolve_folder(
+            pretrained_model_name_or_path, kwargs.pop("subfolder", None), NamedFiles(config_names(name)), options
+        )
+        config = read_json(config_file(folder, name))
+        return config_result(config, kwargs, commit_of(folder), return_unused_kwargs, return_commit_hash)
 
 
 class PretrainedMixin:
@@ -82,6 +123,7 @@ class PretrainedMixin:
     key_mappings: tuple[str, ...] = ()
     ignore_unexpected: tuple[str, ...] = ()
     ignore_missing: tuple[str, ...] = ()
+    saved_dtypes: Mapping[str, str] = MappingProxyType({})  # of tensors that are held in float32 (io/half_precision.py)
 
     # -- loading ----------------------------------------------------------------------------------------------
 
@@ -106,19 +148,22 @@ class PretrainedMixin:
             pretrained_model_name_or_path: the folder, or the name of a model on a hub (`io/resolve.py`).
             subfolder: a folder inside it, such as "unet".
             paddle_dtype: floating weights are cast to it; float32 by default; "auto" keeps the dtype of the file.
-                `torch_dtype` and `dtype` are aliases.
+                `torch_dtype` and `dtype` are aliases. On a CPU, weights in half precision are held in float32, with
+                a warning, and saved in half precision (`io/half_precision.py`).
             variant: read only files of this variant, such as "fp16" (`model_state.fp16.safetensors`).
             use_safetensors: True: only `.safetensors`; False: only pickles (`.pdparams`, `.bin`); None: both.
             kwargs: values that replace those of the configuration, and the hub arguments: `source`, `revision`,
                 `cache_dir`, `force_download`, `local_files_only`, `token`, `proxies`, and the legacy flags
-                `from_hf_hub=`, `from_aistudio=`, `from_diffusers=` (`io.resolve.pop_hub_options`).
+                `from_hf_hub=`, `from_aistudio=`, `from_diffusers=` (`io.resolve.pop_hub_options`). With
+                `output_loading_info=True` the result is the network and a dict with the keys that were missing or
+                unexpected, as in diffusers. Other arguments are ignored with a warning.
 
         Raises:
             SourceError: the folder, its configuration or the requested weights do not exist.
             WeightsError: weights are damaged, missing, unexpected or have wrong shapes; all of them are listed.
             UnsafeFileError: a pickle names code to run; nothing was run.
-            InputError: unknown arguments.
         """
+        with_info = kwargs.pop("output_loading_info", False)
         for alias in ("torch_dtype", "dtype"):
             given = kwargs.pop(alias, None)
             paddle_dtype = given if paddle_dtype is None else paddle_dtype
@@ -129,16 +174,11 @@ class PretrainedMixin:
         path = find_weights(folder, cls.weights_stems, variant, use_safetensors)
         with paddle.LazyGuard():  # parameters get neither memory nor random values here
             layer, unused = cls.from_config_folder(folder, kwargs)
-        if unused:
-            raise InputError(
-                f"{cls.__name__}.from_pretrained does not know these arguments.",
-                problems=[f"{key}={value!r}" for key, value in unused.items()],
-                expected="arguments of from_pretrained and keys of the configuration",
-            )
+        drop_unknown(unused, ("the keys of its configuration",), f"{cls.__name__}.from_pretrained")
         with in_use(folder):
-            load_checkpoint(layer, open_weights(path), dtype)
+            info = load_checkpoint(layer, open_weights(path), dtype)
         layer.eval()
-        return layer
+        return (layer, info) if with_info else layer
 
     @classmethod
     def from_config_folder(cls, folder: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
@@ -184,7 +224,7 @@ class PretrainedMixin:
                 "Weights in PyTorch's layout are written as safetensors only.",
                 remedy="leave out safe_serialization=False; diffusers and transformers read safetensors.",
             )
-        tensors: Mapping[str, LazyTensor] = lazy_state_dict(self)
+        tensors: Mapping[str, LazyTensor] = as_saved(self, lazy_state_dict(self))
         if to_diffusers:
             tensors = to_torch_layout(tensors, self)
         with save_together(save_directory) as save:
@@ -212,7 +252,8 @@ class PretrainedMixin:
         """Move to a device ("cpu", "gpu:0"), cast floating parameters and buffers, or both; return the network.
 
         `to("gpu")`, `to("float16")` and `to(paddle.float16)` work without keywords. Integers and booleans keep their
-        dtype; Paddle's `to` would also cast positions and masks.
+        dtype; Paddle's `to` would also cast positions and masks. On a CPU, weights in half precision are held in
+        float32, with a warning.
         """
         for given in args:
             name = given.lower().partition(":")[0] if isinstance(given, str) else None
@@ -228,6 +269,8 @@ class PretrainedMixin:
             self._to_impl(device=device, blocking=blocking)
         if dtype is not None:
             self._to_impl(dtype=dtype, blocking=blocking, floating_only=True)
+            record_saved_dtypes(self, {})
+        hold_in_float32(self)
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -314,37 +357,58 @@ def find_weights(
 # -- loading weights into a network ------------------------------------------------------------------------------
 
 
-def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) -> None:
+def load_checkpoint(layer: nn.Layer, checkpoint: Checkpoint, dtype: str | None) -> dict[str, list[str]]:
     """Load the tensors of a checkpoint into a network, one after the other.
+
+    On a CPU, tensors in half precision are held in float32 (`io/half_precision.py`).
 
     Args:
         layer: built normally or under `paddle.LazyGuard`.
         checkpoint: of either framework.
         dtype: floating tensors are cast to it; None keeps their dtypes.
 
+    Returns:
+        what `from_pretrained(..., output_loading_info=True)` returns: the missing and the unexpected keys that are
+        allowed; all others raise an error.
+
     Raises:
         WeightsError: keys are missing, unexpected or have wrong shapes; all of them are listed.
     """
-    fill_layer(layer, tensors_for(layer, checkpoint), dtype)
+    return fill_layer(layer, tensors_for(layer, checkpoint), dtype)
 
 
-def fill_layer(layer: nn.Layer, tensors: Mapping[str, LazyTensor], dtype: str | None) -> None:
+def fill_layer(layer: nn.Layer, tensors: Mapping[str, LazyTensor], dtype: str | None) -> dict[str, list[str]]:
     """Read tensors, which have the layer's names and Paddle's layout, into a network, one after the other.
+
+    On a CPU, tensors in half precision are held in float32 (`io/half_precision.py`).
 
     Args:
         dtype: floating tensors are cast to it; None keeps their dtypes.
+
+    Returns:
+        as `load_checkpoint`.
     """
     state = layer.state_dict()
     filled: set[int] = set()
+    saved: dict[str, str] = {}
     for key, target in state.items():
         if key in tensors and id(target) not in filled:
             tensor = tensors[key] if dtype is None else tensors[key].astype(dtype)
+            if tensor.dtype in FLOAT8:  # nothing computes in them; float16 has all their values
+                tensor = tensor.astype("float16")
+            if held_dtype(tensor.dtype) != tensor.dtype:
+                saved[key] = tensor.dtype
+                tensor = tensor.astype(held_dtype(tensor.dtype))
             fill_tensor(target, tensor)
             filled.add(id(target))
+    record_saved_dtypes(layer, saved)
     for parameter in layer.parameters():
         if not parameter._is_initialized():  # known missing: it keeps the layer's initial value
             parameter.initialize()
     _clear_initializers(layer)
+    missing = [key for key, target in state.items() if id(target) not in filled]
+    unexpected = [key for key in tensors if key not in state]
+    return {"missing_keys": missing, "unexpected_keys": unexpected, "mismatched_keys": [], "error_msgs": []}
 
 
 def tensors_for(layer: nn.Layer, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
@@ -417,7 +481,7 @@ def _check_fit(
     kinds = [
         f"dtype: {key} is {tensor.dtype}, expected {as_dtype_name(target.dtype)}"
         for key, target, tensor in both
-        if (tensor.dtype in FLOATING) != target.is_floating_point()
+        if not is_loadable(tensor.dtype, floating=target.is_floating_point())
     ]
     problems = [*missing, *unexpected, *shapes, *kinds]
     if problems:

@@ -19,6 +19,7 @@ from ppdiffusers.io.hubs import hubs_in_order
 from ppdiffusers.io.hubs.base import Hub, HubModel, HubOptions, RemoteFile
 from ppdiffusers.io.hubs.cached_models import CachedModel, huggingface_cache
 from ppdiffusers.io.hubs.local import find_subfolder
+from ppdiffusers.io.ignored_arguments import drop_ignored
 from ppdiffusers.io.names import check_file_name, check_name, check_revision
 from ppdiffusers.io.required_files import AllFiles, RequiredFiles
 from ppdiffusers.io.snapshot import FORCED, Snapshot, cache_root, locked, snapshot_folder
@@ -28,8 +29,6 @@ logger = get_logger(__name__)
 
 # Flags of other releases -> the hub that they choose.
 _HUB_FLAGS = {"from_hf_hub": "hf", "from_aistudio": "aistudio", "from_modelscope": "modelscope"}
-# Arguments of other releases that have no effect here.
-_IGNORED = ("from_diffusers", "mirror", "user_agent", "low_cpu_mem_usage", "device_map", "local_dir", "etag_timeout")
 _OFFLINE = ("PPDIFFUSERS_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 # Errors about one hub, after which the next one is searched. An unsafe file name ends the search.
 _FAILURES = (SourceError, ConfigError, MissingDependencyError)
@@ -40,13 +39,12 @@ def pop_hub_options(arguments: MutableMapping[str, Any]) -> HubOptions:
 
     `source="hf"` chooses one hub; `from_hf_hub=True`, `from_aistudio=True` and `from_modelscope=True` mean the same.
     `revision`, `cache_dir`, `force_download`, `resume_download`, `local_files_only`, `token` (or `use_auth_token`) and
-    `proxies` work as in the original libraries. `from_diffusers` and others are accepted and have no effect.
+    `proxies` work as in the original libraries. Arguments that have no effect here are removed, too.
 
     Raises:
         InputError: two different hubs are chosen.
     """
-    for name in _IGNORED:
-        arguments.pop(name, None)
+    drop_ignored(arguments)
     chosen = [hub for flag, hub in _HUB_FLAGS.items() if arguments.pop(flag, None)]
     named = arguments.pop("source", None)
     chosen = list(dict.fromkeys([hubs_in_order(name)[0].name for name in (*chosen, named) if name is not None]))

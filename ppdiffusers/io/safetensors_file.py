@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import replace_file
-from ppdiffusers.core.tensors import MOST_TENSORS, STORAGE_DTYPES, LazyTensor, is_valid_shape
+from ppdiffusers.core.tensors import FILE_DTYPES, MOST_TENSORS, LazyTensor, is_valid_shape
 from ppdiffusers.io.checked_file import CheckedFile
 
 DTYPES = {
@@ -35,7 +35,20 @@ DTYPES = {
     "BF16": "bfloat16",
     "F32": "float32",
     "F64": "float64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F6_E2M3": "float6_e2m3",
+    "F6_E3M2": "float6_e3m2",
+    "F4": "float4_e2m1",
+    "U16": "uint16",
+    "U32": "uint32",
+    "U64": "uint64",
+    "C64": "complex64",
 }
+_PACKED_BITS = {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}  # several elements share bytes
 _LARGEST_HEADER = 32 << 20  # bytes
 _CODES = {name: code for code, name in DTYPES.items()}
 
@@ -66,7 +79,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, LazyTensor], di
     problems = [problem for name, entry in entries.items() if (problem := _problem(name, *entry))]
     if problems:
         raise _invalid(file.path, problems)
-    sizes = [math.prod(shape) * STORAGE_DTYPES[DTYPES[code]].itemsize for code, shape in entries.values()]
+    sizes = [math.prod(shape) * _bits(code) // 8 for code, shape in entries.values()]
     # The library refuses gaps, overlaps and trailing bytes: tensors fill the end of the file in the order of `entries`.
     offsets = itertools.accumulate(sizes, initial=file.size - sum(sizes))
     tensors = {
@@ -76,8 +89,13 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, LazyTensor], di
     return tensors, metadata
 
 
+def _bits(code: str) -> int:
+    """Return the bits of one element."""
+    return _PACKED_BITS.get(code) or 8 * FILE_DTYPES[DTYPES[code]].itemsize
+
+
 def _read_tensor(file: CheckedFile, offset: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    return file.read_into(offset, np.empty(shape, STORAGE_DTYPES[dtype].newbyteorder("<")))
+    return file.read_into(offset, np.empty(shape, FILE_DTYPES[dtype].newbyteorder("<")))
 
 
 def _problem(name: str, code: str, shape: tuple[int, ...]) -> str | None:
@@ -109,7 +127,7 @@ def write_safetensors(
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     # Wide elements first, as the reference writer does, so that every tensor starts at a multiple of its item size.
-    order = sorted(tensors, key=lambda name: (-STORAGE_DTYPES[tensors[name].dtype].itemsize, name))
+    order = sorted(tensors, key=lambda name: (-FILE_DTYPES[tensors[name].dtype].itemsize, name))
     offset = 0
     for name in order:
         tensor = tensors[name]
@@ -127,7 +145,7 @@ def write_safetensors(
 def tensor_bytes(name: str, tensor: LazyTensor) -> memoryview:
     """Read a tensor and return its little-endian bytes, after a check of its shape and dtype."""
     array = tensor.read()
-    storage = STORAGE_DTYPES[tensor.dtype]
+    storage = FILE_DTYPES[tensor.dtype]
     if array.shape != tuple(tensor.shape) or array.dtype != storage:
         raise WeightsError(
             f"The values of the tensor {name} do not match its declared shape and dtype.",

@@ -22,7 +22,7 @@ from ppdiffusers.convert.single_files.layouts import (
 )
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
 from ppdiffusers.core.files import expand_user
-from ppdiffusers.core.tensors import FLOATING, LazyTensor
+from ppdiffusers.core.tensors import FLOATING, LazyTensor, is_loadable
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.pretrained import converted_tensors, lazy_state_dict
 from ppdiffusers.io.required_files import FirstOf
@@ -163,7 +163,7 @@ def _problems(layout: Layout, layer: nn.Layer, tensors: Mapping[str, LazyTensor]
     dtypes = {
         name: state[name]
         for name, tensor in tensors.items()
-        if (tensor.dtype in FLOATING) != (state[name].dtype in FLOATING)
+        if not is_loadable(tensor.dtype, floating=state[name].dtype in FLOATING)
     }
     problems = [f"missing: {name} {tensor.shape}" for name, tensor in _names_in_file(layout, layer, missing).items()]
     problems += [

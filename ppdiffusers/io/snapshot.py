@@ -149,6 +149,13 @@ class Snapshot:
         return names == (_as_folder(self.model), _as_folder(self.revision).removesuffix(FORCED))
 
 
+def commit_of(folder: Path) -> str | None:
+    """Return the commit of the download that a folder belongs to; None if it was not downloaded."""
+    root = next((parent for parent in (folder, *folder.parents) if (parent / MANIFEST).is_file()), None)
+    snapshot = None if root is None else Snapshot.load(root)
+    return None if snapshot is None else snapshot.commit
+
+
 def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
     """Return the folder of all downloaded models: `hub` in `cache_dir`, or in `core.files.cache_folder()`."""
     return (expand_user(cache_dir) if cache_dir else cache_folder()) / "hub"

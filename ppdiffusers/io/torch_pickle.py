@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ppdiffusers.core.errors import WeightsError
-from ppdiffusers.core.tensors import MOST_TENSORS, STORAGE_DTYPES, LazyTensor, are_sizes, is_valid_shape
+from ppdiffusers.core.tensors import FILE_DTYPES, MOST_TENSORS, LazyTensor, are_sizes, is_valid_shape
 from ppdiffusers.io.checked_file import CheckedFile
 from ppdiffusers.io.pickle_reader import (
     DICT,
@@ -52,15 +52,24 @@ _STORAGES = {
     "FloatStorage": "float32",
     "DoubleStorage": "float64",
     "UntypedStorage": "uint8",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
+    "QUInt4x2Storage": "quint4x2",
+    "QUInt2x4Storage": "quint2x4",
 }
 _TORCH_DTYPES = {
-    **{name: name for name in STORAGE_DTYPES},
+    **{name: name for name in FILE_DTYPES},
     "half": "float16",
     "float": "float32",
     "double": "float64",
     "short": "int16",
     "int": "int32",
     "long": "int64",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
 }
 
 
@@ -87,7 +96,7 @@ class _Storage:
 
     @property
     def item_size(self) -> int:
-        return STORAGE_DTYPES[self.dtype].itemsize
+        return FILE_DTYPES[self.dtype].itemsize
 
     def read(self, first: int, count: int) -> np.ndarray:
         """Read `count` bytes from the byte `first`."""
@@ -127,7 +136,7 @@ class _View:
         """Describe why the view does not fit its storage; None when it fits."""
         if self.dtype != self.storage.dtype and self.storage.item_size != 1:
             return f"is {self.dtype} in a storage of {self.storage.dtype}"
-        width = STORAGE_DTYPES[self.dtype].itemsize // self.storage.item_size
+        width = FILE_DTYPES[self.dtype].itemsize // self.storage.item_size
         if (self.offset + self.span) * width > self.storage.count:
             return f"needs {(self.offset + self.span) * width} elements, its storage has {self.storage.count}"
         if math.prod(self.shape) > self.span + _LARGEST_EXPANSION:
@@ -139,7 +148,7 @@ class _View:
         return LazyTensor(self.dtype, self.shape, partial(self._read, big_endian))
 
     def _read(self, big_endian: bool) -> np.ndarray:
-        target = STORAGE_DTYPES[self.dtype]
+        target = FILE_DTYPES[self.dtype]
         if self.span == 0:
             return np.empty(self.shape, target)
         width = target.itemsize
@@ -241,7 +250,7 @@ def _read_zip(file: CheckedFile) -> tuple[object, bool]:
         dtype, key, count, _ = _parse_storage(identifier)
         if (identity := f"{key}:{dtype}") not in storages:
             info = entries.get(f"{prefix}data/{key}")
-            size = count * STORAGE_DTYPES[dtype].itemsize
+            size = count * FILE_DTYPES[dtype].itemsize
             if info is None or info.file_size < size:
                 raise BadPickle(f"storage {shown(key)} of {size} bytes is not in the archive")
             entry = _Entry(file, info)

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "AttnAddedKVProcessor2_0",
             "AttnProcessor",
             "AttnProcessor2_0",
+            "FusedAttnProcessor2_0",
             "SlicedAttnAddedKVProcessor",
             "SlicedAttnProcessor",
         ],

@@ -7,14 +7,13 @@ from typing import TypeVar
 import paddle
 from paddle import nn
 
-from ppdiffusers.core.config import ConfigMixin
-from ppdiffusers.io.pretrained import PretrainedMixin
+from ppdiffusers.io.pretrained import HubConfigMixin, PretrainedMixin
 from ppdiffusers.models.attention.mixin import AttentionMixin
 
 T = TypeVar("T")
 
 
-class ModelMixin(AttentionMixin, PretrainedMixin, ConfigMixin, nn.Layer):
+class ModelMixin(AttentionMixin, PretrainedMixin, HubConfigMixin, nn.Layer):
     """Base of the networks: a Paddle layer with a configuration that loads the files of either framework."""
 
     config_name = "config.json"
@@ -25,6 +24,7 @@ class ModelMixin(AttentionMixin, PretrainedMixin, ConfigMixin, nn.Layer):
         *("decay", "min_decay", "inv_gamma", "power"),
         *("optimization_step", "update_after_step", "use_ema_warmup"),
     )
+    _supports_gradient_checkpointing = False  # as in diffusers, which only reads it
 
     def enable_gradient_checkpointing(self, enable: bool = True) -> None:
         """In training, keep only the inputs of each layer of a block and recompute the rest in the backward pass."""

@@ -33,15 +33,22 @@ from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.io.hubs.local import component_folder
+from ppdiffusers.io.ignored_arguments import drop_unknown
+from ppdiffusers.io.pretrained import HubConfigMixin
 from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
+from ppdiffusers.pipelines.loaders.custom_pipeline import custom_pipeline_class, own_pipeline, own_pipeline_class
 from ppdiffusers.pipelines.stages.device import move_layer, parse_device_and_dtype
+from ppdiffusers.pipelines.stages.offloading import OffloadingMixin
 from ppdiffusers.runtime.compiling import compile, compile_when_it_pays, decompile
 from ppdiffusers.runtime.export import export_programs
+from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+logger = get_logger(__name__)
 
 # Libraries whose objects compute with PyTorch tensors.
 _TORCH_LIBRARIES = ("torch", "diffusers")
@@ -70,7 +77,7 @@ class AudioPipelineOutput(BaseOutput):
     audios: np.ndarray
 
 
-class DiffusionPipeline(ConfigMixin):
+class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
     """Base of all pipelines.
 
     A subclass takes its components as arguments of `__init__` and passes them to `register_modules`. Arguments with a
@@ -154,22 +161,30 @@ class DiffusionPipeline(ConfigMixin):
             paddle_dtype: dtype of the floating point weights of the networks; `torch_dtype` is an alias.
             variant: variant of the weights files, such as "fp16".
             use_safetensors: load only safetensors (True) or only pickles (False).
+            custom_pipeline: a Python file on this machine, or a folder with `pipeline.py`, whose pipeline is returned.
             kwargs: components that replace those of the folder (`scheduler=...`, `safety_checker=None`), settings of
                 the pipeline, and options of hubs: `source`, `revision`, `cache_dir`, `force_download`,
                 `local_files_only`, `token`, `proxies`, and the legacy flags `from_hf_hub=`, `from_aistudio=`,
-                `from_diffusers=`.
+                `from_diffusers=`. Other arguments are ignored with a warning, as in diffusers.
 
         Raises:
             SourceError: neither the folder nor any hub has the model.
             ConfigError: unknown or missing classes or components; all of them are listed.
-            InputError: unknown arguments.
         """
+        trusted = bool(kwargs.get("trust_remote_code"))
         source = pop_hub_options(kwargs)
         mode = _compile_mode(kwargs)
         options = _loading_options(kwargs)
+        cls = _custom_class(cls, kwargs)
         required = cls._required_files(kwargs, options)
         folder = resolve_folder(pretrained_model_name_or_path, None, required, source)
         raw = read_json(folder / INDEX_NAME)
+        own = own_pipeline(raw)
+        if own is not None:
+            raw["_class_name"] = own[1]
+            if cls is DiffusionPipeline:
+                downloaded = not Path(pretrained_model_name_or_path).expanduser().is_dir()
+                cls = own_pipeline_class(*own, folder, DiffusionPipeline, trusted=trusted, downloaded=downloaded)
         # classes of components that the caller passes may be unknown
         unknown = {name: entry for name, entry in raw.items() if name not in kwargs}
         pipeline_class = cls if cls is not DiffusionPipeline else _pipeline_class(unknown, folder)
@@ -177,7 +192,7 @@ class DiffusionPipeline(ConfigMixin):
         saved = tuple(name for name in settings if (folder / name).is_dir())  # components that are not declared
         expected, settings = (*expected, *saved), tuple(name for name in settings if name not in saved)
         index = parse_model_index(unknown, settings=settings)
-        _refuse_unknown_arguments(pipeline_class, kwargs, (*expected, *settings))
+        drop_unknown(kwargs, (*expected, *settings), pipeline_class.__name__)
 
         chosen = {key: value for key, value in index.settings.items() if key in settings}
         chosen.update({key: value for key, value in kwargs.items() if key in settings})
@@ -199,20 +214,21 @@ class DiffusionPipeline(ConfigMixin):
 
         Raises:
             SourceError: no hub has the model with all required files.
-            InputError: unknown arguments.
         """
         source = pop_hub_options(kwargs)
         _compile_mode(kwargs)
-        required = cls._required_files(kwargs, _loading_options(kwargs))
+        options = _loading_options(kwargs)
+        required = _custom_class(cls, kwargs)._required_files(kwargs, options)
         return str(resolve_folder(pretrained_model_name, None, required, source))
 
     @classmethod
-    def _required_files(cls, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
-        """The files to download; invalid arguments are refused before that."""
+    def _required_files(cls, kwargs: dict[str, Any], options: Mapping[str, Any]) -> PipelineFiles:
+        """The files to download; arguments without an effect are removed before that."""
+        kwargs.pop("output_loading_info", None)  # as in diffusers, only networks return it
         if cls is DiffusionPipeline:
             return PipelineFiles(None, tuple(kwargs), options["variant"], options["use_safetensors"])
         components, settings = cls.component_names()
-        _refuse_unknown_arguments(cls, kwargs, (*components, *settings))
+        drop_unknown(kwargs, (*components, *settings), cls.__name__)
         return PipelineFiles(components, tuple(kwargs), options["variant"], options["use_safetensors"], settings)
 
     @classmethod
@@ -239,6 +255,7 @@ class DiffusionPipeline(ConfigMixin):
                 remedy=f"pass them: {cls.__name__}.from_pipe(pipe, {', '.join(f'{name}=...' for name in missing)})",
             )
         made = cls(**arguments)
+        made._offload = pipeline._offload  # of the shared networks
         return made if dtype is None else made.to(dtype=dtype)
 
     # -- saving -----------------------------------------------------------------------------------------------------
@@ -298,21 +315,16 @@ class DiffusionPipeline(ConfigMixin):
 
         Args:
             args, kwargs: a device ("cpu", "gpu", "gpu:0", a Paddle place) and a floating point dtype ("float16",
-                paddle.float16, ...) in any order, or as `device` and `dtype`.
+                paddle.float16, ...) in any order, or as `device` and `dtype`. On a CPU, weights in half precision are
+                held in float32 (`io/half_precision.py`).
         """
         device, dtype = parse_device_and_dtype(*args, **kwargs)
+        if device is not None and self._offload is not None:
+            logger.warning("The networks are moved to %s, and are no longer offloaded.", device)
+            self.remove_all_hooks()
         for layer in self._layers().values():
             move_layer(layer, device, dtype)
         return self
-
-    @property
-    def device(self) -> str:
-        """The device of the networks: "cpu", "gpu:0", ..."""
-        for layer in self._layers().values():
-            for parameter in layer.parameters():
-                place = parameter.place
-                return f"gpu:{place.gpu_device_id()}" if place.is_gpu_place() else "cpu"
-        return paddle.device.get_device()
 
     @property
     def dtype(self) -> paddle.dtype:
@@ -413,6 +425,19 @@ class DiffusionPipeline(ConfigMixin):
             if hasattr(layer, "set_attention_slice"):
                 layer.set_attention_slice(slice_size)
 
+    def enable_xformers_memory_efficient_attention(self, attention_op: Any = None) -> None:
+        """Do nothing but log it: Paddle's attention kernels are memory-efficient without xFormers."""
+        self.set_use_memory_efficient_attention_xformers(True, attention_op)
+
+    def disable_xformers_memory_efficient_attention(self) -> None:
+        """Do nothing: xFormers is not used."""
+        self.set_use_memory_efficient_attention_xformers(False)
+
+    def set_use_memory_efficient_attention_xformers(self, valid: bool, attention_op: Any = None) -> None:
+        for layer in self._layers().values():
+            if hasattr(layer, "set_use_memory_efficient_attention_xformers"):
+                layer.set_use_memory_efficient_attention_xformers(valid, attention_op)
+
     @staticmethod
     def numpy_to_pil(images: np.ndarray) -> list[PIL.Image.Image]:
         """Convert [B, H, W, C] or [H, W, C] in [0, 1] to PIL images."""
@@ -424,6 +449,24 @@ class StableDiffusionMixin:
 
     vae: AutoencoderKL
     unet: UNet2DConditionModel
+
+    def fuse_qkv_projections(self, unet: bool = True, vae: bool = True) -> None:
+        """Compute queries, keys and values of attention layers by one matrix product; the result is the same.
+
+        Args:
+            unet, vae: in which networks.
+        """
+        for name, chosen in (("unet", unet), ("vae", vae)):
+            network = getattr(self, name, None)
+            if chosen and network is not None:
+                network.fuse_qkv_projections()
+
+    def unfuse_qkv_projections(self, unet: bool = True, vae: bool = True) -> None:
+        """Compute queries, keys and values separately again."""
+        for name, chosen in (("unet", unet), ("vae", vae)):
+            network = getattr(self, name, None)
+            if chosen and network is not None:
+                network.unfuse_qkv_projections()
 
     def enable_vae_slicing(self) -> None:
         """Decode the images of a batch one at a time."""
@@ -474,6 +517,12 @@ def _component_problems(name: str, component: Any) -> list[str]:
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 
+def _custom_class(cls: type[DiffusionPipeline], kwargs: dict[str, Any]) -> type[DiffusionPipeline]:
+    """Remove `custom_pipeline` from `kwargs`; return the class that it names, or `cls` without it."""
+    custom = kwargs.pop("custom_pipeline", None)
+    return cls if custom is None else custom_pipeline_class(custom, DiffusionPipeline)
+
+
 def _pipeline_class(raw: Mapping[str, Any], folder: Path) -> type[DiffusionPipeline]:
     name = raw.get("_class_name")
     if not isinstance(name, str):
@@ -483,7 +532,8 @@ def _pipeline_class(raw: Mapping[str, Any], folder: Path) -> type[DiffusionPipel
         raise ConfigError(
             f"The folder is for {name}, which ppdiffusers does not have.",
             where=folder,
-            remedy="load its components one by one (`subfolder=...`), or update ppdiffusers.",
+            remedy="pass the file that defines it (`custom_pipeline=...`), load its components one by one "
+            "(`subfolder=...`), or update ppdiffusers.",
         )
     return entry.load()
 

@@ -12,11 +12,10 @@ import numpy as np
 import paddle
 
 from ppdiffusers import registry
-from ppdiffusers.core.config import ConfigMixin
 from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.outputs import BaseOutput
-from ppdiffusers.io.pretrained import load_config_from
+from ppdiffusers.io.pretrained import HubConfigMixin, load_config_from
 from ppdiffusers.io.resolve import pop_hub_options
 from ppdiffusers.schedulers.common.arrays import Timesteps
 from ppdiffusers.schedulers.common.types import Timestep
@@ -38,7 +37,7 @@ class SchedulerOutput(BaseOutput):
     pred_original_sample: paddle.Tensor | None = None
 
 
-class SchedulerMixin(Timesteps, ConfigMixin):
+class SchedulerMixin(Timesteps, HubConfigMixin):
     """Base class of schedulers: configuration, loading and saving. Each scheduler defines its own `step`.
 
     Class attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
 import paddle
@@ -11,9 +11,9 @@ from paddle import nn
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import STORAGE_DTYPES
 
-if TYPE_CHECKING:
-    import paddle
+T = TypeVar("T")
 
+HALF_PRECISION = ("float16", "bfloat16")
 _SHORT = {
     "half": "float16",
     "fp16": "float16",
@@ -53,6 +53,11 @@ def _numpy_name(dtype: np.dtype | type) -> str:
         return str(dtype)
 
 
+def lacks_half_precision(place: paddle.base.libpaddle.Place) -> bool:
+    """Whether Paddle has no kernels for half precision there, not even for an addition: on a CPU."""
+    return place.is_cpu_place()
+
+
 def check_computable(tensor: paddle.Tensor, owner: str) -> None:
     """Check that a tensor is not in half precision on the CPU: Paddle has no CPU kernels for it, not even addition.
 
@@ -60,12 +65,29 @@ def check_computable(tensor: paddle.Tensor, owner: str) -> None:
         InputError: `tensor` (an input or a weight of `owner`) is float16 or bfloat16 on the CPU.
     """
     name = as_dtype_name(tensor.dtype)
-    if name in ("float16", "bfloat16") and tensor.place.is_cpu_place():
+    if name in HALF_PRECISION and lacks_half_precision(tensor.place):
         raise InputError(
             f"{owner} cannot compute in {name} on the CPU: Paddle has no CPU kernels for it.",
             expected="float32 on a CPU, or a GPU",
             remedy='call .to(dtype="float32") (the weights keep their values) or move it to a GPU.',
         )
+
+
+def computable(value: T) -> T:
+    """Return inputs of a network, with tensors on a CPU that are in half precision in float32, as the network is.
+
+    Args:
+        value: a tensor, a list, tuple or dict of tensors, or anything else, which is returned unchanged.
+    """
+    found: Any = value
+    if isinstance(value, paddle.Tensor):
+        if as_dtype_name(value.dtype) in HALF_PRECISION and lacks_half_precision(value.place):
+            found = value.astype("float32")
+    elif isinstance(value, (list, tuple)):
+        found = type(value)([computable(item) for item in value])
+    elif isinstance(value, dict):
+        found = {name: computable(item) for name, item in value.items()}
+    return found
 
 
 def dtype_of(layer: nn.Layer) -> paddle.dtype:

@@ -11,9 +11,6 @@ _VISION = "the image encoders accept one image size only and raise an error for 
 PARAMETERS: dict[str, str] = {
     "*.save_config(push_to_hub)": _HUB,
     "*.save_pretrained(push_to_hub)": _HUB,
-    "*.load_config(pretrained_model_name_or_path)": "named `path` here: it reads one local file",
-    "*.load_config(return_unused_kwargs)": "reads one local file; `from_config` has it",
-    "*.load_config(return_commit_hash)": _HUB,
     "*.num_parameters(exclude_embeddings)": "counting without embeddings is for parallel training",
     "*.enable_gradient_checkpointing(gradient_checkpointing_func)": _TORCH,
     "*.forward(interpolate_pos_encoding)": _VISION,

@@ -118,7 +118,9 @@ def test_overrides_renamed_and_unused():
 
 def test_from_config_requires_a_mapping():
     with pytest.raises(ConfigError, match="from_pretrained"):
-        Sampler.from_config("a/path")
+        Sampler.from_config(["a/path"])
+    with pytest.warns(FutureWarning, match="load_config"), pytest.raises(ConfigError, match="missing"):
+        Sampler.from_config("a/path")  # deprecated in diffusers
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"a": 1}}'])

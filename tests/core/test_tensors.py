@@ -65,3 +65,14 @@ def test_integers_are_not_cast():
     tensor = LazyTensor.of(np.arange(3))
     assert tensor.astype("float16") is tensor
     assert LazyTensor.of(np.zeros(2, np.uint16), "bfloat16").astype("bfloat16").dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("source", ["float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("target", ["float16", "bfloat16", "float32", "float64"])
+def test_all_eight_bit_floats_equal_torch(source, target):
+    stored = np.arange(256, dtype=np.uint8)
+    theirs = torch.from_numpy(stored).view(getattr(torch, source)).to(getattr(torch, target))
+    found = LazyTensor.of(stored, source).astype(target).read()
+    if target == "bfloat16":
+        found, theirs = bfloat16_to_float32(found), theirs.float()
+    assert np.array_equal(found, theirs.numpy(), equal_nan=True)

@@ -15,7 +15,7 @@ from paddle import nn
 from ppdiffusers.core.config import ConfigMixin, register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError, SourceError, UnsafeFileError, WeightsError
 from ppdiffusers.core.tensors import bfloat16_to_float32
-from ppdiffusers.io import pretrained
+from ppdiffusers.io import half_precision, pretrained
 from ppdiffusers.io.pretrained import PretrainedMixin, load_config_from, parse_size
 from ppdiffusers.io.weights import open_weights, write_safetensors
 from tests.io.toy import Toy, assert_same_state, torch_state, toy
@@ -73,7 +73,7 @@ def test_to_diffusers_writes_the_layout_of_pytorch(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_conversion_to_the_layout_of_pytorch_keeps_all_bits(tmp_path, dtype):
+def test_conversion_to_the_layout_of_pytorch_keeps_all_bits(tmp_path, dtype, half_kernels):
     model = toy().to(dtype=dtype)
     model.save_pretrained(tmp_path / "pd")
     Toy.from_pretrained(tmp_path / "pd", paddle_dtype="auto").save_pretrained(tmp_path / "pt", to_diffusers=True)
@@ -85,7 +85,7 @@ def test_conversion_to_the_layout_of_pytorch_keeps_all_bits(tmp_path, dtype):
 @pytest.mark.parametrize(
     "options", [{"safe_serialization": False}, {"safe_serialization": False, "max_shard_size": 100}]
 )
-def test_paddle_load_reads_our_pdparams(tmp_path, options):
+def test_paddle_load_reads_our_pdparams(tmp_path, options, half_kernels):
     model = toy().to(dtype="bfloat16")
     model.save_pretrained(tmp_path, **options)
     state = {}
@@ -106,7 +106,7 @@ def test_files_of_paddle_save_load(tmp_path):
 # -- dtypes ---------------------------------------------------------------------------------------------------
 
 
-def test_float32_is_the_default(tmp_path):
+def test_float32_is_the_default(tmp_path, half_kernels):
     model = toy().to(dtype="bfloat16")
     model.save_pretrained(tmp_path)
     loaded = Toy.from_pretrained(tmp_path)
@@ -118,7 +118,7 @@ def test_float32_is_the_default(tmp_path):
 
 @pytest.mark.parametrize("argument", ["paddle_dtype", "torch_dtype", "dtype"])
 @pytest.mark.parametrize("dtype", ["float16", paddle.bfloat16, torch.bfloat16, np.float16])
-def test_requested_dtype(tmp_path, argument, dtype):
+def test_requested_dtype(tmp_path, argument, dtype, half_kernels):
     model = toy()
     model.save_pretrained(tmp_path)
     loaded = Toy.from_pretrained(tmp_path, **{argument: dtype})
@@ -210,8 +210,84 @@ def test_config_overrides_and_legacy_arguments(tmp_path):
         tmp_path, out=9, from_diffusers=True, from_hf_hub=True, low_cpu_mem_usage=True, local_files_only=True
     )
     assert loaded.config.out == 9
-    with pytest.raises(InputError, match="widht"):
-        Toy.from_pretrained(tmp_path, out=9, widht=4)
+
+
+def test_unknown_arguments_are_ignored_with_a_warning(tmp_path, caplog):
+    toy().save_pretrained(tmp_path)
+    Toy.from_pretrained(tmp_path, widht=4, offload_state_dict=True, max_memory={0: 1}, provider="x", use_onnx=None)
+    assert "widht=4" in caplog.text and "provider" not in caplog.text and "max_memory" not in caplog.text
+    Toy.from_pretrained(tmp_path, use_onnx=True)
+    assert "use_onnx=True" in caplog.text
+
+
+def test_loading_info(tmp_path):
+    model = toy()
+    state = {**torch_state(model), "text.position_ids": torch.arange(3)}
+    model.save_config(tmp_path)
+    safetensors.torch.save_file(state, tmp_path / "diffusion_pytorch_model.safetensors")
+    loaded, info = Toy.from_pretrained(tmp_path, output_loading_info=True)
+    assert_same_state(loaded, model)
+    empty = {"missing_keys": [], "mismatched_keys": [], "error_msgs": []}
+    assert info == {**empty, "unexpected_keys": ["text.position_ids"]}
+
+
+def test_eight_bit_weights_are_cast_exactly(tmp_path):
+    model = toy()
+    model.save_config(tmp_path)
+    exact = torch_state(model)
+    for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+        state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in exact.items()}
+        state["text.position_ids"] = torch.zeros(3, dtype=torch.uint16)
+        safetensors.torch.save_file(state, tmp_path / "diffusion_pytorch_model.safetensors")
+        for asked in (None, "auto"):
+            loaded = Toy.from_pretrained(tmp_path, paddle_dtype=asked)
+            assert np.array_equal(loaded.oblong.bias.numpy(), state["oblong.bias"].float().numpy())
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_a_needed_tensor_of_an_unsupported_dtype_is_named(tmp_path, suffix):
+    model = toy()
+    model.save_config(tmp_path)
+    state = {**torch_state(model), "oblong.bias": torch.zeros(6, dtype=torch.uint16)}
+    name = tmp_path / f"diffusion_pytorch_model.{suffix}"
+    safetensors.torch.save_file(state, name) if suffix == "safetensors" else torch.save(state, name)
+    with pytest.raises(WeightsError, match=r"dtype: oblong.bias is uint16, expected float32"):
+        Toy.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"safe_serialization": False}, {"to_diffusers": True}, {"max_shard_size": 100}])
+def test_half_precision_on_a_cpu_is_held_in_float32(tmp_path, options):
+    model = toy()
+    model.save_pretrained(tmp_path / "exact")
+    for dtype in ("float16", "bfloat16"):
+        loaded = Toy.from_pretrained(tmp_path / "exact", torch_dtype=getattr(torch, dtype))
+        cast = toy().to(dtype)
+        rounded = model.oblong.weight.astype(dtype).astype("float32").numpy()
+        for made in (loaded, cast, pickle.loads(pickle.dumps(cast)), copy.deepcopy(loaded)):
+            assert made.dtype == paddle.float32 and made.ids.dtype == paddle.int64
+            assert np.array_equal(made.oblong.weight.numpy(), rounded)
+            assert made.tied.weight is made.square.weight
+        loaded.save_pretrained(tmp_path / dtype, **options)
+        written = Toy.from_pretrained(tmp_path / dtype, paddle_dtype="auto")
+        assert set(written.saved_dtypes.values()) == {dtype}  # of the files
+        assert_same_state(written, loaded)
+        assert not written.to("float32").saved_dtypes
+
+
+def test_half_precision_warns_once(tmp_path, caplog):
+    half_precision._warn_once.cache_clear()
+    toy().to("float16")
+    toy().to("float16")
+    assert caplog.text.count("no CPU kernels for float16") == 1
+
+
+def test_half_precision_returns_where_there_are_kernels(monkeypatch):
+    """As when a network is moved to a GPU."""
+    model = toy().to("float16")
+    before = model.oblong.weight.numpy()
+    monkeypatch.setattr("ppdiffusers.utils.dtypes.lacks_half_precision", lambda place: False)
+    assert model.to("cpu").dtype == paddle.float16 and not model.saved_dtypes
+    assert np.array_equal(model.oblong.weight.astype("float32").numpy(), before)
 
 
 def test_legacy_name_of_the_configuration(tmp_path):
@@ -477,7 +553,7 @@ def test_invalid_sizes(text):
 
 
 @pytest.mark.parametrize("arguments", [("float16",), (paddle.float16,), ("cpu", "float16"), (None, paddle.float16)])
-def test_to_casts_floating_values_only(arguments):
+def test_to_casts_floating_values_only(arguments, half_kernels):
     model = toy()
     assert model.to(*arguments) is model
     assert {p.dtype for p in model.parameters()} == {paddle.float16}

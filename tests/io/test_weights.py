@@ -440,3 +440,38 @@ def test_a_file_that_changed_after_it_was_opened(tmp_path, kind, change):
     with pytest.raises(WeightsError, match="changed after it was opened") as caught:
         opened["b"].read()
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_tensors_of_unsupported_dtypes_do_not_hide_the_others(tmp_path, suffix):
+    names = ("uint16", "uint32", "uint64", "complex64", "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu")
+    state = {name: torch.zeros(3, dtype=getattr(torch, name)) for name in names}
+    state |= {"first": torch.tensor([1.5, 2.5]), "last": torch.tensor([3.5])}
+    path = tmp_path / f"a.{suffix}"
+    safetensors.torch.save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    opened = open_weights(path)
+    assert {name: opened[name].dtype for name in names} == {name: name for name in names}
+    assert opened["first"].read().tolist() == [1.5, 2.5] and opened["last"].read().tolist() == [3.5]
+
+
+@pytest.mark.parametrize(("code", "size"), [("F4", 4), ("F6_E2M3", 6), ("F8_E4M3FNUZ", 8)])
+def test_packed_tensors_do_not_move_the_others(tmp_path, code, size):
+    header = {
+        "a": {"dtype": code, "shape": [8], "data_offsets": [0, size]},
+        "b": {"dtype": "F32", "shape": [1], "data_offsets": [size, size + 4]},
+    }
+    encoded = json.dumps(header).encode()
+    content = len(encoded).to_bytes(8, "little") + encoded + bytes(size) + np.float32(1.5).tobytes()
+    (tmp_path / "a.safetensors").write_bytes(content)
+    assert open_weights(tmp_path / "a.safetensors")["b"].read().tolist() == [1.5]
+
+
+def test_eight_bit_floats_are_written_in_both_formats(tmp_path):
+    """As they are in safetensors; numpy has no such dtype, so a .pdparams file has the same values in float16."""
+    values = np.arange(256, dtype=np.uint8)
+    tensors = {"a": LazyTensor.of(values, "float8_e5m2")}
+    write_safetensors(tmp_path / "a.safetensors", tensors)
+    assert safetensors.torch.load_file(tmp_path / "a.safetensors")["a"].view(torch.uint8).tolist() == values.tolist()
+    write_pdparams(tmp_path / "a.pdparams", tensors)
+    again = open_weights(tmp_path / "a.pdparams")["a"].read()
+    assert np.array_equal(again, tensors["a"].astype("float16").read(), equal_nan=True) and again.dtype == np.float16

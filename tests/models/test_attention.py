@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers.models import attention_processor as reference
 
+import ppdiffusers
 from ppdiffusers import AutoencoderKL, Transformer2DModel, UNet2DConditionModel
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.adapters import create_lora, inject, set_adapters
@@ -422,3 +423,71 @@ def test_list_of_slice_sizes(tmp_path):
         assert_close(ours(*inputs).sample, theirs(*their_inputs).sample)
     with pytest.raises(InputError, match=f"3 entries for {count}"):
         ours.set_attention_slice([1, 1, 1])
+
+
+# -- fused projections ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SD 1", "k-diffusion"])
+def test_fused_projections_of_a_unet(tmp_path, name):
+    ours, theirs = twins(tmp_path, diffusers.UNet2DConditionModel(**UNETS[name]))
+    x, tx = both(noise((2, 4, 16, 24)))
+    context, tcontext = both(noise((2, 5, 24), "context"))
+    before, keys, processors = ours(x, 3, context).sample, list(ours.state_dict()), ours.attn_processors
+    theirs.fuse_qkv_projections()
+    ours.fuse_qkv_projections()
+    with torch.no_grad():
+        assert_close(ours(x, 3, context).sample, theirs(tx, 3, tcontext).sample)
+    assert list(ours.state_dict()) == keys
+    assert {type(processor).__name__ for processor in ours.attn_processors.values()} == {"FusedAttnProcessor2_0"}
+    ours.unfuse_qkv_projections()
+    assert ours.attn_processors == processors and not any("fused" in key for key, _ in ours.named_buffers())
+    assert np.array_equal(ours(x, 3, context).sample, before)
+
+
+def test_fused_projections_of_a_vae(tmp_path):
+    config = {"block_out_channels": (16, 32), "norm_num_groups": 4, "latent_channels": 4}
+    config |= {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    ours, theirs = twins(tmp_path, diffusers.AutoencoderKL(**config))
+    z, tz = both(noise((1, 4, 6, 8)))
+    ours.fuse_qkv_projections()
+    theirs.fuse_qkv_projections()
+    with torch.no_grad():
+        assert_close(ours.decode(z).sample, theirs.decode(tz).sample)
+    attention = ours.decoder.mid_block.attentions[0]
+    expected = ours.decode(z).sample
+    with paddle.no_grad():
+        attention.to_q.weight.zero_()  # the fused copy is used
+    assert np.array_equal(ours.decode(z).sample, expected)
+    ours.fuse_qkv_projections()  # again, after a change
+    assert not np.array_equal(ours.decode(z).sample, expected)
+
+
+def test_fused_layers_with_adapters_use_them(tmp_path):
+    ours, _ = twins(tmp_path, diffusers.UNet2DConditionModel(**SD1))
+    arguments = (both(noise((1, 4, 16, 16)))[0], 3, both(noise((1, 5, 24), "context"))[0])
+    inject(ours, "style", create_lora(ours, rank=2, targets=("to_q", "to_k", "to_v")))
+    adapted = ours(*arguments).sample
+    ours.fuse_qkv_projections()
+    assert_close(ours(*arguments).sample, adapted.numpy())
+
+
+def test_layers_with_added_keys_cannot_be_fused(tmp_path):
+    ours, _ = twins(tmp_path, diffusers.UNet2DConditionModel(**SIMPLE_CROSS_ATTENTION))
+    with pytest.raises(InputError, match="cannot be fused"):
+        ours.fuse_qkv_projections()
+
+
+def test_xformers_is_accepted_and_not_needed(caplog):
+    caplog.set_level(logging.INFO)
+    unet = tiny_unet()
+    processors = unet.attn_processors
+    unet.enable_xformers_memory_efficient_attention()
+    unet.disable_xformers_memory_efficient_attention()
+    assert unet.attn_processors == processors and caplog.text.count("xFormers") == 1
+
+
+def test_gradient_checkpointing_is_announced_as_in_diffusers():
+    for name in ("UNet2DConditionModel", "UNet2DModel", "UNet1DModel", "AutoencoderKL", "VQModel", "ControlNetModel"):
+        ours, theirs = getattr(ppdiffusers, name), getattr(diffusers, name)
+        assert ours._supports_gradient_checkpointing == theirs._supports_gradient_checkpointing, name

@@ -44,6 +44,16 @@ CASES = {
          "time_embedding_act_fn": "gelu", "center_input_sample": True, "flip_sin_to_cos": False, "freq_shift": 1},
         {},
     ),
+    "reversed transformers": (
+        {**SD1, "down_block_types": ("CrossAttnDownBlock2D",) * 2, "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+         "transformer_layers_per_block": [1, 2], "reverse_transformer_layers_per_block": [3, 1]},
+        {},
+    ),
+    "transformers of each layer": (
+        {**SD1, "down_block_types": ("CrossAttnDownBlock2D",) * 2, "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+         "transformer_layers_per_block": [[2], [1]], "reverse_transformer_layers_per_block": [[1, 2], [3, 1]]},
+        {},
+    ),
     "label table": ({**SD1, "num_class_embeds": 7}, CLASSES),
     "label timestep": ({**SD1, "class_embed_type": "timestep"}, CLASSES),
     "label identity": ({**SD1, "class_embed_type": "identity"}, {"class_labels": noise((2, 64), "class")}),
@@ -209,6 +219,11 @@ def test_wrong_configuration_lists_everything():
     for part in ("'Strange'", "up_block_types has 4", "attention_head_dim has 3", "attention_type = 'gated'",
                  "addition_time_embed_dim is required"):  # fmt: skip
         assert part in text
+
+
+def test_transformers_of_each_layer_need_those_of_the_up_blocks():
+    with pytest.raises(ConfigError, match="reverse_transformer_layers_per_block"):
+        UNet2DConditionModel(**{**SD1, "transformer_layers_per_block": [[2], [1]]})
 
 
 def test_wrong_inputs(tmp_path):

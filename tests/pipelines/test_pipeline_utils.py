@@ -109,7 +109,7 @@ def test_arguments_of_other_releases(folder, pipe):
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", torch.float16, paddle.float16])
-def test_dtype(folder, kind):
+def test_dtype(folder, kind, half_kernels):
     loaded = StableDiffusionPipeline.from_pretrained(folder, paddle_dtype=kind)
     name = str(kind).rpartition(".")[2]
     for component in ("unet", "vae", "text_encoder", "safety_checker"):
@@ -188,9 +188,34 @@ def test_damaged_weights(copy):
         DiffusionPipeline.from_pretrained(copy)
 
 
-def test_unknown_arguments(folder):
-    with pytest.raises(InputError, match="saftey_checker"):
-        StableDiffusionPipeline.from_pretrained(folder, saftey_checker=None)
+def test_unknown_arguments_are_ignored_with_a_warning(folder, pipe, caplog):
+    ignored = {"provider": "CPUExecutionProvider", "low_cpu_mem_usage": True, "custom_revision": "x", "max_memory": {}}
+    loaded = DiffusionPipeline.from_pretrained(
+        folder, **ignored, trust_remote_code=False, offload_state_dict=True, output_loading_info=True
+    )
+    assert not caplog.text
+    StableDiffusionPipeline.from_pretrained(folder, saftey_checker=None, use_onnx=True)
+    assert "saftey_checker=None" in caplog.text and "use_onnx=True" in caplog.text
+    np.testing.assert_array_equal(generate(loaded), generate(pipe))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_computes_in_float32_on_a_cpu(folder, tmp_path, dtype):
+    """As the original computes in float32 with weights that were rounded."""
+    loaded = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
+    assert loaded.dtype == loaded.unet.dtype == loaded.text_encoder.dtype == paddle.float32
+    reference = diffusers.StableDiffusionPipeline.from_pretrained(folder, torch_dtype=getattr(torch, dtype))
+    reference.to(torch.float32).set_progress_bar_config(disable=True)
+    theirs = reference(**{**CALL, "generator": torch.Generator().manual_seed(2)}).images
+    images = generate(loaded)
+    assert_images_agree(images, theirs)
+    loaded.save_pretrained(tmp_path)
+    size = (tmp_path / "unet" / "model_state.safetensors").stat().st_size
+    assert size < 3 * sum(p.size for p in loaded.unet.parameters())
+    again = StableDiffusionPipeline.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(generate(again), images)
+    again.to(getattr(torch, dtype))  # a no-op for the values
+    np.testing.assert_array_equal(generate(again), images)
 
 
 def test_components_that_cannot_work(folder, pipe):
@@ -419,7 +444,7 @@ def test_numpy_to_pil(pipe):
     assert [p.tobytes() for p in pipe.numpy_to_pil(value)] == [p.tobytes() for p in expected]
 
 
-def test_half_precision_vae_that_overflows_is_done_again(pipe, folder, caplog, monkeypatch):
+def test_half_precision_vae_that_overflows_is_done_again(pipe, folder, caplog, monkeypatch, half_kernels):
     """float16 convolutions do not run on a CPU, so the VAE's 16-bit decode is played by one that overflows."""
     vae = AutoencoderKL.from_pretrained(folder / "vae", paddle_dtype="bfloat16")
     decode = AutoencoderKL.decode

@@ -268,7 +268,7 @@ def test_watermark_of_an_installed_package(monkeypatch):
     assert StableDiffusionXLWatermarker().apply_watermark(small) is small
 
 
-def test_vae_runs_in_float32(pair, monkeypatch):
+def test_vae_runs_in_float32(pair, monkeypatch, half_kernels):
     """A float16 VAE with `force_upcast` decodes in float32, and is float16 again afterwards."""
     ours = pair[0]
     vae = ours.vae

@@ -194,7 +194,7 @@ def test_wrong_setting_of_the_refiner(refiner):
     assert f"a pooled embedding of {POOLED} channels with 6 numbers" in str(caught.value)
 
 
-def test_float16_images_are_encoded_in_float32(pair, monkeypatch):
+def test_float16_images_are_encoded_in_float32(pair, monkeypatch, half_kernels):
     vae = pair[0].vae
     seen = []
     encode = type(vae).encode

@@ -175,7 +175,7 @@ def test_a_long_prompt_is_cut_and_said(learned, caplog):
     assert "truncated" in caplog.text
 
 
-def test_half_precision_decode_that_overflows_is_done_again(learned, monkeypatch, caplog):
+def test_half_precision_decode_that_overflows_is_done_again(learned, monkeypatch, caplog, half_kernels):
     """16-bit convolutions do not run on a CPU: the decode is played by one that overflows."""
     ours, _ = learned
     settings = {"prompt": PROMPTS[0], "num_inference_steps": 2, "generator": 0, "output_type": "np"}

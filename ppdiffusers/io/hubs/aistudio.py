@@ -19,6 +19,7 @@ from ppdiffusers.io.http_client import FetchError, HttpClient
 from ppdiffusers.io.hubs.aistudio_client import TOKEN, AIStudioClient, find_client
 from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, QueriedModel, RemoteFile
 from ppdiffusers.io.hubs.responses import as_hash, as_size, parse_json, well_formed
+from ppdiffusers.io.tokens import clean_token
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -111,15 +112,16 @@ def _default_host() -> str:
 
 
 def _token() -> str | None:
-    named = os.environ.get(TOKEN) or os.environ.get("AISTUDIO_TOKEN")
-    if named:
-        return named.strip()
+    for name in (TOKEN, "AISTUDIO_TOKEN"):
+        if named := os.environ.get(name):
+            return clean_token(named, name)
     client = find_client()
     home = os.environ.get("AISTUDIO_CACHE_HOME", "~")
     login = _read_token(Path(home, ".cache/aistudio/.auth/token")) if client is None else client.token()
+    login = clean_token(login, "The token of AI Studio's login") if login else None
     return login or _read_token(Path("~/.cache/paddle/token"))  # paddlenlp's
 
 
 def _read_token(file: Path) -> str | None:
     file = file.expanduser()
-    return file.read_text("utf-8").strip() if file.is_file() else None
+    return clean_token(file.read_text("utf-8"), f"The content of {file}") if file.is_file() else None

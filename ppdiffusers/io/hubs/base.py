@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers.core.errors import SourceError
+from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.io.http_client import HttpClient
 from ppdiffusers.io.hubs.responses import parse_json
+from ppdiffusers.io.names import check_file_name
+from ppdiffusers.io.tokens import clean_token
 
 LARGEST_JSON = 64 << 20  # bytes
 _PARALLEL_QUERIES = 8
@@ -42,7 +44,7 @@ class RemoteFile:
     url: str
     size: int | None = None
     digest: Digest | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # with the token
     local: Path | None = None
 
     @property
@@ -74,9 +76,13 @@ class HubOptions:
     force_download: bool = False
     resume_download: bool = True
     local_files_only: bool = False
-    token: str | bool | None = None
-    proxies: Mapping[str, str] | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    proxies: Mapping[str, str] | None = field(default=None, repr=False)  # with passwords
     progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.token, str):
+            object.__setattr__(self, "token", clean_token(self.token, "The argument `token`", InputError))
 
 
 class HubModel(ABC):
@@ -156,12 +162,18 @@ class ServerModel(HubModel):
 
 
 class ListedModel(ServerModel):
-    """A model on a server that lists all files."""
+    """A model on a server that lists all files.
+
+    The list may have names that no file here can have, such as that of a sample image: they matter when they are found.
+    """
 
     files: Mapping[str, RemoteFile] = {}
 
     def _find(self, path: str) -> RemoteFile | None:
-        return self.files.get(path)
+        found = self.files.get(path)
+        if found is not None:
+            check_file_name(path, self.where)
+        return found
 
 
 class QueriedModel(ServerModel):

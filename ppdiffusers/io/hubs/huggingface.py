@@ -18,7 +18,7 @@ from ppdiffusers.core.extras import need
 from ppdiffusers.io.http_client import FetchError, HttpClient
 from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, ListedModel, RemoteFile
 from ppdiffusers.io.hubs.responses import as_hash, as_size, parse_json, well_formed
-from ppdiffusers.io.names import check_file_name
+from ppdiffusers.io.names import check_listed_name
 
 _ENDPOINT = "https://huggingface.co"
 _WHY = "to load models from Hugging Face"
@@ -62,7 +62,7 @@ class HuggingFaceHub(Hub):
 
 
 def _parse(entry: Mapping[str, Any], where: str) -> tuple[str, int | None, Digest | None]:
-    path = check_file_name(entry["rfilename"], where)
+    path = check_listed_name(entry["rfilename"], where)
     large = entry.get("lfs")
     if large:
         return path, as_size(large["size"]), Digest("sha256", as_hash(large["sha256"]))

@@ -9,7 +9,12 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.models.attention.processors import AttentionProcessor, AttnAddedKVProcessor2_0, AttnProcessor2_0
+from ppdiffusers.models.attention.processors import (
+    AttentionProcessor,
+    AttnAddedKVProcessor2_0,
+    AttnProcessor2_0,
+    FusedAttnProcessor2_0,
+)
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -155,6 +160,36 @@ class Attention(nn.Layer):
     def get_processor(self) -> AttentionProcessor:
         """Return the processor."""
         return self.processor
+
+    def fuse_projections(self, fuse: bool = True) -> None:
+        """Concatenate the weights of the projections of one input, and use a processor that multiplies them at once.
+
+        They are buffers that are not saved: files keep the original weights.
+
+        Args:
+            fuse: False undoes it.
+        """
+        self.unfuse_projections()
+        if not fuse:
+            return
+        layers = [self.to_k, self.to_v] if self.is_cross_attention else [self.to_q, self.to_k, self.to_v]
+        weight = paddle.concat([layer.weight.detach() for layer in layers], axis=1)  # [C, 2 or 3 * H*D]
+        self.register_buffer("fused_weight", weight, persistable=False)
+        if layers[0].bias is not None:
+            bias = paddle.concat([layer.bias.detach() for layer in layers])
+            self.register_buffer("fused_bias", bias, persistable=False)
+        self._unfused_processor = self.processor
+        self.set_processor(FusedAttnProcessor2_0())
+
+    def unfuse_projections(self) -> None:
+        """Remove the concatenated weights, and restore the processor from before `fuse_projections`."""
+        if "fused_weight" not in self._buffers:
+            return
+        for name in ("fused_weight", "fused_bias"):
+            self._buffers.pop(name, None)
+            self._non_persistable_buffer_names_set.discard(name)
+        self.set_processor(self._unfused_processor)
+        del self._unfused_processor
 
     def set_attention_slice(self, slice_size: int | None) -> None:
         """Compute at most `slice_size` heads at a time; None for as many as fit the memory limit.

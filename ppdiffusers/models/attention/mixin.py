@@ -9,6 +9,9 @@ from paddle import nn
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.attention.attention import Attention
 from ppdiffusers.models.attention.processors import AttentionProcessor
+from ppdiffusers.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 
 class AttentionMixin:
@@ -39,6 +42,39 @@ class AttentionMixin:
         """Restore the default processor of each attention layer."""
         for _, layer in self._attention_layers():
             layer.set_processor(layer.default_processor())
+
+    def fuse_qkv_projections(self) -> None:
+        """Compute queries, keys and values of each attention layer by one matrix product; the result is the same.
+
+        The weights are copied: fuse again after changing them. Saved files have the original weights.
+
+        Raises:
+            InputError: layers with added keys and values cannot be fused.
+        """
+        layers = [layer for layer in self.sublayers() if isinstance(layer, Attention)]
+        added = [name for name, layer in self.named_sublayers() if getattr(layer, "added_kv_proj_dim", None)]
+        if added:
+            raise InputError("Attention layers with added keys and values cannot be fused.", problems=added)
+        for layer in layers:
+            layer.fuse_projections()
+
+    def unfuse_qkv_projections(self) -> None:
+        """Compute queries, keys and values separately again, with the processors that the layers had before."""
+        for layer in self.sublayers():
+            if isinstance(layer, Attention):
+                layer.unfuse_projections()
+
+    def enable_xformers_memory_efficient_attention(self, attention_op: object = None) -> None:
+        """Do nothing but log it: Paddle's attention kernels are memory-efficient without xFormers."""
+        self.set_use_memory_efficient_attention_xformers(True, attention_op)
+
+    def disable_xformers_memory_efficient_attention(self) -> None:
+        """Do nothing: xFormers is not used."""
+        self.set_use_memory_efficient_attention_xformers(False)
+
+    def set_use_memory_efficient_attention_xformers(self, valid: bool, attention_op: object = None) -> None:
+        if valid:
+            logger.info("xFormers is not used: Paddle's attention kernels are memory-efficient without it.")
 
     @property
     def has_custom_attn_processors(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import paddle
+import paddle.nn.functional as F
+from paddle import nn
 
 from ppdiffusers.models.attention.masks import bias_per_head
 from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
@@ -31,6 +34,37 @@ class AttentionProcessor(Protocol):
     ) -> paddle.Tensor: ...
 
 
+Projections = Callable[
+    ["Attention", paddle.Tensor, "paddle.Tensor | None"], tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]
+]
+
+
+def project_separately(
+    attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
+) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    """Queries of the tokens [B, N, C], keys and values of the context [B, K, D], or of the tokens without one."""
+    context = tokens if context is None else context
+    return attn.to_q(tokens), attn.to_k(context), attn.to_v(context)
+
+
+def project_at_once(
+    attn: Attention, tokens: paddle.Tensor, context: paddle.Tensor | None
+) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    """The same by one matrix product for each input, with the weights of `Attention.fuse_projections`.
+
+    Layers with adapters are projected separately: the concatenated weights know nothing of them.
+    """
+    adapted = any(type(layer) is not nn.Linear for layer in (attn.to_q, attn.to_k, attn.to_v))
+    if adapted or (context is not None and not attn.is_cross_attention):
+        return project_separately(attn, tokens, context)
+    bias = getattr(attn, "fused_bias", None)
+    if not attn.is_cross_attention:
+        query, key, value = F.linear(tokens, attn.fused_weight, bias).chunk(3, axis=-1)
+        return query, key, value
+    key, value = F.linear(tokens if context is None else context, attn.fused_weight, bias).chunk(2, axis=-1)
+    return attn.to_q(tokens), key, value
+
+
 class AttnProcessor:
     """Attention over tokens [B, N, C] or feature maps [B, C, H, W], computed by the kernel that suits the device."""
 
@@ -46,8 +80,10 @@ class AttnProcessor:
         **kwargs: object,
     ) -> paddle.Tensor:
         rows = self._rows_at_once(attn)
-        _, mixed = query_and_mix(attn, hidden_states, encoder_hidden_states, attention_mask, rows)
+        _, mixed = query_and_mix(attn, hidden_states, encoder_hidden_states, attention_mask, rows, self._project)
         return finish(attn, mixed, hidden_states)
+
+    _project = staticmethod(project_separately)
 
     def _rows_at_once(self, attn: Attention) -> int | None:
         return attn.slice_size
@@ -55,6 +91,12 @@ class AttnProcessor:
 
 class AttnProcessor2_0(AttnProcessor):
     """The default; the same as `AttnProcessor`."""
+
+
+class FusedAttnProcessor2_0(AttnProcessor):
+    """The same with the concatenated weights of `Attention.fuse_projections`: one matrix product for each input."""
+
+    _project = staticmethod(project_at_once)
 
 
 class SlicedAttnProcessor(AttnProcessor):
@@ -127,15 +169,14 @@ def query_and_mix(
     encoder_hidden_states: paddle.Tensor | None,
     bias: paddle.Tensor | None,
     rows_at_once: int | None,
+    project: Projections | None = None,
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Project the input and attend to the prompt, or to the input itself: (query, mixed values), [B, N, H*D] each."""
     tokens = _normed_tokens(attn, hidden_states)  # [B, N, C]
-    query = attn.to_q(tokens)
-    if encoder_hidden_states is None:
-        encoder_hidden_states = tokens
-    elif attn.norm_cross is not None:
+    if encoder_hidden_states is not None and attn.norm_cross is not None:
         encoder_hidden_states = attn.norm_encoder_hidden_states(encoder_hidden_states)
-    key, value = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)  # [B, K, H*D]
+    project = project_separately if project is None else project
+    query, key, value = project(attn, tokens, encoder_hidden_states)  # [B, Q or K, H*D]
     return query, attend(attn, query, key, value, bias, rows_at_once)
 
 

@@ -37,6 +37,8 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
     # The methods that `runtime.compile` compiles; tiles and slices run the compiled program too.
     compiled_methods = ("_encode_tile", "_decode_tile")
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(
         self,
@@ -102,7 +104,7 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
 
     def encode(self, x: paddle.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
         """Encode images [B, in_channels, H, W] with values in [-1, 1] into a distribution over latents."""
-        check_channels(x, self.config.in_channels, type(self).__name__)
+        x = check_channels(x, self.config.in_channels, type(self).__name__)
         posterior = DiagonalGaussianDistribution(self._in_slices(self._encode, x))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
@@ -111,7 +113,7 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
 
         `generator` has no effect; diffusers has the argument too.
         """
-        check_channels(z, self.config.latent_channels, type(self).__name__)
+        z = check_channels(z, self.config.latent_channels, type(self).__name__)
         sample = self._in_slices(self._decode, z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 

@@ -124,7 +124,7 @@ class VQModel(LatentSpaceMixin, ModelMixin):
 
     def encode(self, x: paddle.Tensor, return_dict: bool = True) -> VQEncoderOutput | tuple:
         """Encode images [B, in_channels, H, W] with values in [-1, 1] into latents that are not quantized."""
-        check_channels(x, self.config.in_channels, type(self).__name__)
+        x = check_channels(x, self.config.in_channels, type(self).__name__)
         latents = self._encode(x)
         return VQEncoderOutput(latents=latents) if return_dict else (latents,)
 
@@ -149,7 +149,7 @@ class VQModel(LatentSpaceMixin, ModelMixin):
         """
         codes = force_not_quantize and self.config.lookup_from_codebook
         if not codes:
-            check_channels(h, self.latent_channels, type(self).__name__)
+            h = check_channels(h, self.latent_channels, type(self).__name__)
         elif shape is None:
             raise InputError(
                 "VQModel.decode was given codes without a shape.",

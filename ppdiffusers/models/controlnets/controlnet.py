@@ -12,6 +12,7 @@ from ppdiffusers.models.controlnets.encoder import ControlNetConditioningEmbeddi
 from ppdiffusers.models.modeling_outputs import ControlNetOutput
 from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from ppdiffusers.utils.dtypes import computable
 
 __all__ = ["ControlNetConditioningEmbedding", "ControlNetModel"]
 
@@ -32,6 +33,7 @@ class ControlNetModel(ControlNetEncoder, FromOriginalModelMixin):
         global_pool_conditions: whether the residuals are averaged over height and width (Shuffle).
     """
 
+    _supports_gradient_checkpointing = True
     single_file_component = "controlnet"
 
     _supported = {
@@ -151,6 +153,8 @@ class ControlNetModel(ControlNetEncoder, FromOriginalModelMixin):
         """
         images = {"controlnet_cond": controlnet_cond}
         self._check_inputs(sample, encoder_hidden_states, images, class_labels, added_cond_kwargs)
+        sample, encoder_hidden_states = computable(sample), computable(encoder_hidden_states)
+        controlnet_cond, added_cond_kwargs = computable(controlnet_cond), computable(added_cond_kwargs)
         emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
         if self.config.controlnet_conditioning_channel_order == "bgr":
             controlnet_cond = paddle.flip(controlnet_cond, axis=[1])

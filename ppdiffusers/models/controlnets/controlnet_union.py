@@ -16,6 +16,7 @@ from ppdiffusers.models.controlnets.encoder import ControlNetEncoder
 from ppdiffusers.models.modeling_outputs import ControlNetOutput
 from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from ppdiffusers.runtime.kernels.attention import scaled_dot_product_attention
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs
 
 
@@ -228,6 +229,8 @@ class ControlNetUnionModel(ControlNetEncoder):
         Raises:
             InputError: an input is missing or does not fit the network.
         """
+        sample, encoder_hidden_states = computable(sample), computable(encoder_hidden_states)
+        controlnet_cond, added_cond_kwargs = computable(controlnet_cond), computable(added_cond_kwargs)
         scales = conditioning_scale
         if not isinstance(scales, list | tuple):
             scales = [scales] * len(controlnet_cond)

@@ -43,6 +43,8 @@ class Transformer2DModel(ModelMixin):
         use_linear_projection: project with linear layers (SD 2.x) instead of 1x1 convolutions (SD 1.x).
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(
         self,

@@ -20,7 +20,7 @@ from ppdiffusers.models.blocks.unet_1d_blocks import (
 )
 from ppdiffusers.models.modeling_outputs import UNet1DOutput
 from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
-from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 _FOURIER_FEATURES = 16
@@ -107,6 +107,7 @@ class UNet1DModel(ModelMixin):
             InputError: the shape of the sample does not fit.
         """
         self._check_sample(sample)
+        sample = computable(sample)
         times = as_timesteps(timestep, sample.shape[0]).astype("float32")
         features = self.time_proj(times).astype(sample.dtype).unsqueeze(-1)  # [B, F, 1]
         features = features.expand([*features.shape[:2], sample.shape[2]])  # [B, F, L]
@@ -128,7 +129,6 @@ class UNet1DModel(ModelMixin):
                 f"UNet1DModel was given a sample of shape {list(sample.shape)}.",
                 expected=f"[batch, {channels}, a multiple of {step} that is at least {3 * step}]",
             )
-        check_computable(sample, type(self).__name__)
 
     def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
         length = 4 * 2 ** len(self.config.block_out_channels)

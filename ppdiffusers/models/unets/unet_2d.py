@@ -37,6 +37,8 @@ class UNet2DModel(ModelMixin):
             timesteps, "identity" for inputs that are embeddings.
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config
     def __init__(
         self,
@@ -179,7 +181,7 @@ class UNet2DModel(ModelMixin):
         Raises:
             InputError: channels, height, width or labels do not fit the network.
         """
-        check_channels(sample, self.config.in_channels, type(self).__name__)
+        sample = check_channels(sample, self.config.in_channels, type(self).__name__)
         self._check_size(sample)
         if self.config.center_input_sample:
             sample = 2 * sample - 1.0

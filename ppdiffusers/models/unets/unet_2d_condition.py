@@ -43,6 +43,7 @@ from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.models.unets.condition_embeddings import ConditionEmbeddings
 from ppdiffusers.models.unets.layerwise import layer_inputs, layer_outputs
 from ppdiffusers.utils.deprecation_utils import deprecate
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import (
     BATCH,
     DummyInputs,
@@ -60,7 +61,6 @@ _SUPPORTED = {
     "encoder_hid_dim_type": (None, "text_proj"),
     "class_embed_type": (None, "timestep", "identity", "projection", "simple_projection"),
     "time_embedding_type": ("positional", "fourier"),
-    "reverse_transformer_layers_per_block": (None,),
 }
 
 
@@ -71,7 +71,10 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
         attention_head_dim: despite its name the *number* of heads, for all levels or per level, unless
             `num_attention_heads` is given.
         only_cross_attention, cross_attention_dim, layers_per_block, transformer_layers_per_block: for all
-            levels, or a list with one entry per level.
+            levels, or a list with one entry per level. An entry of `transformer_layers_per_block` may be a list, with
+            one number per layer.
+        reverse_transformer_layers_per_block: `transformer_layers_per_block` of the up blocks, in their order; by
+            default those of the down blocks.
         dual_cross_attention: attend to two conditions (Versatile Diffusion), which are concatenated in
             `encoder_hidden_states`.
     """
@@ -82,6 +85,8 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
     _settings_class = BlockSettings
     # diffusers saves the IP-Adapters of a UNet with it, and does not load them either
     ignore_unexpected = (r"^encoder_hid_proj\.image_projection_layers\.", r"\.processor\.to_[kv]_ip\.")
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -179,6 +184,7 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
         only_cross = per_level(only_cross_attention, levels)
         layers = per_level(layers_per_block, levels)
         transformer_layers = per_level(transformer_layers_per_block, levels)
+        up_transformer_layers = reverse_transformer_layers_per_block or transformer_layers[::-1]
         if mid_block_only_cross_attention is None:
             mid_block_only_cross_attention = only_cross_attention if isinstance(only_cross_attention, bool) else False
 
@@ -240,7 +246,7 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
             [
                 get_up_block(
                     block_type,
-                    settings[levels - 1 - level],
+                    replace(settings[levels - 1 - level], transformer_layers=up_transformer_layers[level]),
                     num_layers=layers[levels - 1 - level] + 1,
                     in_channels=reversed_widths[level + 1],
                     prev_output_channel=reversed_widths[max(level - 1, 0)],
@@ -282,8 +288,16 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
             "cross_attention_dim",
             "layers_per_block",
             "transformer_layers_per_block",
+            "reverse_transformer_layers_per_block",
         )
         problems += wrong_lengths(levels, **{key: config[key] for key in per_level_keys})
+        nested = config.transformer_layers_per_block
+        nested = isinstance(nested, (list, tuple)) and any(isinstance(layers, (list, tuple)) for layers in nested)
+        if nested and config.reverse_transformer_layers_per_block is None:
+            problems.append(
+                "transformer_layers_per_block differs within a level, which requires "
+                "reverse_transformer_layers_per_block for the up blocks"
+            )
         problems += [
             f"{key} = {config[key]!r} (supported: {', '.join(map(repr, values))})"
             for key, values in _SUPPORTED.items()
@@ -348,6 +362,9 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
         kwargs = dict(cross_attention_kwargs or {})
         scale = kwargs.pop("scale", None)
         self._check_inputs(sample, encoder_hidden_states, class_labels, added_cond_kwargs, kwargs)
+        sample, encoder_hidden_states = computable(sample), computable(encoder_hidden_states)
+        class_labels, timestep_cond = computable(class_labels), computable(timestep_cond)
+        added_cond_kwargs = computable(added_cond_kwargs)
         emb = self._embed(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, added_cond_kwargs)
         if self.config.center_input_sample:
             sample = 2 * sample - 1.0
@@ -358,7 +375,9 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
             encoder_attention_mask=mask_to_bias(encoder_attention_mask, sample.dtype),
             cross_attention_kwargs=kwargs,
         )
-        intrablock = down_intrablock_additional_residuals
+        down_block_additional_residuals = computable(down_block_additional_residuals)
+        mid_block_additional_residual = computable(mid_block_additional_residual)
+        intrablock = computable(down_intrablock_additional_residuals)
         only_down = down_block_additional_residuals is not None and mid_block_additional_residual is None
         if only_down and intrablock is None:
             deprecate(

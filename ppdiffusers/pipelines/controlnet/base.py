@@ -15,6 +15,7 @@ from ppdiffusers.pipelines.controlnet.guide import needs_guess_mode
 from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.device import device_is_optional
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -64,6 +65,7 @@ class ControlNetMixin:
         prompts = checks.num_prompts(prompt, prompt_embeds)
         checks.raise_problems(self, check_control_image(image, prompts, self._control_image_name))
 
+    @device_is_optional
     def prepare_control_image(
         self: Any,
         image: PipelineImageInput,
@@ -92,6 +94,7 @@ class ControlNetMixin:
 class ControlNetInpaintMixin(ControlNetMixin):
     """The same, for control images that are cropped like the image."""
 
+    @device_is_optional
     def prepare_control_image(
         self: Any,
         image: PipelineImageInput,

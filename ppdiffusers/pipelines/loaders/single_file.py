@@ -21,6 +21,7 @@ from ppdiffusers.convert.single_files.published import Family
 from ppdiffusers.convert.single_files.recognition import is_playground, recognise
 from ppdiffusers.core.errors import ConfigError, InputError, WeightsError
 from ppdiffusers.core.tensors import LazyTensor
+from ppdiffusers.io.half_precision import as_saved
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.pretrained import fill_layer, lazy_state_dict, target_dtype
 from ppdiffusers.io.required_files import PipelineConfigs
@@ -153,7 +154,7 @@ def _save(pipeline: Any, path: str | os.PathLike) -> None:
         logger.warning("Single files do not have %s: not written.", ", ".join(skipped))
     tensors: dict[str, LazyTensor] = {}
     for name, layout in layouts.items():
-        tensors |= tensors_to_write(layout, layers[name], lazy_state_dict(layers[name]))
+        tensors |= tensors_to_write(layout, layers[name], as_saved(layers[name], lazy_state_dict(layers[name])))
     write_safetensors(file, tensors, metadata_to_write(pipeline.scheduler.config.get("prediction_type")))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusi
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages import latents as latents_stage
 from ppdiffusers.pipelines.stages.denoise import StepCallbacks, UNetDenoiser
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance, guidance_scale_embedding
 from ppdiffusers.pipelines.stages.legacy import correct_scheduler, correct_unet, warn_of_missing_safety_checker
@@ -101,6 +103,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         """Images [N, 3, H, W] in [-1, 1], or latents [N, C, h, w]; `args` are those of the image processor."""
         return latents_stage.preprocess_images(self.image_processor, self.vae, image, *args)
 
+    @device_is_optional
     def prepare_latents(
         self,
         batch_size: int,
@@ -248,6 +251,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
 
     # -- images -------------------------------------------------------------------------------------------------------
 
+    @device_is_optional
     def run_safety_checker(self, image: Any, device: Any, dtype: paddle.dtype) -> tuple[Any, list[bool] | None]:
         """Return the images, flagged ones black, and their flags (None without a safety checker)."""
         return run_safety_checker(self.safety_checker, self.feature_extractor, self.image_processor, image, dtype)
@@ -370,6 +374,7 @@ class StableDiffusionBase(
 
     # -- prompts ------------------------------------------------------------------------------------------------------
 
+    @device_is_optional
     def encode_prompt(
         self,
         prompt: str | list[str] | None,
@@ -391,7 +396,7 @@ class StableDiffusionBase(
         `ppdiffusers.pipelines.stages.prompt_encoders`.
 
         `lora_scale` multiplies the weights of the text encoder's adapters. `device` has no effect: the result is on
-        the device of the text encoder.
+        the device of the text encoder. Calls in the order of ppdiffusers 0.29, without `device`, work too.
         """
         unscaled = lora_scale is None or self.text_encoder is None
         with contextlib.nullcontext() if unscaled else scaled(self.text_encoder, lora_scale):
@@ -409,6 +414,34 @@ class StableDiffusionBase(
                 long_prompts=long_prompts,
             )
         return conditioning.prompt_embeds, conditioning.negative_prompt_embeds
+
+    @device_is_optional
+    def _encode_prompt(
+        self,
+        prompt: str | list[str] | None,
+        device: Any,
+        num_images_per_prompt: int,
+        do_classifier_free_guidance: bool,
+        negative_prompt: str | list[str] | None = None,
+        prompt_embeds: paddle.Tensor | None = None,
+        negative_prompt_embeds: paddle.Tensor | None = None,
+        lora_scale: float | None = None,
+        **kwargs: Any,
+    ) -> paddle.Tensor:
+        """Return the embeddings of `encode_prompt`, unconditional ones first, in one tensor [2B, L, D] (deprecated)."""
+        warnings.warn("`_encode_prompt` is deprecated: call `encode_prompt`.", FutureWarning, stacklevel=3)
+        embeds, negative_embeds = self.encode_prompt(
+            prompt,
+            device,
+            num_images_per_prompt,
+            do_classifier_free_guidance,
+            negative_prompt,
+            prompt_embeds=prompt_embeds,
+            negative_prompt_embeds=negative_prompt_embeds,
+            lora_scale=lora_scale,
+            **kwargs,
+        )
+        return embeds if negative_embeds is None else paddle.concat([negative_embeds, embeds])
 
     def _conditioning(
         self,

@@ -8,6 +8,7 @@ import paddle
 
 from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.timesteps import last_timesteps
 from ppdiffusers.utils.torch_utils import Generator
@@ -16,10 +17,12 @@ from ppdiffusers.utils.torch_utils import Generator
 class Img2ImgBase(StableDiffusionBase):
     """diffusers' public methods of pipelines that start from a noised image, as thin wrappers of the stages."""
 
+    @device_is_optional
     def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[paddle.Tensor, int]:
         """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
         return last_timesteps(self.scheduler, self.scheduler.timesteps, num_inference_steps, strength)
 
+    @device_is_optional
     def prepare_latents(
         self,
         image: paddle.Tensor,

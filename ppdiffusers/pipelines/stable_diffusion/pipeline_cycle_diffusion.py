@@ -18,6 +18,7 @@ from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.img2img import noised_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
@@ -175,6 +176,7 @@ class CycleDiffusionPipeline(Img2ImgBase):
         )
         return self._output(image, has_nsfw_concept, return_dict)
 
+    @device_is_optional
     def prepare_latents(
         self,
         image: paddle.Tensor,

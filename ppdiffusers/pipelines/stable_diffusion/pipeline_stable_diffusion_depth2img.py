@@ -19,6 +19,7 @@ from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelin
 from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.latents import decode_latents, repeat_to
 from ppdiffusers.pipelines.stages.legacy import correct_unet
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
@@ -205,6 +206,7 @@ class StableDiffusionDepth2ImgPipeline(Img2ImgBase):
         images = self.image_processor.postprocess(latents, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
+    @device_is_optional
     def prepare_depth_map(
         self,
         image: PipelineImageInput,

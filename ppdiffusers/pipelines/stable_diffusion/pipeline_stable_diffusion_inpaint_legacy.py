@@ -20,6 +20,7 @@ from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.latents import encode_image
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import first_timestep, last_timesteps, retrieve_timesteps
@@ -184,12 +185,14 @@ class StableDiffusionInpaintPipelineLegacy(Img2ImgBase):
         )
         return self._output(image, has_nsfw_concept, return_dict)
 
+    @device_is_optional
     def get_timesteps(self, num_inference_steps: int, strength: float, device: Any) -> tuple[paddle.Tensor, int]:
         """The last fraction `strength` of the scheduler's timesteps, and their number of steps."""
         return last_timesteps(
             self.scheduler, self.scheduler.timesteps, num_inference_steps, strength, set_begin_index=False
         )
 
+    @device_is_optional
     def prepare_latents(
         self,
         image: paddle.Tensor,

@@ -14,6 +14,7 @@ from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, StepEndCallback, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.guidance import image_text_guidance
 from ppdiffusers.pipelines.stages.img2img import check_edit_channels, edited_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
@@ -200,6 +201,7 @@ class StableDiffusionInstructPix2PixPipeline(StableDiffusionBase, IPAdapterMixin
             ),
         )
 
+    @device_is_optional
     def prepare_image_latents(
         self,
         image: paddle.Tensor,

@@ -19,6 +19,7 @@ from ppdiffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from ppdiffusers.pipelines.stable_diffusion.base import LatentDiffusionBase
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.latents import decode_latents, image_latents, initial_latents, preprocess_images
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
@@ -217,6 +218,7 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
         variance = sigma**2 + 1
         return x / variance + output * (sigma / math.sqrt(variance))
 
+    @device_is_optional
     def encode_prompt(
         self,
         prompt: str | list[str] | None,
@@ -250,6 +252,7 @@ class StableDiffusionLatentUpscalePipeline(LatentDiffusionBase):
         output = encoder.run(*encoder.tokenize(prompts, warn=warn), output_hidden_states=True, return_dict=True)
         return output.hidden_states[-1], output.pooler_output
 
+    @device_is_optional
     def prepare_latents(
         self,
         batch_size: int,

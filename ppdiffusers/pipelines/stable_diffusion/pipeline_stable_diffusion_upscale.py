@@ -19,6 +19,7 @@ from ppdiffusers.pipelines.stable_diffusion.base import StableDiffusionBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.latents import initial_latents, repeat_to
 from ppdiffusers.pipelines.stages.legacy import correct_upscaler_vae
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
@@ -201,6 +202,7 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
             images = self.watermarker.apply_watermark(images)
         return self._output(images, has_nsfw_concept, return_dict)
 
+    @device_is_optional
     def prepare_latents(
         self,
         batch_size: int,
@@ -255,6 +257,7 @@ class StableDiffusionUpscalePipeline(StableDiffusionBase):
             checks.check_callbacks(callback_steps=callback_steps),
         )
 
+    @device_is_optional
     def run_safety_checker(
         self, image: Any, device: Any, dtype: Any
     ) -> tuple[Any, list[bool] | None, list[bool] | None]:

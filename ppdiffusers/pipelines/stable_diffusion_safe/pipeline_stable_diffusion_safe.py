@@ -14,6 +14,7 @@ from ppdiffusers.pipelines.stable_diffusion_safe.pipeline_output import StableDi
 from ppdiffusers.pipelines.stable_diffusion_safe.safety_guidance import SafetyGuidance
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.latents import decode_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptEncoder, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
@@ -216,6 +217,7 @@ class StableDiffusionPipelineSafe(StableDiffusionBase, IPAdapterMixin):
             ),
         )
 
+    @device_is_optional
     def run_safety_checker(
         self, image: paddle.Tensor | np.ndarray, device: Any, dtype: paddle.dtype, enable_safety_guidance: bool
     ) -> tuple[paddle.Tensor | np.ndarray, list[bool] | None, paddle.Tensor | np.ndarray | None]:

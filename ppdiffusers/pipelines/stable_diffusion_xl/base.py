@@ -17,6 +17,7 @@ from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiff
 from ppdiffusers.pipelines.stable_diffusion_xl.watermark import watermarker
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages import latents as latents_stage
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.pooled_prompts import encode_pooled_prompts
 from ppdiffusers.pipelines.stages.prompt_encoders import (
@@ -112,6 +113,7 @@ class StableDiffusionXLBase(
 
     # -- prompts ------------------------------------------------------------------------------------------------------
 
+    @device_is_optional
     def encode_prompt(
         self,
         prompt: str | list[str] | None,

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.latents import image_latents
 from ppdiffusers.pipelines.stages.timesteps import (
     last_timesteps,
@@ -70,6 +71,7 @@ class StableDiffusionXLImg2ImgBase(StableDiffusionXLBase):
         )
         self.register_to_config(requires_aesthetics_score=requires_aesthetics_score)
 
+    @device_is_optional
     def get_timesteps(
         self, num_inference_steps: int, strength: float, device: Any, denoising_start: float | None = None
     ) -> tuple[paddle.Tensor, int]:
@@ -96,6 +98,7 @@ class StableDiffusionXLImg2ImgBase(StableDiffusionXLBase):
         self._num_timesteps = len(timesteps)
         return timesteps, steps
 
+    @device_is_optional
     def prepare_latents(
         self,
         image: paddle.Tensor,

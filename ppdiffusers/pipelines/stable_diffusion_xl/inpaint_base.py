@@ -9,6 +9,7 @@ import paddle
 
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusionXLImg2ImgBase
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.inpaint import prepare_inpaint_latents, prepare_mask_and_image
 from ppdiffusers.utils.torch_utils import Generator
 
@@ -22,6 +23,7 @@ class StableDiffusionXLInpaintBase(StableDiffusionXLImg2ImgBase):
             vae_scale_factor=self.vae_scale_factor, do_normalize=False, do_binarize=True, do_convert_grayscale=True
         )
 
+    @device_is_optional
     def prepare_latents(
         self,
         batch_size: int,
@@ -57,6 +59,7 @@ class StableDiffusionXLInpaintBase(StableDiffusionXLImg2ImgBase):
             )
         return known.requested(return_noise, return_image_latents)
 
+    @device_is_optional
     def prepare_mask_latents(
         self,
         mask: paddle.Tensor,

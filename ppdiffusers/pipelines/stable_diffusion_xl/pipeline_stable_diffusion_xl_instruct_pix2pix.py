@@ -12,6 +12,7 @@ from ppdiffusers.pipelines.stable_diffusion_xl.base import StableDiffusionXLBase
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser, inference
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.guidance import image_text_guidance, rescale_noise_cfg
 from ppdiffusers.pipelines.stages.img2img import check_edit_channels, edited_image_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
@@ -254,6 +255,7 @@ class StableDiffusionXLInstructPix2PixPipeline(StableDiffusionXLBase):
             ),
         )
 
+    @device_is_optional
     def prepare_image_latents(
         self,
         image: paddle.Tensor,

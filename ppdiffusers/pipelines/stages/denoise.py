@@ -38,7 +38,10 @@ def inference(call: Call) -> Call:
     def wrapper(self: DiffusionPipeline, *args: Any, **kwargs: Any) -> Any:
         with pipeline_turn(self), paddle.no_grad():
             self._compile_when_it_pays()
-            return call(self, *args, **kwargs)
+            try:
+                return call(self, *args, **kwargs)
+            finally:
+                self.maybe_free_model_hooks()
 
     return cast(Call, wrapper)
 

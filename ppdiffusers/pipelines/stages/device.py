@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import FLOATING
+from ppdiffusers.io.half_precision import hold_in_float32, record_saved_dtypes
 from ppdiffusers.utils.dtypes import as_dtype_name
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _ALIASES = {"device": "device", "dtype": "dtype", "paddle_dtype": "dtype", "torch_dtype": "dtype"}
 _IGNORED = ("silence_dtype_warnings", "non_blocking")
@@ -53,12 +59,48 @@ def parse_device_and_dtype(*args: Any, **kwargs: Any) -> tuple[str | None, str |
 
 
 def move_layer(layer: nn.Layer, device: str | None, dtype: str | None) -> None:
-    """Move a network, and cast its floating-point parameters and buffers, in place."""
+    """Move a network, and cast its floating-point parameters and buffers, in place.
+
+    On a CPU, weights in half precision are held in float32 (`io/half_precision.py`).
+    """
     if device is not None:
-        layer.to(device=device)
+        layer._to_impl(device=device, include_sublayers=True)
     if dtype is not None:
         # Layer.to(dtype=...) casts integer buffers too; this is what Layer.float() calls
         layer._to_impl(dtype=dtype, include_sublayers=True, floating_only=True)
+        record_saved_dtypes(layer, {})
+    hold_in_float32(layer)
+
+
+def device_is_optional(method: Method) -> Method:
+    """Decorate a method with an argument `device`, so that calls for ppdiffusers 0.29, which has none, work too.
+
+    In its order of arguments, another argument stands where `device` is expected; without it, `device` is missing.
+    """
+    signature = inspect.signature(method)
+    names = list(signature.parameters)[1:]  # without self
+    place = names.index("device")
+
+    @functools.wraps(method)
+    def wrapper(self: object, *args: Any, **kwargs: Any) -> Any:
+        following = names[place + 1] if len(names) > place + 1 else ""
+        if len(args) > place and not _stands_for_device(args[place], following, args[place + 1 :]):
+            args = (*args[:place], None, *args[place:])
+        elif len(args) <= place:
+            kwargs.setdefault("device", None)
+        return method(self, *args, **kwargs)
+
+    return cast(Method, wrapper)
+
+
+def _stands_for_device(value: Any, following: str, others: Sequence[Any]) -> bool:
+    """Whether a positional argument is a device, judged by it and by the argument after it."""
+    if value is None:
+        # generator=None, and latents where the generator is expected
+        return not (following == "generator" and others and isinstance(others[0], paddle.Tensor))
+    if type(value) is int:  # a device of PyTorch, or num_images_per_prompt before a bool
+        return not (others and isinstance(others[0], bool))
+    return _as_device(value) is not None
 
 
 def _as_device(value: Any) -> str | None:

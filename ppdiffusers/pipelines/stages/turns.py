@@ -124,4 +124,5 @@ _calls = Turns()
 def pipeline_turn(pipeline: DiffusionPipeline) -> contextlib.AbstractContextManager[None]:
     """Wait until no call of another thread changes this pipeline, its schedulers, or the default device."""
     schedulers = [value for name, value in vars(pipeline).items() if name.endswith("scheduler") and value is not None]
-    return _calls.take(pipeline.device, pipeline, *schedulers)
+    offload = () if pipeline._offload is None else (pipeline._offload,)  # it moves networks that calls may share
+    return _calls.take(pipeline._execution_device, pipeline, *schedulers, *offload)

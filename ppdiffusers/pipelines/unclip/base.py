@@ -14,6 +14,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages import latents as latents_stage
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.prior import EncodedPrompts
@@ -55,6 +56,7 @@ class UnCLIPBase(DiffusionPipeline):
 
     # -- denoising ----------------------------------------------------------------------------------------------------
 
+    @device_is_optional
     def prepare_latents(
         self,
         shape: tuple[int, ...],

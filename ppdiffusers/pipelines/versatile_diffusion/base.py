@@ -14,6 +14,7 @@ from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelin
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages import latents as latents_stage
 from ppdiffusers.pipelines.stages.denoise import Callback, DenoisingLoop, UNetDenoiser
+from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps, step_kwargs
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -73,6 +74,7 @@ class VersatileDiffusionBase(DiffusionPipeline):
         if self.image_unet is not None:
             self.image_unet = self.conditioned_unet(self.image_unet, components.get("text_unet"))
 
+    @device_is_optional
     def prepare_latents(
         self,
         batch_size: int,

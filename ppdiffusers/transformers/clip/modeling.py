@@ -14,7 +14,7 @@ from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.transformers.clip.configuration import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from ppdiffusers.transformers.layers import check_heads, get_activation, mask_to_bias, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import BaseModelOutputWithPooling, PretrainedModel
-from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dtypes import check_computable, computable
 from ppdiffusers.utils.dummy_inputs import DummyInputs, clip_token_ids, pixel_values
 
 
@@ -220,7 +220,7 @@ class CLIPVisionTransformer(nn.Layer):
         if pixel_values is None:
             raise InputError("pixel_values is None.", expected="images [B, C, H, W]")
         check_computable(self.post_layernorm.weight, "The CLIP vision encoder")
-        x = self.pre_layrnorm(self.embeddings(pixel_values))  # [B, N + 1, D]
+        x = self.pre_layrnorm(self.embeddings(computable(pixel_values)))  # [B, N + 1, D]
         states, attentions = self.encoder(x, output_attentions=output_attentions)
         pooled = self.post_layernorm(states[-1][:, 0])  # [B, D]
         return BaseModelOutputWithPooling(states[-1], pooled, states, attentions)

@@ -11,8 +11,8 @@ import ppdiffusers
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import IPAdapterMaskProcessor
 from tests.pipelines.support import PROMPTS, assert_images_agree, box_mask, call_both, load_both, make_image
-from tests.support.ip_adapter import ip_adapter_tensors, save_ip_adapter, tiny_image_encoder
-from tests.support.parity import assert_close
+from tests.support.ip_adapter import FACE, ip_adapter_tensors, save_ip_adapter, tiny_image_encoder
+from tests.support.parity import assert_close, noise
 from tests.support.stable_diffusion_xl import tiny_stable_diffusion_xl
 
 CALL = {"prompt": PROMPTS, "num_inference_steps": 2, "height": 24, "width": 40, "output_type": "np"}
@@ -110,6 +110,23 @@ def test_given_embeddings(pair, repository):
     generator = torch.Generator().manual_seed(3)
     assert_images_agree(mine, pair[1](**call, generator=generator, ip_adapter_image_embeds=both[1]).images)
     assert np.abs(mine - pair[0](**call, generator=3, ip_adapter_image=images).images).max() < 1e-4
+
+
+def test_faces(pair, tmp_path):
+    """The file contains a LoRA too; the image prompts are embeddings of faces."""
+    save_ip_adapter(tmp_path / "face.safetensors", ip_adapter_tensors(pair[1].unet, "face_id", 9, lora=True))
+    faces, results = noise((1, 1, FACE), "face"), []
+    embeds = np.concatenate([np.zeros_like(faces), faces])  # [2, 1, E]
+    for pipeline, tensor, generator in (
+        (pair[0], paddle.to_tensor, 3),
+        (pair[1], torch.from_numpy, torch.Generator().manual_seed(3)),
+    ):
+        pipeline.load_ip_adapter(str(tmp_path), None, "face.safetensors", image_encoder_folder=None)
+        assert pipeline.get_active_adapters() == ["faceid_0"]
+        call = {**CALL, "prompt": PROMPTS[0], "ip_adapter_image_embeds": [tensor(embeds)]}
+        results.append(pipeline(**call, generator=generator).images)
+        pipeline.unload_lora_weights()
+    assert_images_agree(*results)
 
 
 def test_a_given_image_encoder(pair, repository, folder):

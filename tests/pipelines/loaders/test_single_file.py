@@ -85,7 +85,7 @@ def test_pickles_and_what_training_leaves(suffix, single_files, tmp_path, caplog
         assert name in unused[0]
 
 
-def test_half_precision(single_files, tmp_path):
+def test_half_precision(single_files, tmp_path, half_kernels):
     folder, _ = single_files("sd1")
     tensors = {name: tensor.half() for name, tensor in original_tensors(folder, "sd1").items()}
     file = write_single_file(tmp_path / "model-fp16.safetensors", tensors)

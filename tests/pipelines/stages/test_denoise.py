@@ -191,8 +191,12 @@ def test_callbacks_of_a_class_name_their_tensors():
 
 def test_inference_disables_gradients():
     class Pipeline:
-        device = "cpu"
-        compiled = 0
+        _execution_device = "cpu"
+        _offload = None
+        compiled = freed = 0
+
+        def maybe_free_model_hooks(self):
+            self.freed += 1
 
         def _compile_when_it_pays(self):
             self.compiled += 1
@@ -209,4 +213,5 @@ def test_inference_disables_gradients():
     assert pipeline(3) == 3 and pipeline.compiled == 1 and Pipeline.__call__.__doc__ == "Return the value."
     with pytest.raises(ValueError):
         pipeline(3, fail=True)
+    assert pipeline.freed == 2
     assert paddle.is_grad_enabled() and paddle.device.get_device() == "cpu"

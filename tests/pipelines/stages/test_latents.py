@@ -96,7 +96,7 @@ def test_repeat_to():
 
 
 @pytest.fixture
-def half(vae, monkeypatch):
+def half(vae, monkeypatch, half_kernels):
     """A VAE in bfloat16, and the dtypes with which its encoder was called.
 
     Paddle has no 16-bit convolutions on a CPU: encoding in bfloat16 is simulated by a result that overflows.

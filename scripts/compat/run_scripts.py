@@ -1,0 +1,117 @@
+"""Run scripts of other repositories as they are, with tiny models, and count which ones run.
+
+    python scripts/compat/run_scripts.py ppdiffusers/examples/inference --community ppdiffusers/examples/community
+
+The scripts are those of ppdiffusers 0.29 (PaddlePaddle/PaddleMIX) in a checkout; they are not part of this repository.
+Names of models resolve to tiny folders (models.py), images to local ones (stand_ins.py). A script that imports a class,
+or names a model, of a system that ppdiffusers does not have lacks it; every other failure is a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_NAME = re.compile(r"""["']([\w\-]+/[\w.\-]+?)(?:/(?:unet|vae|text_encoder))?["']""")
+_FILES = re.compile(r"\.(py|png|jpe?g|gif|wav|mp4|npy|txt)$")
+
+
+@dataclass
+class Result:
+    """What came of one script: `kind` is "runs", "lacks", "differs" or "empty"."""
+
+    script: str
+    kind: str
+    detail: str = ""
+    seconds: float = 0.0
+
+
+def missing_classes(text: str) -> list[str]:
+    """Names that the script imports from ppdiffusers and that do not exist."""
+    missing = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "ppdiffusers":
+            try:
+                found = importlib.import_module(str(node.module))
+            except ImportError:
+                missing.append(str(node.module))
+                continue
+            missing += [alias.name for alias in node.names if not hasattr(found, alias.name)]
+    return missing
+
+
+def names_of_models(text: str) -> list[str]:
+    return sorted({name for name in _NAME.findall(text) if not _FILES.search(name) and not name.startswith("http")})
+
+
+def run(script: Path, folder: Path, community: Path | None, timeout: float) -> Result:
+    """Run one script in a new folder with its models."""
+    from models import MODELS, make
+
+    text = script.read_text(encoding="utf-8")
+    if not ast.parse(text).body:
+        return Result(script.name, "empty", "the file has no code")
+    if missing := missing_classes(text):
+        return Result(script.name, "lacks", ", ".join(dict.fromkeys(missing)))
+    names = names_of_models(text)
+    if unknown := [name for name in names if name not in MODELS]:
+        return Result(script.name, "lacks", ", ".join(unknown))
+    place = folder / script.stem
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for name in names:
+        made = make(name, folder / "models")
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).symlink_to(made)
+    for name in re.findall(r"""custom_pipeline=["'](\w+)["']""", text):  # as if it had been downloaded
+        if community is not None and (community / f"{name}.py").is_file():
+            (place / name).mkdir()
+            shutil.copy(community / f"{name}.py", place / name / "pipeline.py")
+    command = [sys.executable, str(Path(__file__).with_name("stand_ins.py")), str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PPDIFFUSERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment["PPDIFFUSERS_CACHE"] = str(folder / "cache")
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return Result(script.name, "differs", f"longer than {timeout:.0f} s", timeout)
+    seconds = time.monotonic() - start
+    (place / "log.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode == 0:
+        return Result(script.name, "runs", "", seconds)
+    lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    error = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Exit)\b", line)), lines[-1])
+    return Result(script.name, "differs", error[:200], seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scripts", type=Path, help="folder with the scripts, or one script")
+    parser.add_argument("--community", type=Path, help="folder with the community pipelines that scripts name")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/ppdiffusers-compat"), help="models, logs and results")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for one script")
+    parser.add_argument("--only", default="", help="part of the names of the scripts to run")
+    arguments = parser.parse_args()
+    scripts = sorted(arguments.scripts.glob("*.py")) if arguments.scripts.is_dir() else [arguments.scripts]
+    results = []
+    for script in scripts:
+        if arguments.only in script.name:
+            results.append(run(script.resolve(), arguments.folder, arguments.community, arguments.timeout))
+            found = results[-1]
+            print(f"{found.kind:8}{found.seconds:6.0f} s  {found.script}  {found.detail}", flush=True)
+    for kind in ("runs", "lacks", "differs", "empty"):
+        print(f"{kind}: {sum(result.kind == kind for result in results)}")
+
+
+if __name__ == "__main__":
+    main()
