@@ -36,7 +36,7 @@ def check_revision(revision: str) -> str:
     Raises:
         SourceError: it is not valid.
     """
-    if _REVISION.fullmatch(revision) and ".." not in revision:
+    if isinstance(revision, str) and _REVISION.fullmatch(revision) and ".." not in revision:
         return revision
     raise SourceError("This is not a valid revision.", where=repr(revision), expected="a branch, a tag or a commit")
 

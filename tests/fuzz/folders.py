@@ -72,7 +72,9 @@ def change(rng: random.Random, root: Path) -> None:
     elif action == 5 and folder != root:
         shutil.rmtree(folder)
     elif action == 6:
-        file.rename(file.with_name(rng.choice(files).name))
+        new = file.with_name(rng.choice(files).name)
+        if not new.is_dir():
+            file.rename(new)
     elif action == 7:  # names that a system accepts
         place = os.path.join(
             os.fsencode(folder), rng.choice((b"\xff\xfe.json", *(os.fsencode(name) for name in _NAMES)))
@@ -93,7 +95,8 @@ def change(rng: random.Random, root: Path) -> None:
             [name],
         )
         weight_map = {f"{n}.weight": rng.choice(shards) for n in range(rng.choice((1, 3, 1000)))}
-        (folder / name).write_text(json.dumps({"weight_map": weight_map}))
+        if not os.path.lexists(folder / name):  # an earlier change may have made a link or a pipe
+            (folder / name).write_text(json.dumps({"weight_map": weight_map}))
     elif action == 9:
         (folder / f"copy{rng.randrange(10**6)}").mkdir()
         shutil.copyfile(file, folder / f"copy{rng.randrange(10**6)}")
@@ -102,4 +105,6 @@ def change(rng: random.Random, root: Path) -> None:
         deep.mkdir(parents=True, exist_ok=True)
     else:
         for n in range(500):
-            (folder / f"model-{n:05d}-of-00500.safetensors").touch()
+            path = folder / f"model-{n:05d}-of-00500.safetensors"
+            if not os.path.lexists(path):
+                path.touch()
