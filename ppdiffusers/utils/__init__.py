@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "ppdiffusers.core.outputs": ["BaseOutput"],
+        "ppdiffusers.models.adapters.call_scale": ["scale_lora_layers", "unscale_lora_layers"],
         f"{_U}.constants": [
             "CONFIG_NAME",
             "DIFFUSERS_CACHE",
