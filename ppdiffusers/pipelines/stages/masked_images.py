@@ -38,7 +38,7 @@ def prepare_mask_and_masked_image(
     """
     deprecate(
         "prepare_mask_and_masked_image",
-        "1.0.0",
+        "2.0.0",
         "The method `prepare_mask_and_masked_image` is deprecated: use `VaeImageProcessor.preprocess`.",
     )
     if image is None or mask is None:
