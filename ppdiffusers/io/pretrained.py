@@ -21,7 +21,7 @@ from ppdiffusers.convert.apply import apply_key_mappings, to_paddle_layout, to_t
 from ppdiffusers.core.config import ConfigMixin, config_result
 from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import InputError, SourceError, WeightsError
-from ppdiffusers.core.files import in_use
+from ppdiffusers.core.files import expand_user, in_use
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOAT8, FLOATING, LazyTensor, is_loadable
@@ -103,7 +103,7 @@ class HubConfigMixin(ConfigMixin):
             return_commit_hash: append the commit of a downloaded model, None for a folder.
             kwargs: `subfolder`, and the options of hubs (`io.resolve.pop_hub_options`).
         """
-        if Path(pretrained_model_name_or_path).expanduser().is_file():
+        if expand_user(pretrained_model_name_or_path).is_file():
             return super().load_config(
                 pretrained_model_name_or_path, return_unused_kwargs, return_commit_hash, **kwargs
             )
@@ -236,7 +236,7 @@ class PretrainedMixin:
         tensors: Mapping[str, LazyTensor] = as_saved(self, lazy_state_dict(self))
         if to_diffusers:
             tensors = to_torch_layout(tensors, self)
-        with save_together(save_directory) as save:
+        with save_together(expand_user(save_directory)) as save:
             self.save_config(save.folder)
             save_weights(
                 tensors,

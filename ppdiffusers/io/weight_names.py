@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import MOST_TENSORS
 
 # Our own files; the first ppdiffusers wrote "diffusion_paddle_model".
@@ -26,6 +27,7 @@ _NAME = re.compile(
     rf"(?P<suffix>{'|'.join(map(re.escape, SUFFIXES))})"
     r"(?P<index>\.index(?:\.(?P<index_variant>[\w-]+))?\.json)?"
 )
+_VARIANT = re.compile(r"[\w.-]{1,64}")
 _SHARD = r"-\d{5}-of-\d{5}"
 _LOOKS_LIKE_WEIGHTS = re.compile(
     r"\.(safetensors|bin|pt|pth|ckpt|pdparams|pdiparams|pdmodel|msgpack|onnx|onnx_data|h5|pb|gguf|xml)$"
@@ -115,7 +117,15 @@ def is_weights_file(name: str) -> bool:
 
 
 def weights_name(stem: str, suffix: str, variant: str | None = None) -> str:
-    """Return the name of a file with all weights, such as "model.fp16.safetensors"."""
+    """Return the name of a file with all weights, such as "model.fp16.safetensors".
+
+    Raises:
+        InputError: the variant cannot be part of a file name.
+    """
+    if variant and (not isinstance(variant, str) or not _VARIANT.fullmatch(variant)):
+        raise InputError(
+            f"variant={variant!r:.200} cannot be part of a file name.", expected='up to 64 letters, such as "fp16"'
+        )
     return f"{stem}.{variant}{suffix}" if variant else f"{stem}{suffix}"
 
 

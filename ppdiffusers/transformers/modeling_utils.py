@@ -16,11 +16,13 @@ from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import PretrainedMixin, config_file, load_config_from
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
+from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Output = TypeVar("Output", bound=BaseOutput)
+logger = get_logger(__name__)
 
 
 class PretrainedModel(PretrainedMixin, nn.Layer):
@@ -92,6 +94,16 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         embedding.weight.stop_gradient = stop_gradient
         embedding._num_embeddings = self.config.vocab_size = count
         return embedding
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Accept the call of training scripts with a warning; encoders keep all activations."""
+        logger.warning(
+            "%s has no gradient checkpointing: its training needs more memory, and gives the same gradients.",
+            type(self).__name__,
+        )
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Accept the call; encoders have no gradient checkpointing."""
 
     def _requests(self, argument: bool | None, key: str) -> bool:
         """Return whether an optional output is requested by the call's argument or, if None, by the configuration."""

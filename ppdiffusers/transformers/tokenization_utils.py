@@ -15,7 +15,7 @@ from tokenizers import AddedToken
 
 from ppdiffusers.core.config_types import built_from_configuration, create, shown
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.files import expand_user, replace_file
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NamedFiles
@@ -180,7 +180,7 @@ class PretrainedTokenizer:
         }
         whole = {name: {k: v for k, v in by_content[t].items() if k != "special"} for name, t in specials.items()}
         outside = {token: index for token, index in self.added_tokens_encoder.items() if token not in self.encoder}
-        with save_together(save_directory) as save:
+        with save_together(expand_user(save_directory)) as save:
             save.remove(("added_tokens.json", "tokenizer.json"))  # of a tokenizer that was saved to the folder before
             self._save_vocabulary(save.folder)
             write_json(save.folder / self.config_file, config)
@@ -551,7 +551,7 @@ class FastTokenizer(PretrainedTokenizer):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Write the files of the slow tokenizer, and tokenizer.json."""
         self.backend.post_processor = self._post_processor()
-        with save_together(save_directory) as save:
+        with save_together(expand_user(save_directory)) as save:
             super().save_pretrained(save.folder)
             write_text(save.folder / "tokenizer.json", self.backend.to_str(pretty=True))
 

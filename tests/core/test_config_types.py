@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from ppdiffusers import registry
 from ppdiffusers.core.config import ConfigMixin, register_to_config
 from ppdiffusers.core.config_types import built_from_configuration, check_like_defaults
 from ppdiffusers.core.errors import ConfigError, InputError
@@ -138,3 +139,29 @@ def test_errors_of_constructors_name_the_file():
     assert "where: a.json" in str(error.value)
     with pytest.raises(KeyboardInterrupt), built_from_configuration("Thing", "a.json"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("steps", [10**10, 10**6, 0, -5])
+def test_an_absurd_number_of_training_timesteps(steps):
+    for entry in registry.entries("scheduler"):
+        cls = entry.load()
+        if "num_train_timesteps" in cls.init_parameters():
+            with pytest.raises(ConfigError, match="num_train_timesteps"):
+                cls.from_config({"num_train_timesteps": steps, **REQUIRED.get(entry.name, {})})
+
+
+REQUIRED = {"VQDiffusionScheduler": {"num_vec_classes": 9}}
+ABSURD = {
+    "KarrasVeScheduler": [{"sigma_max": 1e300}, {"sigma_min": 1e-300}, {"sigma_max": -1}, {"sigma_min": 10**18}],
+    "CMStochasticIterativeScheduler": [{"sigma_max": -80.0}, {"sigma_min": 2**64}],
+    "EDMEulerScheduler": [{"sigma_min": -1.0}, {"sigma_max": 1e300}],
+    "FlowMatchEulerDiscreteScheduler": [{"use_exponential_sigmas": True, "shift": 0.0}],
+    "DDIMScheduler": [{"steps_offset": None}],
+}
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_absurd_noise_levels_and_offsets(name):
+    for values in ABSURD[name]:
+        with pytest.raises(ConfigError, match="noise levels|steps_offset"):
+            registry.find(name).load().from_config(values).set_timesteps(3)
