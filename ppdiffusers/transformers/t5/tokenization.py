@@ -120,7 +120,7 @@ class T5Tokenizer(_T5TokenizerBase):
         return ids if ids and ids[-1] == self.eos_token_id else [*ids, *suffix]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Join tokens; special ones, which are not pieces of text, stay as they are."""
+        """Join tokens into a text; special tokens are unchanged."""
         special, text, pending = self.all_special_tokens, "", []
         previous_is_special = False
         if tokens and tokens[0].startswith(SPACE) and self.add_prefix_space:
