@@ -96,6 +96,21 @@ def test_embeddings_instead_of_ids(tmp_path):
     assert len(by_embeds) == 1
 
 
+@pytest.mark.parametrize("shape", [(4,), (3, 4)])
+def test_head_masks(tmp_path, shape):
+    reference = tiny_t5()
+    reference.save_pretrained(tmp_path)
+    ours = ours_lib.T5EncoderModel.from_pretrained(tmp_path)
+    values, mask = ids()
+    heads = np.random.default_rng(1).random(shape).astype(np.float32)
+    mine = ours(*map(paddle.to_tensor, (values, mask, heads)), output_attentions=True)
+    with torch.no_grad():
+        theirs = reference(*map(torch.from_numpy, (values, mask, heads)), output_attentions=True)
+    assert_close(mine.last_hidden_state, theirs.last_hidden_state, 1e-5)
+    for a, b in zip(mine.attentions, theirs.attentions, strict=True):
+        assert_close(a, b, 1e-5)
+
+
 def test_float_masks_and_all_padding(tmp_path):
     """As in the original, a mask may be fractional, and a text without tokens attends to everything."""
     reference = tiny_t5()

@@ -58,14 +58,21 @@ class T5Attention(nn.Layer):
         return self.relative_attention_bias(paddle.to_tensor(buckets)).transpose([2, 0, 1]).unsqueeze(0)
 
     def forward(
-        self, x: paddle.Tensor, bias: paddle.Tensor, output_attentions: bool = False
+        self,
+        x: paddle.Tensor,
+        bias: paddle.Tensor,
+        head_mask: paddle.Tensor | None = None,
+        output_attentions: bool = False,
     ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        """Return the result [B, S, D], and the attention weights [B, H, S, S] or None."""
+        """Return the result [B, S, D], and the attention weights [B, H, S, S] or None; `head_mask` [H] scales heads."""
         dropout = self.dropout if self.training else 0.0
         query, key, value = self.q(x), self.k(x), self.v(x)  # [B, S, H * d_kv]
         mixed, weights = multi_head_attention(
             query, key, value, self.num_heads, bias, dropout, output_attentions, scale=1.0
         )
+        if head_mask is not None:
+            mixed = mixed * head_mask.repeat_interleave(mixed.shape[-1] // self.num_heads)  # [B, S, H * d_kv]
+            weights = None if weights is None else weights * head_mask.reshape([1, -1, 1, 1])
         return self.o(mixed), weights
 
 
@@ -79,9 +86,13 @@ class T5LayerSelfAttention(nn.Layer):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(
-        self, x: paddle.Tensor, bias: paddle.Tensor, output_attentions: bool = False
+        self,
+        x: paddle.Tensor,
+        bias: paddle.Tensor,
+        head_mask: paddle.Tensor | None = None,
+        output_attentions: bool = False,
     ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        mixed, weights = self.SelfAttention(self.layer_norm(x), bias, output_attentions)
+        mixed, weights = self.SelfAttention(self.layer_norm(x), bias, head_mask, output_attentions)
         return _add(x, self.dropout(mixed)), weights
 
 
@@ -137,9 +148,13 @@ class T5Block(nn.Layer):
         self.layer = nn.LayerList([T5LayerSelfAttention(config, has_relative_attention_bias), T5LayerFF(config)])
 
     def forward(
-        self, x: paddle.Tensor, bias: paddle.Tensor, output_attentions: bool = False
+        self,
+        x: paddle.Tensor,
+        bias: paddle.Tensor,
+        head_mask: paddle.Tensor | None = None,
+        output_attentions: bool = False,
     ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        x, weights = self.layer[0](x, bias, output_attentions)
+        x, weights = self.layer[0](x, bias, head_mask, output_attentions)
         return _clip_float16(self.layer[1](_clip_float16(x))), weights
 
 
@@ -158,7 +173,11 @@ class T5Stack(nn.Layer):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(
-        self, x: paddle.Tensor, attention_mask: paddle.Tensor | None, output_attentions: bool = False
+        self,
+        x: paddle.Tensor,
+        attention_mask: paddle.Tensor | None,
+        head_mask: paddle.Tensor | None = None,
+        output_attentions: bool = False,
     ) -> tuple[tuple[paddle.Tensor, ...], tuple[paddle.Tensor, ...] | None]:
         """Encode embeddings [B, S, D]: the inputs of all layers and the normalized output of the last one, and the
         attention weights or None."""
@@ -168,9 +187,10 @@ class T5Stack(nn.Layer):
             bias = bias + masked * float(paddle.finfo(x.dtype).min)
         x = self.dropout(x)
         states, attentions = [], []
-        for block in self.block:
+        for n, block in enumerate(self.block):
             states.append(x)
-            x, weights = block(x, bias, output_attentions)
+            mask = None if head_mask is None else head_mask if head_mask.ndim == 1 else head_mask[n]  # [H]
+            x, weights = block(x, bias, mask, output_attentions)
             attentions.append(weights)
         states.append(self.dropout(self.final_layer_norm(x)))
         return tuple(states), tuple(attentions) if output_attentions else None
@@ -202,6 +222,7 @@ class T5EncoderModel(PretrainedModel):
         self,
         input_ids: paddle.Tensor | None = None,
         attention_mask: paddle.Tensor | None = None,
+        head_mask: paddle.Tensor | None = None,
         inputs_embeds: paddle.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -212,6 +233,7 @@ class T5EncoderModel(PretrainedModel):
         Args:
             input_ids: [B, S].
             attention_mask: [B, S], 1 for tokens and 0 for padding.
+            head_mask: [H] for all layers or [layers, H], factors of the attention heads.
             inputs_embeds: [B, S, D], used instead of the embeddings of `input_ids`.
             output_attentions, output_hidden_states: return these too; by default as the configuration says.
             return_dict: if False, return a tuple.
@@ -230,7 +252,8 @@ class T5EncoderModel(PretrainedModel):
             raise InputError(
                 f"attention_mask has shape {list(attention_mask.shape)}.", expected=f"{list(x.shape[:2])}, as the ids"
             )
-        states, attentions = self.encoder(x, attention_mask, self._requests(output_attentions, "output_attentions"))
+        with_attentions = self._requests(output_attentions, "output_attentions")
+        states, attentions = self.encoder(x, attention_mask, head_mask, with_attentions)
         output = BaseModelOutput(states[-1], states, attentions)
         return self._output(output, output_attentions, output_hidden_states, return_dict)
 
