@@ -33,7 +33,7 @@ class _T5TokenizerBase(SentencePieceTokenizer):
         extra_ids: number of sentinel tokens.
         additional_special_tokens: further special tokens; if it contains sentinel tokens, it must contain `extra_ids`.
         legacy: see `SentencePieceTokenizer`; True by default.
-        add_prefix_space: see `SentencePieceTokenizer`; True by default.
+        add_prefix_space: see `SentencePieceTokenizer`.
         model_max_length, added_tokens_decoder, clean_up_tokenization_spaces, padding_side, truncation_side: see
             `PretrainedTokenizer`.
 
@@ -55,15 +55,13 @@ class _T5TokenizerBase(SentencePieceTokenizer):
         extra_ids: int = 100,
         additional_special_tokens: Iterable[TokenLike] | None = None,
         legacy: bool | None = None,
-        add_prefix_space: bool | None = None,
+        add_prefix_space: bool = True,
         added_tokens_decoder: Mapping[int, TokenLike] | None = None,
         **settings: Any,
     ):
         if vocab_file is None and tokenizer_file is None:
             raise ConfigError("A T5 tokenizer needs vocab_file or tokenizer_file.")
         self.tokenizer_file, self.extra_ids = tokenizer_file, extra_ids
-        if vocab_file is not None and add_prefix_space is not None:
-            self.tokenizer_file = None  # it has another setting, or the same; as in transformers
         model = _read_json_model(tokenizer_file) if vocab_file is None else SentencePieceModel.read(vocab_file)
         extra = list(additional_special_tokens) if additional_special_tokens is not None else _sentinels(extra_ids)
         sentinels = [token for token in extra if _SENTINEL.fullmatch(token_content(token) or "")]
@@ -80,7 +78,7 @@ class _T5TokenizerBase(SentencePieceTokenizer):
             {"eos_token": eos_token, "unk_token": unk_token, "pad_token": pad_token},
             self._ids_of_pieces(model),
             legacy=legacy is not False,
-            add_prefix_space=add_prefix_space is not False,
+            add_prefix_space=add_prefix_space,
             additional_special_tokens=extra,
             added_tokens_decoder={**decoder, **(added_tokens_decoder or {})},
             **settings,
@@ -143,6 +141,17 @@ class T5TokenizerFast(FastTokenizer, _T5TokenizerBase):
         {"tokenizer_file": JSON_FILE},
         {"vocab_file": MODEL_FILE},
     )
+
+    def __init__(
+        self,
+        vocab_file: str | os.PathLike | None = None,
+        tokenizer_file: str | os.PathLike | None = None,
+        add_prefix_space: bool | None = None,
+        **settings: Any,
+    ):
+        if vocab_file is not None and add_prefix_space is not None:
+            tokenizer_file = None  # it may have another setting; as in transformers
+        super().__init__(vocab_file, tokenizer_file, add_prefix_space=add_prefix_space is not False, **settings)
 
     def _ids_of_pieces(self, model: SentencePieceModel) -> dict[str, int]:
         pieces = [*model.pieces, *reversed(_sentinels(self.extra_ids))]
