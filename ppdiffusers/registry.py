@@ -237,6 +237,7 @@ _ROWS = (
     # text and image encoders, tokenizers, image processors: available in ppdiffusers.transformers
     _transformers("PretrainedConfig", "configuration_utils", "config"),
     _transformers("PretrainedModel", "modeling_utils", "base"),
+    _transformers("AutoTokenizer", "auto_tokenizer", "helper"),
     _transformers("CLIPTextConfig", "clip.configuration", "config"),
     _transformers("CLIPVisionConfig", "clip.configuration", "config"),
     _transformers("CLIPConfig", "clip.configuration", "config"),
