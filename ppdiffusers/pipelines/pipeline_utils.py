@@ -37,6 +37,7 @@ from ppdiffusers.io.ignored_arguments import drop_unknown
 from ppdiffusers.io.pretrained import HubConfigMixin
 from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
+from ppdiffusers.io.weight_names import is_safetensors_compatible as is_safetensors_compatible
 from ppdiffusers.pipelines.loaders.custom_pipeline import custom_pipeline_class, own_pipeline, own_pipeline_class
 from ppdiffusers.pipelines.stages.device import move_layer, parse_device_and_dtype
 from ppdiffusers.pipelines.stages.offloading import OffloadingMixin
