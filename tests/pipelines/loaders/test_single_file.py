@@ -323,7 +323,7 @@ def served(files: dict[str, bytes]):
 
 
 @pytest.mark.parametrize("kind", ["path", "address", "content"])
-def test_original_config_with_config(kind, single_files, tmp_path):
+def test_original_config_with_config(kind, single_files, tmp_path, monkeypatch):
     """UNet and autoencoder come from the YAML file, the rest from `config`, as in diffusers."""
     folder, _ = single_files("sd1")  # its UNet and autoencoder are smaller than those of the YAML file
     tensors = {name: part for name, part in original_tensors(folder, "sd1").items() if name.startswith("cond_stage")}
@@ -331,6 +331,8 @@ def test_original_config_with_config(kind, single_files, tmp_path):
     path = tmp_path / "v1.yaml"
     path.write_text(yaml.safe_dump(original_config()))
     load = ppdiffusers.StableDiffusionPipeline.from_single_file
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "PPDIFFUSERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
     theirs = KINDS["sd1"].from_single_file(str(file), config=str(folder), original_config=str(path), **OFFLINE)
     with served({"/v1.yaml": path.read_bytes()}) as address:
         remote = f"{address}/v1.yaml?raw=true"
