@@ -253,7 +253,8 @@ def register_to_config(init: Callable) -> Callable:
         given = set(bound.arguments)
         bound.apply_defaults()
         recorded = {k: v for k, v in bound.arguments.items() if k in type(self).init_parameters()}
-        given -= {k for k in private.get("_use_default_values", ()) if recorded.get(k, given) is _default(signature, k)}
+        of_others = private.get("_use_default_values", ())
+        given -= {k for k in of_others if k in recorded and _is_default(recorded[k], k, init)}
         defaulted = sorted(key for key in recorded if key not in given)
         private |= {"_class_name": type(self).__name__, "_use_default_values": defaulted}
         if not defaulted:
@@ -264,8 +265,10 @@ def register_to_config(init: Callable) -> Callable:
     return wrapper
 
 
-def _default(signature: inspect.Signature, name: str) -> object:
-    return signature.parameters[name].default if name in signature.parameters else inspect.Parameter.empty
+def _is_default(value: object, name: str, init: Callable) -> bool:
+    """Return whether a value is the default of an argument; a sequence may be the list that a file has for a tuple."""
+    default = inspect.signature(init).parameters[name].default
+    return value is default or (isinstance(value, list) and isinstance(default, tuple) and value == list(default))
 
 
 def _to_json(value: object) -> object:

@@ -76,9 +76,8 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
     def _read_deprecated(self, given: dict[str, Any], set_alpha_to_one: bool) -> bool:
         """Return the value of `set_alpha_to_one`, which may be given under its deprecated name."""
         if given.get("set_alpha_to_zero") is not None:
-            set_alpha_to_one = deprecate(
-                "set_alpha_to_zero", "2.0.0", "Pass `set_alpha_to_one` instead.", take_from=given, stacklevel=5
-            )
+            deprecate("set_alpha_to_zero", "2.0.0", "Pass `set_alpha_to_one` instead.", stacklevel=5)
+            set_alpha_to_one = given.pop("set_alpha_to_zero")
             self.register_to_config(set_alpha_to_one=set_alpha_to_one)
         if given:
             logger.warning("Arguments of DDIMInverseScheduler that have no effect: %s.", ", ".join(given))

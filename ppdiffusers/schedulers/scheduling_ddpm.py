@@ -180,7 +180,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         predicted_variance: paddle.Tensor | None = None,
         variance_type: str | None = None,
     ) -> paddle.Tensor:
-        """Return the variance of the step from t, as a logarithm or standard deviation for some `variance_type`."""
+        """Return the variance of a step from t in the form of `variance_in_form`, [] or [B, C, ...]."""
         step = as_scalar(t)
         alpha_bar, alpha_bar_prev, _, beta = self._coefficients(step, self._previous(step))
         posterior = max((1 - alpha_bar_prev) / (1 - alpha_bar) * beta, 1e-20)

@@ -85,9 +85,7 @@ class Distilled(StepIndex, VariancePreserving):
         if self.num_inference_steps is None:
             return timestep - 1
         after = self.index_for_timestep(timestep) + 1
-        return paddle.to_tensor(
-            self.host_timesteps[after] if after < len(self.host_timesteps) else -1, dtype="int64"
-        )
+        return paddle.to_tensor(self.host_timesteps[after] if after < len(self.host_timesteps) else -1, dtype="int64")
 
 
 class LCMScheduler(Distilled, SchedulerMixin):

@@ -72,7 +72,7 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
         predicted_variance: paddle.Tensor | None = None,
         variance_type: str | None = None,
     ) -> paddle.Tensor:
-        """Return the variance of a step from t: its logarithm with "learned_range", otherwise the standard deviation."""
+        """Return the variance of a step from t in the form of `variance_in_form`, [] or [B, C, ...]."""
         step = as_scalar(t)
         a, a_prev, beta = self._coefficients(step, step - 1 if prev_timestep is None else as_scalar(prev_timestep))
         posterior = max((1 - a_prev) / (1 - a) * beta, 1e-20)
