@@ -183,7 +183,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         """Return the variance of a step from t in the form of `variance_in_form`, [] or [B, C, ...]."""
         step = as_scalar(t)
         alpha_bar, alpha_bar_prev, _, beta = self._coefficients(step, self._previous(step))
-        posterior = max((1 - alpha_bar_prev) / (1 - alpha_bar) * beta, 1e-20)
+        posterior = max(float((1 - alpha_bar_prev) / (1 - alpha_bar) * beta), 1e-20)
         return variance_in_form(variance_type or self.config.variance_type, posterior, beta, predicted_variance)
 
     def _standard_deviation(

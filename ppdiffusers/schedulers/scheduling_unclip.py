@@ -75,7 +75,7 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
         """Return the variance of a step from t in the form of `variance_in_form`, [] or [B, C, ...]."""
         step = as_scalar(t)
         a, a_prev, beta = self._coefficients(step, step - 1 if prev_timestep is None else as_scalar(prev_timestep))
-        posterior = max((1 - a_prev) / (1 - a) * beta, 1e-20)
+        posterior = max(float((1 - a_prev) / (1 - a) * beta), 1e-20)
         return variance_in_form(variance_type or self.variance_type, posterior, beta, predicted_variance)
 
     def step(
