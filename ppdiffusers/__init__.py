@@ -35,6 +35,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"ppdiffusers.{name}")
+    if name.startswith("is_"):  # whether an optional package is installed
+        return getattr(importlib.import_module("ppdiffusers.utils.import_utils"), name)
     entry = registry.find(name)
     if entry is None or not entry.exported:
         raise AttributeError(f"module 'ppdiffusers' has no attribute {name!r}")

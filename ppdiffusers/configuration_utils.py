@@ -6,5 +6,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "ppdiffusers.core.config": ["ConfigMixin", "FrozenDict", "register_to_config"],
+        "ppdiffusers.utils.deprecation_utils": ["deprecate"],
     },
 )

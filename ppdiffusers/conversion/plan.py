@@ -277,6 +277,8 @@ def _copy_or_leave_out(path: Path, files: list[Path], plan: Plan, root: Path) ->
     name = path.relative_to(root).as_posix()
     if path.is_dir():
         plan.left_out[name] = "not the folder of a component"
+    elif not path.is_file():  # a pipe, a device, or a link to itself
+        plan.left_out[name] = "not a file"
     elif is_weights_file(path.name):
         plan.left_out[name] = "other weights"
     elif path.stat().st_size > LARGEST_COPY:

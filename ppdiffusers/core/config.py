@@ -16,7 +16,7 @@ import numpy as np
 
 from ppdiffusers.core.config_types import create
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.files import expand_user, replace_file
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import complete_save
 from ppdiffusers.version import __version__
@@ -205,7 +205,7 @@ class ConfigMixin:
             return_commit_hash: append the commit of a downloaded model, None for a folder.
             kwargs: `subfolder`.
         """
-        path = Path(pretrained_model_name_or_path).expanduser()
+        path = expand_user(pretrained_model_name_or_path)
         complete_save(path)
         if (subfolder := kwargs.pop("subfolder", None)) is not None:
             path = path / subfolder
@@ -214,7 +214,7 @@ class ConfigMixin:
 
     def save_config(self, save_directory: str | os.PathLike) -> Path:
         """Write the configuration as JSON into the folder, which is created if it does not exist."""
-        path = Path(save_directory) / str(self.config_name)
+        path = expand_user(save_directory) / str(self.config_name)
         with replace_file(path) as staging:
             staging.write_text(self.to_json_string(), encoding="utf-8")
         return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,22 +93,30 @@ def raise_impossible(what: str, values: Mapping[str, Any], where: object = None)
     timesteps = values.get("num_train_timesteps")
     if isinstance(timesteps, int) and not 1 <= timesteps <= _MOST_TIMESTEPS:
         problems.append(f"num_train_timesteps: expected 1 to {_MOST_TIMESTEPS}, found {timesteps}")
-    factors = {key: _layers(key, value) for key, value in values.items()}
-    if math.prod(factors.values()) > _MOST_LAYERS:
-        named = ", ".join(key for key, factor in factors.items() if factor > 1)
-        problems.append(f"{named}: {math.prod(factors.values())} layers, expected at most {_MOST_LAYERS}")
+    named, layers = _layers(values)
+    if layers > _MOST_LAYERS:
+        problems.append(f"{', '.join(named)}: {layers} layers, expected at most {_MOST_LAYERS}")
     if problems:
         raise ConfigError(f"The configuration of {what} asks for the impossible.", where=where, problems=problems)
 
 
-def _layers(key: str, value: object) -> int:
-    """Return the factor by which a value of a network's configuration multiplies its layers."""
-    numbers = value if isinstance(value, (list, tuple)) else [value]
-    if "layers" in key or key in ("depth", "depths"):
-        return max([1, *(number for number in numbers if isinstance(number, int))])
-    if key in ("down_block_types", "hidden_sizes"):  # other lists must have the same length
-        return max(1, len(numbers))
-    return 1
+def _layers(values: Mapping[str, Any]) -> tuple[list[str], int]:
+    """Return the values of a configuration that are numbers of layers, and about how many layers they make."""
+    levels, layers, repeats = 1, 0, 1
+    named = []
+    for key, value in values.items():
+        numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+        largest = max((number for number in numbers if isinstance(number, int)), default=0)
+        if key.endswith("_per_block"):
+            repeats *= max(1, largest)
+        elif any(word in key for word in ("layers", "blocks")) or key in ("depth", "depths", "n_layer"):
+            layers += max(0, largest)  # of an encoder and a decoder, for one
+        elif key.endswith(("_types", "_ratios", "_sizes", "channels")):
+            levels = max(levels, len(numbers))
+        else:
+            continue
+        named.append(key)
+    return named, levels * max(1, layers) * repeats
 
 
 def raise_problems(what: str, problems: Iterable[str], where: object = None) -> None:

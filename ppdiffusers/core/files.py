@@ -22,6 +22,7 @@ from ppdiffusers.core.errors import InputError
 
 # Windows has no such module: concurrent writers are not coordinated there.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+_LONGEST_NAME = 255  # bytes, on Windows characters, of a file or folder
 _LOCK_INTERVAL = 0.01  # seconds between two attempts to get a lock
 
 
@@ -39,8 +40,48 @@ def cache_folder() -> Path:
 
 
 def expand_user(path: str | os.PathLike) -> Path:
-    """Replace `~` by the home folder of the user; a path whose user is unknown is returned unchanged."""
-    return Path(os.path.expanduser(path))
+    """Replace `~` by the home folder of the user; a path whose user is unknown is returned unchanged.
+
+    Raises:
+        InputError: this is not a path, or the system can have no such path (`check_path`).
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise InputError("This is not a path.", where=repr(path)[:200], expected="a string or a pathlib.Path")
+    if not os.fspath(path):
+        raise InputError("The path is empty.", expected='a path; "." is the current folder')
+    return check_path(Path(os.path.expanduser(path)))
+
+
+def path_inside(folder: Path, name: str | os.PathLike, argument: str) -> Path:
+    """Return the path of `name`, the value of an argument, in a folder.
+
+    Raises:
+        InputError: this is not a name, or the system can have no such path.
+    """
+    if not isinstance(name, (str, os.PathLike)) or isinstance(os.fspath(name), bytes):
+        raise InputError(f"{argument}={name!r:.200} is not a name.", expected="a string")
+    return check_path(folder / name)
+
+
+def check_path(path: Path) -> Path:
+    """Return a path, which need not exist.
+
+    Raises:
+        InputError: it is too long, or has null characters or half characters.
+    """
+    problem = None
+    try:
+        os.lstat(path)
+    except ValueError:  # includes UnicodeEncodeError
+        problem = "it has characters that no path has"
+    except OSError as error:
+        # The system does not look at names in a folder that does not exist.
+        longest = max(len(os.fsencode(part) if os.name == "posix" else part) for part in path.parts)
+        if error.errno == errno.ENAMETOOLONG or longest > _LONGEST_NAME:
+            problem = "it is too long"
+    if problem is not None:
+        raise InputError(f"This path cannot exist: {problem}.", where=repr(str(path))[:400], remedy="check the path.")
+    return path
 
 
 def absolute_path(path: str | os.PathLike) -> Path:

@@ -238,7 +238,7 @@ def _prepare(response: requests.Response, file: RemoteFile, part: _PartialFile, 
         noted, sent = part.metadata().get("validator"), _validator(response)
         if noted is not None and sent is not None and sent != noted:
             raise _WrongContent(f"the part of an earlier run is of the version {noted}, the server has {sent}")
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        span = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)", response.headers.get("Content-Range", ""))
         total = int(span[2]) if span and span[2] != "*" else file.size
         if span and int(span[1]) == part.size and (file.size is None or total == file.size):
             return total
@@ -250,9 +250,8 @@ def _prepare(response: requests.Response, file: RemoteFile, part: _PartialFile, 
     # 200: the whole file, even if a range was requested
     bar.advance(-part.size)
     part.begin({"identity": _identity(file), "validator": _validator(response)})
-    length = response.headers.get("Content-Length", "")
     encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    total = int(length) if length.isdecimal() and not encoded else None
+    total = None if encoded else http_client.content_length(response.headers)
     if file.size is not None and total is not None and total != file.size:
         raise _WrongContent(f"the server sends {total} bytes, expected {file.size}")
     return total if total is not None else file.size

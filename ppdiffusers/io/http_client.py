@@ -198,6 +198,12 @@ def timeout() -> float:
     return read_number("PPDIFFUSERS_TIMEOUT", 30, "seconds", low=0.1, high=86_400)
 
 
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return the number of bytes that a response announces; None if it is not a number."""
+    text = headers.get("Content-Length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def _retry_after(response: requests.Response) -> float:
     """Return the seconds in the Retry-After header, a number or a date; 0 if it is neither."""
     text = response.headers.get("Retry-After", "")

@@ -36,7 +36,7 @@ def check_revision(revision: str) -> str:
     Raises:
         SourceError: it is not valid.
     """
-    if _REVISION.fullmatch(revision) and ".." not in revision:
+    if isinstance(revision, str) and _REVISION.fullmatch(revision) and ".." not in revision:
         return revision
     raise SourceError("This is not a valid revision.", where=repr(revision), expected="a branch, a tag or a commit")
 
@@ -45,11 +45,11 @@ def check_listed_name(path: str, where: object) -> str:
     """Return `path`, a name in the list of a hub's files, if it does not leave the folder; it may be unusable here.
 
     Raises:
-        UnsafeFileError: it is absolute, or has "..".
+        UnsafeFileError: it is absolute, or has ".." or half a character.
     """
     windows = PureWindowsPath(path)
     leaves = PurePosixPath(path).is_absolute() or windows.anchor not in ("", windows.drive) or ".." in windows.parts
-    if leaves or not path or "\0" in path:
+    if leaves or not path or re.search(r"[\0\ud800-\udfff]", path):
         raise _outside(path, where)
     return path
 
@@ -58,11 +58,11 @@ def check_file_name(path: str, where: object) -> str:
     """Return `path` if it is inside the folder that it is relative to; parts are separated by "/".
 
     Raises:
-        UnsafeFileError: it is absolute, or has "..", a drive or a backslash.
+        UnsafeFileError: it is absolute, or has "..", a drive, a backslash or half a character.
     """
     parts = path.split("/")
     plain = bool(path) and all(part not in ("", ".", "..") for part in parts)
-    if plain and not re.search(r'[\\:*?"<>|\x00-\x1f]', path) and not PurePosixPath(path).is_absolute():
+    if plain and not re.search(r'[\\:*?"<>|\x00-\x1f\ud800-\udfff]', path) and not PurePosixPath(path).is_absolute():
         return path
     raise _outside(path, where)
 

@@ -56,7 +56,7 @@ def pop_hub_options(arguments: MutableMapping[str, Any]) -> HubOptions:
     return HubOptions(
         source=chosen[0] if chosen else None,
         revision=arguments.pop("revision", None),
-        cache_dir=None if cache_dir is None else Path(cache_dir),
+        cache_dir=None if cache_dir is None else expand_user(cache_dir),
         force_download=bool(arguments.pop("force_download", False)),
         resume_download=arguments.pop("resume_download", None) is not False,
         local_files_only=bool(arguments.pop("local_files_only", False)),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import MOST_TENSORS
 
 # Our own files; the first ppdiffusers wrote "diffusion_paddle_model".
@@ -26,6 +27,7 @@ _NAME = re.compile(
     rf"(?P<suffix>{'|'.join(map(re.escape, SUFFIXES))})"
     r"(?P<index>\.index(?:\.(?P<index_variant>[\w-]+))?\.json)?"
 )
+_VARIANT = re.compile(r"[\w.-]{1,64}")
 _SHARD = r"-\d{5}-of-\d{5}"
 _LOOKS_LIKE_WEIGHTS = re.compile(
     r"\.(safetensors|bin|pt|pth|ckpt|pdparams|pdiparams|pdmodel|msgpack|onnx|onnx_data|h5|pb|gguf|xml)$"
@@ -115,7 +117,15 @@ def is_weights_file(name: str) -> bool:
 
 
 def weights_name(stem: str, suffix: str, variant: str | None = None) -> str:
-    """Return the name of a file with all weights, such as "model.fp16.safetensors"."""
+    """Return the name of a file with all weights, such as "model.fp16.safetensors".
+
+    Raises:
+        InputError: the variant cannot be part of a file name.
+    """
+    if variant and (not isinstance(variant, str) or not _VARIANT.fullmatch(variant)):
+        raise InputError(
+            f"variant={variant!r:.200} cannot be part of a file name.", expected='up to 64 letters, such as "fp16"'
+        )
     return f"{stem}.{variant}{suffix}" if variant else f"{stem}{suffix}"
 
 
@@ -147,3 +157,40 @@ def weight_map_of(index: Mapping[str, Any]) -> dict[str, str] | None:
     if not all(isinstance(name, str) for name in weight_map.values()):
         return None
     return weight_map
+
+
+def is_safetensors_compatible(
+    filenames: Iterable[str],
+    passed_components: Iterable[str] | None = None,
+    folder_names: Container[str] | None = None,
+    variant: str | None = None,
+) -> bool:
+    """Return whether each folder among the names of a pipeline's weights files has a safetensors file.
+
+    Args:
+        filenames: paths of files, such as "unet/diffusion_pytorch_model.safetensors".
+        passed_components: names of folders that are not needed.
+        folder_names: the folders that are needed; by default all.
+        variant: such as "fp16"; a folder without files of it counts with those of no variant.
+    """
+    folders: dict[str, list[str]] = {}
+    others = []
+    for filename in filenames:
+        *folder, name = filename.split("/")
+        if len(folder) != 1:
+            others.append(name)
+        elif folder_names is None or folder[0] in folder_names:
+            folders.setdefault(folder[0], []).append(name)
+    for component in passed_components or ():
+        folders.pop(component, None)
+    return all(_has_safetensors(names, variant) for names in folders.values() or [others])
+
+
+def _has_safetensors(names: Iterable[str], variant: str | None) -> bool:
+    """Return whether the weights of a variant, or those of no variant if there are none, have a safetensors file."""
+    stems = "|".join((*PADDLE_STEMS, *ALL_TORCH_STEMS))
+    for part in ([rf"\.{re.escape(variant)}"] if variant else []) + [""]:
+        found = [name for name in names if re.fullmatch(rf"(?:{stems}){part}(?:{_SHARD})?\.\w+", name)]
+        if found:
+            return any(name.endswith(".safetensors") for name in found)
+    return False

@@ -18,10 +18,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "FusedAttnProcessor2_0",
             "SlicedAttnAddedKVProcessor",
             "SlicedAttnProcessor",
+            "XFormersAttnProcessor",
         ],
     },
     aliases={  # names of ppdiffusers 0.29, after the version of Paddle
         "AttnAddedKVProcessor2_5": f"{_ATTENTION}.processors:AttnAddedKVProcessor2_0",
         "AttnProcessor2_5": f"{_ATTENTION}.processors:AttnProcessor2_0",
+        "IPAdapterAttnProcessor2_5": "ppdiffusers.models.adapters.ip_adapter_processor:IPAdapterAttnProcessor2_0",
     },
 )

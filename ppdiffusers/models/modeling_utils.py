@@ -8,7 +8,10 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.io.pretrained import HubConfigMixin, PretrainedMixin
+from ppdiffusers.io.state_dicts import faster_set_state_dict as faster_set_state_dict
 from ppdiffusers.models.attention.mixin import AttentionMixin
+from ppdiffusers.utils.context_managers import ContextManagers as ContextManagers
+from ppdiffusers.utils.context_managers import no_init_weights as no_init_weights
 
 T = TypeVar("T")
 

@@ -14,6 +14,7 @@ from ppdiffusers.convert.single_files.original_config import with_original_confi
 from ppdiffusers.convert.single_files.published import Family
 from ppdiffusers.convert.single_files.recognition import recognise
 from ppdiffusers.core.errors import InputError, WeightsError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.io.pretrained import fill_layer, load_config_from, target_dtype
 from ppdiffusers.io.resolve import pop_hub_options
 from ppdiffusers.io.single_file import log_unused, open_single_file, place
@@ -164,7 +165,7 @@ def _config_folder(config: Any, subfolder: str | None, component: str) -> tuple[
             f"config={type(config).__name__} is not supported.", expected="a folder, or the name of a model on a hub"
         )
     if subfolder is None:
-        folder = Path(config).expanduser()
+        folder = expand_user(config)
         if not (folder / "config.json").is_file() and (folder / component).is_dir():
             subfolder = component
     return config, "config.json", subfolder

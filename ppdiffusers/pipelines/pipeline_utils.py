@@ -27,7 +27,7 @@ from ppdiffusers.convert.model_index import (
 from ppdiffusers.core.config import ConfigMixin, FrozenDict
 from ppdiffusers.core.config_types import check_types
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.core.files import in_use
+from ppdiffusers.core.files import expand_user, in_use
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
@@ -37,6 +37,7 @@ from ppdiffusers.io.ignored_arguments import drop_unknown
 from ppdiffusers.io.pretrained import HubConfigMixin
 from ppdiffusers.io.required_files import PipelineFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
+from ppdiffusers.io.weight_names import is_safetensors_compatible as is_safetensors_compatible
 from ppdiffusers.pipelines.loaders.custom_pipeline import custom_pipeline_class, own_pipeline, own_pipeline_class
 from ppdiffusers.pipelines.stages.device import move_layer, parse_device_and_dtype
 from ppdiffusers.pipelines.stages.offloading import OffloadingMixin
@@ -183,7 +184,7 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
         if own is not None:
             raw["_class_name"] = own[1]
             if cls is DiffusionPipeline:
-                downloaded = not Path(pretrained_model_name_or_path).expanduser().is_dir()
+                downloaded = not expand_user(pretrained_model_name_or_path).is_dir()
                 cls = own_pipeline_class(*own, folder, DiffusionPipeline, trusted=trusted, downloaded=downloaded)
         # classes of components that the caller passes may be unknown
         unknown = {name: entry for name, entry in raw.items() if name not in kwargs}
@@ -293,7 +294,7 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
         options = {"safe_serialization": safe_serialization, "variant": variant, "to_diffusers": to_diffusers}
         if max_shard_size is not None:
             options["max_shard_size"] = max_shard_size
-        with save_together(Path(save_directory).expanduser()) as save:
+        with save_together(expand_user(save_directory)) as save:
             for name, component in self.components.items():
                 if component is not None:
                     _save_component(component, save.folder / name, options)

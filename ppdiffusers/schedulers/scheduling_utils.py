@@ -21,6 +21,8 @@ from ppdiffusers.schedulers.common.arrays import Timesteps
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.utils.dummy_inputs import normal
 
+SCHEDULER_CONFIG_NAME = "scheduler_config.json"
+
 SchedulerT = TypeVar("SchedulerT", bound="SchedulerMixin")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppdiffusers.core.config_types import check_like_defaults
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.files import expand_user, replace_file
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.required_files import NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
@@ -60,7 +60,7 @@ class PretrainedConfig:
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         """Write config.json."""
-        with replace_file(Path(save_directory) / self.config_name) as staging:
+        with replace_file(expand_user(save_directory) / self.config_name) as staging:
             staging.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def __eq__(self, other: object) -> bool:

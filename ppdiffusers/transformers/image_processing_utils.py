@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 
 from ppdiffusers.core.config_types import built_from_configuration, create
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.files import expand_user, replace_file
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.io.required_files import NamedFiles
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
@@ -69,7 +68,7 @@ class ImageProcessor:
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Write preprocessor_config.json."""
-        with replace_file(Path(save_directory) / self.config_file) as staging:
+        with replace_file(expand_user(save_directory) / self.config_file) as staging:
             staging.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
     def __call__(self, images: ImageInput, return_tensors: str | None = None, **kwargs: Any) -> BatchEncoding:

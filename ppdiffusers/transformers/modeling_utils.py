@@ -16,11 +16,13 @@ from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.outputs import BaseOutput
 from ppdiffusers.io.pretrained import PretrainedMixin, config_file, load_config_from
 from ppdiffusers.transformers.configuration_utils import PretrainedConfig
+from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Output = TypeVar("Output", bound=BaseOutput)
+logger = get_logger(__name__)
 
 
 class PretrainedModel(PretrainedMixin, nn.Layer):
@@ -82,7 +84,8 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         if mean_resizing:
             new = old.astype("float32").mean(axis=0, keepdim=True).expand(shape)
         else:
-            new = paddle.randn(shape, dtype="float32") * self.config.initializer_range
+            deviation = self.config.get("initializer_range", self.config.get("initializer_factor", 1.0))
+            new = paddle.randn(shape, dtype="float32") * deviation
         rows = paddle.concat([old[:count], new.astype(old.dtype)])  # [count, D]
         stop_gradient = embedding.weight.stop_gradient
         embedding.weight = embedding.create_parameter(
@@ -91,6 +94,16 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         embedding.weight.stop_gradient = stop_gradient
         embedding._num_embeddings = self.config.vocab_size = count
         return embedding
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Accept the call of training scripts with a warning; encoders keep all activations."""
+        logger.warning(
+            "%s has no gradient checkpointing: its training needs more memory, and gives the same gradients.",
+            type(self).__name__,
+        )
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Accept the call; encoders have no gradient checkpointing."""
 
     def _requests(self, argument: bool | None, key: str) -> bool:
         """Return whether an optional output is requested by the call's argument or, if None, by the configuration."""
@@ -110,6 +123,21 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
             output = dataclasses.replace(output, attentions=None)
         as_tuple = return_dict is False or (return_dict is None and self.config.get("use_return_dict") is False)
         return output.to_tuple() if as_tuple else output
+
+
+@dataclass
+class BaseModelOutput(BaseOutput):
+    """Outputs of an encoder.
+
+    Attributes:
+        last_hidden_state: [B, S, D].
+        hidden_states: input of the first layer and output of each layer, each [B, S, D].
+        attentions: attention weights of each layer, each [B, heads, S, S].
+    """
+
+    last_hidden_state: paddle.Tensor | None = None
+    hidden_states: tuple[paddle.Tensor, ...] | None = None
+    attentions: tuple[paddle.Tensor, ...] | None = None
 
 
 @dataclass

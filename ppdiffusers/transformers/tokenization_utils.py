@@ -15,7 +15,7 @@ from tokenizers import AddedToken
 
 from ppdiffusers.core.config_types import built_from_configuration, create, shown
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.core.files import replace_file
+from ppdiffusers.core.files import expand_user, replace_file
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.io.required_files import TOKENIZER_FILES, VOCABULARIES, NamedFiles
@@ -180,7 +180,7 @@ class PretrainedTokenizer:
         }
         whole = {name: {k: v for k, v in by_content[t].items() if k != "special"} for name, t in specials.items()}
         outside = {token: index for token, index in self.added_tokens_encoder.items() if token not in self.encoder}
-        with save_together(save_directory) as save:
+        with save_together(expand_user(save_directory)) as save:
             save.remove(("added_tokens.json", "tokenizer.json"))  # of a tokenizer that was saved to the folder before
             self._save_vocabulary(save.folder)
             write_json(save.folder / self.config_file, config)
@@ -392,7 +392,8 @@ class PretrainedTokenizer:
             raise InputError("A tokenizer expects a text or a list of texts.", problems=wrong)
         prefix, suffix = self._special_ids() if add_special_tokens else ([], [])
         pad_to, truncate_to = self._lengths(padding, truncation, max_length, specials=len(prefix + suffix))
-        rows = [[*prefix, *self._truncate(self._encode_text(t), truncate_to, prefix + suffix), *suffix] for t in texts]
+        truncated = (self._truncate(self._encode_text(one), truncate_to, prefix + suffix) for one in texts)
+        rows = [self._add_special_tokens(ids, prefix, suffix) for ids in truncated]
         encoded = {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
         lengths = [len(row) for row in rows]
         if pad_to is not None:
@@ -442,6 +443,10 @@ class PretrainedTokenizer:
             for name in (self.first_token, self.last_token)
         )
         return prefix, suffix
+
+    def _add_special_tokens(self, ids: list[int], prefix: list[int], suffix: list[int]) -> list[int]:
+        """Add the special tokens in front of and after the ids of a text."""
+        return [*prefix, *ids, *suffix]
 
     def _truncate(self, ids: list[int], limit: int | None, specials: list[int]) -> list[int]:
         """Truncate the ids of a text so that they and the special tokens together have at most `limit` ids."""
@@ -546,7 +551,7 @@ class FastTokenizer(PretrainedTokenizer):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Write the files of the slow tokenizer, and tokenizer.json."""
         self.backend.post_processor = self._post_processor()
-        with save_together(save_directory) as save:
+        with save_together(expand_user(save_directory)) as save:
             super().save_pretrained(save.folder)
             write_text(save.folder / "tokenizer.json", self.backend.to_str(pretty=True))
 

@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "ppdiffusers.core.outputs": ["BaseOutput"],
+        "ppdiffusers.io.state_dicts": ["smart_load"],
+        "ppdiffusers.models.adapters.call_scale": ["scale_lora_layers", "unscale_lora_layers"],
         f"{_U}.constants": [
             "CONFIG_NAME",
             "DIFFUSERS_CACHE",
@@ -48,4 +50,5 @@ __getattr__, __dir__, __all__ = lazy_exports(
         f"{_U}.torch_utils": ["as_generator", "rand_tensor", "randn_tensor"],
         f"{_U}.versions": ["check_min_version", "compare_versions"],
     },
+    aliases={"_get_model_file": "ppdiffusers.io.state_dicts:get_model_file"},
 )

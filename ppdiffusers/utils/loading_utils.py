@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.version import __version__
 
 TIMEOUT = 60  # seconds without data after which a connection is closed
@@ -33,13 +34,13 @@ def load_image(
     if isinstance(image, str) and image.startswith(("http://", "https://")):
         opened = _decoded(io.BytesIO(_download(image)), image)
     elif isinstance(image, str | os.PathLike):
-        if not Path(image).is_file():
+        if not expand_user(image).is_file():
             raise SourceError(
                 "The image file does not exist.",
                 where=image,
                 expected="the path of a file, or a URL that starts with http:// or https://",
             )
-        opened = _decoded(image, image)
+        opened = _decoded(expand_user(image), image)
     elif isinstance(image, Image.Image):
         opened = image
     else:
@@ -68,7 +69,7 @@ def _download(url: str) -> bytes:
         raise SourceError(
             "The server did not send the image.", where=url, problems=[f"{error.code} {error.reason}"]
         ) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         raise SourceError(
             "The URL could not be reached.",
             where=url,

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import unittest
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ import PIL.Image
 from ppdiffusers.core.environment import is_on
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.extras import available
+from ppdiffusers.utils.constants import HUGGINGFACE_CO_RESOLVE_ENDPOINT
 from ppdiffusers.utils.export_utils import export_to_gif, export_to_video
 from ppdiffusers.utils.loading_utils import load_image
 from ppdiffusers.utils.pil_utils import make_image_grid
@@ -33,9 +35,11 @@ __all__ = [
     "export_to_gif",
     "export_to_video",
     "floats_tensor",
+    "get_examples_pipeline",
     "get_tests_dir",
     "global_rng",
     "image_grid",
+    "load_hf_numpy",
     "load_image",
     "load_numpy",
     "nightly",
@@ -143,6 +147,20 @@ def load_numpy(arry: str | os.PathLike | np.ndarray, local_path: str | None = No
     if not os.path.isfile(arry):
         raise InputError("The array does not exist.", where=arry, expected="a file, or an http:// or https:// address")
     return np.load(arry)
+
+
+def load_hf_numpy(path: str) -> np.ndarray:
+    """Load an array of the data set "fusing/diffusers-testing" of the Hugging Face hub, or from an address."""
+    if path.startswith(("http://", "https://")):
+        return load_numpy(path)
+    folder = f"{HUGGINGFACE_CO_RESOLVE_ENDPOINT.rstrip('/')}/datasets/fusing/diffusers-testing/resolve/main"
+    return load_numpy(f"{folder}/{urllib.parse.quote(path)}")
+
+
+def get_examples_pipeline(name: str) -> str:
+    """Return the file of a community pipeline, examples/community/<name>.py next to this package; otherwise `name`."""
+    file = Path(__file__).resolve().parents[2] / "examples" / "community" / f"{name}.py"
+    return str(file) if file.is_file() else name
 
 
 def preprocess_image(image: PIL.Image.Image, batch_size: int) -> paddle.Tensor:

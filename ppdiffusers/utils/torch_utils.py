@@ -16,6 +16,7 @@ from ppdiffusers.core.tensors import FLOATING
 from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
 from ppdiffusers.utils.dtypes import as_dtype_name
+from ppdiffusers.utils.import_utils import is_torch_version as is_torch_version
 
 # What a pipeline accepts as `generator`; integers are seeds.
 SingleGenerator: TypeAlias = "int | np.integer | TorchGenerator | RecordedNoise | PaddleGenerator | None"
@@ -101,6 +102,15 @@ def _as_one_generator(generator: SingleGenerator) -> _Prepared:
         expected=_KINDS,
         remedy="for the stream of torch.Generator(device).manual_seed(s) use ppdiffusers.TorchGenerator(s, device)",
     )
+
+
+def is_compiled_module(module: object) -> bool:
+    """Whether a network is inside another object that compiles it: False.
+
+    Compiling replaces the `forward` of a network, here and in `paddle.jit`, and the network stays the same object, so
+    that there is no `module._orig_mod` to look at.
+    """
+    return False
 
 
 def randn_tensor(

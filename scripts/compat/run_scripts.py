@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# Scripts that take more than an hour on a CPU -> text to replace, and its replacement.
+FEWER_STEPS = {"image_inpainting-repaint.py": ("num_inference_steps=250", "num_inference_steps=20")}
 _NAME = re.compile(r"""["']([\w\-]+/[\w.\-]+?)(?:/(?:unet|vae|text_encoder))?["']""")
 _FILES = re.compile(r"\.(py|png|jpe?g|gif|wav|mp4|npy|txt)$")
 
@@ -77,6 +79,10 @@ def run(script: Path, folder: Path, community: Path | None, timeout: float) -> R
         if community is not None and (community / f"{name}.py").is_file():
             (place / name).mkdir()
             shutil.copy(community / f"{name}.py", place / name / "pipeline.py")
+    shortened = script.name in FEWER_STEPS
+    if shortened:
+        script = place / script.name
+        script.write_text(text.replace(*FEWER_STEPS[script.name]), encoding="utf-8")
     command = [sys.executable, str(Path(__file__).with_name("stand_ins.py")), str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PPDIFFUSERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment["PPDIFFUSERS_CACHE"] = str(folder / "cache")
@@ -88,7 +94,7 @@ def run(script: Path, folder: Path, community: Path | None, timeout: float) -> R
     seconds = time.monotonic() - start
     (place / "log.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     if done.returncode == 0:
-        return Result(script.name, "runs", "", seconds)
+        return Result(script.name, "runs", " ".join(FEWER_STEPS[script.name][1:]) if shortened else "", seconds)
     lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
     error = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Exit)\b", line)), lines[-1])
     return Result(script.name, "differs", error[:200], seconds)
@@ -99,7 +105,7 @@ def main() -> None:
     parser.add_argument("scripts", type=Path, help="folder with the scripts, or one script")
     parser.add_argument("--community", type=Path, help="folder with the community pipelines that scripts name")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/ppdiffusers-compat"), help="models, logs and results")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds for one script")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for one script")
     parser.add_argument("--only", default="", help="part of the names of the scripts to run")
     arguments = parser.parse_args()
     scripts = sorted(arguments.scripts.glob("*.py")) if arguments.scripts.is_dir() else [arguments.scripts]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from ppdiffusers import registry
 from ppdiffusers.core.config import ConfigMixin, register_to_config
-from ppdiffusers.core.config_types import built_from_configuration, check_like_defaults
+from ppdiffusers.core.config_types import built_from_configuration, check_like_defaults, raise_impossible
 from ppdiffusers.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -138,3 +139,66 @@ def test_errors_of_constructors_name_the_file():
     assert "where: a.json" in str(error.value)
     with pytest.raises(KeyboardInterrupt), built_from_configuration("Thing", "a.json"):
         raise KeyboardInterrupt
+
+
+# Published values that decide the number of layers.
+PUBLISHED = {
+    "CompVis/ldm-text2im-large-256": {"encoder_layers": 32, "num_hidden_layers": 32},
+    "google/t5-v1_1-xxl": {"num_layers": 24, "num_decoder_layers": 24},
+    "BAAI/AltDiffusion": {"num_hidden_layers": 24},
+    "Intel/dpt-large": {"num_hidden_layers": 24, "neck_hidden_sizes": [256, 512, 1024, 1024]},
+    "microsoft/vq-diffusion-ithq": {"num_layers": 36},
+    "stabilityai/stable-diffusion-xl-base-1.0": {
+        "down_block_types": ["a"] * 3,
+        "layers_per_block": 2,
+        "transformer_layers_per_block": [1, 2, 10],
+    },
+    "DeepFloyd/IF-II-L-v1.0": {"down_block_types": ["a"] * 5, "layers_per_block": [1, 2, 4, 8, 8]},
+}
+IMPOSSIBLE = [
+    {"blocks": 10**6},
+    {"num_layers": 24, "num_decoder_layers": 10**6},
+    {"num_res_blocks": 501},
+    {"upsample_ratios": [2] * 501},
+    {"block_out_channels": [8] * 501},
+    {"hidden_sizes": [8] * 100, "depths": [6] * 100},
+    {"transformer_layers_per_block": [1, 10], "layers_per_block": 30, "up_block_types": ["a"] * 2},
+]
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_published_numbers_of_layers_are_accepted(model):
+    raise_impossible(model, PUBLISHED[model])
+
+
+@pytest.mark.parametrize("values", IMPOSSIBLE, ids=str)
+def test_impossible_numbers_of_layers(values):
+    with pytest.raises(ConfigError, match="layers, expected at most") as error:
+        raise_impossible("Net", values)
+    assert all(key in str(error.value) for key in values)
+
+
+@pytest.mark.parametrize("steps", [10**10, 10**6, 0, -5])
+def test_an_absurd_number_of_training_timesteps(steps):
+    for entry in registry.entries("scheduler"):
+        cls = entry.load()
+        if "num_train_timesteps" in cls.init_parameters():
+            with pytest.raises(ConfigError, match="num_train_timesteps"):
+                cls.from_config({"num_train_timesteps": steps, **REQUIRED.get(entry.name, {})})
+
+
+REQUIRED = {"VQDiffusionScheduler": {"num_vec_classes": 9}}
+ABSURD = {
+    "KarrasVeScheduler": [{"sigma_max": 1e300}, {"sigma_min": 1e-300}, {"sigma_max": -1}, {"sigma_min": 10**18}],
+    "CMStochasticIterativeScheduler": [{"sigma_max": -80.0}, {"sigma_min": 2**64}],
+    "EDMEulerScheduler": [{"sigma_min": -1.0}, {"sigma_max": 1e300}],
+    "FlowMatchEulerDiscreteScheduler": [{"use_exponential_sigmas": True, "shift": 0.0}],
+    "DDIMScheduler": [{"steps_offset": None}],
+}
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_absurd_noise_levels_and_offsets(name):
+    for values in ABSURD[name]:
+        with pytest.raises(ConfigError, match="noise levels|steps_offset"):
+            registry.find(name).load().from_config(values).set_timesteps(3)

@@ -30,6 +30,7 @@ from ppdiffusers.io.required_files import AllFiles
 from ppdiffusers.io.snapshot import cache_root
 from ppdiffusers.io.weights import open_weights
 from ppdiffusers.runtime import cache as program_cache
+from tests.fuzz.folders import FolderTarget
 from tests.fuzz.mutations import MUTATIONS, make_hostile
 from tests.io.hub.servers import PROTOCOLS
 from tests.support import originals
@@ -86,7 +87,7 @@ class Target:
         return self.load(copy)
 
 
-def make_targets(folder: Path) -> list[Target]:
+def make_targets(folder: Path) -> list[Target | FolderTarget]:
     """Write the files to mutate into `folder`, and list them."""
     sd = tiny_stable_diffusion(folder / "torch", safety_checker=True)
     loaded = ppdiffusers.StableDiffusionPipeline.from_pretrained(sd)
@@ -100,6 +101,7 @@ def make_targets(folder: Path) -> list[Target]:
         *_originals(folder),
         *_caches(folder),
         *_hubs(sd, folder),
+        *_folders(sd, folder),
     ]
     for n, target in enumerate(targets):  # a target that does not load unchanged tests nothing
         copy = folder / "unchanged" / str(n)
@@ -489,3 +491,20 @@ def _select(name: str, server: Any, at: str, folder: Path) -> None:
     hub = HUBS[name]
     model = hub.open(client, "acme/tiny", hub.default_revision, None)
     repr(AllFiles().select(model, ""))
+
+
+# -- folders --------------------------------------------------------------------------------------------------------
+
+
+def _folders(sd: Path, folder: Path) -> Iterator[FolderTarget]:
+    options = check_options("paddle", None, None)
+    small = folder / "to-convert"
+    load = ppdiffusers.StableDiffusionPipeline.from_pretrained
+    yield FolderTarget("hostile folders: pipeline", sd, load)
+    yield FolderTarget("hostile folders: convert", small, lambda path: make_plan(path, options))
+    for name in ("unet", "vae"):
+        cls = ppdiffusers.UNet2DConditionModel if name == "unet" else ppdiffusers.AutoencoderKL
+        yield FolderTarget(f"hostile folders: {name}", sd / name, cls.from_pretrained)
+    yield FolderTarget("hostile folders: sharded", folder / "shards", ppdiffusers.UNet2DConditionModel.from_pretrained)
+    tokenizer = functools.partial(_tokenize, ppdiffusers.transformers.CLIPTokenizer)
+    yield FolderTarget("hostile folders: tokenizer", sd / "tokenizer", tokenizer)

@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -13,10 +12,9 @@ from ppdiffusers.runtime import compile, is_compiled
 from ppdiffusers.runtime.verify import distance
 from ppdiffusers.utils.dummy_inputs import as_tensors
 from tests.runtime.support import BACKENDS, program_cache, with_random_weights
+from tests.support.scripts import INFERENCE, TINY_CHECKPOINTS
 
 __all__ = ["program_cache"]
-SCRIPTS = Path(__file__).parents[2] / "examples" / "inference"
-CHECKPOINTS = sorted(p.stem for p in (SCRIPTS / "tiny").glob("*.py") if p.stem not in ("__init__", "parts"))
 # Not called as a whole: a table of embeddings.
 NOT_CALLED = ("LearnedClassifierFreeSamplingEmbeddings",)
 # Eager with these engines: oneDNN programs of Paddle 3.3.1 give wrong numbers for the steps of an LSTM.
@@ -24,10 +22,10 @@ EAGER = {("BDDMScheduleModel", "onednn")}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+@pytest.mark.parametrize("checkpoint", TINY_CHECKPOINTS)
 def test_every_network_of_the_tiny_checkpoints(checkpoint, backend, program_cache, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.WARNING, logger="ppdiffusers")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.syspath_prepend(str(INFERENCE))
     folder = importlib.import_module(f"tiny.{checkpoint}").make(tmp_path / "checkpoint")
     pipe = DiffusionPipeline.from_pretrained(folder, compile="off")
     layers = {name: part for name, part in pipe.components.items() if isinstance(part, paddle.nn.Layer)}

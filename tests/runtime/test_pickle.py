@@ -5,7 +5,6 @@ import importlib
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -17,16 +16,15 @@ from ppdiffusers.runtime import compile, is_compiled
 from ppdiffusers.utils.dummy_inputs import as_tensors
 from tests.io.toy import assert_same_state, toy
 from tests.runtime.support import BACKENDS, program_cache, tiny_text_encoder, tiny_unet, tiny_vae, unet_inputs
+from tests.support.scripts import INFERENCE, TINY_CHECKPOINTS
 
 __all__ = ["program_cache"]
-SCRIPTS = Path(__file__).parents[2] / "examples" / "inference"
-CHECKPOINTS = sorted(p.stem for p in (SCRIPTS / "tiny").glob("*.py") if p.stem not in ("__init__", "parts"))
 COPIES = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}
 
 
-@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+@pytest.mark.parametrize("checkpoint", TINY_CHECKPOINTS)
 def test_pipelines(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.syspath_prepend(str(INFERENCE))
     folder = importlib.import_module(f"tiny.{checkpoint}").make(tmp_path / "checkpoint")
     pipe = DiffusionPipeline.from_pretrained(folder)
     for made in (function(pipe) for function in COPIES.values()):

@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 INFERENCE = ROOT / "examples" / "inference"
 SCRIPTS = sorted(INFERENCE.glob("*-*.py"))
+# Modules of examples/inference/tiny whose `make` saves the folder of one pipeline.
+TINY_CHECKPOINTS = sorted(p.stem for p in (INFERENCE / "tiny").glob("*.py") if "\ndef make(" in p.read_text("utf-8"))
 # Packages that a user of Paddle does not have: importing one of them fails.
 ABSENT = ("torch", "diffusers", "transformers", "huggingface_hub", "paddlenlp")
 BLOCK = f"import sys; sys.modules.update(dict.fromkeys({ABSENT!r}))"

@@ -206,3 +206,31 @@ def test_bad_inputs(tmp_path):
         ours(paddle.zeros([1, 21], dtype="int64"))
     with pytest.raises(InputError, match="input_ids is None"):
         ours()
+
+
+@pytest.mark.parametrize("count", [30, 70, None])
+def test_resized_token_embeddings(tmp_path, count):
+    config = transformers.CLIPTextConfig(vocab_size=50, hidden_size=8, intermediate_size=12, num_hidden_layers=2,
+                                         num_attention_heads=2, eos_token_id=49)  # fmt: skip
+    ours, theirs = twins(tmp_path, "CLIPTextModel", config)
+    theirs.resize_token_embeddings(count)
+    resized = ours.resize_token_embeddings(count)
+    expected = theirs.get_input_embeddings().weight.detach().numpy()
+    rows = min(count or 50, 50)
+    assert resized is ours.get_input_embeddings() and resized.weight.shape == list(expected.shape)
+    assert ours.config.vocab_size == theirs.config.vocab_size == (count or 50)
+    np.testing.assert_array_equal(resized.weight[:rows].numpy(), expected[:rows])
+    tokens = np.arange(2 * 12).reshape(2, 12)  # [2, 12], ids that all sizes have
+    with torch.no_grad():
+        assert_close(ours(paddle.to_tensor(tokens))[0], theirs(torch.from_numpy(tokens))[0], 1e-4)
+    ours.save_pretrained(tmp_path / "saved")
+    assert type(ours).from_pretrained(tmp_path / "saved").get_input_embeddings().weight.shape == list(expected.shape)
+
+
+def test_gradient_checkpointing_of_encoders_is_accepted_with_a_warning(tmp_path, caplog):
+    config = transformers.CLIPTextConfig(vocab_size=50, hidden_size=8, intermediate_size=12, num_hidden_layers=1,
+                                         num_attention_heads=2)  # fmt: skip
+    ours, _ = twins(tmp_path, "CLIPTextModel", config)
+    ours.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    assert "CLIPTextModel has no gradient checkpointing" in caplog.text
+    ours.gradient_checkpointing_disable()

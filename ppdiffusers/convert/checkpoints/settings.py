@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ppdiffusers.core.config_types import VALUE_ERRORS, shown
 from ppdiffusers.core.errors import ConfigError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.reading import parse_json, read_text
 
 _FLAG = re.compile(r"--(\w+)(?:=|\s+)([^\s\"']+)")
@@ -120,7 +121,9 @@ def read_settings(config: str | os.PathLike | Mapping[str, Any] | None, override
     Raises:
         ConfigError: the file is missing or cannot be parsed, or an override has no "=".
     """
-    values = flattened(config) if isinstance(config, Mapping) else {} if config is None else _read_file(Path(config))
+    values = (
+        flattened(config) if isinstance(config, Mapping) else {} if config is None else _read_file(expand_user(config))
+    )
     malformed = [override for override in overrides if not re.match(r"[\w.]+=", override)]
     if malformed:
         raise ConfigError("A setting has no name.", problems=malformed, expected="--set name=value")

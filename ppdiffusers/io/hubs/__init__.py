@@ -22,7 +22,7 @@ def find_hub(name: str) -> Hub:
     Raises:
         InputError: the name is unknown.
     """
-    key = name.strip().lower()
+    key = name.strip().lower() if isinstance(name, str) else ""
     key = _ALIASES.get(key, key)
     if key not in HUBS:
         raise InputError(f"The source {name!r} is unknown.", expected=f"one of {', '.join(HUBS)}")

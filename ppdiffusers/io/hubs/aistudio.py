@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.io.http_client import FetchError, HttpClient
 from ppdiffusers.io.hubs.aistudio_client import TOKEN, AIStudioClient, find_client
 from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, QueriedModel, RemoteFile
@@ -123,5 +124,5 @@ def _token() -> str | None:
 
 
 def _read_token(file: Path) -> str | None:
-    file = file.expanduser()
+    file = expand_user(file)
     return clean_token(file.read_text("utf-8"), f"The content of {file}") if file.is_file() else None

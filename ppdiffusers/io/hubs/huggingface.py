@@ -79,5 +79,8 @@ def _advice(status: int | None) -> list[str]:
 def cached_file(model: str, path: str, revision: str) -> Path | None:
     """Find a file in the cache of `huggingface_hub`, without the network."""
     cache_dir = os.environ.get("HF_HUB_CACHE")  # the current value; the library read it at its import
-    found = need("huggingface_hub", _WHY).try_to_load_from_cache(model, path, cache_dir, revision)
+    try:
+        found = need("huggingface_hub", _WHY).try_to_load_from_cache(model, path, cache_dir, revision)
+    except ValueError:  # a name that no repository there has
+        return None
     return Path(found) if isinstance(found, str) else None

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ppdiffusers.core.errors import SourceError
+from ppdiffusers.core.files import path_inside
 from ppdiffusers.registry import Entry
 
 
@@ -13,9 +14,10 @@ def find_subfolder(base: Path, subfolder: str | None) -> Path:
     """Return a folder inside a model's folder, or that folder itself.
 
     Raises:
+        InputError: this is not a name.
         SourceError: the folder has no such subfolder.
     """
-    folder = base / subfolder if subfolder else base
+    folder = path_inside(base, subfolder, "subfolder") if subfolder else base
     if not folder.is_dir():
         present = sorted(entry.name for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         raise SourceError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ppdiffusers.core.errors import SourceError
-from ppdiffusers.io.http_client import FetchError, HttpClient
+from ppdiffusers.io.http_client import FetchError, HttpClient, content_length
 from ppdiffusers.io.hubs.base import Digest, Hub, HubModel, QueriedModel, RemoteFile
 
 # `<endpoint>/models/community/<name>/<file>`
@@ -41,9 +41,7 @@ class _Model(QueriedModel):
         url = f"{self.where}/{quote(path)}"
         try:
             with self.client.request("HEAD", url) as response:
-                length = response.headers.get("Content-Length", "")
-                size = int(length) if length.isdecimal() else None
-                return RemoteFile(path, url, size, _digest(response.headers))
+                return RemoteFile(path, url, content_length(response.headers), _digest(response.headers))
         except FetchError as error:
             if error.status in _ABSENT:
                 return None

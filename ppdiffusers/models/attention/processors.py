@@ -93,6 +93,17 @@ class AttnProcessor2_0(AttnProcessor):
     """The default; the same as `AttnProcessor`."""
 
 
+class XFormersAttnProcessor(AttnProcessor):
+    """The same: Paddle's fused kernel takes the place of xformers.
+
+    Args:
+        attention_op: accepted for diffusers' scripts and ignored.
+    """
+
+    def __init__(self, attention_op: object = None):
+        self.attention_op = attention_op
+
+
 class FusedAttnProcessor2_0(AttnProcessor):
     """The same with the concatenated weights of `Attention.fuse_projections`: one matrix product for each input."""
 

@@ -33,7 +33,6 @@ class ControlNetModel(ControlNetEncoder, FromOriginalModelMixin):
         global_pool_conditions: whether the residuals are averaged over height and width (Shuffle).
     """
 
-    _supports_gradient_checkpointing = True
     single_file_component = "controlnet"
 
     _supported = {

@@ -81,6 +81,7 @@ class ControlNetEncoder(ConditionEmbeddings, ModelMixin):
         _copied_layers: names of the layers that `from_unet` copies.
     """
 
+    _supports_gradient_checkpointing = True
     _supported: ClassVar[Mapping[str, Sequence[Any]]] = {}
     _copied_layers: ClassVar[tuple[str, ...]] = ()
 

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.models.controlnets.multicontrolnet import MultiControlNetModel as MultiControlNetModel
 from ppdiffusers.pipelines.controlnet.base import ControlNetBase, ControlNetMixin
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks

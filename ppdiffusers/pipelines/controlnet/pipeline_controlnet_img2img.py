@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.models.controlnets.multicontrolnet import MultiControlNetModel as MultiControlNetModel
 from ppdiffusers.pipelines.controlnet.base import ControlNetBase
 from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import PipelineImageInput
+from ppdiffusers.models.controlnets.multicontrolnet import MultiControlNetModel as MultiControlNetModel
 from ppdiffusers.pipelines.controlnet.base import ControlNetBase, ControlNetInpaintMixin
 from ppdiffusers.pipelines.controlnet.checks import check_pixels
 from ppdiffusers.pipelines.stable_diffusion.inpaint_base import InpaintBase

@@ -2,4 +2,6 @@
 
 from ppdiffusers.core.lazy import registry_exports
 
-__getattr__, __dir__, __all__ = registry_exports(__name__)
+__getattr__, __dir__, __all__ = registry_exports(
+    __name__, {"ppdiffusers.pipelines.latent_diffusion.ldmbert": ["LDMBertConfig"]}
+)

@@ -8,6 +8,8 @@ import numpy as np
 import paddle
 
 from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertConfig as LDMBertConfig
+from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel as LDMBertModel
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import UNetDenoiser, inference
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from ppdiffusers.models.autoencoders.vq_model import VQModel
     from ppdiffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from ppdiffusers.pipelines.latent_diffusion.ldmbert import LDMBertModel
     from ppdiffusers.schedulers.common.types import Scheduler
     from ppdiffusers.transformers import BertTokenizer
 

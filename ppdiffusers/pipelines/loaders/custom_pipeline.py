@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers.core.errors import ConfigError, InputError, SourceError
+from ppdiffusers.core.files import expand_user
 
 if TYPE_CHECKING:
     from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -96,7 +97,7 @@ def own_pipeline_class(
 
 
 def _find(custom_pipeline: str | os.PathLike) -> Path:
-    path = Path(custom_pipeline).expanduser()
+    path = expand_user(custom_pipeline)
     file = path / _FILE_NAME if path.is_dir() else path
     if file.is_file() and file.suffix == ".py":
         return file.resolve()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers.core.errors import InputError, SourceError
+from ppdiffusers.core.files import expand_user, path_inside
 from ppdiffusers.io.required_files import FirstOf
 from ppdiffusers.io.resolve import pop_hub_options, resolve_folder
 from ppdiffusers.io.weight_names import SUFFIXES
@@ -48,12 +49,12 @@ def open_additional_weights(
     if isinstance(source, Mapping):
         tensors = {name: as_lazy_tensor(name, tensor) for name, tensor in source.items()}
         return Checkpoint(tensors, "pytorch", (), {})
-    path = Path(source).expanduser()
+    path = expand_user(source)
     if path.is_file():
         return open_weights(path, nested)
     names = [weight_name] if weight_name else _allowed(default_names, use_safetensors)
     if path.is_dir():
-        folder = path / subfolder if subfolder else path
+        folder = path_inside(path, subfolder, "subfolder") if subfolder else path
         return open_weights(_file_in(folder, names, [] if weight_name else _allowed(SUFFIXES, use_safetensors)), nested)
     folder = resolve_folder(source, subfolder, FirstOf(tuple(names)), options)
     return open_weights(_file_in(folder, names, []), nested)
@@ -66,8 +67,9 @@ def _allowed(names: tuple[str, ...], use_safetensors: bool | None) -> list[str]:
 def _file_in(folder: Path, names: list[str], suffixes: list[str]) -> Path:
     """Return the first of these files in the folder, otherwise a file with one of the suffixes."""
     for name in names:
-        if (folder / name).is_file():
-            return folder / name
+        path = path_inside(folder, name, "weight_name")
+        if path.is_file():
+            return path
     found = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES) if folder.is_dir() else []
     others = [
         name
@@ -77,7 +79,7 @@ def _file_in(folder: Path, names: list[str], suffixes: list[str]) -> Path:
     ]
     if not others:
         raise SourceError(
-            f"The folder does not have {' or '.join(names)}.",
+            f"The folder does not have {' or '.join(map(str, names))}.",
             where=folder,
             problems=[f"it has {', '.join(found)}"] if found else [],
             remedy="pass `weight_name=`, or the path of the file.",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import paddle
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.io.weights import Checkpoint
 from ppdiffusers.models.adapters.ip_adapter import (
     attach_ip_adapters,
@@ -117,7 +117,7 @@ class IPAdapterMixin(_Pipeline):
                 )
             else:
                 inside = image_encoder_folder if "/" in image_encoder_folder else f"{subfolder}/{image_encoder_folder}"
-                path = Path(source).expanduser()
+                path = expand_user(source)
                 encoder = CLIPVisionModelWithProjection.from_pretrained(
                     path.parent if path.is_file() else source,
                     subfolder=inside.strip("/").removeprefix("./"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.models.adapters import (
     AdapterLayer,
     disable_adapters,
@@ -75,6 +75,7 @@ class StableDiffusionLoraLoaderMixin:
             WeightsError: the file is not a LoRA for these networks; all of its problems are listed.
             InputError: the name is in use, or shapes do not fit; nothing is changed.
         """
+        _names([] if adapter_name is None else [adapter_name])
         networks, existing = self._lora_networks(), self.get_list_adapters()
         known = {name for names in existing.values() for name in names}
         if hotswap and adapter_name not in known:
@@ -126,7 +127,7 @@ class StableDiffusionLoraLoaderMixin:
         if not safe_serialization and save_function is None:
             raise InputError("LoRA files are saved as safetensors only.", remedy="pass a `save_function` for others.")
         write_lora(
-            Path(save_directory).expanduser(),
+            expand_user(save_directory),
             {"unet": unet_lora_layers, "text_encoder": text_encoder_lora_layers},
             {"unet": unet_lora_adapter_metadata, "text_encoder": text_encoder_lora_adapter_metadata},
             weight_name,
@@ -140,7 +141,7 @@ class StableDiffusionLoraLoaderMixin:
 
     def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
         """Remove adapters. If no active one is left in a network, its first adapter becomes active, as in PEFT."""
-        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        names = _names(adapter_names)
         self._check_adapters(names)
         for network in self._lora_networks().values():
             own = get_adapters(network)
@@ -198,7 +199,7 @@ class StableDiffusionLoraLoaderMixin:
         Raises:
             InputError: unknown adapters, or weights that do not fit.
         """
-        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        names = _names(adapter_names)
         weights: list[float | Mapping[str, Any] | None]
         if adapter_weights is None or isinstance(adapter_weights, (int, float, Mapping)):
             weights = [adapter_weights] * len(names)
@@ -319,6 +320,18 @@ class StableDiffusionLoraLoaderMixin:
                 problems=unknown,
                 expected=f"of {', '.join(sorted(known))}" if known else "load an adapter first",
             )
+
+
+def _names(adapter_names: Any) -> list[str]:
+    """Return one name or several as a list."""
+    if isinstance(adapter_names, str):
+        return [adapter_names]
+    if not isinstance(adapter_names, (list, tuple, set, frozenset, Mapping)):
+        adapter_names = [adapter_names]
+    wrong = [repr(name) for name in adapter_names if not isinstance(name, str)]
+    if wrong:
+        raise InputError("These are not names of adapters.", problems=wrong, expected="a string, or a list of strings")
+    return list(adapter_names)
 
 
 def _unused_name(known: set[str]) -> str:

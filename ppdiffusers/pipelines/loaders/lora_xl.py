@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.files import expand_user
 from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
 from ppdiffusers.pipelines.loaders.lora_files import write_lora
 
@@ -46,7 +46,7 @@ class StableDiffusionXLLoraLoaderMixin(StableDiffusionLoraLoaderMixin):
             text_encoder_2_lora_adapter_metadata,
         )
         write_lora(
-            Path(save_directory).expanduser(),
+            expand_user(save_directory),
             dict(zip(COMPONENTS, layers, strict=True)),
             dict(zip(COMPONENTS, metadata, strict=True)),
             weight_name,

@@ -25,6 +25,8 @@ from ppdiffusers.pipelines.stages.inpaint import (
     check_crop,
     check_masked_latents,
 )
+from ppdiffusers.pipelines.stages.latents import retrieve_latents as retrieve_latents
+from ppdiffusers.pipelines.stages.masked_images import prepare_mask_and_masked_image as prepare_mask_and_masked_image
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator

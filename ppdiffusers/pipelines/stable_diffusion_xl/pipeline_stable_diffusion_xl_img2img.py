@@ -14,10 +14,13 @@ from ppdiffusers.pipelines.stable_diffusion_xl.img2img_base import StableDiffusi
 from ppdiffusers.pipelines.stable_diffusion_xl.pipeline_output import StableDiffusionXLPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
+from ppdiffusers.pipelines.stages.guidance import rescale_noise_cfg as rescale_noise_cfg
 from ppdiffusers.pipelines.stages.latents import initial_latents
+from ppdiffusers.pipelines.stages.latents import retrieve_latents as retrieve_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.size_conditions import Size, SizeConditions
 from ppdiffusers.pipelines.stages.timesteps import first_timestep
+from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps as retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 

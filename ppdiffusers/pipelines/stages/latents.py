@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import paddle
@@ -116,6 +116,26 @@ def preprocess_images(
             expected=f"{expected} channels, the last axis of an array or the axis before height of a tensor{latents}",
         )
     return pixels
+
+
+def retrieve_latents(
+    encoder_output: Any, generator: Generator = None, sample_mode: Literal["sample", "argmax"] = "sample"
+) -> paddle.Tensor:
+    """Return the latents [B, C, h, w] of what `vae.encode` returned.
+
+    Args:
+        generator: draws the sample of a distribution.
+        sample_mode: "argmax" for the mode of the distribution.
+
+    Raises:
+        AttributeError: the output has no latents.
+    """
+    if hasattr(encoder_output, "latent_dist") and sample_mode in ("sample", "argmax"):
+        distribution = encoder_output.latent_dist
+        return distribution.sample(generator) if sample_mode == "sample" else distribution.mode()
+    if hasattr(encoder_output, "latents"):
+        return encoder_output.latents
+    raise AttributeError(f"{type(encoder_output).__name__} has no latents for {sample_mode=}.")
 
 
 def image_latents(

@@ -16,12 +16,14 @@ from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
 from ppdiffusers.pipelines.stages.latents import decode
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
 from ppdiffusers.pipelines.stages.timesteps import host_timesteps
+from ppdiffusers.pipelines.vq_diffusion.learned_embeddings import (
+    LearnedClassifierFreeSamplingEmbeddings as LearnedClassifierFreeSamplingEmbeddings,
+)
 from ppdiffusers.utils.torch_utils import Generator, as_generator
 
 if TYPE_CHECKING:
     from ppdiffusers.models.autoencoders.vq_model import VQModel
     from ppdiffusers.models.transformers.transformer_2d import Transformer2DModel
-    from ppdiffusers.pipelines.vq_diffusion.learned_embeddings import LearnedClassifierFreeSamplingEmbeddings
     from ppdiffusers.schedulers.scheduling_vq_diffusion import VQDiffusionScheduler
     from ppdiffusers.transformers import CLIPTextModel, CLIPTokenizer
 

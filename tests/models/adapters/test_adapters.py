@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 import pytest
 import torch
+from diffusers.utils import peft_utils
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors.numpy import load_file
@@ -28,6 +29,11 @@ from ppdiffusers.models.adapters import (
     scaled,
     set_adapters,
     unfuse,
+)
+from ppdiffusers.models.adapters.call_scale import (
+    adjust_lora_scale_text_encoder,
+    scale_lora_layers,
+    unscale_lora_layers,
 )
 from ppdiffusers.models.adapters.convolution import convolve_by_products
 from tests.models.adapters.support import (
@@ -111,6 +117,29 @@ def test_the_scale_of_a_call_equals_peft(weights, twin):
     with scaled(network, 0.6), scaled(network, 0.5):
         assert_same(network, module)
     assert np.array_equal(outputs(network), before)
+
+
+@pytest.mark.parametrize("scale", [0.3, 0, 1])
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_scale_lora_layers_equals_diffusers(weights, scale, twin):
+    network, module = twin
+    activate(module, weights)
+    set_adapters(network, list(weights), list(weights.values()))
+    for ours_of, theirs_of in (
+        (scale_lora_layers, peft_utils.scale_lora_layers),
+        (unscale_lora_layers, peft_utils.unscale_lora_layers),
+    ):
+        ours_of(network, scale)
+        theirs_of(module, scale)
+        assert_same(network, module)
+
+
+def test_adjust_lora_scale(twin):
+    network, module = twin
+    activate(module, {"style": 0.4})
+    set_adapters(network, ["style"], [0.9])
+    adjust_lora_scale_text_encoder(network, 0.4)
+    assert_same(network, module)
 
 
 def test_disabled_adapters_equal_peft(twin):

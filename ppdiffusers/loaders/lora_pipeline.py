@@ -1,0 +1,12 @@
+"""Module path of diffusers; the code is in `pipelines.loaders`."""
+
+from ppdiffusers.core.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "ppdiffusers.pipelines.loaders.lora": ["StableDiffusionLoraLoaderMixin"],
+        "ppdiffusers.pipelines.loaders.lora_xl": ["StableDiffusionXLLoraLoaderMixin"],
+    },
+    aliases={"LoraLoaderMixin": "ppdiffusers.pipelines.loaders.lora:StableDiffusionLoraLoaderMixin"},
+)
