@@ -82,8 +82,7 @@ def _add_to(torch: Any, paddle: Any) -> None:
             cudnn=types.SimpleNamespace(),
         ),
     }
-    for name, value in added.items():
-        setattr(paddle, name, value)
+    for name, value in added.items():  # ppdiffusers itself uses Paddle's `device`, `max` and `min`
         setattr(torch, name, value)
     tensor.std, tensor.var = reduce(tensor.std), reduce(tensor.var)
     tensor.type = lambda self, dtype=None: str(self.dtype) if dtype is None else self.astype(dtype)
