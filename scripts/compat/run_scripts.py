@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import paddle
 from imports import imported, resolves
 
 ROOT = Path(__file__).parents[2]
@@ -95,8 +96,11 @@ def run(script: Path, folder: Path, community: Path | None, timeout: float, torc
     if shortened:
         script = place / script.name
         script.write_text(text.replace(*FEWER_STEPS[script.name]), encoding="utf-8")
-    if pipelines:
+    if pipelines and script.parent != place:
         script = Path(shutil.copy(script, place))
+    if torch and not paddle.is_compiled_with_cuda():  # scripts for a GPU run on this machine's CPU
+        script = place / script.name
+        script.write_text(re.sub(r"""(["'])cuda(:\d)?\1""", '"cpu"', text), encoding="utf-8")
     options = ["--torch"] if torch else []
     command = [sys.executable, str(Path(__file__).with_name("stand_ins.py")), *options, str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PPDIFFUSERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
