@@ -113,6 +113,8 @@ class PretrainedTokenizer:
         for name in self.special_names:
             self._register_token(self._special_token(name, specials[name]))
             setattr(self, name, token_content(specials[name]))
+        if self.unk_token not in self._vocabulary:
+            raise ConfigError("unk_token is empty.", expected="a token of the vocabulary")
         self.additional_special_tokens = [token_content(token) for token in additional_special_tokens or ()]
         for token in additional_special_tokens or ():
             self._register_token(to_added_token(token, normalized=False, special=True))
