@@ -6,6 +6,7 @@ A network records which tensors are held that way, so that it is saved in half p
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 
 import paddle
@@ -31,6 +32,22 @@ def hold_in_float32(layer: nn.Layer) -> None:
         elif name in saved:
             tensor.astype(saved.pop(name))._share_buffer_to(tensor)
     record_saved_dtypes(layer, saved)
+
+
+def stays_in_float32(layer: nn.Layer, key: str) -> bool:
+    """Return whether a tensor of the network's state dict stays in float32 when the others are in float16."""
+    return any(re.search(pattern, key) for pattern in getattr(layer, "keep_in_float32", ()))
+
+
+def cast_floating(layer: nn.Layer, dtype: str, blocking: bool | None = None) -> None:
+    """Cast floating parameters and buffers, in place; some stay in float32 (`stays_in_float32`)."""
+    if dtype != "float16" or not getattr(layer, "keep_in_float32", ()):
+        # Layer.to(dtype=...) casts integer buffers too; this is what Layer.float() calls
+        layer._to_impl(dtype=dtype, blocking=blocking, include_sublayers=True, floating_only=True)
+        return
+    for name, tensor in _tensors(layer):
+        if tensor.is_floating_point():
+            tensor.astype("float32" if stays_in_float32(layer, name) else dtype)._share_buffer_to(tensor)
 
 
 def held_dtype(dtype: str) -> str:

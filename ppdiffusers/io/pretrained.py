@@ -25,7 +25,14 @@ from ppdiffusers.core.files import expand_user, in_use
 from ppdiffusers.core.reading import read_json
 from ppdiffusers.core.saving import save_together
 from ppdiffusers.core.tensors import FLOAT8, FLOATING, LazyTensor, is_loadable
-from ppdiffusers.io.half_precision import as_saved, held_dtype, hold_in_float32, record_saved_dtypes
+from ppdiffusers.io.half_precision import (
+    as_saved,
+    cast_floating,
+    held_dtype,
+    hold_in_float32,
+    record_saved_dtypes,
+    stays_in_float32,
+)
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.ignored_arguments import drop_unknown
 from ppdiffusers.io.required_files import ModelFiles, NamedFiles
@@ -117,12 +124,14 @@ class PretrainedMixin:
         key_mappings: names of the `convert/names` modules whose key mappings are tried on checkpoints.
         ignore_unexpected: regular expressions for keys of checkpoints that are not needed.
         ignore_missing: regular expressions for our keys that keep their initial values when they are missing.
+        keep_in_float32: regular expressions for our keys that stay in float32 when the network is cast to float16.
     """
 
     weights_stems: tuple[str, ...] = ("diffusion_pytorch_model",)
     key_mappings: tuple[str, ...] = ()
     ignore_unexpected: tuple[str, ...] = ()
     ignore_missing: tuple[str, ...] = ()
+    keep_in_float32: tuple[str, ...] = ()
     saved_dtypes: Mapping[str, str] = MappingProxyType({})  # of tensors that are held in float32 (io/half_precision.py)
 
     # -- loading ----------------------------------------------------------------------------------------------
@@ -268,7 +277,7 @@ class PretrainedMixin:
         if device is not None:
             self._to_impl(device=device, blocking=blocking)
         if dtype is not None:
-            self._to_impl(dtype=dtype, blocking=blocking, floating_only=True)
+            cast_floating(self, dtype, blocking)
             record_saved_dtypes(self, {})
         hold_in_float32(self)
         return self
@@ -396,6 +405,8 @@ def fill_layer(layer: nn.Layer, tensors: Mapping[str, LazyTensor], dtype: str | 
             tensor = tensors[key] if dtype is None else tensors[key].astype(dtype)
             if tensor.dtype in FLOAT8:  # nothing computes in them; float16 has all their values
                 tensor = tensor.astype("float16")
+            if tensor.dtype == "float16" and stays_in_float32(layer, key):
+                tensor = tensors[key].astype("float32")
             if held_dtype(tensor.dtype) != tensor.dtype:
                 saved[key] = tensor.dtype
                 tensor = tensor.astype(held_dtype(tensor.dtype))

@@ -61,8 +61,9 @@ def multi_head_attention(
     bias: paddle.Tensor | None = None,
     dropout: float = 0.0,
     output_attentions: bool = False,
+    scale: float | None = None,
 ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-    """Compute `softmax(q k^T / sqrt(D / heads) + bias) v` for each head.
+    """Compute `softmax(q k^T * scale + bias) v` for each head.
 
     Args:
         query: [B, Q, D].
@@ -72,6 +73,7 @@ def multi_head_attention(
         bias: added to the scores; broadcastable to [B, heads, Q, K].
         dropout: probability of dropping an attention weight; 0 in evaluation.
         output_attentions: return the attention weights too. They are computed without the fused kernel.
+        scale: factor of the scores; by default `(D / heads) ** -0.5`.
 
     Returns:
         The result [B, Q, D], and the attention weights [B, heads, Q, K] or None.
@@ -81,17 +83,20 @@ def multi_head_attention(
         x.reshape([batch, -1, heads, width // heads]).transpose([0, 2, 1, 3]) for x in (query, key, value)
     )
     if output_attentions:
-        weights = attention_weights(query, key, bias)  # [B, heads, Q, K]
+        weights = attention_weights(query, key, bias, scale)  # [B, heads, Q, K]
         mixed = paddle.matmul(F.dropout(weights, dropout) if dropout else weights, value)  # [B, heads, Q, D / heads]
     else:
         weights = None
-        mixed = scaled_dot_product_attention(query, key, value, bias, dropout=dropout, upcast=True)
+        mixed = scaled_dot_product_attention(query, key, value, bias, scale=scale, dropout=dropout, upcast=True)
     return mixed.transpose([0, 2, 1, 3]).reshape([batch, -1, width]), weights
 
 
-def attention_weights(query: paddle.Tensor, key: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
+def attention_weights(
+    query: paddle.Tensor, key: paddle.Tensor, bias: paddle.Tensor | None, scale: float | None = None
+) -> paddle.Tensor:
     """Compute attention weights [B, H, Q, K] of query [B, H, Q, D] and key [B, H, K, D]; softmax is in float32."""
-    scores = paddle.matmul(query, key, transpose_y=True) * query.shape[-1] ** -0.5  # [B, H, Q, K]
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = paddle.matmul(query, key, transpose_y=True) * scale  # [B, H, Q, K]
     if bias is not None:
         scores = scores + bias
     return F.softmax(scores.astype("float32"), axis=-1).astype(query.dtype)

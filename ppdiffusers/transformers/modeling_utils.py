@@ -84,7 +84,8 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         if mean_resizing:
             new = old.astype("float32").mean(axis=0, keepdim=True).expand(shape)
         else:
-            new = paddle.randn(shape, dtype="float32") * self.config.initializer_range
+            deviation = self.config.get("initializer_range", self.config.get("initializer_factor", 1.0))
+            new = paddle.randn(shape, dtype="float32") * deviation
         rows = paddle.concat([old[:count], new.astype(old.dtype)])  # [count, D]
         stop_gradient = embedding.weight.stop_gradient
         embedding.weight = embedding.create_parameter(
@@ -122,6 +123,21 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
             output = dataclasses.replace(output, attentions=None)
         as_tuple = return_dict is False or (return_dict is None and self.config.get("use_return_dict") is False)
         return output.to_tuple() if as_tuple else output
+
+
+@dataclass
+class BaseModelOutput(BaseOutput):
+    """Outputs of an encoder.
+
+    Attributes:
+        last_hidden_state: [B, S, D].
+        hidden_states: input of the first layer and output of each layer, each [B, S, D].
+        attentions: attention weights of each layer, each [B, heads, S, S].
+    """
+
+    last_hidden_state: paddle.Tensor | None = None
+    hidden_states: tuple[paddle.Tensor, ...] | None = None
+    attentions: tuple[paddle.Tensor, ...] | None = None
 
 
 @dataclass

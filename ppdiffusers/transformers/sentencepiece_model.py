@@ -27,6 +27,7 @@ class PieceType(IntEnum):
     NORMAL = 1
     UNKNOWN = 2
     CONTROL = 3
+    USER_DEFINED = 4
 
 
 class SentencePieceModel:
@@ -72,8 +73,10 @@ class SentencePieceModel:
             precompiled_charsmap: compiled normalization rules; empty for none.
         """
         message = _model_proto()()
-        for piece, score, piece_type in pieces:
+        for index, (piece, score, piece_type) in enumerate(pieces):
             message.pieces.add(piece=piece, score=score, type=piece_type)
+            if piece_type == PieceType.UNKNOWN:
+                message.trainer_spec.unk_id = index
         message.trainer_spec.model_type = _UNIGRAM
         message.normalizer_spec.precompiled_charsmap = precompiled_charsmap
         return cls(message.SerializeToString())
@@ -104,6 +107,11 @@ class SentencePieceModel:
         if self._processor.is_unknown(index):
             return PieceType.UNKNOWN
         return PieceType.CONTROL if self._processor.is_control(index) else PieceType.NORMAL
+
+    @property
+    def user_defined_pieces(self) -> tuple[str, ...]:
+        """Pieces that the model's author defined, which are never split."""
+        return tuple(p.piece for p in _model_proto().FromString(self.data).pieces if p.type == PieceType.USER_DEFINED)
 
     @property
     def is_unigram(self) -> bool:
@@ -145,7 +153,10 @@ def _model_proto() -> type[Message]:
             ("score", 2, field_types.TYPE_FLOAT, "0"),
             ("type", 3, field_types.TYPE_INT32, str(int(PieceType.NORMAL))),
         ],
-        "TrainerSpec": [("model_type", 3, field_types.TYPE_INT32, str(_UNIGRAM))],
+        "TrainerSpec": [
+            ("model_type", 3, field_types.TYPE_INT32, str(_UNIGRAM)),
+            ("unk_id", 40, field_types.TYPE_INT32, "0"),
+        ],
         "NormalizerSpec": [
             ("precompiled_charsmap", 2, field_types.TYPE_BYTES, ""),
             ("add_dummy_prefix", 3, field_types.TYPE_BOOL, "true"),

@@ -26,6 +26,7 @@ class SentencePieceTokenizer(PretrainedTokenizer):
         vocabulary: piece -> id; by default the position of each piece in the model.
         legacy: insert a space in front of each part of a text that follows a special token; False inserts one in front
             of the whole text only, as `legacy=False` does in transformers.
+        add_prefix_space: False inserts no space in front of the whole text, with `legacy=False`.
         settings: see `PretrainedTokenizer`.
 
     Class attributes:
@@ -40,9 +41,10 @@ class SentencePieceTokenizer(PretrainedTokenizer):
         specials: Mapping[str, TokenLike],
         vocabulary: Mapping[str, int] | None = None,
         legacy: bool = True,
+        add_prefix_space: bool = True,
         **settings: Any,
     ):
-        self.model, self.legacy = model, legacy
+        self.model, self.legacy, self.add_prefix_space = model, legacy, add_prefix_space
         self._encoder_model = model if legacy else model.without_dummy_prefix()
         if vocabulary is None:
             vocabulary = {piece: index for index, piece in enumerate(model.pieces)}
@@ -51,7 +53,8 @@ class SentencePieceTokenizer(PretrainedTokenizer):
     def _encode_text(self, text: str) -> list[int]:
         if self.legacy or not text:
             return super()._encode_text(text)
-        return super()._encode_text(SPACE + text.replace(SPACE, " "))
+        prefix = SPACE if self.add_prefix_space else ""
+        return super()._encode_text(prefix + text.replace(SPACE, " "))
 
     def _split_on_added_tokens(self, text: str, added: dict[str, int]) -> list[str]:
         segments = super()._split_on_added_tokens(text, added)
@@ -78,7 +81,9 @@ class SentencePieceTokenizer(PretrainedTokenizer):
             staging.write_bytes(self.model.data)
 
 
-def unigram_backend(pieces: Iterable[tuple[str, float]], unk_id: int, precompiled_charsmap: bytes) -> Tokenizer:
+def unigram_backend(
+    pieces: Iterable[tuple[str, float]], unk_id: int, precompiled_charsmap: bytes, prepend_scheme: str = "always"
+) -> Tokenizer:
     """Create the `tokenizers` object that transformers' fast tokenizers use for a unigram model.
 
     Its normalization differs from SentencePiece's for some combined characters.
@@ -87,11 +92,13 @@ def unigram_backend(pieces: Iterable[tuple[str, float]], unk_id: int, precompile
         pieces: piece and log probability, in the order of the ids.
         unk_id: id of the unknown token.
         precompiled_charsmap: compiled normalization rules; empty for none.
+        prepend_scheme: where to insert a space: "always" in front of each part of a text, "first" in front of the first
+            part only, or "never".
     """
     backend = Tokenizer(Unigram(list(pieces), unk_id=unk_id))
     rules = [normalizers.Precompiled(precompiled_charsmap)] if precompiled_charsmap else []
     spaces = [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), SPACE)]
     backend.normalizer = normalizers.Sequence([*rules, *spaces])
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
-    backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=prepend_scheme)
+    backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=prepend_scheme)
     return backend

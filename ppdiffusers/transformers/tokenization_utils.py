@@ -394,7 +394,8 @@ class PretrainedTokenizer:
             raise InputError("A tokenizer expects a text or a list of texts.", problems=wrong)
         prefix, suffix = self._special_ids() if add_special_tokens else ([], [])
         pad_to, truncate_to = self._lengths(padding, truncation, max_length, specials=len(prefix + suffix))
-        rows = [[*prefix, *self._truncate(self._encode_text(t), truncate_to, prefix + suffix), *suffix] for t in texts]
+        truncated = (self._truncate(self._encode_text(one), truncate_to, prefix + suffix) for one in texts)
+        rows = [self._add_special_tokens(ids, prefix, suffix) for ids in truncated]
         encoded = {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
         lengths = [len(row) for row in rows]
         if pad_to is not None:
@@ -444,6 +445,10 @@ class PretrainedTokenizer:
             for name in (self.first_token, self.last_token)
         )
         return prefix, suffix
+
+    def _add_special_tokens(self, ids: list[int], prefix: list[int], suffix: list[int]) -> list[int]:
+        """Add the special tokens in front of and after the ids of a text."""
+        return [*prefix, *ids, *suffix]
 
     def _truncate(self, ids: list[int], limit: int | None, specials: list[int]) -> list[int]:
         """Truncate the ids of a text so that they and the special tokens together have at most `limit` ids."""

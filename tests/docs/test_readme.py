@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -14,10 +15,13 @@ import pytest
 
 from tests.io.hub.servers import PROTOCOLS, serving
 from tests.support.ip_adapter import ip_adapter_tensors, save_ip_adapter, tiny_image_encoder
+from tests.support.webui import write_tiny_models, write_webui
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "examples/assets/shapes-bilingual"
 PAGES = sorted([ROOT / "README.md", ROOT / "README_zh.md", *(ROOT / "docs").glob("*.md")])
+# `test_pages_have_the_same_content` checks that the snippets of both languages are equal.
+RUN = [page for page in PAGES if page.name != "coming-from-the-web-ui.md"]
 # Commands that run elsewhere: in tests/install/test_demo.py, and as the run that contains this test.
 RUN_ELSEWHERE = {"make demo", "make test"}
 
@@ -57,8 +61,17 @@ def network(tmp_path_factory):
         yield environment
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_snippets_run(page, clone, network, tmp_path):
+@pytest.fixture(scope="module")
+def webui(tmp_path_factory):
+    """(folders of a web UI with tiny files, a folder for PYTHONPATH with which they load)."""
+    root, modules, work = (tmp_path_factory.mktemp(name) for name in ("webui", "modules", "work"))
+    write_webui(root, work)
+    write_tiny_models(modules, work)
+    return root, modules
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_snippets_run(page, clone, network, tmp_path, request):
     """In the order of the page: Python snippets share a namespace, shell snippets share a folder."""
     folder = tmp_path / "clone"
     folder.mkdir()
@@ -69,6 +82,10 @@ def test_snippets_run(page, clone, network, tmp_path):
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
+    if "web-ui" in page.name:
+        files, modules = request.getfixturevalue("webui")
+        shutil.copytree(files, folder, dirs_exist_ok=True)
+        environment["PYTHONPATH"] += f"{os.pathsep}{modules}"
     python: list[str] = []
     shell = [code for language, code in snippets(page) if language == "bash" and code.strip() not in RUN_ELSEWHERE]
     for language, code in snippets(page):
@@ -111,12 +128,12 @@ def test_install_commands_name_extras_that_exist():
         assert extras_named and {extra for group in extras_named for extra in group.split(",")} <= set(extras)
 
 
-def test_loading_pages_have_the_same_content():
-    english, chinese = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("loading.md", "loading_zh.md"))
-    assert [code for _, code in snippets(ROOT / "docs/loading.md")] == [
-        code for _, code in snippets(ROOT / "docs/loading_zh.md")
-    ]
-    assert english.count("\n|") == chinese.count("\n|")
+@pytest.mark.parametrize("name", ["loading", "coming-from-the-web-ui"])
+def test_pages_have_the_same_content(name):
+    pages = [ROOT / "docs" / f"{name}{language}.md" for language in ("", "_zh")]
+    english, chinese = (page.read_text(encoding="utf-8") for page in pages)
+    assert snippets(pages[0]) == snippets(pages[1])
+    assert re.findall(r"^(#+|\||- )", english, flags=re.M) == re.findall(r"^(#+|\||- )", chinese, flags=re.M)
     variables = re.compile(r"[A-Z]+_[A-Z_]+")
     assert set(variables.findall(english)) == set(variables.findall(chinese))
 

@@ -266,6 +266,24 @@ def test_weights(pair):
     assert np.abs((mine - plain).numpy()).max() > 0.05
 
 
+def test_syntax_of_the_web_ui_without_effect(pair, caplog):
+    """Tags of LoRA are removed as in the web UI; other syntax is encoded as words. All of it is named once."""
+    ours, _ = pair
+    prompt = "a (cat:1.2)<lora:style:0.8> AND [a:b:0.5] [x|y] <toy>"
+    mine, _ = encode(ours, prompt, prompt_syntax="webui")
+    for part in ("<lora:style:0.8> (load", "AND (", "[a:b:0.5] (", "[x|y] ("):
+        assert caplog.text.count(part) == 1
+    assert "<toy> (" not in caplog.text
+    caplog.clear()
+    plain, _ = encode(ours, prompt.replace("<lora:style:0.8>", ""), prompt_syntax="webui")
+    np.testing.assert_array_equal(mine.numpy(), plain.numpy())
+    encode(ours, r"a (cat:1.2), \[a:b:0.5\] [dog] SAND", prompt_syntax="webui")
+    assert caplog.text.count("no effect here") == 1
+    caplog.clear()
+    encode(ours, prompt)
+    assert "no effect" not in caplog.text
+
+
 def test_weights_are_independent_of_the_batch(pair):
     ours, _ = pair
     together, _ = encode(ours, ["a (cat:1.5)", "a [dog]"], prompt_syntax="webui")

@@ -12,7 +12,7 @@ from paddle import nn
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.tensors import FLOATING
-from ppdiffusers.io.half_precision import hold_in_float32, record_saved_dtypes
+from ppdiffusers.io.half_precision import cast_floating, hold_in_float32, record_saved_dtypes
 from ppdiffusers.utils.dtypes import as_dtype_name
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -66,8 +66,7 @@ def move_layer(layer: nn.Layer, device: str | None, dtype: str | None) -> None:
     if device is not None:
         layer._to_impl(device=device, include_sublayers=True)
     if dtype is not None:
-        # Layer.to(dtype=...) casts integer buffers too; this is what Layer.float() calls
-        layer._to_impl(dtype=dtype, include_sublayers=True, floating_only=True)
+        cast_floating(layer, dtype)
         record_saved_dtypes(layer, {})
     hold_in_float32(layer)
 

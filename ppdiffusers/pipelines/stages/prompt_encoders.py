@@ -11,6 +11,7 @@ gives the image that it gives alone, whatever the length of its neighbors and of
 weight by 1.1, `[word]` divides by it, `(word:1.3)` multiplies by 1.3; brackets nest, `\\(` is a literal bracket, BREAK
 starts a chunk, and a full chunk ends at a comma if there is one among its last 20 tokens. The weight multiplies the
 embedding of each token; each chunk is then rescaled to its original mean. Such prompts are split, not truncated.
+`<lora:name:0.8>` is removed with a warning; `[a:b:0.5]`, `[a|b]` and AND are ordinary words, with a warning.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from paddle import nn
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages.checks import num_prompts
 from ppdiffusers.pipelines.stages.prompt_chunks import Chunk, Chunker
+from ppdiffusers.pipelines.stages.prompt_weights import without_effect
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.logging import get_logger
 
@@ -195,6 +197,8 @@ def chunk_rows(
     for encoder in encoders:
         encoder.require()
     limit = encoders[0].max_length
+    if syntax == "webui":
+        _warn_of_syntax(prompts)
     if length is not None and length % limit:
         return None
     chunkers = [Chunker(encoder.tokenizer, limit, syntax) for encoder in encoders]
@@ -223,6 +227,13 @@ def chunk_rows(
         [_chunk_rows(chunker, some, total) if some else None for some in lists]
         for chunker, lists in zip(chunkers, rows, strict=True)
     ]
+
+
+def _warn_of_syntax(prompts: Sequence[Sequence[list[str] | None]]) -> None:
+    strings = {prompt for lists in prompts for some in lists for prompt in some or []}
+    parts = sorted({part for prompt in strings for part in without_effect(prompt)})
+    if parts:
+        logger.warning("These parts of the prompt have no effect here as in the web UI: %s.", ", ".join(parts))
 
 
 class PromptEncoder:

@@ -16,6 +16,12 @@ _PIECES = re.compile(
     r"|(?P<text>[^\\()\[\]:]+|[\\:])"
 )
 _BREAK = re.compile(rf"\s*\b{BREAK}\b\s*")
+_EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")  # <lora:name:0.8>, which the web UI removes from the prompt
+_UNSUPPORTED = {
+    "prompt editing": re.compile(rf"(?<!\\)\[[^\[\]]*:\s*{_NUMBER}\s*\]"),  # [from:to:0.5], [to:10], [from::10]
+    "alternating words": re.compile(r"(?<!\\)\[[^\[\]]*\|[^\[\]]*\]"),  # [cat|dog]
+    "prompts joined by AND": re.compile(r"\bAND\b"),
+}
 
 
 @dataclass
@@ -31,8 +37,9 @@ def parse_weights(prompt: str) -> list[list[Words]]:
 
     `(a)` multiplies the weight by 1.1, `[a]` divides by 1.1, `(a:1.3)` multiplies by 1.3; brackets nest. A bracket that
     is not closed extends to the end; an unmatched closing bracket, and one after a backslash, is literal. The word
-    BREAK in capitals ends a section.
+    BREAK in capitals ends a section. `<lora:name:0.8>` is removed.
     """
+    prompt = _EXTRA_NETWORK.sub("", prompt)
     words: list[Words | None] = []  # None is a BREAK
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for piece in _PIECES.finditer(prompt):
@@ -52,6 +59,13 @@ def parse_weights(prompt: str) -> list[list[Words]]:
     for start in opened["["]:
         _multiply(words[start:], DOWN)
     return _sections(words)
+
+
+def without_effect(prompt: str) -> list[str]:
+    """Return the parts of a prompt that have an effect in the web UI, but not here."""
+    tags = [f"{tag} (load the file with `load_lora_weights`)" for tag in _EXTRA_NETWORK.findall(prompt)]
+    rest = _EXTRA_NETWORK.sub("", prompt)
+    return tags + [f"{part} ({name})" for name, form in _UNSUPPORTED.items() for part in form.findall(rest)]
 
 
 def _multiply(words: list[Words | None], factor: float) -> None:

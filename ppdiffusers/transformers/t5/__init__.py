@@ -1,0 +1,5 @@
+"""XLM-RoBERTa (arXiv 1911.02116)."""
+
+from ppdiffusers.core.lazy import registry_exports
+
+__getattr__, __dir__, __all__ = registry_exports(__name__)
