@@ -32,7 +32,6 @@ from ppdiffusers.conversion.report import ComponentReport, ConversionReport
 from ppdiffusers.conversion.verify import need_frameworks
 from ppdiffusers.conversion.weight_files import find_weights, frameworks_in
 from ppdiffusers.conversion.write import readable_os_errors, with_progress, write_plan
-from ppdiffusers.convert.checkpoints.settings import read_settings
 from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, INDEX_NAME, parse_model_index, render_entry
 from ppdiffusers.convert.single_files.layouts import layouts_to_write
 from ppdiffusers.convert.single_files.original_config import with_original_config
@@ -51,6 +50,7 @@ from ppdiffusers.io.single_file import (
     metadata_to_write,
     open_single_file,
     place,
+    read_original_config,
     tensors_to_write,
 )
 from ppdiffusers.io.snapshot import digest_of
@@ -162,7 +162,7 @@ def _parts(checkpoint: Checkpoint, config: Any) -> tuple[str, Parts]:
             remedy="pass --config with the folder of its model; `ppdiffusers info FILE` shows what the file is.",
         )
     if is_original:
-        family = with_original_config(family, read_settings(config))
+        family = with_original_config(family, read_original_config(config))
     return family.pipeline, PublishedParts(_present(family, checkpoint))
 
 

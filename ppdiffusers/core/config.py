@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -55,12 +55,14 @@ class ConfigMixin:
         ignore_for_config: `__init__` arguments that are not recorded.
         ignored_config_keys: keys that other releases write and that have no effect here.
         renamed_config_keys: legacy key -> its current `__init__` argument.
+        _deprecated_kwargs: names that `__init__` accepts in its `**kwargs`; they are not recorded.
     """
 
     config_name: str | None = None
     ignore_for_config: tuple[str, ...] = ()
     ignored_config_keys: tuple[str, ...] = ()
     renamed_config_keys: Mapping[str, str] = {}
+    _deprecated_kwargs: Sequence[str] = ()
 
     @property
     def config(self) -> FrozenDict:
@@ -128,7 +130,8 @@ class ConfigMixin:
                 remedy=f"{cls.__name__}.from_pretrained(path) loads from a folder.",
             )
         init_kwargs, extra, unused = cls.split_config(config, kwargs)
-        made = create(cls, init_kwargs)
+        deprecated = {key: unused.pop(key) for key in cls._deprecated_kwargs if key in unused}
+        made = create(cls, {**init_kwargs, **deprecated})
         if "_class_name" in extra:
             extra["_class_name"] = cls.__name__  # the configuration may be that of a compatible class
         made.register_to_config(**extra)
@@ -250,16 +253,22 @@ def register_to_config(init: Callable) -> Callable:
         given = set(bound.arguments)
         bound.apply_defaults()
         recorded = {k: v for k, v in bound.arguments.items() if k in type(self).init_parameters()}
-        given -= {k for k in private.get("_use_default_values", ()) if recorded.get(k, given) is _default(signature, k)}
+        of_others = private.get("_use_default_values", ())
+        given -= {k for k in of_others if k in recorded and _is_default(recorded[k], k, init)}
         defaulted = sorted(key for key in recorded if key not in given)
-        self.register_to_config(**{**private, **recorded, "_use_default_values": defaulted})
+        private |= {"_class_name": type(self).__name__, "_use_default_values": defaulted}
+        if not defaulted:
+            del private["_use_default_values"]
+        self.register_to_config(**{"_ppdiffusers_version": __version__, **recorded, **private})
         init(self, *args, **kwargs)
 
     return wrapper
 
 
-def _default(signature: inspect.Signature, name: str) -> object:
-    return signature.parameters[name].default if name in signature.parameters else inspect.Parameter.empty
+def _is_default(value: object, name: str, init: Callable) -> bool:
+    """Return whether a value is the default of an argument; a sequence may be the list that a file has for a tuple."""
+    default = inspect.signature(init).parameters[name].default
+    return value is default or (isinstance(value, list) and isinstance(default, tuple) and value == list(default))
 
 
 def _to_json(value: object) -> object:

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from paddle import nn
 
 from ppdiffusers.convert.apply import apply_rules, to_torch_layout
+from ppdiffusers.convert.checkpoints.settings import Settings, parse_settings, read_settings
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.convert.single_files.layouts import (
     Layout,
@@ -23,20 +25,29 @@ from ppdiffusers.convert.single_files.layouts import (
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
 from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.tensors import FLOATING, LazyTensor, is_loadable
+from ppdiffusers.io.http_client import HttpClient
+from ppdiffusers.io.hubs import find_hub
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.pretrained import converted_tensors, lazy_state_dict
 from ppdiffusers.io.required_files import FirstOf
-from ppdiffusers.io.resolve import resolve_folder
+from ppdiffusers.io.resolve import is_offline, resolve_folder
 from ppdiffusers.io.weights import Checkpoint, open_weights
 from ppdiffusers.utils.lazy_tensors import as_lazy_tensor
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
-# Address of a file on a hub; without a revision, diffusers takes the rest for the name of the file
-_LINK = re.compile(
-    r"(?:https?://)?(?P<host>huggingface\.co|hf\.co|(?:www\.)?modelscope\.cn)/(?:models/)?"
-    r"(?P<name>[^/]+/[^/]+)/(?:(?:blob|resolve)/(?P<revision>[^/]+)/)?(?P<file>[^?#]+)"
+# Path of an address: owner/model, then blob or resolve with a revision, then the file. Without a revision, diffusers
+# takes the rest for the name of the file. A revision has slashes only in refs/pr/<number> and refs/convert/<format>.
+_PATH = re.compile(
+    r"/(?:models/)?(?P<name>[^/]+/[^/]+)/"
+    r"(?:(?:blob|resolve|raw)/(?P<revision>refs/(?:pr|convert)/[^/]+|[^/]+)/)?(?P<file>.*[^/])"
+)
+_HF_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_MODELSCOPE_HOSTS = ("modelscope.cn", "www.modelscope.cn")
+_ACCEPTED = (
+    "a path, or an address such as https://huggingface.co/<owner>/<model>/blob/main/<file> or "
+    "https://modelscope.cn/models/<owner>/<model>/resolve/master/<file>"
 )
 _SHOWN = 5  # names of tensors in a log line
 
@@ -90,20 +101,89 @@ def _open(source: Any, options: HubOptions) -> Checkpoint:
 
 
 def _download(link: str, options: HubOptions) -> Path:
-    found = _LINK.fullmatch(link)
+    found = parse_link(link)
     if found is None:
         is_folder = expand_user(link).is_dir()
         raise SourceError(
             "The path is a folder." if is_folder else "The file does not exist.",
             where=link,
-            expected="a file, or the address of one: https://huggingface.co/<owner>/<model>/blob/main/<file>",
+            expected=_ACCEPTED,
             remedy="load a folder with `from_pretrained`." if is_folder else "check the path.",
         )
-    hub = "modelscope" if "modelscope" in found["host"] else "hf"
-    changes = {"source": hub, "revision": found["revision"] if options.revision is None else options.revision}
-    subfolder, _, name = found["file"].rpartition("/")
-    folder = resolve_folder(found["name"], subfolder or None, FirstOf((name,)), replace(options, **changes))
+    changes = {"source": found.hub, "revision": found.revision if options.revision is None else options.revision}
+    subfolder, _, name = found.file.rpartition("/")
+    folder = resolve_folder(found.model, subfolder or None, FirstOf((name,)), replace(options, **changes))
     return folder / name
+
+
+def read_original_config(source: Any, options: HubOptions | None = None) -> Settings:
+    """Read the configuration of an original repository.
+
+    Args:
+        source: a YAML or JSON file, its http(s) address, or its content.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML.
+        FetchError: the download failed, or the network may not be used.
+    """
+    if not isinstance(source, str) or not source.lower().startswith(("http://", "https://")):
+        return read_settings(source)
+    options = options or HubOptions()
+    text = HttpClient(options.proxies, is_offline(options)).read(source, limit=1 << 20)
+    return parse_settings(text.decode("utf-8", "replace"), source.partition("?")[0])
+
+
+@dataclass(frozen=True)
+class Link:
+    """The address of a file on a hub.
+
+    Attributes:
+        hub: "hf" or "modelscope".
+        model: "owner/name".
+        revision: branch, tag or commit; None for the default.
+        file: path in the model.
+    """
+
+    hub: str
+    model: str
+    revision: str | None
+    file: str
+
+
+def parse_link(link: str) -> Link | None:
+    """Parse the address of a file on a hub; None for a path.
+
+    Raises:
+        SourceError: the host is not one of a supported hub, or the address is not that of a file.
+    """
+    hosts = _hosts()
+    is_web = link.lower().startswith(("http://", "https://"))
+    if not is_web and link.partition("/")[0] not in hosts:
+        return None
+    parts = urlsplit(link if is_web else f"https://{link}")
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may have a token
+    if parts.netloc.rpartition("@")[2] not in hosts:
+        raise SourceError(
+            "Files are not downloaded from this host.",
+            where=shown,
+            expected=_ACCEPTED,
+            remedy="download the file, and pass its path.",
+        )
+    found = _PATH.fullmatch(unquote(parts.path))
+    if found is None or found["name"].split("/")[0] in ("datasets", "spaces") or found["file"].startswith("tree/"):
+        raise SourceError(
+            "The address is not that of a file of a model.",
+            where=shown,
+            expected=_ACCEPTED,
+            remedy="copy the address of the file from the page of the model; `from_pretrained` loads a whole model.",
+        )
+    return Link(hosts[parts.netloc.rpartition("@")[2]], found["name"], found["revision"], found["file"])
+
+
+def _hosts() -> dict[str, str]:
+    """Return host -> hub; a mirror that the environment names is a host of its hub."""
+    mirrors = {urlsplit(find_hub(hub).endpoint).netloc: hub for hub in ("hf", "modelscope")}
+    return {**dict.fromkeys(_HF_HOSTS, "hf"), **dict.fromkeys(_MODELSCOPE_HOSTS, "modelscope"), **mirrors}
 
 
 # -- the tensors of a network -----------------------------------------------------------------------------------------

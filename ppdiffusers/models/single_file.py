@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import paddle
 
-from ppdiffusers.convert.checkpoints.settings import read_settings
 from ppdiffusers.convert.single_files.original_config import with_original_config
 from ppdiffusers.convert.single_files.published import Family
 from ppdiffusers.convert.single_files.recognition import recognise
@@ -17,7 +16,7 @@ from ppdiffusers.core.errors import InputError, WeightsError
 from ppdiffusers.core.files import expand_user
 from ppdiffusers.io.pretrained import fill_layer, load_config_from, target_dtype
 from ppdiffusers.io.resolve import pop_hub_options
-from ppdiffusers.io.single_file import log_unused, open_single_file, place
+from ppdiffusers.io.single_file import log_unused, open_single_file, place, read_original_config
 from ppdiffusers.io.weights import Checkpoint
 from ppdiffusers.utils.logging import get_logger
 
@@ -51,7 +50,8 @@ class FromOriginalModelMixin:
             config: a folder, or the name of a model on a hub, with the configuration; by default that of the published
                 model whose architecture the file has, which ships with ppdiffusers.
             subfolder: folder of the configuration in `config`.
-            original_config: the YAML file of the original repository, or its content, in place of `config`.
+            original_config: the YAML file of the original repository, its address, or its content, in place of
+                `config`.
             torch_dtype: floating weights are cast to it; float32 by default, "auto" keeps the dtype of the file.
                 `paddle_dtype` and `dtype` are aliases.
             extract_ema: use the averaged weights of the UNet if the file has both.
@@ -84,7 +84,7 @@ class FromOriginalModelMixin:
         if config is None:
             family = cls._published(checkpoint)
             if original_config is not None:
-                family = with_original_config(family, read_settings(original_config), image_size)
+                family = with_original_config(family, read_original_config(original_config, options), image_size)
             values = family.components[cls.single_file_component][1]
         else:
             values = load_config_from(*_config_folder(config, subfolder, cls.single_file_component), options=options)

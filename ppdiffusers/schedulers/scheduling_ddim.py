@@ -83,6 +83,11 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         self.timesteps = steps.round().astype(np.int64)
         self.num_inference_steps = n
 
+    def _get_variance(self, timestep: Timestep, prev_timestep: Timestep) -> paddle.Tensor:
+        """Return `ddim_variance` between two timesteps, a tensor without axes."""
+        alpha_bar_prev = self.alpha_bar(as_scalar(prev_timestep), self.host_final_alpha_cumprod)
+        return paddle.to_tensor(ddim_variance(self.alpha_bar(as_scalar(timestep)), alpha_bar_prev))
+
     def step(
         self,
         model_output: paddle.Tensor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -25,7 +26,11 @@ from ppdiffusers.schedulers.common.spacing import check_num_steps, spaced_timest
 from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.deprecation_utils import deprecate
+from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.utils.torch_utils import Generator
+
+logger = get_logger(__name__)
 
 
 class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
@@ -33,6 +38,8 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
 
     Args:
         set_alpha_to_one: use alpha_bar = 1 at the start of the first step, otherwise that of timestep 0.
+        kwargs: `set_alpha_to_zero`, the deprecated name of `set_alpha_to_one`. Others are ignored with a warning, so
+            that settings of `DDIMScheduler` that inversion lacks are accepted.
         See `DDIMScheduler` for the other arguments.
     """
 
@@ -40,6 +47,7 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
     initial_alpha_cumprod = TensorAttribute()
     host_initial_alpha_cumprod = initial_alpha_cumprod.host
     renamed_config_keys = {"set_alpha_to_zero": "set_alpha_to_one"}
+    _deprecated_kwargs = ("set_alpha_to_zero",)
 
     @register_to_config
     def __init__(
@@ -56,12 +64,24 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
         clip_sample_range: float = 1.0,
         timestep_spacing: str = "leading",
         rescale_betas_zero_snr: bool = False,
+        **kwargs: Any,
     ):
+        set_alpha_to_one = self._read_deprecated(kwargs, set_alpha_to_one)
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
         check_choice("timestep_spacing", timestep_spacing, ("leading", "trailing"))
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.initial_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.host_alphas_cumprod[0]
         self.timesteps = np.arange(num_train_timesteps, dtype=np.int64)
+
+    def _read_deprecated(self, given: dict[str, Any], set_alpha_to_one: bool) -> bool:
+        """Return the value of `set_alpha_to_one`, which may be given under its deprecated name."""
+        if given.get("set_alpha_to_zero") is not None:
+            deprecate("set_alpha_to_zero", "2.0.0", "Pass `set_alpha_to_one` instead.", stacklevel=5)
+            set_alpha_to_one = given.pop("set_alpha_to_zero")
+            self.register_to_config(set_alpha_to_one=set_alpha_to_one)
+        if given:
+            logger.warning("Arguments of DDIMInverseScheduler that have no effect: %s.", ", ".join(given))
+        return set_alpha_to_one
 
     def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
         """Set the number of inference steps."""
@@ -76,7 +96,7 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
         model_output: paddle.Tensor,
         timestep: Timestep,
         sample: paddle.Tensor,
-        return_dict: bool = True,
+        return_dict: bool | float = True,
         generator: Generator = None,
         eta: float = 0.0,
         use_clipped_model_output: bool = False,
@@ -88,7 +108,8 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
             model_output: the network's prediction, [B, C, ...].
             timestep: the timestep at the end of the step.
             sample: x at the previous timestep, [B, C, ...].
-            return_dict: return a `SchedulerOutput`, otherwise a tuple.
+            return_dict: return a `SchedulerOutput`, otherwise a tuple. A float is `eta`, which is the fourth argument
+                in ppdiffusers 0.29.
             generator, eta, use_clipped_model_output, variance_noise: ignored, arguments of `DDIMScheduler.step`; this
                 scheduler adds no noise.
         """
@@ -107,4 +128,4 @@ class DDIMInverseScheduler(VariancePreserving, SchedulerMixin):
             eps = to_epsilon(config.prediction_type, output, x, alpha, sigma)
         x0 = limit_x0(config, x0)
         prev = combine((a_next**0.5, x0), ((1 - a_next) ** 0.5, eps))
-        return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
+        return step_result(isinstance(return_dict, float) or return_dict, downcast(prev, sample), downcast(x0, sample))

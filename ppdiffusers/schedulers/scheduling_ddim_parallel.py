@@ -8,6 +8,8 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.schedulers.common.parallel import batch_epsilon, batch_levels, batch_x0
 from ppdiffusers.schedulers.common.prediction import check_shapes, downcast, limit_x0, upcast
 from ppdiffusers.schedulers.common.spacing import check_num_steps
+from ppdiffusers.schedulers.common.stepping import as_scalar
+from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_ddim import DDIMScheduler
 from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
@@ -18,6 +20,14 @@ class DDIMParallelScheduler(DDIMScheduler):
     """`DDIMScheduler` with a batched step; it has the same arguments."""
 
     _is_ode_scheduler = True
+
+    def _get_variance(self, timestep: Timestep, prev_timestep: Timestep | None = None) -> paddle.Tensor:
+        """Return the variance between a timestep and the previous one of the run, a tensor without axes."""
+        if prev_timestep is None:
+            self._require_timesteps()
+            stride = self.config.num_train_timesteps // check_num_steps(self.num_inference_steps)
+            prev_timestep = as_scalar(timestep) - stride
+        return super()._get_variance(timestep, prev_timestep)
 
     def batch_step_no_noise(
         self,

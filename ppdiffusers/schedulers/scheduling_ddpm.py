@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -30,9 +31,12 @@ from ppdiffusers.schedulers.common.spacing import (
 )
 from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.common.types import Scalar, Timestep
-from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
+from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean, variance_in_form
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
+from ppdiffusers.utils.logging import get_logger
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
+
+logger = get_logger(__name__)
 
 DDPMSchedulerOutput = SchedulerOutput
 VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range", None)
@@ -48,7 +52,8 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         beta_start, beta_end, beta_schedule, trained_betas: the forward process, see `noise_schedule`.
         variance_type: the variance of a reverse step: "fixed_small" is the posterior's (eq. 7), "fixed_large" is
             beta_t, "learned" and "learned_range" come from the network (Nichol & Dhariwal 2021, eq. 15); the "_log"
-            forms occur in configurations of released models, None in those of other schedulers ("fixed_small").
+            forms occur in configurations of released models, None in those of other schedulers ("fixed_small"). Unknown
+            ones are "fixed_small" with a warning.
         clip_sample, clip_sample_range, thresholding, dynamic_thresholding_ratio, sample_max_value: limits of x_0, see
             `prediction.limit_x0`.
         prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction".
@@ -78,7 +83,8 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         rescale_betas_zero_snr: bool = False,
     ):
         check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
-        check_choice("variance_type", variance_type, VARIANCE_TYPES)
+        if variance_type not in VARIANCE_TYPES:
+            logger.warning("variance_type=%r is unknown: the posterior's variance is used.", variance_type)
         check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.variance_type = variance_type
@@ -104,8 +110,16 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
             self.timesteps = steps.round().astype(np.int64)
         self.num_inference_steps = len(self.host_timesteps)
 
-    def previous_timestep(self, timestep: float) -> int:
-        """Return the timestep of the next step of the run; -1 stands for the clean sample."""
+    def previous_timestep(self, timestep: Timestep) -> Any:
+        """Return the timestep of the next step of the run, a tensor without axes; -1 stands for the clean sample.
+
+        Before `set_timesteps` it is `timestep` - 1, of the type of `timestep`.
+        """
+        if self.num_inference_steps is None:
+            return timestep - 1
+        return paddle.to_tensor(self._previous(as_scalar(timestep)), dtype="int64")
+
+    def _previous(self, timestep: float) -> int:
         if self.num_inference_steps is None:
             return int(timestep) - 1
         found = np.nonzero(self.host_timesteps == timestep)[0]
@@ -136,7 +150,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
             return_dict: return a `SchedulerOutput`, otherwise a tuple.
         """
         t = as_scalar(timestep)
-        prev_t = self.previous_timestep(t)
+        prev_t = self._previous(t)
         predicted_variance = None
         if self.variance_type in ("learned", "learned_range"):
             model_output, predicted_variance = split_learned_variance(model_output, sample)
@@ -160,14 +174,24 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
         alpha = alpha_bar / alpha_bar_prev
         return alpha_bar, alpha_bar_prev, alpha, 1 - alpha
 
+    def _get_variance(
+        self,
+        t: Timestep,
+        predicted_variance: paddle.Tensor | None = None,
+        variance_type: str | None = None,
+    ) -> paddle.Tensor:
+        """Return the variance of a step from t in the form of `variance_in_form`, [] or [B, C, ...]."""
+        step = as_scalar(t)
+        alpha_bar, alpha_bar_prev, _, beta = self._coefficients(step, self._previous(step))
+        posterior = max(float((1 - alpha_bar_prev) / (1 - alpha_bar) * beta), 1e-20)
+        return variance_in_form(variance_type or self.config.variance_type, posterior, beta, predicted_variance)
+
     def _standard_deviation(
         self, beta: Scalar, beta_bar: Scalar, beta_bar_prev: Scalar, predicted: paddle.Tensor | None
     ) -> float | paddle.Tensor:
         """Return the standard deviation of the noise, a number or [B, C, ...] where the network predicts it."""
         kind = self.variance_type
         smallest = max(beta_bar_prev / beta_bar * beta, 1e-20)  # eq. 7: the posterior's variance
-        if kind in ("fixed_small", "fixed_small_log", None):
-            return float(smallest**0.5)
         if kind == "fixed_large":
             return float(beta**0.5)
         if kind == "fixed_large_log":
@@ -175,6 +199,8 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
                 "variance_type='fixed_large_log' is the square root of a logarithm, which is negative.",
                 remedy="use 'fixed_large'",
             )
+        if kind not in ("learned", "learned_range"):
+            return float(smallest**0.5)
         if predicted is None:
             raise InputError(
                 f"variance_type={kind!r} requires a network that predicts the variance.",

@@ -92,7 +92,7 @@ class DEISMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         i = self._begin_step(timestep)
         x = upcast(sample)
         self._append_output(self._convert(upcast(model_output), x, i))
-        order = len(self.model_outputs)
+        order = self.lower_order_nums
         remaining = len(self.host_timesteps) - i
         if self.config.lower_order_final and len(self.host_timesteps) < 15:
             order = min(order, remaining)

@@ -49,7 +49,7 @@ class DPMSolverSteps(LogSNRSolver, SchedulerMixin):
         """Return the order of a step: lower at the start (short history) and at the end of short runs (stability)."""
         config, n = self.config, len(self.host_timesteps)
         remaining = n - index
-        order = min(config.solver_order, len(self.model_outputs))
+        order = min(config.solver_order, self.lower_order_nums)
         small = config.lower_order_final and n < 15
         if remaining == 1 and (config.euler_at_final or small or config.get("final_sigmas_type") == "zero"):
             return 1

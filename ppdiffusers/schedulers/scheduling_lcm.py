@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -76,10 +77,15 @@ class Distilled(StepIndex, VariancePreserving):
         self.num_inference_steps = n if timesteps is None else len(timesteps)
         self._reset_index()
 
-    def previous_timestep(self, timestep: Timestep) -> int:
-        """Return the timestep of the next step of the run; -1 stands for the clean sample."""
+    def previous_timestep(self, timestep: Timestep) -> Any:
+        """Return the timestep of the next step of the run, a tensor without axes; -1 stands for the clean sample.
+
+        Before `set_timesteps` it is `timestep` - 1, of the type of `timestep`.
+        """
+        if self.num_inference_steps is None:
+            return timestep - 1
         after = self.index_for_timestep(timestep) + 1
-        return int(self.host_timesteps[after]) if after < len(self.host_timesteps) else -1
+        return paddle.to_tensor(self.host_timesteps[after] if after < len(self.host_timesteps) else -1, dtype="int64")
 
 
 class LCMScheduler(Distilled, SchedulerMixin):

@@ -114,7 +114,7 @@ class SASolverScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
             x = self._adams(*ends, levels, models, self.last_sample, self.last_noise, self.last_tau)
         self._append_output(prediction)
         noise = upcast(randn_tensor(sample.shape, generator=generator, dtype=model_output.dtype))
-        remaining, known = len(self.host_timesteps) - i, len(self.model_outputs)
+        remaining, known = len(self.host_timesteps) - i, self.lower_order_nums
         order, corrector = config.predictor_order, config.corrector_order
         if config.lower_order_final:
             order, corrector = min(order, remaining), min(corrector, remaining + 1)

@@ -20,7 +20,7 @@ from ppdiffusers.schedulers.common.prediction import (
 from ppdiffusers.schedulers.common.spacing import check_num_steps, spaced_timesteps, training_timesteps
 from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.common.types import Timestep
-from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean
+from ppdiffusers.schedulers.common.updates import learned_range, posterior_mean, variance_in_form
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
@@ -60,6 +60,24 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
         self.timesteps = steps.astype(np.int64)
         self.num_inference_steps = n
 
+    def _coefficients(self, t: float, prev_t: float) -> tuple[np.float32, np.float32, np.float32]:
+        """Return alpha_bar at t and at the previous timestep, and beta of the step between them."""
+        a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
+        return a, a_prev, self.host_betas[int(t)] if prev_t == t - 1 else np.float32(1) - a / a_prev
+
+    def _get_variance(
+        self,
+        t: Timestep,
+        prev_timestep: Timestep | None = None,
+        predicted_variance: paddle.Tensor | None = None,
+        variance_type: str | None = None,
+    ) -> paddle.Tensor:
+        """Return the variance of a step from t in the form of `variance_in_form`, [] or [B, C, ...]."""
+        step = as_scalar(t)
+        a, a_prev, beta = self._coefficients(step, step - 1 if prev_timestep is None else as_scalar(prev_timestep))
+        posterior = max(float((1 - a_prev) / (1 - a) * beta), 1e-20)
+        return variance_in_form(variance_type or self.variance_type, posterior, beta, predicted_variance)
+
     def step(
         self,
         model_output: paddle.Tensor,
@@ -84,10 +102,8 @@ class UnCLIPScheduler(VariancePreserving, SchedulerMixin):
         if self.variance_type == "learned_range":
             model_output, predicted = split_learned_variance(model_output, sample)
         check_shapes(model_output, sample)
-        a, a_prev = self.alpha_bar(t), self.alpha_bar(prev_t, np.float32(1))
-        one = np.float32(1)
-        beta = self.host_betas[int(t)] if prev_t == t - 1 else one - a / a_prev
-        alpha = one - beta  # rounded as in the original: at the first step of few, 1e-8 becomes 0
+        a, a_prev, beta = self._coefficients(t, prev_t)
+        alpha = np.float32(1) - beta  # rounded as in the original: at the first step of few, 1e-8 becomes 0
         x = upcast(sample)
 
         x0 = to_x0(self.config.prediction_type, upcast(model_output), x, a**0.5, (1 - a) ** 0.5)

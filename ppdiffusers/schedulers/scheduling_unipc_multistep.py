@@ -81,6 +81,7 @@ class UniPCMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         check_choice("solver_order", solver_order, range(1, 10))
         self.predict_x0 = self._predicts_x0 = predict_x0
         self.disable_corrector = list(disable_corrector)
+        self.register_to_config(disable_corrector=self.disable_corrector)  # as it is in a saved file
         self.solver_p = solver_p
         self._init_solver(solver_order)
 
@@ -124,7 +125,7 @@ class UniPCMultistepScheduler(LogSNRSolver, VariancePreserving, SchedulerMixin):
         if i > 0 and i - 1 not in self.disable_corrector and self.last_sample is not None:
             x = self._update(self.last_sample, i - 1, self.this_order, prediction)
         self._append_output(prediction)
-        order = min(self.config.solver_order, len(self.model_outputs))
+        order = min(self.config.solver_order, self.lower_order_nums)
         if self.config.lower_order_final:
             order = min(order, len(self.host_timesteps) - i)
         self.this_order = 1 if self.host_sigmas[i + 1] == 0 else order  # the step to noise level 0 is first order

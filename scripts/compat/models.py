@@ -46,6 +46,15 @@ def _adapter(folder: Path) -> None:
     adapter.rename(folder)
 
 
+def _xl_controlnet(folder: Path) -> None:
+    _, controlnet = stable_diffusion_xl.make_base_and_controlnet(folder.parent / ".xl_controlnet")
+    controlnet.rename(folder)
+
+
+def _xl_inpainting(folder: Path) -> None:
+    stable_diffusion_xl.make(folder, ppdiffusers.StableDiffusionXLInpaintPipeline, in_channels=9)
+
+
 def _inpainting(folder: Path) -> None:
     stable_diffusion.make(folder, in_channels=9)
 
@@ -95,7 +104,9 @@ MODELS: dict[str, Maker] = {
     "google/ncsnpp-ffhq-1024": score_sde_ve.make,
     "harmonai/maestro-150k": dance_diffusion.make,
     "kakaobrain/karlo-v1-alpha": unclip.make,
+    "kakaobrain/karlo-v1-alpha-image-variations": unclip.make_variation,
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": _clip,
+    "hakurei/waifu-diffusion": stable_diffusion.make,
     "lambdalabs/sd-image-variations-diffusers": stable_diffusion_image_variation.make,
     "lllyasviel/control_v11p_sd15_inpaint": _controlnet,
     "lllyasviel/sd-controlnet-canny": _controlnet,
@@ -103,6 +114,13 @@ MODELS: dict[str, Maker] = {
     "microsoft/vq-diffusion-ithq": vq_diffusion.make,
     "runwayml/stable-diffusion-inpainting": _inpainting,
     "runwayml/stable-diffusion-v1-5": stable_diffusion.make,
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": stable_diffusion.make,
+    "stable-diffusion-v1-5/stable-diffusion-inpainting": _inpainting,
+    "sd-legacy/stable-diffusion-v1-5": stable_diffusion.make,
+    "TASUKU2023/Chilloutmix": stable_diffusion.make,
+    "openai/clip-vit-large-patch14": _clip,
+    "diffusers/controlnet-canny-sdxl-1.0": _xl_controlnet,
+    "diffusers/stable-diffusion-xl-1.0-inpainting-0.1": _xl_inpainting,
     "shi-labs/versatile-diffusion": versatile_diffusion.make,
     "stabilityai/stable-diffusion-2": stable_diffusion_2.make,
     "stabilityai/stable-diffusion-2-1": stable_diffusion_2.make,

@@ -1,8 +1,9 @@
 """Run one script as it is: images from the network are local ones, and packages that only scripts use are replaced.
 
-    python scripts/compat/stand_ins.py script.py
+    python scripts/compat/stand_ins.py [--torch] script.py
 
-The working directory has a folder for each name of a model.
+The working directory has a folder for each name of a model. With --torch, `torch`, `diffusers` and `transformers` are
+Paddle and ppdiffusers (torch_names.py).
 """
 
 from __future__ import annotations
@@ -82,9 +83,15 @@ def replace_packages() -> None:
 
 
 if __name__ == "__main__":
+    arguments = sys.argv[1:]
     replace_network()
+    if arguments[0] == "--torch":
+        import torch_names
+
+        torch_names.provide()
+        arguments = arguments[1:]
     replace_packages()
-    script = Path(sys.argv[1]).resolve()
-    sys.argv = [str(script), *sys.argv[2:]]
+    script = Path(arguments[0]).resolve()
+    sys.argv = [str(script), *arguments[1:]]
     sys.path[0] = str(script.parent)
     runpy.run_path(str(script), run_name="__main__")

@@ -42,6 +42,7 @@ BANNED = {
 }
 # Names and terms of other projects in which a banned word is part of the name.
 ALLOWED = (
+    r"paint[-_ ]by[-_ ]example",  # a system
     r"repaint",
     r"in-?paint\w*",
     r"out-?paint\w*",

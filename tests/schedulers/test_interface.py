@@ -159,6 +159,94 @@ def test_compatible_classes_attributes_and_repr_equal_diffusers(name: str) -> No
             warnings.simplefilter("ignore", FutureWarning)
             assert hasattr(ours, key), key
     assert type(ours)(**ours.config).config == ours.config
+    assert ours.config._class_name == name and type(ours)._deprecated_kwargs == tuple(original._deprecated_kwargs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loaded_configuration_equals_the_saved_one(name: str, tmp_path: pathlib.Path) -> None:
+    scheduler = getattr(ppdiffusers, name)(**REQUIRED.get(name, {}))
+    scheduler.save_pretrained(tmp_path)
+    saved = dict(scheduler.config)
+    saved.pop("_use_default_values", None)
+    saved.pop("tau_func", None)  # a function
+    loaded = dict(type(scheduler).from_pretrained(tmp_path).config)
+    loaded.pop("tau_func", None)
+    assert loaded.pop("_use_default_values", None) in (None, ["tau_func"])
+    assert loaded == saved
+
+
+STEPS_OF_VARIANCES = [(980, 960), (420, 400), (1, 0)]
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDIMParallelScheduler"])
+def test_variances_of_ddim_equal_diffusers(name: str) -> None:
+    ours, theirs = make(name, {"set_alpha_to_one": False})
+    for t, before in STEPS_OF_VARIANCES:
+        assert_close(ours._get_variance(paddle.to_tensor(t), before), theirs._get_variance(t, before), 1e-5)
+    if name == "DDIMParallelScheduler":
+        ours.set_timesteps(10)
+        theirs.set_timesteps(10)
+        assert_close(ours._get_variance(300), theirs._get_variance(300), 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned_range"])
+@pytest.mark.parametrize("name", ["DDPMScheduler", "UnCLIPScheduler"])
+def test_variances_of_ddpm_equal_diffusers(name: str, kind: str) -> None:
+    ours, theirs = make(name, {})
+    predicted = noise(SHAPE)
+    for t in (1, 487, 970):
+        expected = theirs._get_variance(t, predicted_variance=torch.from_numpy(predicted), variance_type=kind)
+        found = ours._get_variance(t, predicted_variance=paddle.to_tensor(predicted), variance_type=kind)
+        if name == "DDPMScheduler" or kind in ("fixed_small", "fixed_small_log", "learned_range"):
+            assert_close(found, expected, 1e-5)
+    with pytest.raises(InputError, match="predicted"):
+        ours._get_variance(3, variance_type="learned_range")
+
+
+def test_an_unknown_variance_type_is_the_posterior_with_a_warning(caplog) -> None:
+    ours, theirs = make("DDPMScheduler", {"variance_type": "other"})
+    assert "variance_type='other' is unknown" in caplog.text
+    assert_close(ours._get_variance(487), theirs._get_variance(487), 1e-5)
+    x = paddle.to_tensor(noise(SHAPE))
+    known = ppdiffusers.DDPMScheduler()
+    assert_close(ours.step(x, 487, x, generator=1).prev_sample, known.step(x, 487, x, generator=1).prev_sample, 0)
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDPMParallelScheduler", "LCMScheduler", "TCDScheduler"])
+def test_previous_timesteps_equal_diffusers(name: str) -> None:
+    ours, theirs = make(name, {})
+    assert ours.previous_timestep(500) == theirs.previous_timestep(500) == 499
+    ours.set_timesteps(timesteps=[999, 759, 19])
+    theirs.set_timesteps(timesteps=[999, 759, 19])
+    for t in (999, 759, 19):
+        assert ours.previous_timestep(paddle.to_tensor(t)).item() == theirs.previous_timestep(t).item()
+
+
+def test_ddim_inversion_accepts_the_arguments_of_ddim(caplog) -> None:
+    with pytest.warns(FutureWarning, match="set_alpha_to_one"):
+        scheduler = ppdiffusers.DDIMInverseScheduler(set_alpha_to_zero=False, thresholding=True)
+    assert scheduler.config.set_alpha_to_one is False and "no effect: thresholding" in caplog.text
+    scheduler.set_timesteps(10)
+    x = paddle.to_tensor(noise(SHAPE))
+    expected = scheduler.step(x, 100, x).prev_sample
+    assert_close(scheduler.step(x, 100, x, 0.0).prev_sample, expected, 0)  # eta, as in ppdiffusers 0.29
+    assert isinstance(scheduler.step(x, 100, x, False), tuple)
+
+
+@pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "DPMSolverMultistepScheduler", "DEISMultistepScheduler"])
+def test_assigned_predictions_do_not_raise_the_order_of_the_first_step(name: str) -> None:
+    ours, theirs = make(name, {"solver_order": 3})
+    x, past = noise(SHAPE), [noise(SHAPE, key) for key in "abc"]
+    for scheduler, tensor in ((ours, paddle.to_tensor), (theirs, torch.from_numpy)):
+        scheduler.set_timesteps(20)
+        scheduler.model_outputs = [tensor(one) for one in past]
+    for t in ours.host_timesteps[:4]:
+        output = network(x, 1)
+        expected = theirs.step(torch.from_numpy(output), int(t), torch.from_numpy(x)).prev_sample
+        found = ours.step(paddle.to_tensor(output), t, paddle.to_tensor(x)).prev_sample
+        assert_close(found, expected, 1e-5)
+        assert ours.lower_order_nums == theirs.lower_order_nums
+        x = found.numpy()
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,22 @@ def read_settings(config: str | os.PathLike | Mapping[str, Any] | None, override
     return Settings({**values, **single}, None if isinstance(config, Mapping) else config, single)
 
 
+def parse_settings(text: str, where: object) -> Settings:
+    """Parse the content of a YAML or JSON file.
+
+    Raises:
+        ConfigError: it is neither, such as a web page.
+    """
+    values = _parse_yaml(text, where)
+    if not isinstance(values, dict) or not values:
+        raise ConfigError(
+            "The configuration of the original contains no values.",
+            where=where,
+            expected="a YAML or JSON file with names and values; on GitHub, its raw address",
+        )
+    return Settings(values, where)
+
+
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}; lists are values."""
     found: dict[str, Any] = {}

@@ -140,6 +140,8 @@ _IMAGES: tuple[str, Config] = ("CLIPImageProcessor", {})
 _NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _PNDM = ("PNDMScheduler", {**_NOISE, "skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1})
 _DDIM = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+_SD1_DDIM = ("DDIMScheduler", {**_NOISE, **_DDIM})
+_EULER_ANCESTRAL = ("EulerAncestralDiscreteScheduler", {**_NOISE, "steps_offset": 1})
 _V_DDIM = ("DDIMScheduler", {**_NOISE, **_DDIM, "prediction_type": "v_prediction"})
 _EULER = ("EulerDiscreteScheduler", {**_NOISE, "steps_offset": 1, "timestep_spacing": "leading"})
 _UPSCALER_NOISE = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "scaled_linear"}
@@ -147,13 +149,20 @@ _UPSCALER_NOISE = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "sca
 # -- families ---------------------------------------------------------------------------------------------------------
 
 
-def _sd1(name: str, title: str, pipeline: str, in_channels: int = 4) -> Family:
+def _sd1(
+    name: str,
+    title: str,
+    pipeline: str,
+    scheduler: tuple[str, Config] = _PNDM,
+    in_channels: int = 4,
+    image_size: int = 512,
+) -> Family:
     components = {
-        "vae": _vae(512),
+        "vae": _vae(image_size),
         "text_encoder": ("CLIPTextModel", _CLIP_L),
         "tokenizer": _TOKENIZER,
         "unet": ("UNet2DConditionModel", {**_SD1_UNET, "in_channels": in_channels}),
-        "scheduler": _PNDM,
+        "scheduler": scheduler,
         "feature_extractor": _IMAGES,
     }
     return Family(name, title, pipeline, components)
@@ -171,9 +180,9 @@ def _sd2(name: str, title: str, pipeline: str, sample_size: int, scheduler: tupl
     return Family(name, title, pipeline, components, {"requires_safety_checker": False})
 
 
-def _sdxl(name: str, title: str, pipeline: str, in_channels: int = 4) -> Family:
+def _sdxl(name: str, title: str, pipeline: str, in_channels: int = 4, vae: tuple[str, Config] = _SDXL_VAE) -> Family:
     components = {
-        "vae": _SDXL_VAE,
+        "vae": vae,
         "text_encoder": ("CLIPTextModel", _CLIP_L),
         "tokenizer": _TOKENIZER,
         "text_encoder_2": ("CLIPTextModelWithProjection", _OPEN_CLIP_G),
@@ -221,8 +230,15 @@ FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         _sd1("sd1", "Stable Diffusion 1", "StableDiffusionPipeline"),
-        _sd1("sd1_inpaint", "Stable Diffusion 1 inpainting", "StableDiffusionInpaintPipeline", 9),
-        _sd1("instruct_pix2pix", "InstructPix2Pix", "StableDiffusionInstructPix2PixPipeline", 8),
+        _sd1(
+            *("sd1_inpaint", "Stable Diffusion 1 inpainting", "StableDiffusionInpaintPipeline", _SD1_DDIM),
+            in_channels=9,
+            image_size=256,
+        ),
+        _sd1(
+            *("instruct_pix2pix", "InstructPix2Pix", "StableDiffusionInstructPix2PixPipeline", _EULER_ANCESTRAL),
+            in_channels=8,
+        ),
         _sd2(
             *("sd2", "Stable Diffusion 2", "StableDiffusionPipeline", 96, _V_DDIM),
             upcast_attention=True,
@@ -233,7 +249,10 @@ FAMILIES: Mapping[str, Family] = {
         ),
         _UPSCALER,
         _sdxl("sdxl", "Stable Diffusion XL", "StableDiffusionXLPipeline"),
-        _sdxl("sdxl_inpaint", "Stable Diffusion XL inpainting", "StableDiffusionXLInpaintPipeline", 9),
+        _sdxl(
+            *("sdxl_inpaint", "Stable Diffusion XL inpainting", "StableDiffusionXLInpaintPipeline", 9),
+            vae=_vae(512, 0.13025, force_upcast=False),  # the one that does not overflow in float16
+        ),
         _sdxl("sdxl_instruct_pix2pix", "Stable Diffusion XL edit", "StableDiffusionXLInstructPix2PixPipeline", 8),
         _REFINER,
         _one("vae", "autoencoder of Stable Diffusion", "vae", *_vae(512)),

@@ -14,7 +14,6 @@ import paddle
 from paddle import nn
 
 from ppdiffusers import registry
-from ppdiffusers.convert.checkpoints.settings import read_settings
 from ppdiffusers.convert.single_files.layouts import layouts_to_write
 from ppdiffusers.convert.single_files.original_config import with_original_config
 from ppdiffusers.convert.single_files.published import Family
@@ -33,6 +32,7 @@ from ppdiffusers.io.single_file import (
     metadata_to_write,
     open_single_file,
     place,
+    read_original_config,
     tensors_to_write,
 )
 from ppdiffusers.io.weights import Checkpoint, write_safetensors
@@ -104,7 +104,8 @@ class FromSingleFileMixin:
                 Face or ModelScope.
             config: a folder in diffusers' format, or the name of a model on a hub, whose configurations, tokenizers and
                 scheduler are used.
-            original_config: the YAML file of the original repository, or its content; `config` supplies the rest.
+            original_config: the YAML file of the original repository, its address, or its content, for UNet and
+                autoencoder; `config` supplies the rest.
             torch_dtype: floating weights are cast to it; float32 by default, "auto" keeps the dtype of the file.
                 `paddle_dtype` and `dtype` are aliases.
             extract_ema: use the averaged weights of the UNet if the file has both.
@@ -202,15 +203,17 @@ def _parse(cls: Any, kwargs: Mapping[str, Any]) -> _Request:
 def _parts(cls: Any, request: _Request, checkpoint: Checkpoint, family: Family | None) -> Parts:
     """Return configurations: of the folder `config`, of the original's file, or of the published model."""
     _, settings = cls.component_names()
-    if request.config is not None and request.original_config is None:
+    if request.config is not None:
         required = PipelineConfigs(None, tuple(request.given), settings=settings)
         folder = resolve_folder(request.config, None, required, request.options)
-        return FolderParts(Path(folder), tuple(request.given), settings)
+        return FolderParts(Path(folder), tuple(request.given), settings, _original(cls, request, checkpoint, family))
     if family is None or not family.pipeline or is_playground(checkpoint):
         raise _not_a_pipeline(cls, checkpoint, family)
     if request.original_config is not None:
         size = request.legacy.get("image_size")
-        return PublishedParts(with_original_config(family, read_settings(request.original_config), size))
+        return PublishedParts(
+            with_original_config(family, read_original_config(request.original_config, request.options), size)
+        )
     expected, _ = cls.component_names()
     surplus = [name for name in family.components if name not in expected]
     if any(registry.components()[family.components[name][0]].has_weights for name in surplus):
@@ -221,6 +224,22 @@ def _parts(cls: Any, request: _Request, checkpoint: Checkpoint, family: Family |
             remedy=f"load it with {family.pipeline}.from_single_file(...).",
         )
     return PublishedParts(family)
+
+
+def _original(cls: Any, request: _Request, checkpoint: Checkpoint, family: Family | None) -> dict[str, Any]:
+    """Return what the original's file says in place of `config`: as in diffusers, of UNet and autoencoder."""
+    if request.original_config is None:
+        return {}
+    if family is None:
+        raise _not_a_pipeline(cls, checkpoint, family)
+    settings = read_original_config(request.original_config, request.options)
+    components = with_original_config(family, settings, request.legacy.get("image_size")).components
+    entries = registry.components()
+    return {
+        name: config
+        for name, (class_name, config) in components.items()
+        if hasattr(entries[class_name].load(), "from_single_file")
+    }
 
 
 def _not_a_pipeline(cls: Any, checkpoint: Checkpoint, family: Family | None) -> WeightsError:

@@ -75,10 +75,18 @@ class FolderParts:
     Args:
         given: components that the caller passes: their classes in the folder may be unknown.
         settings: names of the settings of the pipeline's class.
+        replaced: component -> configuration in place of that in the folder.
     """
 
-    def __init__(self, folder: Path, given: tuple[str, ...] = (), settings: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        given: tuple[str, ...] = (),
+        settings: tuple[str, ...] = (),
+        replaced: Mapping[str, Mapping[str, Any]] | None = None,
+    ):
         self.folder = folder
+        self.replaced = replaced or {}
         raw = {name: entry for name, entry in read_json(folder / INDEX_NAME).items() if name not in given}
         self.index: ModelIndex = parse_model_index(raw, settings=settings)
         self.settings = self.index.settings
@@ -91,6 +99,8 @@ class FolderParts:
         return None if component is None else component.known
 
     def config(self, name: str) -> Mapping[str, Any]:
+        if name in self.replaced:
+            return self.replaced[name]
         entry = self._known(name)
         file = "scheduler_config.json" if entry.kind == "scheduler" else "config.json"
         return load_config_from(component_folder(self.folder, name, entry), file)

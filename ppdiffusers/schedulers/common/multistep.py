@@ -79,6 +79,7 @@ class LogSNRSolver(Sigmas, StepIndex):
 
     def _reset_solver(self) -> None:
         self.model_outputs: list[Tensor] = []  # oldest first
+        self.lower_order_nums = 0  # predictions of this run; `model_outputs` may be assigned longer
         self._reset_index()
 
     def _set_shift(self, mu: float | None) -> None:
@@ -210,6 +211,7 @@ class LogSNRSolver(Sigmas, StepIndex):
     def _append_output(self, prediction: Tensor) -> None:
         """Append a prediction to the history of the solver's length."""
         self.model_outputs = [*self.model_outputs, prediction][-self._history :]
+        self.lower_order_nums = min(self.lower_order_nums + 1, self._history)
 
     def _recent_outputs(self, order: int) -> list[Tensor]:
         """Return the last predictions [m_0, m_1, ...], newest first."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import paddle
 from paddle import Tensor
 
+from ppdiffusers.core.errors import InputError
 from ppdiffusers.schedulers.common.prediction import combine
 from ppdiffusers.schedulers.common.types import Scalar
 
@@ -198,10 +200,42 @@ def posterior_mean(
 
 
 def learned_range(v: Tensor, smallest: Scalar, largest: Scalar) -> Tensor:
-    """Interpolate between the logarithms of two variances by v in [-1, 1]; returns standard deviations, [B, C, ...].
+    """Interpolate between the logarithms of two variances by v in [-1, 1]; returns standard deviations, [B, C, ...]."""
+    return (0.5 * learned_log_variance(v, smallest, largest)).exp()
+
+
+def learned_log_variance(v: Tensor | float, smallest: Scalar, largest: Scalar) -> Any:
+    """Interpolate between the logarithms of two variances by v in [-1, 1], of the type of v.
 
     Nichol & Dhariwal 2021, https://arxiv.org/abs/2102.09672, eq. 15.
     """
     low, high = math.log(smallest), math.log(largest)
-    log_variance = (v + 1) * ((high - low) / 2) + low  # [B, C, ...]
-    return (0.5 * log_variance).exp()
+    return (v + 1) * ((high - low) / 2) + low
+
+
+def variance_in_form(
+    variance_type: str | None, posterior: Scalar, beta: Scalar, predicted: Tensor | float | None = None
+) -> Tensor:
+    """Return the variance of a reverse step in the form that belongs to a `variance_type`, [] or [B, C, ...].
+
+    As `_get_variance` of diffusers: the standard deviation for "fixed_small_log", the logarithm for "fixed_large_log"
+    and "learned_range", otherwise the variance.
+
+    Args:
+        variance_type: see `DDPMScheduler`; unknown ones stand for the posterior's variance.
+        posterior: the variance of q(x_{t-1} | x_t, x_0), positive.
+        beta: the variance of the forward step.
+        predicted: the network's output for the variance.
+    """
+    form: Any = posterior
+    if variance_type == "fixed_small_log":
+        form = posterior**0.5
+    elif variance_type == "fixed_large":
+        form = beta
+    elif variance_type == "fixed_large_log":
+        form = math.log(beta)
+    elif variance_type in ("learned", "learned_range"):
+        if predicted is None:
+            raise InputError(f"variance_type={variance_type!r} requires the predicted variance.")
+        form = predicted if variance_type == "learned" else learned_log_variance(predicted, posterior, beta)
+    return form if isinstance(form, Tensor) else paddle.to_tensor(form, dtype="float32")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import logging
 import os
+import threading
+from contextlib import contextmanager
 
 import diffusers
 import numpy as np
 import paddle
 import pytest
 import torch
+import yaml
 
 import ppdiffusers
 from ppdiffusers.convert.apply import to_torch_layout
@@ -233,6 +237,23 @@ def original_config(**unet) -> dict:
     }
 
 
+def networks_of_original_config(**settings) -> dict:
+    """Tensors of a UNet and of an autoencoder that the YAML file describes."""
+    defaults = {"block_out_channels": (32, 32, 64, 64), "cross_attention_dim": 24, "attention_head_dim": 4}
+    unet = randomize(diffusers.UNet2DConditionModel(**{**defaults, **settings}), 3)
+    vae = randomize(
+        diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(32, 64),
+            layers_per_block=1,
+        ),
+        4,
+    )
+    tensors = originals.wrapped("model.diffusion_model.", originals.guided_diffusion(unet))
+    return tensors | originals.wrapped("first_stage_model.", originals.autoencoder(vae))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -265,18 +286,7 @@ def test_original_config(changes, tmp_path):
     }
     if "adm_in_channels" in changes:
         settings |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 48}
-    unet = randomize(diffusers.UNet2DConditionModel(**settings), 3)
-    vae = randomize(
-        diffusers.AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            block_out_channels=(32, 64),
-            layers_per_block=1,
-        ),
-        4,
-    )
-    tensors = originals.wrapped("model.diffusion_model.", originals.guided_diffusion(unet))
-    tensors |= originals.wrapped("first_stage_model.", originals.autoencoder(vae))
+    tensors = networks_of_original_config(**settings)
     file = write_single_file(tmp_path / "model.safetensors", tensors)
     for name in ("UNet2DConditionModel", "AutoencoderKL"):
         ours = getattr(ppdiffusers, name).from_single_file(file, original_config=config)
@@ -289,6 +299,53 @@ def test_original_config(changes, tmp_path):
                 assert (list(mine) if isinstance(mine, (list, tuple)) else mine) == (
                     list(value) if isinstance(value, (list, tuple)) else value
                 ), key
+
+
+@contextmanager
+def served(files: dict[str, bytes]):
+    """Serve files on the loopback interface; yield the address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = files[self.path.partition("?")[0]]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["path", "address", "content"])
+def test_original_config_with_config(kind, single_files, tmp_path, monkeypatch):
+    """UNet and autoencoder come from the YAML file, the rest from `config`, as in diffusers."""
+    folder, _ = single_files("sd1")  # its UNet and autoencoder are smaller than those of the YAML file
+    tensors = {name: part for name, part in original_tensors(folder, "sd1").items() if name.startswith("cond_stage")}
+    file = write_single_file(tmp_path / "model.safetensors", tensors | networks_of_original_config())
+    path = tmp_path / "v1.yaml"
+    path.write_text(yaml.safe_dump(original_config()))
+    load = ppdiffusers.StableDiffusionPipeline.from_single_file
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "PPDIFFUSERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    theirs = KINDS["sd1"].from_single_file(str(file), config=str(folder), original_config=str(path), **OFFLINE)
+    with served({"/v1.yaml": path.read_bytes()}) as address:
+        remote = f"{address}/v1.yaml?raw=true"
+        given = {"path": str(path), "address": remote, "content": original_config()}[kind]
+        ours = load(file, config=folder, original_config=given)
+        if kind == "address":
+            with pytest.raises(SourceError, match="local_files_only"):
+                load(file, config=folder, original_config=given, local_files_only=True)
+    assert_same_networks(ours, theirs)
+    assert ours.vae.config.scaling_factor == theirs.vae.config.scaling_factor == 0.2
+    assert ours.scheduler.config.beta_end == theirs.scheduler.config.beta_end  # of the folder
+    with served({"/page": b"<!DOCTYPE html>"}) as address, pytest.raises(ConfigError, match="raw address"):
+        load(file, original_config=f"{address}/page")
 
 
 def test_components_replace_those_of_the_file(single_files):
