@@ -44,8 +44,18 @@ _PARTS = {
     ".alpha": "alpha",
     ".diff": "diff",
     ".diff_b": "diff_b",
+    ".w_norm": "w_norm",
+    ".b_norm": "b_norm",
     **{f".hada_{name}": f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
     **{f".lokr_{name}": f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
+}
+# End of a tensor's name -> kind of adapter that is not supported.
+_UNSUPPORTED = {
+    ".a1.weight": "GLoRA",
+    ".on_input": "(IA)^3",
+    ".oft_blocks": "OFT or BOFT",
+    ".oft_diag": "OFT",
+    ".lambda_layer": "T-LoRA",
 }
 # PEFT writes the name of the adapter into the names of its state dict: "to_q.lora_A.default.weight".
 _ADAPTER_NAME = re.compile(r"(\.lora_[AB]|\.lora_magnitude_vector)\.[^.]+(\.weight|\.bias)$")
@@ -132,11 +142,14 @@ def parse_adapter(
             problems.append(f"{key}: a second tensor for {part!r} of {component}.{path}")
         parts[part] = tensor
     if problems:
+        kinds = {kind for end, kind in _UNSUPPORTED.items() if any(key.endswith(end) for key in tensors)}
         raise WeightsError(
-            "The file has tensors that do not belong to a LoRA of a known format.",
+            f"The file has adapters of an unsupported kind: {', '.join(sorted(kinds))}."
+            if kinds
+            else "The file has tensors that do not belong to a LoRA of a known format.",
             where=where,
             problems=problems,
-            expected="names of PEFT, diffusers, Kohya or LyCORIS",
+            expected="names of PEFT, diffusers, Kohya or LyCORIS: LoRA, LoCon, LoHa, LoKr, full, norm or DoRA",
         )
     config = adapter_config(metadata, where)
     layers = {component: _with_alphas(component, found[component], config) for component in found}

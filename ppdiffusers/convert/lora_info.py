@@ -27,6 +27,7 @@ _KINDS = {
     "lokr_w1": "LoKr",
     "lokr_w1_a": "LoKr",
     "diff": "full",
+    "w_norm": "norm",
     "magnitude": "DoRA",
     "dora_scale": "DoRA",
 }
@@ -52,7 +53,8 @@ class LoraInfo:
 
     Attributes:
         format: "PEFT", "diffusers", "attention processors", "Kohya" or "LyCORIS".
-        kinds: kinds of adapters: "LoRA", "LoCon" (convolutions or a Tucker core), "LoHa", "LoKr", "full", "DoRA".
+        kinds: kinds of adapters: "LoRA", "LoCon" (convolutions or a Tucker core), "LoHa", "LoKr", "full", "norm",
+            "DoRA".
         components: name of a component, such as "unet" -> number of its layers.
         ranks: all ranks, sorted; empty for adapters without one.
         alphas: all alphas that the file contains, sorted.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 
@@ -113,6 +114,8 @@ class PretrainedTokenizer:
         for name in self.special_names:
             self._register_token(self._special_token(name, specials[name]))
             setattr(self, name, token_content(specials[name]))
+        if self.unk_token not in self._vocabulary:
+            raise ConfigError("unk_token is empty.", expected="a token of the vocabulary")
         self.additional_special_tokens = [token_content(token) for token in additional_special_tokens or ()]
         for token in additional_special_tokens or ():
             self._register_token(to_added_token(token, normalized=False, special=True))
@@ -530,7 +533,8 @@ class FastTokenizer(PretrainedTokenizer):
 
     def _update_lookup(self) -> None:
         super()._update_lookup()
-        self.backend = self._make_backend()
+        with _errors_of_the_library():
+            self.backend = self._make_backend()
         self.backend.add_tokens([token for _, token in sorted(self.added_tokens_decoder.items())])
         moved = [
             f"{token.content!r}: {index}, expected {self.backend.token_to_id(token.content)}"
@@ -543,7 +547,8 @@ class FastTokenizer(PretrainedTokenizer):
             )
 
     def _encode_text(self, text: str) -> list[int]:
-        return self.backend.encode(text, add_special_tokens=False).ids
+        with _errors_of_the_library():
+            return self.backend.encode(text, add_special_tokens=False).ids
 
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
         return self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
@@ -557,6 +562,19 @@ class FastTokenizer(PretrainedTokenizer):
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _errors_of_the_library() -> Iterator[None]:
+    """Raise ConfigError where the `tokenizers` library refuses its files: by a bare `Exception`, or by Rust's panic."""
+    try:
+        yield
+    except BaseException as error:  # PanicException is no Exception, and has no public name
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
+            raise
+        raise ConfigError(
+            "The files of the tokenizer are damaged, or do not fit together.", problems=[str(error)]
+        ) from error
 
 
 def _read_settings(folder: Path, config_file: str, special_names: Iterable[str]) -> dict[str, Any]:

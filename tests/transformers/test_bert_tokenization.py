@@ -147,6 +147,15 @@ def test_bad_folders(tmp_path):
         ours_lib.BertTokenizer()
 
 
+def test_an_unknown_token_outside_the_vocabulary(folder):
+    for cls in (ours_lib.BertTokenizer, ours_lib.BertTokenizerFast):
+        tokenizer = cls.from_pretrained(folder, unk_token="<missing>")
+        assert tokenizer.unk_token_id == len(tokenizer) - 1
+        assert tokenizer("\u0d9e").input_ids[1:-1] == [tokenizer.unk_token_id]
+        with pytest.raises(ConfigError, match="unk_token is empty"):
+            cls.from_pretrained(folder, unk_token="")
+
+
 def test_bad_calls(folder):
     ours = ours_lib.BertTokenizer.from_pretrained(folder)
     with pytest.raises(InputError, match="text 1 is int"):

@@ -1,5 +1,7 @@
 """XLM-RoBERTa's tokenizers against transformers'."""
 
+import json
+import shutil
 import unicodedata
 
 import numpy as np
@@ -153,3 +155,28 @@ def test_bad_files(tmp_path, folder):
         ours_lib.XLMRobertaTokenizer.from_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="vocab_file or tokenizer_file"):
         ours_lib.XLMRobertaTokenizer()
+
+
+@pytest.mark.parametrize("charsmap", ["AAAA", "////", "A" * 1001, "zzzz" * 300])
+def test_a_damaged_table_of_characters(fast_folder, tmp_path, charsmap):
+    """The library panics: its error is no Exception."""
+    path = tmp_path / "tokenizer.json"
+    shutil.copytree(fast_folder, tmp_path, dirs_exist_ok=True)
+    content = json.loads(path.read_text("utf-8"))
+    found = [part for part in _parts(content["normalizer"]) if part.get("type") == "Precompiled"]
+    assert found
+    found[0]["precompiled_charsmap"] = charsmap
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ConfigError, match="tokenizer are damaged"):
+        tokenizer = ours_lib.XLMRobertaTokenizerFast.from_pretrained(tmp_path)
+        tokenizer("\u2460 Ａ")
+
+
+def _parts(normalizer):
+    return [normalizer, *(normalizer.get("normalizers") or ())]
+
+
+def test_the_unknown_token_is_not_empty(folder):
+    for cls in (ours_lib.XLMRobertaTokenizer, ours_lib.XLMRobertaTokenizerFast):
+        with pytest.raises(ConfigError, match="unk_token is empty"):
+            cls.from_pretrained(folder, unk_token="")

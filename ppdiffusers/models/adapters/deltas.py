@@ -95,7 +95,7 @@ class Delta(StatefulLayer, nn.Layer):
         """Return what the change adds to the layer's output for the input `x`, times `scale`."""
         added = self._transform(x, layer)
         if self.has_bias:
-            added = added + layer.over_channels(self.named()["bias"])
+            added = added + layer.over_channels(self.named()["bias"], added.ndim)
         return (added * scale).astype(x.dtype)
 
     def _transform(self, x: paddle.Tensor, layer: AdapterLayer) -> paddle.Tensor:
@@ -122,6 +122,11 @@ class Delta(StatefulLayer, nn.Layer):
 def out_features(layer: nn.Layer) -> int:
     """Return the number of outputs of a linear layer or output channels of a convolution."""
     return int(layer.weight.shape[1 if isinstance(layer, nn.Linear) else 0])
+
+
+def is_norm(layer: nn.Layer) -> bool:
+    """Return whether the weight is a vector, one factor for each channel."""
+    return isinstance(layer, (nn.LayerNorm, nn.GroupNorm))
 
 
 def in_features(layer: nn.Layer) -> int:
@@ -175,6 +180,8 @@ class LoRA(Delta):
         return LoRA(tensors["down"], tensors["up"], self.alpha, tensors.get("bias"))
 
     def mismatch(self, layer: nn.Layer) -> str | None:
+        if is_norm(layer):
+            return "a norm has a vector of weights, which this kind of adapter does not change"
         kernel = [] if isinstance(layer, nn.Linear) else layer.weight.shape[2:]
         down, up = [self.rank, in_features(layer), *kernel], [out_features(layer), self.rank, *(1 for _ in kernel)]
         if list(self.down.shape) == down and list(self.up.shape) == up:

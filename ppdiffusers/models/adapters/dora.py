@@ -7,7 +7,7 @@ from typing import Literal
 import paddle
 from paddle import nn
 
-from ppdiffusers.models.adapters.deltas import Delta, Parameters, in_features, out_features
+from ppdiffusers.models.adapters.deltas import Delta, Parameters, in_features, is_norm, out_features
 from ppdiffusers.models.adapters.layers import AdapterLayer
 
 Axis = Literal["output", "input"]
@@ -42,6 +42,8 @@ class DoRA(Delta):
         return DoRA(self.inner.padded(rank), self._buffers["magnitude"], self.axis)
 
     def mismatch(self, layer: nn.Layer) -> str | None:
+        if is_norm(layer):
+            return "a norm has a vector of weights, which cannot be decomposed"
         size = out_features(layer) if self.axis == "output" else in_features(layer)
         found = list(self._buffers["magnitude"].shape)
         return self.inner.mismatch(layer) or (None if found == [size] else f"magnitude {found}, expected [{size}]")
@@ -57,13 +59,13 @@ class DoRA(Delta):
         factor = self._factor(layer.weight, layer, scale)  # [out] or [in]
         if active is not None:
             factor = 1 + active * (factor - 1)
-        factor = layer.over_channels(factor.astype(x.dtype))
+        factor = layer.over_channels(factor.astype(x.dtype), x.ndim)
         if self.axis == "input":
             rescaled = layer.apply_weight(x * (factor - 1), layer.weight)
             return output + rescaled + self.inner(x * factor, layer, scale)
         if layer.bias is None:
             return factor * (output + self.inner(x, layer, scale))
-        bias = layer.over_channels(layer.bias)
+        bias = layer.over_channels(layer.bias, x.ndim)
         return bias + factor * (output - bias + self.inner(x, layer, scale))
 
     def delta_weight(self, layer: AdapterLayer, scale: float | paddle.Tensor) -> paddle.Tensor:

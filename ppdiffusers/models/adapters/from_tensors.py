@@ -15,7 +15,7 @@ from ppdiffusers.models.adapters.lycoris import Full, LoHa, LoKr
 
 # Start of the names of all tensors -> kind of adapter.
 _LYCORIS = {"hada_": LoHa, "lokr_": LoKr, "diff": Full}
-_LYCORIS_BIAS = {"diff_b": "bias"}
+_NORM = {"w_norm": "diff", "b_norm": "bias"}  # LyCORIS' names of changes of norms -> ours
 
 
 def delta_from_tensors(parts: Mapping[str, paddle.Tensor], alpha: float | None, layer: nn.Layer) -> Delta:
@@ -24,7 +24,8 @@ def delta_from_tensors(parts: Mapping[str, paddle.Tensor], alpha: float | None, 
     Args:
         parts: name of a part -> tensor: "down" [rank, in, ...], "up" [out, rank, ...], "mid"
             [rank, rank, kernel, kernel] of a Tucker decomposition, "bias" [out]; or the tensors of one class of
-            `lycoris`, "diff_b" [out]. With "magnitude" (PEFT) or "dora_scale" (LyCORIS) a weight decomposition.
+            `lycoris`; "w_norm" and "b_norm" [C] of a norm; with any of them "diff_b" [out], a change of the bias to
+            which alpha does not apply. With "magnitude" (PEFT) or "dora_scale" (LyCORIS) a weight decomposition.
         alpha: the delta is scaled by alpha / rank; by default alpha is the rank.
         layer: the layer that it is for; the delta gets the dtype of its weight.
 
@@ -44,13 +45,31 @@ def delta_from_tensors(parts: Mapping[str, paddle.Tensor], alpha: float | None, 
 
 
 def _without_magnitude(parts: Mapping[str, paddle.Tensor], alpha: float | None, layer: nn.Layer) -> Delta:
+    named = {_NORM.get(name, name): part for name, part in parts.items() if name != "diff_b"}
+    delta = _of_matrices(named or {"diff": _no_change(layer)}, alpha, layer)
+    change = parts.get("diff_b")
+    if delta is None or change is not None and (delta.has_bias or not delta.scaling):
+        raise InputError(f"the parts {', '.join(sorted(parts))} are not those of one adapter")
+    if change is not None:  # alpha does not apply to it
+        bias = (change.astype("float32") / delta.scaling).astype(layer.weight.dtype)
+        delta.register_buffer("bias", bias, persistable=False)
+    return delta
+
+
+def _no_change(layer: nn.Layer) -> paddle.Tensor:
+    """Return the change of the weight of an adapter that changes the bias only, in PyTorch's layout."""
+    shape = reversed(layer.weight.shape) if isinstance(layer, nn.Linear) else layer.weight.shape
+    return paddle.zeros(list(shape))
+
+
+def _of_matrices(parts: Mapping[str, paddle.Tensor], alpha: float | None, layer: nn.Layer) -> Delta | None:
     if parts.keys() - {"mid", "bias"} == {"down", "up"}:
         return _lora(parts, alpha, layer)
-    tensors = {_LYCORIS_BIAS.get(name, name): part.astype(layer.weight.dtype) for name, part in parts.items()}
+    tensors = {name: part.astype(layer.weight.dtype) for name, part in parts.items()}
     for prefix, kind in _LYCORIS.items():
-        if tensors and all(name.startswith(prefix) or name == "bias" for name in tensors):
+        if all(name.startswith(prefix) or name == "bias" for name in tensors):
             return kind(tensors, alpha)
-    raise InputError(f"the parts {', '.join(sorted(parts))} are not those of one adapter")
+    return None
 
 
 def _decomposed_axis(scale: paddle.Tensor, layer: nn.Layer) -> Axis:

@@ -10,7 +10,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.models.adapters.deltas import Delta, LoRA
+from ppdiffusers.models.adapters.deltas import Delta, LoRA, is_norm
 from ppdiffusers.models.adapters.layers import (
     AdapterLayer,
     adapter_layers,
@@ -121,13 +121,18 @@ def create_lora(
         InputError: no layer matches, or layers that match are unsupported; all of them are listed.
     """
     layers = {path: layer for path, layer in network.named_sublayers() if _matches(path, targets)}
-    problems = [f"{path}: {problem}" for path, layer in layers.items() if (problem := unsupported(layer))]
+    problems = [f"{path}: {problem}" for path, layer in layers.items() if (problem := _without_matrix(layer))]
     if problems or not layers:
         raise InputError(
             f"A LoRA for {targets!r} cannot be created in {type(network).__name__}.",
             problems=problems or ["no layer matches"],
         )
     return {path: _new_lora(layer, rank, alpha) for path, layer in layers.items()}
+
+
+def _without_matrix(layer: nn.Layer) -> str | None:
+    """Return why the layer cannot have a LoRA, or None if it can."""
+    return unsupported(layer) or ("a norm has no matrix" if is_norm(layer) else None)
 
 
 def _matches(path: str, targets: str | Sequence[str]) -> bool:

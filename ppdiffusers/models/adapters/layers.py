@@ -60,8 +60,8 @@ class AdapterLayer(StatefulLayer):
         """Apply the layer's operation to `x` with another weight and without bias."""
         raise AssertionError("each kind of layer overrides this")
 
-    def over_channels(self, vector: paddle.Tensor) -> paddle.Tensor:
-        """Reshape a vector with one number for each channel so that it multiplies inputs or outputs of the layer."""
+    def over_channels(self, vector: paddle.Tensor, ndim: int) -> paddle.Tensor:
+        """Reshape a vector with one number for each channel so that it multiplies a tensor with `ndim` axes."""
         raise AssertionError("each kind of layer overrides this")
 
     def add_deltas(self, output: paddle.Tensor, x: paddle.Tensor) -> paddle.Tensor:
@@ -149,16 +149,16 @@ class LoRALinear(AdapterLayer, nn.Linear):
     def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         return F.linear(x, weight)
 
-    def over_channels(self, vector: paddle.Tensor) -> paddle.Tensor:
+    def over_channels(self, vector: paddle.Tensor, ndim: int) -> paddle.Tensor:
         return vector
 
 
-class _ConvolutionLayer(AdapterLayer):
-    def over_channels(self, vector: paddle.Tensor) -> paddle.Tensor:
-        return vector.reshape([1, -1, 1, 1])
+class _ChannelsFirst(AdapterLayer):
+    def over_channels(self, vector: paddle.Tensor, ndim: int) -> paddle.Tensor:
+        return vector.reshape([1, -1, *[1] * (ndim - 2)])
 
 
-class LoRAConv2D(_ConvolutionLayer, Conv2D):
+class LoRAConv2D(_ChannelsFirst, Conv2D):
     """`models.blocks.conv.Conv2D` with adapters."""
 
     base_class = Conv2D
@@ -172,7 +172,7 @@ class LoRAConv2D(_ConvolutionLayer, Conv2D):
         return conv2d(x, weight, None, self.stride, self.padding)
 
 
-class LoRAPaddleConv2D(_ConvolutionLayer, nn.Conv2D):
+class LoRAPaddleConv2D(_ChannelsFirst, nn.Conv2D):
     """`nn.Conv2D` with adapters, for one group and zero padding."""
 
     base_class = nn.Conv2D
@@ -187,7 +187,37 @@ class LoRAPaddleConv2D(_ConvolutionLayer, nn.Conv2D):
         return F.conv2d(x, weight, None, self._stride, self._padding, self._dilation)
 
 
-_ADAPTER_CLASSES = {cls.base_class: cls for cls in (LoRALinear, LoRAConv2D, LoRAPaddleConv2D)}
+class AdapterLayerNorm(AdapterLayer, nn.LayerNorm):
+    """`nn.LayerNorm` with adapters that change its weight and bias."""
+
+    base_class = nn.LayerNorm
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [..., C] -> [..., C]
+        return self.add_deltas(super().forward(x), x)
+
+    def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        return F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * weight
+
+    def over_channels(self, vector: paddle.Tensor, ndim: int) -> paddle.Tensor:
+        return vector
+
+
+class AdapterGroupNorm(_ChannelsFirst, nn.GroupNorm):
+    """`nn.GroupNorm` with adapters that change its weight and bias."""
+
+    base_class = nn.GroupNorm
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, C, ...] -> [B, C, ...]
+        return self.add_deltas(super().forward(x), x)
+
+    def apply_weight(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        normalized = F.group_norm(x, self._num_groups, self._epsilon, None, None)
+        return normalized * self.over_channels(weight, x.ndim)
+
+
+_ADAPTER_CLASSES = {
+    cls.base_class: cls for cls in (LoRALinear, LoRAConv2D, LoRAPaddleConv2D, AdapterLayerNorm, AdapterGroupNorm)
+}
 
 
 def unsupported(layer: nn.Layer) -> str | None:
@@ -195,7 +225,9 @@ def unsupported(layer: nn.Layer) -> str | None:
     if isinstance(layer, AdapterLayer):
         return None
     if type(layer) not in _ADAPTER_CLASSES:
-        return f"{type(layer).__name__} cannot have adapters, only linear layers and convolutions can"
+        return f"{type(layer).__name__} cannot have adapters, only linear layers, convolutions and norms can"
+    if layer.weight is None:
+        return "a norm without weights cannot have adapters"
     if type(layer) is nn.Conv2D and not _is_plain(layer):
         return "a convolution with groups, another layout or another padding than zeros cannot have adapters"
     return None

@@ -118,7 +118,7 @@ class LoKr(WeightDelta):
 class Full(WeightDelta):
     """A change of the whole weight, as trained without a factorization, or extracted from a fine-tuned model.
 
-    The change of the bias, LyCORIS' "diff_b", is the tensor "bias".
+    The change of the bias, LyCORIS' "diff_b", is the tensor "bias". The weight of a norm is a vector.
     """
 
     required = (frozenset({"diff"}),)

@@ -184,7 +184,7 @@ class BertTokenizerFast(FastTokenizer, _BertTokenizerBase):
     """transformers' fast tokenizer: the same rules, with the Unicode tables of the `tokenizers` library."""
 
     def _make_backend(self) -> Tokenizer:
-        backend = Tokenizer(WordPiece(self.encoder, unk_token=self.unk_token))
+        backend = Tokenizer(WordPiece({**self.encoder, self.unk_token: self.unk_token_id}, unk_token=self.unk_token))
         backend.normalizer = normalizers.BertNormalizer(
             clean_text=True,
             handle_chinese_chars=self.tokenize_chinese_chars,

@@ -8,8 +8,9 @@ import pytest
 import torch
 from lycoris import modules
 
-from ppdiffusers.core.errors import WeightsError
-from ppdiffusers.models.adapters import DoRA, get_adapters
+from ppdiffusers.core.errors import InputError, WeightsError
+from ppdiffusers.models.adapters import DoRA, create_lora, get_adapters
+from ppdiffusers.runtime.compiling import Program, compile
 from tests.pipelines.support import load_both
 from tests.support.checkpoints import tiny_stable_diffusion
 from tests.support.parity import assert_close, noise, rng_for
@@ -115,6 +116,113 @@ def test_modules(pair, case):
     assert_close(*outputs(pair))
 
 
+GROUP_NORM = "down_blocks.0.resnets.0.norm1"
+LAYER_NORM = "mid_block.attentions.0.transformer_blocks.0.norm2"
+TEXT_NORM = "text_model.encoder.layers.0.layer_norm1"
+
+
+def text_outputs(pair):
+    with torch.no_grad():
+        return [pipeline.encode_prompt("a red circle", "cpu", 1, False)[0] for pipeline in pair]
+
+
+def test_norms(pair):
+    """`w_norm` and `b_norm` of group norms, layer norms and a text encoder, next to a LoCon and with its weight."""
+    ours, theirs = pair
+    before, text_before = outputs(pair)[0].numpy(), text_outputs(pair)[0].numpy()
+    norms = {
+        ("unet", path): f"lora_unet_{path.replace('.', '_')}" for path in (GROUP_NORM, LAYER_NORM, "conv_norm_out")
+    }
+    norms |= {("text_encoder", TEXT_NORM): f"lora_te_{TEXT_NORM.replace('.', '_')}"}
+    references, tensors = [], {}
+    for (component, path), stem in [*norms.items(), (("unet", CONV), f"lora_unet_{CONV.replace('.', '_')}")]:
+        kind = "LoConModule" if path == CONV else "NormModule"
+        module = reference_of(getattr(theirs, component).get_submodule(path), stem, kind, {})
+        module.apply_to()
+        references.append(module)
+        tensors |= {f"{stem}.{key}": t.detach().clone() for key, t in module.state_dict().items() if "org" not in key}
+    assert sum(key.endswith((".w_norm", ".b_norm")) for key in tensors) == 8
+    unfused = None
+    try:
+        ours.load_lora_weights(tensors)
+        for weight in (1.0, 0.6):
+            ours.set_adapters("default_0", weight)
+            for module in references:
+                module.multiplier = weight
+            unfused, expected = outputs(pair)
+            assert np.abs(unfused.numpy() - before).max() > 1e-2
+            assert_close(unfused, expected)
+            found, expected_text = text_outputs(pair)
+            assert np.abs(found.numpy() - text_before).max() > 1e-2
+            assert_close(found, expected_text)
+    finally:
+        for module in references:
+            module.restore()
+    ours.fuse_lora()
+    assert_close(outputs(pair)[0], unfused)
+    ours.unfuse_lora()
+    ours.unload_lora_weights()
+    assert np.array_equal(outputs(pair)[0].numpy(), before)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onednn"])
+def test_norms_of_a_compiled_network(folder, backend, tmp_path, monkeypatch):
+    """The result is that of eager mode, also for another weight, without compiling again."""
+    monkeypatch.setenv("PPDIFFUSERS_CACHE", str(tmp_path))
+    made, original = [], Program.__init__
+    monkeypatch.setattr(Program, "__init__", lambda self, *args: (original(self, *args), made.append(self))[0])
+    (ours, theirs), tensors = load_both(folder), {}
+    for path in (GROUP_NORM, LAYER_NORM, "conv_norm_out"):
+        layer = theirs.unet.get_submodule(path)
+        for name, tensor in (("w_norm", layer.weight.data), ("b_norm", layer.bias.data)):
+            change = 0.3 * torch.from_numpy(noise(tuple(tensor.shape), f"{path} {name}"))
+            tensors[f"lora_unet_{path.replace('.', '_')}.{name}"] = change
+            tensor += 0.4 * change
+    ours.load_lora_weights(tensors)
+    compile(ours.unet, backend=backend)
+    outputs((ours, theirs))
+    ours.set_adapters("default_0", 0.4)
+    assert_close(*outputs((ours, theirs)))
+    assert len(made) == 1
+
+
+def test_changes_of_biases(pair):
+    """`diff_b` alone, and next to a LoRA: alpha / rank does not apply to it (as in ComfyUI)."""
+    ours, theirs = pair
+    changed = {path: theirs.unet.get_submodule(path).bias for path in (CONV, SQUARE, "conv_norm_out")}
+    before = {path: bias.data.clone() for path, bias in changed.items()}
+    change = {path: 0.3 * torch.from_numpy(noise(tuple(bias.shape), path)) for path, bias in changed.items()}
+    tensors = {f"lora_unet_{path.replace('.', '_')}.diff_b": tensor for path, tensor in change.items()}
+    stem = f"lora_unet_{SQUARE.replace('.', '_')}"
+    module = reference_of(theirs.unet.get_submodule(SQUARE), stem, "LoConModule", {})
+    tensors |= {f"{stem}.{key}": t.detach().clone() for key, t in module.custom_state_dict().items()}
+    ours.load_lora_weights(tensors)
+    ours.set_adapters("default_0", 0.6)
+    module.multiplier = 0.6
+    module.apply_to()
+    for path, bias in changed.items():
+        bias.data += 0.6 * change[path]
+    try:
+        assert_close(*outputs(pair))
+    finally:
+        module.restore()
+        for path, bias in changed.items():
+            bias.data.copy_(before[path])
+
+
+def test_adapters_that_do_not_fit_norms(pair):
+    ours, theirs = pair
+    size, stem = theirs.unet.conv_norm_out.num_channels, "lora_unet_conv_norm_out"
+    lora = {f"{stem}.lora_down.weight": torch.ones(2, size), f"{stem}.lora_up.weight": torch.ones(size, 2)}
+    norm = {f"{stem}.w_norm": torch.ones(size), f"{stem}.dora_scale": torch.ones(size, 1)}
+    for tensors in (lora, norm, {f"{stem}.w_norm": torch.ones(size + 1)}):
+        with pytest.raises((InputError, WeightsError), match="conv_norm_out: (a norm|dora_scale|Full changes)"):
+            ours.load_lora_weights(tensors)
+    with pytest.raises(InputError, match="conv_norm_out: a norm has no matrix"):
+        create_lora(ours.unet, ["conv_norm_out"])
+    assert ours.get_list_adapters() == {}
+
+
 # Module of Stable Diffusion XL's networks -> its name in files
 XL_LAYERS = {
     ("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"): (
@@ -179,6 +287,7 @@ def test_other_formats_are_errors_that_list_the_keys(pair, kind):
     module = reference_of(theirs.unet.get_submodule(SQUARE), stem, kind, {})
     tensors = {f"{stem}.{key}": tensor for key, tensor in (module.custom_state_dict() or module.state_dict()).items()}
     key = next(key for key in tensors if not key.endswith(".alpha"))
-    with pytest.raises(WeightsError, match=re.escape(key)):
+    name = {"IA3Module": "(IA)^3", "GLoRAModule": "GLoRA"}.get(kind, "OFT")
+    with pytest.raises(WeightsError, match=f"unsupported kind: {re.escape(name)}(.|\n)*{re.escape(key)}"):
         ours.load_lora_weights(tensors)
     assert ours.get_list_adapters() == {}
