@@ -125,7 +125,9 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
     @property
     def config(self) -> FrozenDict:
         """The settings, and (library, class) of each component."""
-        return FrozenDict({**self._settings, **{name: _entry(c) for name, c in self.components.items()}})
+        # not `self.components`: community pipelines override it, and read the names of `config`
+        components = {name: getattr(self, name) for name in self.__dict__.get("_component_names", ())}
+        return FrozenDict({**self._settings, **{name: _entry(c) for name, c in components.items()}})
 
     @property
     def _settings(self) -> FrozenDict:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 import warnings
 from typing import Any
 
 from packaging.version import parse
 
 from ppdiffusers.version import __version__
+
+# Scripts and pipelines of users count versions of diffusers, or of the last ppdiffusers that did, which is the lower one.
+_VERSION_OF_SCRIPTS = "0.29"
 
 
 def deprecate(
@@ -27,23 +30,24 @@ def deprecate(
         The value, a tuple of several values, or None.
 
     Raises:
-        ValueError: a version that is not above ours: the deprecated name is to be removed.
+        ValueError: a version that is not above ours, or for callers outside ppdiffusers not above 0.29: the deprecated
+            name is to be removed.
         TypeError: keyword arguments are left that are not deprecated.
     """
     values = []
+    caller = sys._getframe(1)
+    ours = caller.f_globals.get("__name__", "").startswith("ppdiffusers.")
+    version = parse(__version__).base_version if ours else _VERSION_OF_SCRIPTS
     for name, removal, message in args if isinstance(args[0], tuple) else (args,):
-        if parse(parse(__version__).base_version) >= parse(removal):
-            raise ValueError(
-                f"Remove the deprecation {(name, removal, message)}: the version of ppdiffusers is {__version__}."
-            )
+        if parse(version) >= parse(removal):
+            raise ValueError(f"Remove the deprecation {(name, removal, message)}: the version is {version}.")
         subject = _deprecated_subject(name, take_from, values)
         if subject is not None:
             standard = f"{subject} is deprecated and will be removed in version {removal}. " if standard_warn else ""
             warnings.warn(standard + message, FutureWarning, stacklevel=stacklevel)
     if isinstance(take_from, dict) and take_from:
-        caller = inspect.stack()[1]
         raise TypeError(
-            f"{caller.function} in {caller.filename} line {caller.lineno} got an unexpected keyword argument "
+            f"{caller.f_code.co_name} in {caller.f_code.co_filename} line {caller.f_lineno} got an unexpected keyword argument "
             f"{', '.join(f'`{name}`' for name in take_from)}"
         )
     return values[0] if len(values) == 1 else tuple(values) or None

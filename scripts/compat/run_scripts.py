@@ -101,6 +101,10 @@ def run(script: Path, folder: Path, community: Path | None, timeout: float, torc
     if torch and not paddle.is_compiled_with_cuda():  # scripts for a GPU run on this machine's CPU
         script = place / script.name
         script.write_text(re.sub(r"""(["'])cuda(:\d)?\1""", '"cpu"', text), encoding="utf-8")
+    if torch:  # tokenizers and image processors return tensors of a library that is named
+        for file in (script, *place.rglob("*.py")):
+            code = file.read_text(encoding="utf-8")
+            file.write_text(re.sub(r"""return_tensors=(["'])pt\1""", 'return_tensors="pd"', code), encoding="utf-8")
     options = ["--torch"] if torch else []
     command = [sys.executable, str(Path(__file__).with_name("stand_ins.py")), *options, str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PPDIFFUSERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -401,6 +401,7 @@ def test_to(folder):
         ((paddle.bfloat16, "cpu"), {}, ("cpu", "bfloat16")),
         ((torch.float16,), {"device": "cpu"}, ("cpu", "float16")),
         ((), {"torch_dtype": "fp16", "silence_dtype_warnings": True}, (None, "float16")),
+        ((), {"torch_device": "cpu", "paddle_dtype": "fp16"}, ("cpu", "float16")),
         ((None,), {"dtype": None}, (None, None)),
     ],
 )

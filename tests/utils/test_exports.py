@@ -120,6 +120,15 @@ def test_deprecate_refuses_other_arguments_and_old_versions():
         utils.deprecate("old", "99.0", "Use new.", take_from={"other": 1})
     with pytest.raises(ValueError, match="Remove the deprecation"):
         utils.deprecate("old", "0.1", "Use new.")
+    own: dict = {"__name__": "ppdiffusers.something", "deprecate": utils.deprecate}
+    with pytest.raises(ValueError, match="Remove the deprecation"):
+        exec('deprecate("old", "1.0.0", "Use new.")', own)
+
+
+def test_scripts_count_versions_of_diffusers():
+    """What a pipeline of diffusers' community removes in 1.0.0 is not due, although this is ppdiffusers 1.0.0."""
+    with pytest.warns(FutureWarning, match=r"removed in version 1\.0\.0"):
+        utils.deprecate("_encode_prompt()", "1.0.0", "Use encode_prompt.")
 
 
 def test_replace_example_docstring():

@@ -17,7 +17,10 @@ from ppdiffusers.utils.dtypes import as_dtype_name
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-_ALIASES = {"device": "device", "dtype": "dtype", "paddle_dtype": "dtype", "torch_dtype": "dtype"}
+_ALIASES = {
+    **dict.fromkeys(("device", "paddle_device", "torch_device"), "device"),
+    **dict.fromkeys(("dtype", "paddle_dtype", "torch_dtype"), "dtype"),
+}
 _IGNORED = ("silence_dtype_warnings", "non_blocking")
 
 

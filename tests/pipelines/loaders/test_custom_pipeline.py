@@ -122,3 +122,19 @@ def test_code_in_the_folder_of_a_model(folder, tmp_path):
         DiffusionPipeline.from_pretrained(tmp_path)
     for said in ({"trust_remote_code": True}, {"custom_pipeline": tmp_path}):
         assert DiffusionPipeline.from_pretrained(tmp_path, **said)(3) == 6
+
+
+def test_components_that_are_read_from_the_configuration(folder):
+    """As in the community's "mega" pipelines: `config` must not read the overridden `components`."""
+
+    class Mega(DiffusionPipeline):
+        def __init__(self, unet, scheduler):
+            super().__init__()
+            self.register_modules(unet=unet, scheduler=scheduler)
+
+        @property
+        def components(self):
+            return {name: getattr(self, name) for name in self.config if not name.startswith("_")}
+
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    assert Mega(**pipe.components).components == pipe.components
