@@ -10,7 +10,7 @@ from packaging.version import parse
 
 from ppdiffusers.version import __version__
 
-# Scripts and pipelines of users count versions of diffusers, or of the last ppdiffusers that did, which is the lower one.
+# Scripts and pipelines of users count versions of diffusers or of ppdiffusers 0.29, which is the lower one.
 _VERSION_OF_SCRIPTS = "0.29"
 
 
@@ -46,8 +46,9 @@ def deprecate(
             standard = f"{subject} is deprecated and will be removed in version {removal}. " if standard_warn else ""
             warnings.warn(standard + message, FutureWarning, stacklevel=stacklevel)
     if isinstance(take_from, dict) and take_from:
+        code = caller.f_code
         raise TypeError(
-            f"{caller.f_code.co_name} in {caller.f_code.co_filename} line {caller.f_lineno} got an unexpected keyword argument "
+            f"{code.co_name} in {code.co_filename} line {caller.f_lineno} got an unexpected keyword argument "
             f"{', '.join(f'`{name}`' for name in take_from)}"
         )
     return values[0] if len(values) == 1 else tuple(values) or None
