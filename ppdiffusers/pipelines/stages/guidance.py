@@ -27,6 +27,20 @@ def classifier_free_guidance(
     return rescale_noise_cfg(guided, noise_pred_text, guidance_rescale) if guidance_rescale > 0 else guided
 
 
+def guidance_with_variance(prediction: paddle.Tensor, guidance_scale: float, channels: int) -> paddle.Tensor:
+    """Classifier-free guidance of the noise; the variance is that of the conditional prediction.
+
+    Args:
+        prediction: [2B, C + V, H, W], the unconditional predictions first.
+        channels: C, the channels of the noise; the others predict the variance (arXiv 2102.09672).
+
+    Returns:
+        [B, C + V, H, W]
+    """
+    noise, variance = prediction[:, :channels], prediction[:, channels:]
+    return paddle.concat([classifier_free_guidance(noise, guidance_scale), variance.chunk(2)[1]], axis=1)
+
+
 def image_text_guidance(noise_pred: paddle.Tensor, guidance_scale: float, image_guidance_scale: float) -> paddle.Tensor:
     """Combine three predictions: with prompt and image, with the image only, with neither.
 
