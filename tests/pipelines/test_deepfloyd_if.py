@@ -119,7 +119,7 @@ def test_embeddings(stages):
 
 
 def test_image_to_image(stages):
-    pair, images = of_task(stages, "Img2Img"), [make_image(48, 32), make_image(40, 30, seed=1)]
+    pair, images = of_task(stages, "Img2Img"), [make_image(48, 32), make_image(32, 48, seed=1)]
     compare(pair, image=images[0], prompt=PROMPTS[0], num_inference_steps=4, strength=0.8)
     call = {"prompt": PROMPTS, "num_images_per_prompt": 2, "strength": 0.7, "num_inference_steps": 4}
     compare(pair, image=noise((2, 3, SMALL, 2 * SMALL), "images").clip(-1, 1), **call)
@@ -240,7 +240,13 @@ def test_watermark(tmp_path, size, sample_size):
     image = make_image(*size)
     (mine,), (theirs,) = (watermarker.apply_watermark([image.copy()], sample_size) for watermarker in (ours, original))
     np.testing.assert_array_equal(np.asarray(mine), np.asarray(theirs))
-    assert not np.array_equal(np.asarray(mine), np.asarray(image))
+    if sample_size == 64:  # for larger ones it may be outside of the image, as in the original
+        assert not np.array_equal(np.asarray(mine), np.asarray(image))
+
+
+def test_images_without_room_for_a_watermark():
+    image = make_image(SMALL, SMALL)
+    assert deepfloyd_if.IFWatermarker().apply_watermark([image.copy()]) == [image]
 
 
 def test_types_of_output(stages):
@@ -251,8 +257,7 @@ def test_types_of_output(stages):
     assert tensor.shape == [1, 3, SMALL, SMALL] and float(tensor.min()) < 0 and flags == [[False], [False]]
     np.testing.assert_allclose(array, tensor.numpy().transpose(0, 2, 3, 1) / 2 + 0.5, atol=1e-6)
     (image,) = ours(**call).images
-    marked = ours.watermarker.apply_watermark(ours.numpy_to_pil(array), SMALL)[0]
-    np.testing.assert_array_equal(np.asarray(image), np.asarray(marked))
+    np.testing.assert_array_equal(np.asarray(image), (array[0] * 255).round().astype(np.uint8))
     assert isinstance(image, PIL.Image.Image) and isinstance(ours(**call), deepfloyd_if.IFPipelineOutput)
     seen = []
     ours(**call, callback=lambda *state: seen.append(state))

@@ -40,6 +40,8 @@ class IFWatermarker(ModelMixin):
         width, height = (int(width / shrink), int(height / shrink)) if shrink < 1 else (width, height)
         scale = (width * height / REFERENCE**2) ** 0.5
         size, right, bottom = int(scale * SIZE), width - int(scale * MARGIN), height - int(scale * MARGIN)
+        if size < 1:  # in images of less than 17 x 17 pixels
+            return images
         pixels = self.watermark_image.astype("float32").numpy().astype(np.uint8)
         watermark = PIL.Image.fromarray(pixels, mode="RGBA").resize((size, size), PIL.Image.Resampling.BICUBIC)
         for image in images:
