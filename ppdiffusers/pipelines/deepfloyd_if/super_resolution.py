@@ -60,9 +60,7 @@ class IFSuperResolutionBase(IFBase):
         self.register_modules(image_noising_scheduler=image_noising_scheduler)
 
     @device_is_optional
-    def preprocess_image(
-        self, image: PipelineImageInput, num_images_per_prompt: int, device: Any = None
-    ) -> paddle.Tensor:
+    def preprocess_image(self, image: PipelineImageInput, num_images_per_prompt: int, device: Any) -> paddle.Tensor:
         """Low-resolution images [B, C, h, w]; PIL images keep their size."""
         pixels = images_stage.to_pixels(image).astype(dtype_of(self.unet))
         return pixels.repeat_interleave(num_images_per_prompt, axis=0)
