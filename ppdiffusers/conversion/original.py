@@ -130,7 +130,8 @@ def make_original_plan(
         plan_tensors(component, layer, to_paddle_layout(renamed, layer), options)
         component.config[MODEL_CONFIG] = _component_config(network.class_name, network.config, options)
         plan.components.append(component)
-    plan.components.append(_plan_scheduler(model, options, Path(file)))
+    if model.scheduler is not None:
+        plan.components.append(_plan_scheduler(*model.scheduler, options, Path(file)))
     return plan
 
 
@@ -162,12 +163,13 @@ def _index(model: OriginalModel, options: Options) -> dict[str, Any] | None:
         return None
     entries = {network.name: ["diffusers", network.class_name] for network in model.networks}
     head = {"_class_name": model.pipeline, "_diffusers_version": DIFFUSERS_VERSION}
-    index = parse_model_index({**head, **entries, "scheduler": ["diffusers", model.scheduler[0]]})
+    if model.scheduler is not None:
+        entries["scheduler"] = ["diffusers", model.scheduler[0]]
+    index = parse_model_index({**head, **entries})
     return index_for(index, options.to, options.layout)
 
 
-def _plan_scheduler(model: OriginalModel, options: Options, source: Path) -> Component:
-    class_name, config = model.scheduler
+def _plan_scheduler(class_name: str, config: Mapping[str, Any], options: Options, source: Path) -> Component:
     with built_from_configuration(class_name, source):  # raises for values that it does not support
         registry.components()[class_name].load().from_config(config)
     component = Component("scheduler", class_name, source)

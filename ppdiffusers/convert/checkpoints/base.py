@@ -43,13 +43,13 @@ class OriginalModel:
     Attributes:
         pipeline: class name of the pipeline; None if no pipeline of ours can call the network.
         networks: all networks of the checkpoint.
-        scheduler: class name and configuration.
+        scheduler: class name and configuration; None for a network that needs none.
         left_out: parts of the checkpoint that are not converted, and the reason.
     """
 
     pipeline: str | None
     networks: tuple[Network, ...]
-    scheduler: tuple[str, dict[str, Any]]
+    scheduler: tuple[str, dict[str, Any]] | None
     left_out: dict[str, str] = field(default_factory=dict)
 
 
