@@ -20,7 +20,7 @@ def make(folder: Path) -> Path:
     text_encoder.duration_predictor.proj.bias.set_value(paddle.to_tensor([FRAMES]).log())
     GradTTSPipeline(
         text_encoder=text_encoder,
-        unet=UNetGradTTSModel(dim=16, n_spks=2, spk_emb_dim=16),
+        unet=UNetGradTTSModel(dim=24, n_spks=2, spk_emb_dim=16),
         scheduler=GradTTSScheduler(beta_max=2.0),  # 随机权重在更大的噪声下会溢出
         vocoder=HiFiGANModel(
             upsample_initial_channel=32,
