@@ -198,6 +198,7 @@ _ROWS = (
     _model("Transformer2DModel", "transformers.transformer_2d"),
     _model("PriorTransformer", "transformers.prior_transformer"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
+    _model("AutoencoderTiny", "autoencoders.autoencoder_tiny"),
     _model("VQModel", "autoencoders.vq_model"),
     # networks of one pipeline
     _pipeline_model(
