@@ -22,6 +22,7 @@ from ppdiffusers.convert.single_files.layouts import (
     has_averages,
     names_without_layout,
 )
+from ppdiffusers.core.addresses import is_web_address
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
 from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.tensors import FLOATING, LazyTensor, is_loadable
@@ -49,6 +50,7 @@ _ACCEPTED = (
     "a path, or an address such as https://huggingface.co/<owner>/<model>/blob/main/<file> or "
     "https://modelscope.cn/models/<owner>/<model>/resolve/master/<file>"
 )
+_CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 _SHOWN = 5  # names of tensors in a log line
 
 
@@ -120,17 +122,24 @@ def read_original_config(source: Any, options: HubOptions | None = None) -> Sett
     """Read the configuration of an original repository.
 
     Args:
-        source: a YAML or JSON file, its http(s) address, or its content.
+        source: a YAML or JSON file of any name, its http(s) address, or its content.
 
     Raises:
         ConfigError: the file is missing or is not YAML.
         FetchError: the download failed, or the network may not be used.
     """
-    if not isinstance(source, str) or not source.lower().startswith(("http://", "https://")):
-        return read_settings(source)
+    if not is_web_address(source):
+        return read_settings(source, flags=False)
     options = options or HubOptions()
     text = HttpClient(options.proxies, is_offline(options)).read(source, limit=1 << 20)
-    return parse_settings(text.decode("utf-8", "replace"), source.partition("?")[0])
+    return parse_settings(text.decode("utf-8", "replace"), source)
+
+
+def is_original_config(config: Any) -> bool:
+    """Return whether a configuration is that of an original repository, and neither a folder nor a name on a hub."""
+    if config is None or isinstance(config, Mapping) or is_web_address(config):
+        return config is not None
+    return Path(config).suffix in _CONFIG_SUFFIXES or expand_user(config).is_file()
 
 
 @dataclass(frozen=True)
@@ -157,15 +166,15 @@ def parse_link(link: str) -> Link | None:
         SourceError: the host is not one of a supported hub, or the address is not that of a file.
     """
     hosts = _hosts()
-    is_web = link.lower().startswith(("http://", "https://"))
+    is_web = is_web_address(link)
     if not is_web and link.partition("/")[0] not in hosts:
         return None
-    parts = urlsplit(link if is_web else f"https://{link}")
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may have a token
+    address = link if is_web else f"https://{link}"
+    parts = urlsplit(address)
     if parts.netloc.rpartition("@")[2] not in hosts:
         raise SourceError(
             "Files are not downloaded from this host.",
-            where=shown,
+            where=address,
             expected=_ACCEPTED,
             remedy="download the file, and pass its path.",
         )
@@ -173,7 +182,7 @@ def parse_link(link: str) -> Link | None:
     if found is None or found["name"].split("/")[0] in ("datasets", "spaces") or found["file"].startswith("tree/"):
         raise SourceError(
             "The address is not that of a file of a model.",
-            where=shown,
+            where=address,
             expected=_ACCEPTED,
             remedy="copy the address of the file from the page of the model; `from_pretrained` loads a whole model.",
         )
