@@ -29,6 +29,7 @@ from ppdiffusers.conversion.plan import (
     plan_tensors,
 )
 from ppdiffusers.conversion.report import ComponentReport, ConversionReport
+from ppdiffusers.conversion.single_file_verification import prepare_verification
 from ppdiffusers.conversion.verify import need_frameworks
 from ppdiffusers.conversion.weight_files import find_weights, frameworks_in
 from ppdiffusers.conversion.write import readable_os_errors, with_progress, write_plan
@@ -104,11 +105,7 @@ def convert_single_file(
         plan_for = partial(make_single_file_plan, checkpoint, config, Path(temporary) / "small")
         plan = plan_for(options)
         if verify:
-            other_options = check_options("diffusers" if to == "paddle" else "paddle", dtype, None)
-            other = Path(temporary) / "other"
-            write_plan(plan_for(other_options), source, other, other_options, verify=False, progress=False)
-            for component in plan.components:
-                component.source = other / component.name  # `write_plan` compares the output with it
+            prepare_verification(plan, plan_for, source, Path(temporary), options, ema)
         return write_plan(plan, source, output, options, verify=verify, progress=progress)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ppdiffusers.core.addresses import is_web_address, shown_address
-
 _MOST_PROBLEMS = 1000  # in a message
 _LONGEST_PROBLEM = 2000  # characters
 
@@ -15,7 +13,7 @@ class PPDiffusersError(Exception):
 
     Args:
         what: one sentence that says what is wrong.
-        where: the file, folder, address, component or argument with the problem.
+        where: the file, folder, component or argument with the problem.
         problems: all findings, so that one run shows all of them.
         expected: the expected value or state.
         remedy: what the user can do.
@@ -31,7 +29,7 @@ class PPDiffusersError(Exception):
         remedy: str | None = None,
     ):
         self.what = what
-        self.where = None if where is None else _shown(where)
+        self.where = None if where is None else str(where)
         self.problems = list(problems)
         self.expected = expected
         self.remedy = remedy
@@ -40,7 +38,7 @@ class PPDiffusersError(Exception):
     def at(self, where: object) -> None:
         """Set the place of the problem, if the error has none."""
         if self.where is None:
-            self.where = _shown(where)
+            self.where = str(where)
             self.args = (self._message(),)
 
     def _message(self) -> str:
@@ -53,10 +51,6 @@ class PPDiffusersError(Exception):
         if self.remedy is not None:
             lines.append(f"  what to do: {self.remedy}")
         return "\n".join(lines)
-
-
-def _shown(where: object) -> str:
-    return shown_address(str(where)) if is_web_address(where) else str(where)
 
 
 class InputError(PPDiffusersError, ValueError):

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ppdiffusers.core.addresses import shown_address, without_secrets
 from ppdiffusers.core.environment import read_number
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.io.tokens import check_headers
@@ -105,13 +104,13 @@ class HttpClient:
                     return bytes(body)
                 except network_errors() as error:
                     last = error
-        raise FetchError("The connection broke in every attempt.", where=url, problems=[_short(last)]) from last
+        raise FetchError("The connection broke in every attempt.", where=url, problems=[str(last)]) from last
 
     def _request_with_retries(
         self, method: str, url: str, headers: Mapping[str, str], accept: tuple[int, ...]
     ) -> requests.Response:
         if urlsplit(url).scheme not in ("http", "https"):
-            raise FetchError("Only http and https addresses are supported.", where=shown_address(url))
+            raise FetchError("Only http and https addresses are supported.", where=url)
         if self.offline:
             raise FetchError(f"The network is not used, because {self.offline}.", where=url)
         host, tries = urlsplit(url).netloc, 0
@@ -135,7 +134,7 @@ class HttpClient:
             if tries >= len(waits):
                 raise FetchError("The server did not respond after all retries.", where=url, problems=[problem])
             wait = max(waits[tries], retry_after)
-            logger.info("%s: %s; retrying in %.1f s", shown_address(url), problem, wait)
+            logger.info("%s: %s; retrying in %.1f s", url, problem, wait)
             time.sleep(wait)
             tries += 1
 
@@ -215,7 +214,6 @@ def _retry_after(response: requests.Response) -> float:
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 
-def _short(error: Exception | None) -> str:
-    """Return what an exception of the network says, without the query of the address."""
-    reason = getattr(error.args[0], "reason", None) if error and error.args else None
-    return without_secrets(re.sub(r"^(<.*>|HTTPS?Connection\(.*?\)): ", "", str(reason or error)))
+def _short(error: Exception) -> str:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return re.sub(r"^(<.*>|HTTPS?Connection\(.*?\)): ", "", str(reason or error))

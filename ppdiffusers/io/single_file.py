@@ -22,7 +22,6 @@ from ppdiffusers.convert.single_files.layouts import (
     has_averages,
     names_without_layout,
 )
-from ppdiffusers.core.addresses import is_web_address
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
 from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.tensors import FLOATING, LazyTensor, is_loadable
@@ -128,18 +127,22 @@ def read_original_config(source: Any, options: HubOptions | None = None) -> Sett
         ConfigError: the file is missing or is not YAML.
         FetchError: the download failed, or the network may not be used.
     """
-    if not is_web_address(source):
+    if not _is_web_address(source):
         return read_settings(source, flags=False)
     options = options or HubOptions()
     text = HttpClient(options.proxies, is_offline(options)).read(source, limit=1 << 20)
-    return parse_settings(text.decode("utf-8", "replace"), source)
+    return parse_settings(text.decode("utf-8", "replace"), source.partition("?")[0])
 
 
 def is_original_config(config: Any) -> bool:
     """Return whether a configuration is that of an original repository, and neither a folder nor a name on a hub."""
-    if config is None or isinstance(config, Mapping) or is_web_address(config):
+    if config is None or isinstance(config, Mapping) or _is_web_address(config):
         return config is not None
     return Path(config).suffix in _CONFIG_SUFFIXES or expand_user(config).is_file()
+
+
+def _is_web_address(source: Any) -> bool:
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True)
@@ -166,15 +169,15 @@ def parse_link(link: str) -> Link | None:
         SourceError: the host is not one of a supported hub, or the address is not that of a file.
     """
     hosts = _hosts()
-    is_web = is_web_address(link)
+    is_web = _is_web_address(link)
     if not is_web and link.partition("/")[0] not in hosts:
         return None
-    address = link if is_web else f"https://{link}"
-    parts = urlsplit(address)
+    parts = urlsplit(link if is_web else f"https://{link}")
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may have a token
     if parts.netloc.rpartition("@")[2] not in hosts:
         raise SourceError(
             "Files are not downloaded from this host.",
-            where=address,
+            where=shown,
             expected=_ACCEPTED,
             remedy="download the file, and pass its path.",
         )
@@ -182,7 +185,7 @@ def parse_link(link: str) -> Link | None:
     if found is None or found["name"].split("/")[0] in ("datasets", "spaces") or found["file"].startswith("tree/"):
         raise SourceError(
             "The address is not that of a file of a model.",
-            where=address,
+            where=shown,
             expected=_ACCEPTED,
             remedy="copy the address of the file from the page of the model; `from_pretrained` loads a whole model.",
         )
@@ -307,7 +310,7 @@ def tensors_to_write(layout: Layout, layer: nn.Layer, tensors: Mapping[str, Lazy
     """
     name = type(layer).__name__
     found = apply_rules(inverse(layout.rules(layer.config)), to_torch_layout(tensors, layer), name=f"those of {name}")
-    wrong = names_without_layout(found)
+    wrong = [] if layout.has_our_names else names_without_layout(found)
     if wrong:
         raise ConversionError(
             f"This {name} has layers that single files do not have.",
