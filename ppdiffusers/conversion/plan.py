@@ -57,6 +57,7 @@ class Component:
         files: files to copy unchanged.
         reference: load the network in PyTorch from the checkpoint itself, to verify the output; None if `source` is a
             folder that PyTorch's libraries load.
+        save: writes the files of a component without weights to a folder.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Component:
     weights_stem: str = "model_state"
     files: list[Path] = field(default_factory=list)
     reference: Callable[[], Any] | None = None
+    save: Callable[[Path], None] | None = None
 
 
 @dataclass
