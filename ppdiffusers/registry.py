@@ -199,6 +199,7 @@ _ROWS = (
     _model("PriorTransformer", "transformers.prior_transformer"),
     _model("GlideTextModel", "transformers.glide_text", library="ppdiffusers"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
+    _model("AutoencoderTiny", "autoencoders.autoencoder_tiny"),
     _model("VQModel", "autoencoders.vq_model"),
     # networks of one pipeline
     _pipeline_model(
