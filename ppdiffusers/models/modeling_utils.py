@@ -47,6 +47,9 @@ class ModelMixin(AttentionMixin, PretrainedMixin, HubConfigMixin, nn.Layer):
         return next(iter(self.parameters())).dtype
 
 
+LegacyModelMixin = ModelMixin  # of classes that diffusers has split, which are whole here
+
+
 def _checkpointed(layer: nn.Layer) -> Iterator[Any]:
     """Yield the outermost layers that support gradient checkpointing: what is inside them is recomputed anyway."""
     if hasattr(type(layer), "gradient_checkpointing"):
