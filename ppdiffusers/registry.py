@@ -151,11 +151,13 @@ _ROWS = (
     _base("StableDiffusionPipelineOutput", "pipelines.stable_diffusion.pipeline_output", "output"),
     _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
     _base("IFPipelineOutput", "pipelines.deepfloyd_if.pipeline_output", "output"),
+    _base("GradTTSPipelineOutput", "pipelines.grad_tts.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
     _base("GaussianDDPMScheduler", "first_design", "helper"),
     _base("UNetModel", "first_design", "helper"),
     _base("load_noise_schedule", "pipelines.bddm.pipeline_bddm", "helper"),
+    _base("CMUDictionary", "pipelines.grad_tts.cmu_dictionary", "helper"),
     _base("EMAModel", "training.ema", "helper"),
     _base("get_constant_schedule", "training.lr_schedules", "helper"),
     _base("get_constant_schedule_with_warmup", "training.lr_schedules", "helper"),
@@ -176,6 +178,9 @@ _ROWS = (
     _model("FastDiffModel", "vocoders.fastdiff", library="ppdiffusers"),
     _model("DiffWaveModel", "vocoders.diffwave", library="ppdiffusers"),
     _model("BDDMScheduleModel", "vocoders.galr", library="ppdiffusers"),
+    _model("HiFiGANModel", "vocoders.hifigan", library="ppdiffusers"),
+    _model("GradTTSTextEncoder", "transformers.text_encoder_grad_tts", library="ppdiffusers"),
+    _model("UNetGradTTSModel", "unets.unet_grad_tts", library="ppdiffusers"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
     _model("ControlNetModel", "controlnets.controlnet"),
@@ -200,6 +205,7 @@ _ROWS = (
     _model("PriorTransformer", "transformers.prior_transformer"),
     _model("GlideTextModel", "transformers.glide_text", library="ppdiffusers"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
+    _model("AutoencoderTiny", "autoencoders.autoencoder_tiny"),
     _model("VQModel", "autoencoders.vq_model"),
     # networks of one pipeline
     _pipeline_model(
@@ -320,6 +326,7 @@ _ROWS = (
     _scheduler("UnCLIPScheduler", "unclip"),
     _scheduler("SASolverScheduler", "sasolver"),
     _scheduler("BDDMScheduler", "bddm", library="ppdiffusers"),
+    _scheduler("GradTTSScheduler", "grad_tts", library="ppdiffusers"),
     # pipelines; the order of a family's rows is the order in which AutoPipeline lists them
     _pipeline(
         *("StableDiffusionPipeline", "stable_diffusion.pipeline_stable_diffusion"),
@@ -435,6 +442,8 @@ _ROWS = (
     _pipeline("IFSuperResolutionPipeline", "deepfloyd_if.pipeline_if_superresolution"),
     _pipeline("IFImg2ImgSuperResolutionPipeline", "deepfloyd_if.pipeline_if_img2img_superresolution"),
     _pipeline("IFInpaintingSuperResolutionPipeline", "deepfloyd_if.pipeline_if_inpainting_superresolution"),
+    _pipeline("GlidePipeline", "glide.pipeline_glide", family="glide", task=TEXT_TO_IMAGE),
+    _pipeline("GlideInpaintPipeline", "glide.pipeline_glide_inpaint", family="glide-inpaint", task=INPAINTING),
     _pipeline("StableUnCLIPPipeline", "stable_diffusion.pipeline_stable_unclip"),
     _pipeline("StableUnCLIPImg2ImgPipeline", "stable_diffusion.pipeline_stable_unclip_img2img"),
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),
@@ -474,6 +483,7 @@ _ROWS = (
     _pipeline("DanceDiffusionPipeline", "dance_diffusion.pipeline_dance_diffusion"),
     _pipeline("FastDiffPipeline", "fastdiff.pipeline_fastdiff"),
     _pipeline("BDDMPipeline", "bddm.pipeline_bddm"),
+    _pipeline("GradTTSPipeline", "grad_tts.pipeline_grad_tts"),
 )
 _ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 

@@ -224,7 +224,7 @@ class IFBase(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
         def guide(prediction: paddle.Tensor) -> paddle.Tensor:  # [2B or B, 2C, H, W] -> [B, 2C or C, H, W]
             if sampling.guided:
-                prediction = guidance_with_variance(prediction, sampling.guidance_scale, channels)
+                prediction = guidance_with_variance(prediction, channels, sampling.guidance_scale)
             return prediction if learned else prediction[:, :channels]
 
         denoiser = UNetDenoiser(

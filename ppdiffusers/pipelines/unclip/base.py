@@ -137,7 +137,9 @@ class UnCLIPBase(DiffusionPipeline):
                 attention_mask=mask,
                 return_dict=False,
             )[0]
-            return guidance_with_variance(prediction, guidance_scale, channels) if guided else prediction
+            if not guided:
+                return prediction
+            return guidance_with_variance(prediction, channels, guidance_scale)
 
         sample = self._denoise(latents, self.decoder_scheduler, num_inference_steps, generator, predict, finite)
         return sample.clip(-1, 1)
