@@ -203,6 +203,14 @@ def test_set_adapters(mixed):
         assert set(mixed[0].get_active_adapters()) == set(mixed[1].get_active_adapters())
 
 
+def test_one_dictionary_is_for_all_adapters(mixed):
+    """diffusers gives it to the first one."""
+    ours, theirs = mixed
+    ours.set_adapters(["style", "detail"], {"unet": BLOCKS["unet"], "text_encoder": 0.4})
+    theirs.set_adapters(["style", "detail"], [{"unet": BLOCKS["unet"], "text_encoder": 0.4} for _ in range(2)])
+    assert_same(*mixed, images=False)
+
+
 def test_disable_and_enable(mixed):
     with_adapters = unet_outputs(*mixed)[0]
     for pipeline in mixed:
