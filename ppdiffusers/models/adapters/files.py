@@ -21,10 +21,12 @@ from ppdiffusers.models.adapters import (
     LoRA,
     delta_from_tensors,
     eject,
+    fused_adapters,
     get_adapters,
     inject,
     replace,
     set_adapters,
+    unfuse,
 )
 from ppdiffusers.models.adapters.names import unused_name
 from ppdiffusers.utils.lazy_tensors import as_lazy_tensor
@@ -207,7 +209,10 @@ def _list(names: list[str], limit: int = 20) -> str:
 
 
 def inject_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> None:
-    """Inject an adapter into several networks and make it the active one there; after an error none has it."""
+    """Inject an adapter into several networks and make it the active one there; after an error none has it.
+
+    As in PEFT, adapters that are fused into these networks are unfused.
+    """
     done: list[nn.Layer] = []
     try:
         for component, some in deltas.items():
@@ -218,6 +223,14 @@ def inject_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> N
             eject(network, name)
         raise
     for network in done:
+        fused = fused_adapters(network)
+        if fused:
+            logger.warning(
+                "The adapters %s are no longer fused, because another one is loaded. Call `unload_lora_weights` after "
+                "`fuse_lora` to keep them in the weights.",
+                ", ".join(sorted(fused)),
+            )
+            unfuse(network)
         set_adapters(network, name)
 
 

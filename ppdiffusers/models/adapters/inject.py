@@ -228,12 +228,20 @@ def active_adapters(network: nn.Layer) -> list[str]:
     return [name for name, some in active.items() if some]
 
 
+def fused_adapters(network: nn.Layer) -> set[str]:
+    """Return the names of the adapters that are part of the weights, and that `unfuse` removes from them."""
+    return {name for layer in adapter_layers(network) for name in layer.fused_adapters}
+
+
 def delete_adapters(network: nn.Layer, names: Sequence[str]) -> None:
-    """Remove those of these adapters that the network has. If no active one is left, the first one becomes active."""
-    own = list(get_adapters(network))
+    """Remove those of these adapters that the network has. If no active one is left, the first one becomes active.
+
+    As in PEFT, fused ones stay in the weights.
+    """
+    own, fused = list(get_adapters(network)), fused_adapters(network)
     for name in names:
         if name in own:
-            eject(network, name)
+            eject(network, name, keep_fused=name in fused)
     left = [name for name in own if name not in names]
     if left and len(left) < len(own) and not active_adapters(network):
         set_adapters(network, left[0])
@@ -265,7 +273,7 @@ def fuse(network: nn.Layer, names: Sequence[str] | None = None, scale: float = 1
         InputError: an adapter is unknown, or has biases for layers without bias.
     """
     check_names(network, names or [])
-    fused = {name for layer in adapter_layers(network) for name in layer.fused_adapters}
+    fused = fused_adapters(network)
     if fused:
         logger.warning("Adapters that are already fused are not fused again: %s.", ", ".join(sorted(fused)))
     chosen: list[tuple[AdapterLayer, dict[str, float]]] = []

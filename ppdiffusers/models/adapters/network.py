@@ -14,6 +14,7 @@ from ppdiffusers.io.additional_weights import open_additional_weights
 from ppdiffusers.models.adapters.block_weights import layer_weights
 from ppdiffusers.models.adapters.files import (
     LORA_WEIGHT_NAMES,
+    inject_all,
     load_adapter,
     pad_adapters,
     selected,
@@ -29,7 +30,6 @@ from ppdiffusers.models.adapters.inject import (
     enable_adapters,
     fuse,
     get_adapters,
-    inject,
     set_adapters,
     unfuse,
 )
@@ -103,8 +103,8 @@ class PeftAdapterMixin(nn.Layer):
         Args:
             adapter_config: `ppdiffusers.models.adapters.LoraConfig`, or that of PEFT.
         """
-        inject(self, adapter_name, lora_of_config(self, adapter_config), weight=None)
-        set_adapters(self, adapter_name)
+        component = type(self).__name__
+        inject_all({component: self}, adapter_name, {component: dict(lora_of_config(self, adapter_config))})
 
     def set_adapter(self, adapter_name: str | Sequence[str]) -> None:
         """Activate these adapters and deactivate all others; those that are active keep their weights."""

@@ -21,6 +21,7 @@ from ppdiffusers.models.adapters import (
     eject,
     enable_adapters,
     fuse,
+    fused_adapters,
     get_adapters,
     set_adapters,
     unfuse,
@@ -34,7 +35,6 @@ from ppdiffusers.models.adapters.files import (
     selected,
     write_lora,
 )
-from ppdiffusers.models.adapters.layers import adapter_layers
 from ppdiffusers.models.adapters.names import as_names
 from ppdiffusers.models.adapters.network import PeftAdapterMixin
 from ppdiffusers.utils.logging import get_logger
@@ -206,7 +206,10 @@ class StableDiffusionLoraLoaderMixin:
             eject(network, keep_fused=True)
 
     def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
-        """Remove adapters. If no active one is left in a network, its first adapter becomes active, as in PEFT."""
+        """Remove adapters. If no active one is left in a network, its first adapter becomes active, as in PEFT.
+
+        Fused ones stay in the weights: call `unfuse_lora` first to undo it.
+        """
         names = as_names(adapter_names)
         self._check_adapters(names)
         for network in self._lora_networks().values():
@@ -340,9 +343,7 @@ class StableDiffusionLoraLoaderMixin:
     @property
     def fused_loras(self) -> set[str]:
         """Names of the fused adapters."""
-        return {
-            n for net in self._lora_networks().values() for layer in adapter_layers(net) for n in layer.fused_adapters
-        }
+        return set().union(*map(fused_adapters, self._lora_networks().values()))
 
     @property
     def num_fused_loras(self) -> int:

@@ -273,6 +273,33 @@ def test_fused_weights_stay_after_unloading(fresh):
     assert_same(*fresh, images=False)
 
 
+def test_loading_after_fusing_unfuses(loaded, files, caplog):
+    pipelines = load_both(loaded[0])
+    load(*pipelines, files[0], adapter_name="style")
+    before = weights_of(pipelines[0])
+    for pipeline in pipelines:
+        pipeline.fuse_lora()
+    with caplog.at_level(logging.WARNING, logger="ppdiffusers"):
+        load(*pipelines, files[1], adapter_name="detail")
+    assert "style are no longer fused" in caplog.text
+    assert_same(*pipelines, images=False)
+    after = weights_of(pipelines[0])
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+
+
+def test_deleting_a_fused_adapter_keeps_it_in_the_weights(loaded, files):
+    pipelines = load_both(loaded[0])
+    load(*pipelines, files[0], adapter_name="style")
+    for pipeline in pipelines:
+        pipeline.fuse_lora()
+        pipeline.delete_adapters("style")
+        pipeline.unfuse_lora()
+    assert pipelines[0].get_list_adapters() == {}
+    assert_same(*pipelines, images=False)
+    load(*pipelines, files[1], adapter_name="detail")
+    assert_same(*pipelines, images=False)
+
+
 def test_save(mixed, loaded, tmp_path):
     """Ranks and alphas that differ, saved by ours and loaded by both."""
     ours, theirs = mixed
