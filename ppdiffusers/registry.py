@@ -197,6 +197,7 @@ _ROWS = (
     _model("MultiAdapter", "t2i_adapters.multi_adapter", networks_class="T2IAdapter"),
     _model("Transformer2DModel", "transformers.transformer_2d"),
     _model("PriorTransformer", "transformers.prior_transformer"),
+    _model("GlideTextModel", "transformers.glide_text", library="ppdiffusers"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
     _model("VQModel", "autoencoders.vq_model"),
     # networks of one pipeline
@@ -268,6 +269,7 @@ _ROWS = (
     _transformers("T5Tokenizer", "t5.tokenization", "tokenizer"),
     _transformers("T5TokenizerFast", "t5.tokenization", "tokenizer", paddlenlp_name="T5Tokenizer"),
     _transformers("MT5Tokenizer", "t5.tokenization", "tokenizer", alias_of="T5Tokenizer"),
+    Entry("GlideTokenizer", "ppdiffusers.transformers.glide.tokenization", "tokenizer", "ppdiffusers"),
     _transformers("BitConfig", "dpt.configuration", "config"),
     _transformers("DPTConfig", "dpt.configuration", "config"),
     _transformers("DPTForDepthEstimation", "dpt.modeling", model_type="dpt"),

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser, required: bool = False) -> No
     families = " ".join(f"{name}: {family.help}." for name, family in FAMILIES.items())
     group = parser.add_argument_group(
         "checkpoints of original repositories",
-        f"With --from, SRC is a checkpoint file; with --to FAMILY, one is written to DST. {families} "
-        f"{_SINGLE_FILE_HELP}",
+        "With --from, SRC is a checkpoint file, or the folder of one that consists of several files; with --to FAMILY, "
+        f"one is written to DST. {families} {_SINGLE_FILE_HELP}",
     )
     group.add_argument(
         "--from",
@@ -43,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser, required: bool = False) -> No
         help="one value of the configuration, with dotted names for nested values; may be repeated",
     )
     group.add_argument(
+        "--file",
+        dest="files",
+        metavar="PART=FILE",
+        action="append",
+        default=[],
+        help="a file of a checkpoint that consists of several, if it is not in the folder SRC; may be repeated",
+    )
+    group.add_argument(
         "--no_ema",
         dest="ema",
         action="store_false",
@@ -57,7 +65,12 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     """Raise InputError for arguments that another kind of conversion uses."""
     from ppdiffusers.core.errors import InputError
 
-    for_files = {"--config": arguments.config, "--no_ema": not arguments.ema, "--extract_ema": arguments.extract_ema}
+    for_files = {
+        "--config": arguments.config,
+        "--no_ema": not arguments.ema,
+        "--extract_ema": arguments.extract_ema,
+        "--file": arguments.files,
+    }
     for_folders = {"--variant": arguments.variant, "--layout": arguments.layout != "transformers"}
     if SINGLE_FILE in (arguments.to, arguments.family):
         given, remedy = _not_for_single_files(arguments), "omit them: they do not apply to single files."
@@ -79,9 +92,24 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise InputError("These arguments do not apply to this conversion.", problems=wrong, remedy=remedy)
 
 
+def _parts(files: list[str]) -> dict[str, str]:
+    """Parse "PART=FILE" arguments."""
+    from ppdiffusers.core.errors import InputError
+
+    wrong = [file for file in files if not file.partition("=")[2]]
+    if wrong:
+        raise InputError("A file has no name of its part.", problems=wrong, expected="--file PART=FILE")
+    return dict(file.split("=", 1) for file in files)
+
+
 def _not_for_single_files(arguments: argparse.Namespace) -> dict[str, object]:
     layout = arguments.layout != "transformers"
-    common = {"--set": arguments.settings, "--layout": layout, "--no_ema": not arguments.ema}
+    common = {
+        "--set": arguments.settings,
+        "--layout": layout,
+        "--no_ema": not arguments.ema,
+        "--file": arguments.files,
+    }
     if arguments.family == SINGLE_FILE:
         return {**common, "--variant": arguments.variant, "--to": arguments.to in (*FAMILIES, SINGLE_FILE)}
     others = {"--from": arguments.family, "--format": arguments.format, "--verify": arguments.verify}
@@ -140,6 +168,7 @@ def convert(arguments: argparse.Namespace) -> None:
             verify=arguments.verify,
             overwrite=arguments.overwrite,
             progress=not arguments.quiet,
+            files=_parts(arguments.files),
         )
     if not arguments.quiet:
         report.show()

@@ -1,4 +1,4 @@
-"""Conversion of an original checkpoint, a single file, to a pipeline folder."""
+"""Conversion of an original checkpoint, one file or several, to a pipeline folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from paddle import nn
 from ppdiffusers import registry
 from ppdiffusers.conversion.configs import index_for
 from ppdiffusers.conversion.options import Options, check_options
+from ppdiffusers.conversion.original_files import Files, find_files, open_files
 from ppdiffusers.conversion.paths import check_output
 from ppdiffusers.conversion.plan import (
     MODEL_CONFIG,
@@ -29,16 +30,15 @@ from ppdiffusers.conversion.report import ConversionReport
 from ppdiffusers.conversion.verify import need_frameworks
 from ppdiffusers.conversion.write import readable_os_errors, write_plan
 from ppdiffusers.convert.apply import apply_rules, to_paddle_layout, to_torch_layout
-from ppdiffusers.convert.checkpoints.base import Network, OriginalModel
+from ppdiffusers.convert.checkpoints.base import Network, OriginalModel, Tokenizer
 from ppdiffusers.convert.checkpoints.families import find_family
 from ppdiffusers.convert.checkpoints.settings import read_settings
-from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, parse_model_index
+from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, parse_model_index, render_entry
 from ppdiffusers.convert.rules import inverse
 from ppdiffusers.core.config_types import built_from_configuration
 from ppdiffusers.core.errors import WeightsError
 from ppdiffusers.core.files import absolute_path
 from ppdiffusers.core.tensors import LazyTensor
-from ppdiffusers.io.weights import open_weights
 
 
 def convert_original(
@@ -55,11 +55,13 @@ def convert_original(
     verify: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    files: Files | None = None,
 ) -> ConversionReport:
     """Convert the checkpoint of an original repository to a pipeline folder. PyTorch is not needed.
 
     Args:
-        checkpoint: the file, `.pt`, `.pth`, `.ckpt`, `.bin` or `.safetensors`.
+        checkpoint: the file, `.pt`, `.pth`, `.ckpt`, `.bin` or `.safetensors`; the folder with the files of a family
+            whose checkpoints consist of several.
         output_path: folder to write. It appears when everything is written, or not at all.
         family: one of `ppdiffusers.convert.checkpoints.families.FAMILIES`.
         config: configuration of the original: a YAML or JSON file, a text file with command-line flags, or a
@@ -69,6 +71,7 @@ def convert_original(
         to: "paddle" or "diffusers".
         dtype, format, verify, overwrite, progress: as in `convert_diffusers_to_paddle`. Verification also converts
             the checkpoint for the other framework, to a temporary folder, and runs both.
+        files: name of a part of such a family -> its file, which need not be in the folder.
 
     Raises:
         PPDiffusersError: the checkpoint cannot be converted; the message lists all problems, and nothing was written.
@@ -78,7 +81,7 @@ def convert_original(
     output = check_output(source, output_path, overwrite)
     if verify:
         need_frameworks()  # raises before the work rather than after it
-    plan_for = partial(make_original_plan, source, family, config, settings, ema)
+    plan_for = partial(make_original_plan, source, family, config, settings, ema, files=files)
     with readable_os_errors(output), TemporaryDirectory() as temporary:
         plan = plan_for(options)
         if verify:
@@ -97,10 +100,12 @@ def make_original_plan(
     overrides: Sequence[str],
     ema: bool,
     options: Options,
+    files: Files | None = None,
 ) -> Plan:
     """Read names and shapes of the checkpoint and plan the folder of its pipeline.
 
     Args:
+        file, files: see `find_files`.
         config, overrides: see `read_settings`.
         ema: use averaged weights if the checkpoint contains them.
 
@@ -108,7 +113,8 @@ def make_original_plan(
         PPDiffusersError: problems in the configuration, or in all networks of the checkpoint.
     """
     known = find_family(family)
-    checkpoint = open_weights(file, nested=True)
+    paths = find_files(known, Path(file), files)
+    checkpoint = open_files(known, paths)
     settings = read_settings(config, overrides)
     with built_from_configuration(known.title, file if config is None else config):
         model = known.reader().read(settings, checkpoint, ema)
@@ -130,7 +136,10 @@ def make_original_plan(
         plan_tensors(component, layer, to_paddle_layout(renamed, layer), options)
         component.config[MODEL_CONFIG] = _component_config(network.class_name, network.config, options)
         plan.components.append(component)
-    plan.components.append(_plan_scheduler(model, options, Path(file)))
+    for name, tokenizer in model.tokenizers.items():
+        plan.components.append(_plan_tokenizer(name, tokenizer, paths, Path(file)))
+    for name, (class_name, scheduler_config) in _schedulers(model).items():
+        plan.components.append(_plan_scheduler(name, class_name, scheduler_config, options, Path(file)))
     return plan
 
 
@@ -160,18 +169,34 @@ def _mismatches(network: Network, layer: nn.Layer) -> list[str]:
 def _index(model: OriginalModel, options: Options) -> dict[str, Any] | None:
     if model.pipeline is None:
         return None
-    entries = {network.name: ["diffusers", network.class_name] for network in model.networks}
+    classes = {
+        **{network.name: network.class_name for network in model.networks},
+        **{name: tokenizer.class_name for name, tokenizer in model.tokenizers.items()},
+        **{name: class_name for name, (class_name, _) in _schedulers(model).items()},
+    }
+    entries = {name: render_entry(class_name, "diffusers") for name, class_name in classes.items()}
     head = {"_class_name": model.pipeline, "_diffusers_version": DIFFUSERS_VERSION}
-    index = parse_model_index({**head, **entries, "scheduler": ["diffusers", model.scheduler[0]]})
-    return index_for(index, options.to, options.layout)
+    return index_for(parse_model_index({**head, **entries}), options.to, options.layout)
 
 
-def _plan_scheduler(model: OriginalModel, options: Options, source: Path) -> Component:
-    class_name, config = model.scheduler
+def _schedulers(model: OriginalModel) -> dict[str, tuple[str, dict[str, Any]]]:
+    return {**({} if model.scheduler is None else {"scheduler": model.scheduler}), **model.schedulers}
+
+
+def _plan_scheduler(name: str, class_name: str, config: Mapping[str, Any], options: Options, source: Path) -> Component:
     with built_from_configuration(class_name, source):  # raises for values that it does not support
         registry.components()[class_name].load().from_config(config)
-    component = Component("scheduler", class_name, source)
+    component = Component(name, class_name, source)
     component.config[SCHEDULER_CONFIG] = _component_config(class_name, config, options)
+    return component
+
+
+def _plan_tokenizer(name: str, tokenizer: Tokenizer, paths: Mapping[str, Path], source: Path) -> Component:
+    cls = registry.components()[tokenizer.class_name].load()
+    files = {argument: paths[part] for argument, part in tokenizer.files.items()}
+    make = partial(cls, **files) if files else cls.openai
+    component = Component(name, tokenizer.class_name, source)
+    component.save = make(**tokenizer.settings).save_pretrained
     return component
 
 

@@ -55,6 +55,7 @@ class Component:
         tensors: tensors to write, with the names, layout and dtype of the target; None without weights.
         weights_stem: name of the weights file to write, without its extension.
         files: files to copy unchanged.
+        save: writes the files of a component without weights to a folder.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Component:
     tensors: dict[str, LazyTensor] | None = None
     weights_stem: str = "model_state"
     files: list[Path] = field(default_factory=list)
+    save: Callable[[Path], None] | None = None
 
 
 @dataclass

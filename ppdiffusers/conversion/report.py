@@ -69,7 +69,7 @@ class ConversionReport:
             table.add_column("distance", justify="right", no_wrap=True)
         for component in self.components:
             row = [
-                component.name if component.name != "." else component.class_name,
+                component.name if component.name != "." else _of_whole_folder(component),
                 f"{component.tensors:,}" if component.tensors else "-",
                 f"{component.parameters:,}" if component.tensors else "-",
                 component.dtype or "-",
@@ -98,3 +98,9 @@ class ConversionReport:
         buffer = io.StringIO()
         self.show(Console(file=buffer))
         return buffer.getvalue().rstrip()
+
+
+def _of_whole_folder(component: ComponentReport) -> str:
+    """The class, and the file if it has another name than `model`."""
+    files = [name for name in component.sha256 if not name.startswith("model")]
+    return " ".join([component.class_name, *files])

@@ -33,9 +33,10 @@ def convert_to_original(
     overwrite: bool = False,
     progress: bool = True,
 ) -> ConversionReport:
-    """Write the networks of a pipeline folder as one `model.safetensors` with the names of an original repository.
+    """Write the networks of a pipeline folder as `model.safetensors` with the names of an original repository.
 
-    The file is the state dict that the original code loads. The configuration of the original is not written.
+    Families whose checkpoints consist of several files have one for each, such as `base.safetensors`. A file is the
+    state dict that the original code loads. The configuration of the original is not written.
 
     Args:
         pretrained_model_name_or_path: folder of a pipeline, of either framework.
@@ -54,26 +55,29 @@ def convert_to_original(
     layouts = known.reader().layouts(given)
     given.raise_problems(sections=[""])
     with readable_os_errors(output):
-        component = Component(WHOLE_FOLDER, known.title, source, weights_stem="model")
-        component.tensors = _all_tensors(source, layouts, known.title)
-        if dtype is not None:
-            component.tensors = {name: tensor.astype(dtype) for name, tensor in component.tensors.items()}
-        return write_plan(Plan([component]), source, output, options, verify=False, progress=progress)
+        plan = Plan()
+        for stem, tensors in _files(source, layouts, known.title).items():
+            component = Component(WHOLE_FOLDER, known.title, source, weights_stem=stem, tensors=tensors)
+            if dtype is not None:
+                component.tensors = {name: tensor.astype(dtype) for name, tensor in tensors.items()}
+            plan.components.append(component)
+        return write_plan(plan, source, output, options, verify=False, progress=progress)
 
 
-def _all_tensors(source: Path, layouts: Mapping[str, Layout], title: str) -> dict[str, LazyTensor]:
-    tensors: dict[str, LazyTensor] = {}
+def _files(source: Path, layouts: Mapping[str, Layout], title: str) -> dict[str, dict[str, LazyTensor]]:
+    """Return the tensors of each file by its name without the extension."""
+    files: dict[str, dict[str, LazyTensor]] = {}
     problems: list[str] = []
     for name, layout in layouts.items():
         if layout.optional and not (source / name).exists():
             continue
         try:
-            tensors.update(_tensors(source / name, layout, title))
+            files.setdefault(layout.file, {}).update(_tensors(source / name, layout, title))
         except PPDiffusersError as error:
             problems.append(f"{name}: {error}".replace("\n", "\n    "))
     if problems:
         raise ConversionError(f"The networks cannot be converted to {title}.", where=source, problems=problems)
-    return tensors
+    return files
 
 
 def _tensors(folder: Path, layout: Layout, title: str) -> dict[str, LazyTensor]:

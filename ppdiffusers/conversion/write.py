@@ -82,8 +82,11 @@ def _check_disk_space(plan: Plan, output: Path) -> None:
 def _write_component(component: Component, staging: Path, options: Options, bar: tqdm) -> ComponentReport:
     folder = staging / component.name
     folder.mkdir(exist_ok=True)
+    before = set(folder.iterdir())
     for path in component.files:
         shutil.copyfile(path, folder / path.name)
+    if component.save is not None:
+        component.save(folder)
     for name, config in component.config.items():
         _write_json(folder / name, config)
     digests = {}
@@ -103,7 +106,7 @@ def _write_component(component: Component, staging: Path, options: Options, bar:
         tensors=len(tensors),
         parameters=sum(tensor.size for tensor in tensors.values()),
         dtype=", ".join(sorted({tensor.dtype for tensor in tensors.values()})),
-        bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file() and path not in before),
         sha256=digests,
     )
 

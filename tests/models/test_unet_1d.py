@@ -54,6 +54,109 @@ def test_forward(tmp_path, name, length):
     assert_close(mine, theirs, what="one time")
 
 
+# trajectories (Diffuser): layers of hopper-medium-v2-value-function-hor32, smaller
+TEMPORAL = {
+    "in_channels": 5,
+    "out_channels": 6,
+    "time_embedding_type": "positional",
+    "use_timestep_embedding": True,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1.0,
+    "out_block_type": "OutConv1DBlock",
+    "mid_block_type": "MidResTemporalBlock1D",
+    "block_out_channels": (16, 24, 32, 64),
+    "down_block_types": ("DownResnetBlock1D",) * 4,
+    "up_block_types": ("UpResnetBlock1D",) * 3,
+    "act_fn": "mish",
+}
+VALUE_FUNCTION = {
+    **TEMPORAL,
+    "out_block_type": "ValueFunction",
+    "mid_block_type": "ValueFunctionMidBlock1D",
+    "up_block_types": (),
+    "downsample_each_block": True,
+}
+TEMPORAL_CONFIGS = {
+    "trajectories": (TEMPORAL, 24),
+    "an up block a level": ({**TEMPORAL, "up_block_types": ("UpResnetBlock1D",) * 4, "act_fn": "swish"}, 16),
+    "no last block": (
+        {**TEMPORAL, "out_block_type": None, "out_channels": 8, "layers_per_block": 2, "flip_sin_to_cos": True},
+        8,
+    ),
+    "extra channels": ({**TEMPORAL, "extra_in_channels": 3, "norm_num_groups": None}, 16),
+    "fourier": ({**TEMPORAL, "time_embedding_type": "fourier", "block_out_channels": (8, 16, 16, 32)}, 8),
+    "value": (VALUE_FUNCTION, 64),
+    "value of short trajectories": (VALUE_FUNCTION, 37),
+    "features of a value": ({**VALUE_FUNCTION, "out_block_type": None, "downsample_each_block": False}, 40),
+    "middle only": ({**TEMPORAL, "up_block_types": (), "out_block_type": None, "downsample_each_block": True}, 33),
+}
+
+
+@pytest.mark.parametrize("name", TEMPORAL_CONFIGS)
+def test_trajectories(tmp_path, name):
+    config, length = TEMPORAL_CONFIGS[name]
+    ours, reference = twins(tmp_path, diffusers.UNet1DModel(**config))
+    x, tx = both(noise((2, config["in_channels"] + config.get("extra_in_channels", 0), length)))
+    times, ttimes = both(np.array([3, 712]))
+    assert_close(ours(x, times).sample, reference(tx, ttimes).sample, what="time per entry")
+    expected = reference(tx, torch.tensor([19, 19]), return_dict=False)[0]  # value functions refuse one time there
+    assert_close(ours(x, 19, return_dict=False)[0], expected, what="one time")
+    assert ours(x, times).sample.shape == list(reference(tx, ttimes).sample.shape)
+
+
+def test_positional_times_and_a_last_block_for_waveforms(tmp_path):
+    config = {**SMALL, "time_embedding_type": "positional", "extra_in_channels": 32, "freq_shift": 0.5}
+    config |= {"out_block_type": "OutConv1DBlock", "act_fn": "gelu", "out_channels": 3}
+    ours, reference = twins(tmp_path, diffusers.UNet1DModel(**config))
+    x, tx = both(noise((2, 2, 48)))
+    times, ttimes = both(np.array([3, 712]))
+    assert_close(ours(x, times).sample, reference(tx, ttimes).sample)
+
+
+def test_trajectories_are_converted_in_both_directions(tmp_path):
+    for name, config in (("unet", TEMPORAL), ("value", VALUE_FUNCTION)):
+        _, reference = twins(tmp_path / name / "torch", diffusers.UNet1DModel(**config))
+        convert_diffusers_to_paddle(tmp_path / name / "torch", tmp_path / name / "paddle", verify=True)
+        convert_paddle_to_diffusers(tmp_path / name / "paddle", tmp_path / name / "back", verify=True)
+        again = diffusers.UNet1DModel.from_pretrained(tmp_path / name / "back")
+        for key, value in reference.state_dict().items():
+            assert torch.equal(again.state_dict()[key], value), key
+
+
+def test_wrong_configurations_and_inputs_of_trajectories():
+    with pytest.raises(ConfigError) as raised:
+        UNet1DModel(
+            **{
+                **TEMPORAL,
+                "mid_block_type": "ValueFunctionMidBlock1D",
+                "down_block_types": ("DownResnetBlock1D", "DownBlock1D", "DownResnetBlock1D", "DownResnetBlock1D"),
+                "use_timestep_embedding": False,
+                "block_out_channels": (16, 24, 30, 40),
+                "act_fn": None,
+            }
+        )
+    for part in (
+        "'DownBlock1D'",
+        "followed by up blocks",
+        "use_timestep_embedding",
+        "30 channels",
+        "40 channels",
+        "act_fn",
+    ):
+        assert part in str(raised.value)
+    for wrong in (
+        {"up_block_types": ("UpResnetBlock1D",) * 2},
+        {"downsample_each_block": True},
+        {"up_block_types": ()},
+    ):
+        with pytest.raises(ConfigError):
+            UNet1DModel(**{**TEMPORAL, **wrong})
+    with pytest.raises(InputError, match="a multiple of 8"):
+        UNet1DModel(**TEMPORAL)(paddle.zeros([1, 5, 20]), 3)
+    with pytest.raises(InputError, match="16 x 2 features"):
+        UNet1DModel(**VALUE_FUNCTION)(paddle.zeros([1, 5, 65]), 3)
+
+
 def test_state_dict_keys():
     assert_same_keys(UNet1DModel, diffusers.UNet1DModel, MAESTRO)
 
@@ -104,10 +207,10 @@ def test_wrong_configuration_lists_everything():
         UNet1DModel(
             down_block_types=("DownBlock1D", "NoBlock"),
             mid_block_type="NoMiddle",
-            time_embedding_type="positional",
-            out_block_type="OutConv1DBlock",
+            time_embedding_type="learned",
+            out_block_type="NoOut",
         )
-    for part in ("'NoBlock'", "'NoMiddle'", "has 2 entries", "'positional'", "'OutConv1DBlock'", "AttnDownBlock1D"):
+    for part in ("'NoBlock'", "'NoMiddle'", "has 2 entries", "'learned'", "'NoOut'", "AttnDownBlock1D"):
         assert part in str(raised.value)
     with pytest.raises(ConfigError, match="multiples of 32"):
         UNet1DModel(block_out_channels=(32, 32, 40))

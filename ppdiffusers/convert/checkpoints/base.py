@@ -37,20 +37,40 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer of an original checkpoint.
+
+    Attributes:
+        class_name: our class.
+        files: argument of the class -> part of the checkpoint (`CheckpointFamily.parts`) whose file it reads; without
+            files it is the tokenizer of OpenAI's CLIP, which is part of ppdiffusers.
+        settings: other arguments.
+    """
+
+    class_name: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OriginalModel:
     """An original checkpoint, described in terms of our classes.
 
     Attributes:
         pipeline: class name of the pipeline; None if no pipeline of ours can call the network.
         networks: all networks of the checkpoint.
-        scheduler: class name and configuration.
+        scheduler: class name and configuration of the component `scheduler`; None if there is none.
         left_out: parts of the checkpoint that are not converted, and the reason.
+        schedulers: component name -> class name and configuration, of further schedulers.
+        tokenizers: component name -> tokenizer.
     """
 
     pipeline: str | None
     networks: tuple[Network, ...]
-    scheduler: tuple[str, dict[str, Any]]
+    scheduler: tuple[str, dict[str, Any]] | None
     left_out: dict[str, str] = field(default_factory=dict)
+    schedulers: Mapping[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,7 @@ class Layout:
         prefix: prefix of the original names in a checkpoint.
         optional: the pipeline may lack the network.
         min_attention_channels: with fewer channels, attention of the original differs from ours.
+        file: name of its file, without the extension.
     """
 
     class_name: str
@@ -72,6 +93,7 @@ class Layout:
     prefix: str = ""
     optional: bool = False
     min_attention_channels: int = 0
+    file: str = "model"
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """List why a network with this configuration does not belong to the family."""
@@ -92,7 +114,10 @@ class Reader(Protocol):
     """A module `convert/checkpoints/<family>.py`."""
 
     def read(self, settings: Settings, tensors: Tensors, ema: bool) -> OriginalModel:
-        """Describe a checkpoint; `ema` prefers averaged weights."""
+        """Describe a checkpoint; `ema` prefers averaged weights.
+
+        The names of tensors in a checkpoint of several files start with the name of their part: "base/out.0.bias".
+        """
 
     def layouts(self, settings: Settings) -> dict[str, Layout]:
         """Return the layout of each network by the name of its component."""

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ppdiffusers.core.errors import InputError
 
 if TYPE_CHECKING:
     from ppdiffusers.convert.checkpoints.base import Reader
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a checkpoint that consists of several files.
+
+    Attributes:
+        patterns: names that its file may have (`fnmatch`).
+        has_weights: whether it contains tensors; other files are those of tokenizers.
+        optional: the checkpoint may lack it.
+    """
+
+    patterns: tuple[str, ...]
+    has_weights: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -20,11 +36,13 @@ class CheckpointFamily:
         name: name of its modules in `convert/checkpoints` and `convert/names`.
         title: name for error messages and reports.
         help: which repositories it covers and which configuration it needs, for the help of the command line.
+        parts: name -> file, if a checkpoint consists of several files in one folder.
     """
 
     name: str
     title: str
     help: str
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     def reader(self) -> Reader:
         """Import the module that reads checkpoints of this family."""
@@ -58,6 +76,17 @@ FAMILIES: dict[str, CheckpointFamily] = {
             "dance_diffusion",
             "Dance Diffusion (audio-diffusion)",
             "Harmonai's Dance Diffusion; --set sample_size=N --set sample_rate=N",
+        ),
+        CheckpointFamily(
+            "glide",
+            "GLIDE",
+            "OpenAI's GLIDE, a folder with base.pt and upsample.pt, or base_inpaint.pt and upsample_inpaint.pt, and "
+            "vocab.bpe.gz of its tokenizer",
+            parts={
+                "base": Part(("base.*", "base_inpaint.*")),
+                "upsample": Part(("upsample.*", "upsample_inpaint.*")),
+                "merges": Part(("vocab.bpe.gz", "vocab.bpe", "merges.txt"), has_weights=False),
+            },
         ),
         CheckpointFamily(
             "bddm",

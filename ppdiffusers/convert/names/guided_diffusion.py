@@ -30,7 +30,7 @@ def rules(config: Mapping[str, Any], heads_first: bool = True) -> tuple[Rule, ..
     """
 
     def attention(source: str, target: str, width: int) -> list[Rule]:
-        return _attention(source, target, width // config["attention_head_dim"] if heads_first else 1)
+        return attention_rules(source, target, width // config["attention_head_dim"] if heads_first else 1)
 
     found = [*input_rules(config, attention), *middle_rules(config, attention), *output_rules(config, attention)]
     if config.get("num_class_embeds"):
@@ -104,7 +104,9 @@ def _resampler(source: str, target: str, convolution: str, kind: str) -> list[Ru
     return _resnet(source, target) if kind == "resnet" else [Rename(f"{source}.{convolution}.*", f"{target}.conv.*")]
 
 
-def _attention(source: str, target: str, groups: int) -> list[Rule]:
+def attention_rules(source: str, target: str, groups: int) -> list[Rule]:
+    """Return the rules for an attention layer; its rows are in `groups` with queries, keys and values each."""
+
     def parts(leaf: str) -> tuple[str, ...]:
         return tuple(f"{target}.{name}.{leaf}" for name in ("to_q", "to_k", "to_v"))
 

@@ -13,9 +13,9 @@ import regex
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from ppdiffusers.core.config_types import shown
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.core.reading import read_json, read_text
+from ppdiffusers.core.reading import read_json
+from ppdiffusers.transformers.byte_level_bpe import byte_symbols, check_merges, merge_pair, read_merges, write_merges
 from ppdiffusers.transformers.tokenization_utils import (
     FastTokenizer,
     PretrainedTokenizer,
@@ -23,7 +23,6 @@ from ppdiffusers.transformers.tokenization_utils import (
     check_vocabulary,
     to_added_token,
     write_json,
-    write_text,
 )
 
 if TYPE_CHECKING:
@@ -103,12 +102,11 @@ class _CLIPTokenizerBase(PretrainedTokenizer):
 
     def _save_vocabulary(self, folder: Path) -> None:
         write_json(folder / "vocab.json", self.encoder)
-        lines = ["#version: 0.2", *(" ".join(pair) for pair in self.merges)]
-        write_text(folder / "merges.txt", "\n".join(lines) + "\n")
+        write_merges(folder / "merges.txt", self.merges)
 
     def _update_lookup(self) -> None:
         super()._update_lookup()
-        self._byte_of = {symbol: byte for byte, symbol in _byte_symbols().items()}
+        self._byte_of = {symbol: byte for byte, symbol in byte_symbols().items()}
 
     def _make_backend(self) -> Tokenizer:
         """Create the `tokenizers` object for BPE."""
@@ -194,13 +192,6 @@ class CLIPTokenizerFast(FastTokenizer, _CLIPTokenizerBase):
 # -- helpers ----------------------------------------------------------------------------------------------------------
 
 
-def _byte_symbols() -> dict[int, str]:
-    """Return the printable character that represents each byte in byte-level BPE vocabularies (GPT-2's convention)."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return {byte: chr(byte) for byte in visible} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
-
-
 def _read_bpe(
     vocab_file: str | os.PathLike | None,
     merges_file: str | os.PathLike | None,
@@ -208,47 +199,23 @@ def _read_bpe(
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Read vocabulary and merges."""
     if merges_file is not None and (vocab_file is not None or tokenizer_file is None):
-        lines = read_text(merges_file).split("\n")
-        rules = [line for line in lines if line and not line.startswith("#version")][:_MAX_MERGES]
-        merges = [_pair(rule, merges_file) for rule in rules]
+        merges = read_merges(merges_file, _MAX_MERGES)
         if vocab_file is None:
             return _vocabulary_of(merges), merges
         vocabulary = check_vocabulary(read_json(vocab_file), vocab_file)
-        return vocabulary, _check_merges(merges, vocabulary, merges_file)
+        return vocabulary, check_merges(merges, vocabulary, merges_file)
     if tokenizer_file is None:
         raise ConfigError("A CLIP tokenizer needs vocab_file and merges_file, or tokenizer_file.")
     model = read_json(tokenizer_file).get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE" or not isinstance(model.get("merges"), list):
         raise ConfigError("The tokenizer.json does not contain a BPE model.", where=tokenizer_file)
-    merges = [_pair(rule, tokenizer_file) for rule in model["merges"]]
+    merges = [merge_pair(rule, tokenizer_file) for rule in model["merges"]]
     vocabulary = check_vocabulary(model.get("vocab"), tokenizer_file)
-    return vocabulary, _check_merges(merges, vocabulary, tokenizer_file)
+    return vocabulary, check_merges(merges, vocabulary, tokenizer_file)
 
 
 def _vocabulary_of(merges: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Return CLIP's vocabulary: bytes, bytes that end a word, merged tokens, special tokens."""
-    symbols = _byte_symbols().values()
+    symbols = byte_symbols().values()
     tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *map("".join, merges), *_SPECIAL_TOKENS]
     return {token: index for index, token in enumerate(tokens)}
-
-
-def _check_merges(
-    merges: list[tuple[str, str]], vocabulary: Mapping[str, int], where: str | os.PathLike
-) -> list[tuple[str, str]]:
-    """Return the merge rules, whose parts and results must be in the vocabulary."""
-    unknown = [pair for pair in merges if any(token not in vocabulary for token in (*pair, pair[0] + pair[1]))]
-    if unknown:
-        raise ConfigError(
-            "Merge rules use tokens that are not in the vocabulary.",
-            where=where,
-            problems=[shown(f"{first} {second}") for first, second in unknown[:20]],
-            remedy="use the merges and the vocabulary of the same tokenizer.",
-        )
-    return merges
-
-
-def _pair(rule: object, where: str | os.PathLike) -> tuple[str, str]:
-    parts = rule.split() if isinstance(rule, str) else rule if isinstance(rule, list) else []
-    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
-        raise ConfigError(f"A merge rule has {len(parts)} parts: {shown(rule)}.", where=where, expected="two parts")
-    return parts[0], parts[1]
