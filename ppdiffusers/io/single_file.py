@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from paddle import nn
 
@@ -25,7 +25,7 @@ from ppdiffusers.convert.single_files.layouts import (
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
 from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.tensors import FLOATING, LazyTensor, is_loadable
-from ppdiffusers.io.http_client import HttpClient
+from ppdiffusers.io.http_client import HttpClient, split_address
 from ppdiffusers.io.hubs import find_hub
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.pretrained import converted_tensors, lazy_state_dict
@@ -49,6 +49,7 @@ _ACCEPTED = (
     "a path, or an address such as https://huggingface.co/<owner>/<model>/blob/main/<file> or "
     "https://modelscope.cn/models/<owner>/<model>/resolve/master/<file>"
 )
+_CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 _SHOWN = 5  # names of tensors in a log line
 
 
@@ -120,17 +121,28 @@ def read_original_config(source: Any, options: HubOptions | None = None) -> Sett
     """Read the configuration of an original repository.
 
     Args:
-        source: a YAML or JSON file, its http(s) address, or its content.
+        source: a YAML or JSON file of any name, its http(s) address, or its content.
 
     Raises:
         ConfigError: the file is missing or is not YAML.
         FetchError: the download failed, or the network may not be used.
     """
-    if not isinstance(source, str) or not source.lower().startswith(("http://", "https://")):
-        return read_settings(source)
+    if not _is_web_address(source):
+        return read_settings(source, flags=False)
     options = options or HubOptions()
     text = HttpClient(options.proxies, is_offline(options)).read(source, limit=1 << 20)
     return parse_settings(text.decode("utf-8", "replace"), source.partition("?")[0])
+
+
+def is_original_config(config: Any) -> bool:
+    """Return whether a configuration is that of an original repository, and neither a folder nor a name on a hub."""
+    if config is None or isinstance(config, Mapping) or _is_web_address(config):
+        return config is not None
+    return Path(config).suffix in _CONFIG_SUFFIXES or expand_user(config).is_file()
+
+
+def _is_web_address(source: Any) -> bool:
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True)
@@ -157,10 +169,10 @@ def parse_link(link: str) -> Link | None:
         SourceError: the host is not one of a supported hub, or the address is not that of a file.
     """
     hosts = _hosts()
-    is_web = link.lower().startswith(("http://", "https://"))
+    is_web = _is_web_address(link)
     if not is_web and link.partition("/")[0] not in hosts:
         return None
-    parts = urlsplit(link if is_web else f"https://{link}")
+    parts = split_address(link if is_web else f"https://{link}")
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may have a token
     if parts.netloc.rpartition("@")[2] not in hosts:
         raise SourceError(
@@ -182,7 +194,7 @@ def parse_link(link: str) -> Link | None:
 
 def _hosts() -> dict[str, str]:
     """Return host -> hub; a mirror that the environment names is a host of its hub."""
-    mirrors = {urlsplit(find_hub(hub).endpoint).netloc: hub for hub in ("hf", "modelscope")}
+    mirrors = {split_address(find_hub(hub).endpoint).netloc.rpartition("@")[2]: hub for hub in ("hf", "modelscope")}
     return {**dict.fromkeys(_HF_HOSTS, "hf"), **dict.fromkeys(_MODELSCOPE_HOSTS, "modelscope"), **mirrors}
 
 
@@ -298,7 +310,7 @@ def tensors_to_write(layout: Layout, layer: nn.Layer, tensors: Mapping[str, Lazy
     """
     name = type(layer).__name__
     found = apply_rules(inverse(layout.rules(layer.config)), to_torch_layout(tensors, layer), name=f"those of {name}")
-    wrong = names_without_layout(found)
+    wrong = [] if layout.has_our_names else names_without_layout(found)
     if wrong:
         raise ConversionError(
             f"This {name} has layers that single files do not have.",

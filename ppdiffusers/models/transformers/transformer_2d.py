@@ -11,11 +11,13 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.attention.kwargs import warn_about_scale
 from ppdiffusers.models.attention.masks import mask_to_bias
+from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import ImagePositionalEmbeddings, as_timesteps
 from ppdiffusers.models.blocks.transformer import BasicTransformerBlock
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal, prompt_embeddings
 
 # Supported values of configuration keys.
@@ -29,7 +31,7 @@ _SUPPORTED = {
 }
 
 
-class Transformer2DModel(ModelMixin):
+class Transformer2DModel(ModelMixin, CheckpointedBlock):
     """Transformer blocks with cross-attention; the configuration is that of diffusers' class.
 
     Over feature maps (`in_channels`), the blocks are between two projections, and the input is added. Over codes
@@ -161,6 +163,7 @@ class Transformer2DModel(ModelMixin):
         """
         warn_about_scale(cross_attention_kwargs)
         self._check_inputs(hidden_states, timestep)
+        hidden_states, encoder_hidden_states = computable(hidden_states), computable(encoder_hidden_states)
         if timestep is not None:
             timestep = as_timesteps(timestep, hidden_states.shape[0])
         embed = self._embed_codes if self.is_input_vectorized else self._embed_pixels
@@ -168,7 +171,8 @@ class Transformer2DModel(ModelMixin):
         bias = mask_to_bias(attention_mask, tokens.dtype)
         encoder_bias = mask_to_bias(encoder_attention_mask, tokens.dtype)
         for block in self.transformer_blocks:
-            tokens = block(tokens, bias, encoder_hidden_states, encoder_bias, timestep, cross_attention_kwargs)
+            inputs = (tokens, bias, encoder_hidden_states, encoder_bias, timestep, cross_attention_kwargs)
+            tokens = self._run(block, *inputs)
         if self.is_input_vectorized:
             output = self._log_probabilities(tokens)
         else:
