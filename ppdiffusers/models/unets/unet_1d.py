@@ -169,9 +169,7 @@ class UNet1DModel(ModelMixin):
         self._check_sample(sample)
         sample = computable(sample)
         temb = self._embed_time(as_timesteps(timestep, sample.shape[0]), sample)
-        sample = (
-            self._through_trajectory_blocks(sample, temb) if self._is_temporal else self._through_blocks(sample, temb)
-        )
+        sample = self._trajectories(sample, temb) if self._is_temporal else self._through_blocks(sample, temb)
         if self.out_block is not None:
             sample = self.out_block(sample, temb)
         return UNet1DOutput(sample=sample) if return_dict else (sample,)
@@ -193,7 +191,7 @@ class UNet1DModel(ModelMixin):
             sample = block(sample, skips.pop())
         return sample
 
-    def _through_trajectory_blocks(self, sample: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
+    def _trajectories(self, sample: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
         skips = []
         for block in self.down_blocks:
             sample, skip = block(sample, temb)
