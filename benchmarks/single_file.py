@@ -2,9 +2,9 @@
 
     python benchmarks/single_file.py [--rounds 5] [--tiny]
 
-A Stable Diffusion 1.5 with random weights, stored in float16 and loaded in float32. Each load is a process of its own, folder and file in turns, so
-that other processes on the machine slow both. The files are in the page cache, as after a download. The memory is the
-peak during the load, above what the process had before it and above the size of the weights.
+A Stable Diffusion 1.5 with random weights, stored in float16 and loaded in float32. Each load is a process of its own,
+folder and file in turns, so that other processes on the machine slow both. The files are in the page cache, as after a
+download. The memory is the peak during the load, above what the process had before it and above the weights.
 """
 
 from __future__ import annotations
