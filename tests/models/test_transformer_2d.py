@@ -82,6 +82,15 @@ def test_over_codes(tmp_path, name):
     assert ours.num_latent_pixels == reference.num_latent_pixels
 
 
+def test_fewer_codes_than_the_grid(tmp_path):
+    ours, reference = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
+    (codes, tcodes), (text, ttext) = codes_and_text(CODES)
+    mine, theirs = ours(codes[:, :17], text, 3).sample, reference(tcodes[:, :17], ttext, torch.tensor(3)).sample
+    assert_close(mine, theirs)
+    with pytest.raises(InputError, match="at most 25"):
+        ours(codes.tile([1, 2]), text, 3)
+
+
 def test_timestep_per_batch_entry(tmp_path):
     ours, _ = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
     (codes, _), (text, _) = codes_and_text(CODES)
