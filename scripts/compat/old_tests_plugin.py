@@ -6,6 +6,7 @@ pytest -p old_tests_plugin tests      # a test that uses a class which does not 
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -81,9 +82,18 @@ def _provide_missing(tests: Path) -> None:
     """Let the imports of all test modules succeed."""
     for file in sorted(tests.rglob("*.py")):
         for module, name in imported(file):
-            if name != "*" and not resolves(module, name):
-                found = sys.modules.get(module) or _module(module)
-                setattr(found, name, _Missing(name, (), {}))
+            for used in _block_classes(file) if name == "*" else [name]:
+                if not resolves(module, used):
+                    found = sys.modules.get(module) or _module(module)
+                    setattr(found, used, _Missing(used, (), {}))
+                    if name == "*":
+                        found.__all__ = [*found.__all__, used]
+
+
+def _block_classes(file: Path) -> list[str]:
+    """Names that the tests of a file assign to `block_class`."""
+    assigned = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Assign)]
+    return [node.value.id for node in assigned if getattr(node.targets[0], "id", None) == "block_class"]
 
 
 def _module(name: str) -> types.ModuleType:
