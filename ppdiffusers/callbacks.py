@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers.core.config import ConfigMixin, register_to_config
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.pipelines.stages.latents import decode_latents
 
 if TYPE_CHECKING:
+    import PIL.Image
+
+    from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
     from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
@@ -120,4 +125,43 @@ class IPAdapterScaleCutoffCallback(PipelineCallback):
     ) -> dict[str, Any]:
         if self.is_cutoff_step(pipeline, step_index):
             pipeline.set_ip_adapter_scale(0.0)
+        return callback_kwargs
+
+
+class PreviewCallback(PipelineCallback):
+    """Show the image as it develops: decode the latents after every `interval` steps, and after the last one.
+
+    Decode with an `AutoencoderTiny`, which takes a fraction of a step; the VAE of a pipeline may take several steps.
+
+    Args:
+        vae: decodes the latents of the pipeline; need not be the one of the pipeline.
+        on_preview: called with the index of the step, its timestep, and the PIL images of the batch.
+        interval: number of steps between previews.
+
+    Raises:
+        InputError: the interval is not a positive integer.
+    """
+
+    tensor_inputs = ("latents",)
+
+    def __init__(
+        self,
+        vae: AutoencoderKL | AutoencoderTiny,
+        on_preview: Callable[[int, Any, list[PIL.Image.Image]], None],
+        interval: int = 1,
+    ):
+        super().__init__()
+        if not isinstance(interval, int) or interval < 1:
+            raise InputError(f"{interval=} is invalid.", expected="a positive number of steps")
+        self.vae, self.on_preview, self.interval = vae, on_preview, interval
+
+    def callback_fn(
+        self, pipeline: DiffusionPipeline, step_index: int, timestep: Any, callback_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        steps = step_index + 1
+        if steps % self.interval == 0 or steps == pipeline.num_timesteps:
+            # with the variance of the network's input, also where the scheduler's latents have that of sigma
+            latents = pipeline.scheduler.scale_model_input(callback_kwargs["latents"], timestep)  # [B, C, h, w]
+            images = pipeline.image_processor.postprocess(decode_latents(self.vae, latents), output_type="pil")
+            self.on_preview(step_index, timestep, images)
         return callback_kwargs

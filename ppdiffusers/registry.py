@@ -199,6 +199,7 @@ _ROWS = (
     _model("PriorTransformer", "transformers.prior_transformer"),
     _model("GlideTextModel", "transformers.glide_text", library="ppdiffusers"),
     _model("AutoencoderKL", "autoencoders.autoencoder_kl"),
+    _model("AutoencoderTiny", "autoencoders.autoencoder_tiny"),
     _model("VQModel", "autoencoders.vq_model"),
     # networks of one pipeline
     _pipeline_model(
@@ -424,6 +425,8 @@ _ROWS = (
     _pipeline("VQDiffusionPipeline", "vq_diffusion.pipeline_vq_diffusion", family="vq-diffusion", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPPipeline", "unclip.pipeline_unclip", family="unclip", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPImageVariationPipeline", "unclip.pipeline_unclip_image_variation"),
+    _pipeline("GlidePipeline", "glide.pipeline_glide", family="glide", task=TEXT_TO_IMAGE),
+    _pipeline("GlideInpaintPipeline", "glide.pipeline_glide_inpaint", family="glide-inpaint", task=INPAINTING),
     _pipeline("StableUnCLIPPipeline", "stable_diffusion.pipeline_stable_unclip"),
     _pipeline("StableUnCLIPImg2ImgPipeline", "stable_diffusion.pipeline_stable_unclip_img2img"),
     _pipeline("StableDiffusionInpaintPipelineLegacy", "stable_diffusion.pipeline_stable_diffusion_inpaint_legacy"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers.cli.printing import columns, human_size, localized
+from ppdiffusers.core.addresses import shown_address
 
 if TYPE_CHECKING:
     from ppdiffusers.io.hubs.base import HubModel, RemoteFile
@@ -78,7 +79,7 @@ def download(arguments: argparse.Namespace) -> None:
 def _plan(model: HubModel, files: Sequence[RemoteFile]) -> str:
     """Format every file with its size and URL, and the total."""
     head = (localized("Bytes", "字节"), localized("File", "文件"), localized("URL", "地址"))
-    rows = [("?" if file.size is None else f"{file.size:,}", file.path, file.url) for file in files]
+    rows = [("?" if file.size is None else f"{file.size:,}", file.path, shown_address(file.url)) for file in files]
     sizes = [file.size for file in files if file.size is not None]
     unknown = len(files) - len(sizes)
     total = human_size(sum(sizes)) + (

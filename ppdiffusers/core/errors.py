@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ppdiffusers.core.addresses import hide_secrets, shown_address
+
 _MOST_PROBLEMS = 1000  # in a message
 _LONGEST_PROBLEM = 2000  # characters
 
@@ -29,7 +31,7 @@ class PPDiffusersError(Exception):
         remedy: str | None = None,
     ):
         self.what = what
-        self.where = None if where is None else str(where)
+        self.where = None if where is None else shown_address(str(where))
         self.problems = list(problems)
         self.expected = expected
         self.remedy = remedy
@@ -38,7 +40,7 @@ class PPDiffusersError(Exception):
     def at(self, where: object) -> None:
         """Set the place of the problem, if the error has none."""
         if self.where is None:
-            self.where = str(where)
+            self.where = shown_address(str(where))
             self.args = (self._message(),)
 
     def _message(self) -> str:
@@ -50,7 +52,7 @@ class PPDiffusersError(Exception):
             lines.append(f"  expected: {self.expected}")
         if self.remedy is not None:
             lines.append(f"  what to do: {self.remedy}")
-        return "\n".join(lines)
+        return hide_secrets("\n".join(lines))
 
 
 class InputError(PPDiffusersError, ValueError):

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from tqdm.auto import tqdm
 
+from ppdiffusers.core.addresses import shown_address
 from ppdiffusers.core.environment import is_on, read_number
 from ppdiffusers.core.errors import ConfigError, SourceError
 from ppdiffusers.core.reading import LARGEST_FILE, read_json
@@ -174,7 +175,7 @@ def _fetch_one(
             bar.advance(-part.size)
             part.remove()
             wrong = error
-            logger.warning("%s: %s", file.url, error)
+            logger.warning("%s: %s", shown_address(file.url), error)
     else:
         raise FetchError("The received data are not the listed file.", where=file.url, problems=[str(wrong)])
     target = snapshot.folder / file.path
@@ -210,7 +211,7 @@ def _receive(file: RemoteFile, part: _PartialFile, client: HttpClient, bar: _Sha
         failures = 0 if part.size > before and not slow else failures + 1
         if failures > len(http_client.RETRY_WAITS):
             raise FetchError("The connection broke in every attempt.", where=file.url, problems=[problem])
-        logger.info("%s: %s; resuming", file.url, problem)
+        logger.info("%s: %s; resuming", shown_address(file.url), problem)
         time.sleep(http_client.RETRY_WAITS[max(failures - 1, 0)] if failures else 0.0)
 
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from ppdiffusers.core.addresses import hide_secrets, shown_address
 from ppdiffusers.core.environment import read_number
 from ppdiffusers.core.errors import SourceError
 from ppdiffusers.io.tokens import check_headers
@@ -39,6 +40,18 @@ class FetchError(SourceError):
     def __init__(self, *args: Any, status: int | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.status = status
+
+
+def split_address(url: str) -> SplitResult:
+    """Split a web address into its parts.
+
+    Raises:
+        FetchError: it is not an address.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise FetchError("This is not a web address.", where=url, problems=[str(error)]) from error
 
 
 class HttpClient:
@@ -109,11 +122,12 @@ class HttpClient:
     def _request_with_retries(
         self, method: str, url: str, headers: Mapping[str, str], accept: tuple[int, ...]
     ) -> requests.Response:
-        if urlsplit(url).scheme not in ("http", "https"):
+        parts = split_address(url)
+        if parts.scheme not in ("http", "https"):
             raise FetchError("Only http and https addresses are supported.", where=url)
         if self.offline:
             raise FetchError(f"The network is not used, because {self.offline}.", where=url)
-        host, tries = urlsplit(url).netloc, 0
+        host, tries = parts.netloc, 0
         while True:
             retry_after = 0.0
             try:
@@ -134,7 +148,7 @@ class HttpClient:
             if tries >= len(waits):
                 raise FetchError("The server did not respond after all retries.", where=url, problems=[problem])
             wait = max(waits[tries], retry_after)
-            logger.info("%s: %s; retrying in %.1f s", url, problem, wait)
+            logger.info("%s: %s; retrying in %.1f s", shown_address(url), hide_secrets(problem), wait)
             time.sleep(wait)
             tries += 1
 
@@ -216,4 +230,4 @@ def _retry_after(response: requests.Response) -> float:
 
 def _short(error: Exception) -> str:
     reason = getattr(error.args[0], "reason", None) if error.args else None
-    return re.sub(r"^(<.*>|HTTPS?Connection\(.*?\)): ", "", str(reason or error))
+    return hide_secrets(re.sub(r"^(<.*>|HTTPS?Connection\(.*?\)): ", "", str(reason or error)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from paddle import nn
 
@@ -25,7 +25,7 @@ from ppdiffusers.convert.single_files.layouts import (
 from ppdiffusers.core.errors import ConversionError, InputError, PPDiffusersError, SourceError, WeightsError
 from ppdiffusers.core.files import expand_user
 from ppdiffusers.core.tensors import FLOATING, LazyTensor, is_loadable
-from ppdiffusers.io.http_client import HttpClient
+from ppdiffusers.io.http_client import HttpClient, split_address
 from ppdiffusers.io.hubs import find_hub
 from ppdiffusers.io.hubs.base import HubOptions
 from ppdiffusers.io.pretrained import converted_tensors, lazy_state_dict
@@ -160,7 +160,7 @@ def parse_link(link: str) -> Link | None:
     is_web = link.lower().startswith(("http://", "https://"))
     if not is_web and link.partition("/")[0] not in hosts:
         return None
-    parts = urlsplit(link if is_web else f"https://{link}")
+    parts = split_address(link if is_web else f"https://{link}")
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may have a token
     if parts.netloc.rpartition("@")[2] not in hosts:
         raise SourceError(
@@ -182,7 +182,7 @@ def parse_link(link: str) -> Link | None:
 
 def _hosts() -> dict[str, str]:
     """Return host -> hub; a mirror that the environment names is a host of its hub."""
-    mirrors = {urlsplit(find_hub(hub).endpoint).netloc: hub for hub in ("hf", "modelscope")}
+    mirrors = {split_address(find_hub(hub).endpoint).netloc.rpartition("@")[2]: hub for hub in ("hf", "modelscope")}
     return {**dict.fromkeys(_HF_HOSTS, "hf"), **dict.fromkeys(_MODELSCOPE_HOSTS, "modelscope"), **mirrors}
 
 

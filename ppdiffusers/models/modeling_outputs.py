@@ -42,6 +42,13 @@ class AutoencoderKLOutput(BaseOutput):
 
 
 @dataclass
+class AutoencoderTinyOutput(BaseOutput):
+    """`latents`: [B, C, h, w]."""
+
+    latents: paddle.Tensor
+
+
+@dataclass
 class DecoderOutput(BaseOutput):
     """`sample`: [B, C, H, W], the decoded image, about -1 to 1; `commit_loss`: the codebook's, if there is one."""
 

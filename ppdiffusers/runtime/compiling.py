@@ -33,7 +33,7 @@ from ppdiffusers.runtime.threads import get_num_threads
 from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.runtime.verify import TOLERANCE, distance
 from ppdiffusers.runtime.weights import WeightsFile, WeightsVersion, hash_weights, map_weights, write_weights
-from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dtypes import check_computable, computable
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -264,6 +264,8 @@ class CompiledMethod:
         return _Call(args, kwargs, Example(arguments, tensors, snapshot.stateful), key, snapshot.modules)
 
     def _numbers_as_inputs(self, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        """Return the arguments as they are traced: numbers as tensors, half precision on a CPU in float32."""
+        args, kwargs = computable(args), computable(kwargs)
         names = getattr(type(self._shared.layer), self._name).__code__.co_varnames[1:]
         named = tuple(numbers_as_inputs(name, value) for name, value in zip(names, args))
         return named + args[len(names) :], {name: numbers_as_inputs(name, value) for name, value in kwargs.items()}

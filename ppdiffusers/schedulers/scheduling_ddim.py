@@ -23,7 +23,15 @@ from ppdiffusers.schedulers.common.prediction import (
     to_x0,
     upcast,
 )
-from ppdiffusers.schedulers.common.spacing import SPACINGS, check_num_steps, spaced_timesteps, training_timesteps
+from ppdiffusers.schedulers.common.spacing import (
+    SPACINGS,
+    check_descending,
+    check_exclusive,
+    check_num_steps,
+    following_timestep,
+    spaced_timesteps,
+    training_timesteps,
+)
 from ppdiffusers.schedulers.common.stepping import as_scalar
 from ppdiffusers.schedulers.common.types import Timestep
 from ppdiffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput, step_result
@@ -74,14 +82,33 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         self.noise_schedule = NoiseSchedule.from_config(self.config)
         self.final_alpha_cumprod = np.float32(1) if set_alpha_to_one else self.host_alphas_cumprod[0]
         self.timesteps = training_timesteps(num_train_timesteps)
+        self.custom_timesteps = False
 
-    def set_timesteps(self, num_inference_steps: int, device: object = None) -> None:
-        """Set the number of inference steps."""
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: object = None,
+        timesteps: Sequence[int] | None = None,
+    ) -> None:
+        """Set the number of inference steps, or custom timesteps (decreasing integers)."""
+        check_exclusive(num_inference_steps=num_inference_steps, timesteps=timesteps)
         config = self.config
+        self.custom_timesteps = timesteps is not None
+        if timesteps is not None:
+            check_descending(timesteps, config.num_train_timesteps)
+            self.timesteps = np.asarray(timesteps, dtype=np.int64)
+            self.num_inference_steps = len(timesteps)
+            return
         n = check_num_steps(num_inference_steps, config.num_train_timesteps)
         steps = spaced_timesteps(config.timestep_spacing, config.num_train_timesteps, n, config.steps_offset)
         self.timesteps = steps.round().astype(np.int64)
         self.num_inference_steps = n
+
+    def _previous(self, timestep: float) -> float:
+        """Return the timestep of the next step; below 0, it stands for the clean sample."""
+        if self.custom_timesteps:
+            return following_timestep(self.host_timesteps, timestep)
+        return timestep - self.config.num_train_timesteps // self.num_inference_steps
 
     def _get_variance(self, timestep: Timestep, prev_timestep: Timestep) -> paddle.Tensor:
         """Return `ddim_variance` between two timesteps, a tensor without axes."""
@@ -114,7 +141,7 @@ class DDIMScheduler(VariancePreserving, SchedulerMixin):
         self._require_timesteps()
         check_shapes(model_output, sample)
         t, config = as_scalar(timestep), self.config
-        prev_t = t - config.num_train_timesteps // self.num_inference_steps
+        prev_t = self._previous(t)
         alpha_bar = self.alpha_bar(t)
         alpha_bar_prev = self.alpha_bar(prev_t, self.host_final_alpha_cumprod)
         alpha, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5

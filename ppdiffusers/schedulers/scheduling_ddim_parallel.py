@@ -25,9 +25,14 @@ class DDIMParallelScheduler(DDIMScheduler):
         """Return the variance between a timestep and the previous one of the run, a tensor without axes."""
         if prev_timestep is None:
             self._require_timesteps()
-            stride = self.config.num_train_timesteps // check_num_steps(self.num_inference_steps)
-            prev_timestep = as_scalar(timestep) - stride
+            prev_timestep = as_scalar(timestep) - self._stride()
         return super()._get_variance(timestep, prev_timestep)
+
+    def _stride(self) -> int:
+        """Return the distance of two timesteps of the run."""
+        if self.custom_timesteps:
+            raise InputError("Parallel sampling needs timesteps of equal distance.", expected="set_timesteps(50)")
+        return self.config.num_train_timesteps // check_num_steps(self.num_inference_steps)
 
     def batch_step_no_noise(
         self,
@@ -51,8 +56,7 @@ class DDIMParallelScheduler(DDIMScheduler):
         if eta != 0:
             raise InputError("A step without noise requires eta=0.", where=f"eta={eta}")
         kind, x, output = self.config.prediction_type, upcast(sample), upcast(model_output)
-        stride = self.config.num_train_timesteps // check_num_steps(self.num_inference_steps)
-        alpha_bar, alpha_bar_prev = batch_levels(self.host_alphas_cumprod, timesteps, stride, x)  # [B, 1, ...]
+        alpha_bar, alpha_bar_prev = batch_levels(self.host_alphas_cumprod, timesteps, self._stride(), x)  # [B, 1, ...]
 
         x0 = limit_x0(self.config, batch_x0(kind, output, x, alpha_bar))
         if use_clipped_model_output:

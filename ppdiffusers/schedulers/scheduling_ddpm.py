@@ -26,6 +26,7 @@ from ppdiffusers.schedulers.common.spacing import (
     check_descending,
     check_exclusive,
     check_num_steps,
+    following_timestep,
     spaced_timesteps,
     training_timesteps,
 )
@@ -122,15 +123,7 @@ class DDPMScheduler(VariancePreserving, SchedulerMixin):
     def _previous(self, timestep: float) -> int:
         if self.num_inference_steps is None:
             return int(timestep) - 1
-        found = np.nonzero(self.host_timesteps == timestep)[0]
-        if len(found) == 0:
-            raise InputError(
-                f"The timestep {timestep} is not in the schedule.",
-                expected="an element of scheduler.timesteps",
-                remedy="iterate over scheduler.timesteps after scheduler.set_timesteps(...)",
-            )
-        after = found[0] + 1
-        return int(self.host_timesteps[after]) if after < len(self.host_timesteps) else -1
+        return following_timestep(self.host_timesteps, timestep)
 
     def step(
         self,

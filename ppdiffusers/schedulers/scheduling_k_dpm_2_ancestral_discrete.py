@@ -43,9 +43,11 @@ class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
 
     def _set_ends(self, sigmas_next: np.ndarray) -> None:
         pairs = zip(self._start.tolist(), sigmas_next.tolist(), strict=True)
-        down, up = zip(*(ancestral_split(start, end) for start, end in pairs), strict=True)
-        super()._set_ends(np.array(down))  # the midpoint of start and sigma_down is the next noise level
-        self._up = up
+        exact = np.array([ancestral_split(start, end) for start, end in pairs])  # [n, 2]
+        rounded = _split_in_float32(self._start, sigmas_next)
+        down, up = np.where((np.isfinite(rounded) & (rounded > 0)).all(axis=1, keepdims=True), rounded, exact).T
+        super()._set_ends(down)
+        self._up = up.tolist()
 
     def step(
         self,
@@ -68,3 +70,10 @@ class KDPM2AncestralDiscreteScheduler(MidpointStages, SchedulerMixin):
             noise = randn_tensor(model_output.shape, generator=generator, dtype=model_output.dtype)
             prev = prev + upcast(noise) * self._up[ended]
         return step_result(return_dict, downcast(prev, sample), downcast(x0, sample))
+
+
+def _split_in_float32(start: np.ndarray, end: np.ndarray) -> np.ndarray:  # [n], [n] -> [n, 2]
+    """Return (sigma_down, sigma_up) as diffusers rounds them, which moves a midpoint far above the next noise level."""
+    with np.errstate(invalid="ignore"):
+        up = np.sqrt(end**2 * (start**2 - end**2) / start**2)
+        return np.stack([np.sqrt(end**2 - up**2), up], axis=1)

@@ -84,7 +84,8 @@ def computable(value: T) -> T:
         if as_dtype_name(value.dtype) in HALF_PRECISION and lacks_half_precision(value.place):
             found = value.astype("float32")
     elif isinstance(value, (list, tuple)):
-        found = type(value)([computable(item) for item in value])
+        items = [computable(item) for item in value]
+        found = type(value)(*items) if hasattr(value, "_fields") else type(value)(items)  # a named tuple
     elif isinstance(value, dict):
         found = {name: computable(item) for name, item in value.items()}
     return found

@@ -15,6 +15,7 @@ from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.core.files import expand_user
 from ppdiffusers.version import __version__
 
+LARGEST = 1 << 30  # bytes of a file that is read into memory
 TIMEOUT = 60  # seconds without data after which a connection is closed
 
 
@@ -32,7 +33,7 @@ def load_image(
         InputError: the data are not an image.
     """
     if isinstance(image, str) and image.startswith(("http://", "https://")):
-        opened = _decoded(io.BytesIO(_download(image)), image)
+        opened = _decoded(io.BytesIO(download(image)), image)
     elif isinstance(image, str | os.PathLike):
         if not expand_user(image).is_file():
             raise SourceError(
@@ -60,19 +61,33 @@ def _decoded(source: str | os.PathLike | io.BytesIO, name: object) -> Image.Imag
         raise InputError("This is not an image, or it is damaged.", where=name, problems=[str(error)]) from error
 
 
-def _download(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": f"ppdiffusers/{__version__}"})
+def download(url: str) -> bytes:
+    """Download a small file into memory.
+
+    Raises:
+        SourceError: the address is invalid, the server does not send the file, or it is larger than `LARGEST`.
+    """
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": f"ppdiffusers/{__version__}"})
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            return response.read()
+            content = response.read(LARGEST + 1)
     except urllib.error.HTTPError as error:
         raise SourceError(
-            "The server did not send the image.", where=url, problems=[f"{error.code} {error.reason}"]
+            "The server did not send the file.", where=url, problems=[f"{error.code} {error.reason}"]
         ) from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+    except (http.client.InvalidURL, ValueError):  # their messages contain passwords and queries
+        raise SourceError(
+            "This is not a valid address.",
+            where=url,
+            expected="https://host/path, without a user name, spaces or control characters",
+        ) from None
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise SourceError(
             "The URL could not be reached.",
             where=url,
             problems=[str(getattr(error, "reason", error))],
-            remedy="check the URL and the network, or download the image and pass its path.",
+            remedy="check the URL and the network, or download the file and pass its path.",
         ) from error
+    if len(content) > LARGEST:
+        raise SourceError(f"The file is larger than {LARGEST} bytes.", where=url)
+    return content

@@ -11,7 +11,6 @@ import random
 import sys
 import unittest
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.extras import available
 from ppdiffusers.utils.constants import HUGGINGFACE_CO_RESOLVE_ENDPOINT
 from ppdiffusers.utils.export_utils import export_to_gif, export_to_video
-from ppdiffusers.utils.loading_utils import load_image
+from ppdiffusers.utils.loading_utils import download, load_image
 from ppdiffusers.utils.pil_utils import make_image_grid
 
 __all__ = [
@@ -58,7 +57,6 @@ __all__ = [
     "slow",
 ]
 
-TIMEOUT = 60  # seconds without data after which a download fails
 
 global_rng = random.Random()
 paddle_device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
@@ -142,8 +140,7 @@ def load_numpy(arry: str | os.PathLike | np.ndarray, local_path: str | None = No
     if local_path is not None:
         return np.load(Path(local_path) / Path(arry).name)
     if isinstance(arry, str) and arry.startswith(("http://", "https://")):
-        with urllib.request.urlopen(arry, timeout=TIMEOUT) as response:
-            return np.load(io.BytesIO(response.read()))
+        return np.load(io.BytesIO(download(arry)))
     if not os.path.isfile(arry):
         raise InputError("The array does not exist.", where=arry, expected="a file, or an http:// or https:// address")
     return np.load(arry)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import ppdiffusers
 import ppdiffusers.transformers
@@ -35,9 +36,15 @@ from tests.fuzz.mutations import MUTATIONS, make_hostile
 from tests.io.hub.servers import PROTOCOLS
 from tests.support import originals
 from tests.support.bert import tiny_bert_tokenizer
-from tests.support.checkpoints import tiny_ddpm, tiny_stable_diffusion
+from tests.support.checkpoints import tiny_controlnet, tiny_ddpm, tiny_stable_diffusion
+from tests.support.ip_adapter import ip_adapter_tensors, save_ip_adapter, tiny_image_encoder
 from tests.support.lora import ATTENTION, TEXT, save_peft_lora
+from tests.support.single_files import original_tensors, tiny_pipeline, write_single_file
 from tests.support.stable_diffusion_2 import tiny_depth_estimator
+from tests.support.stable_diffusion_xl import tiny_xl_controlnet_union
+from tests.support.t2i_adapters import tiny_adapter
+from tests.support.t5 import tiny_t5, tiny_t5_tokenizer
+from tests.support.unclip import PRIOR
 from tests.support.xlm_roberta import tiny_xlm_roberta_tokenizer
 
 Loader = Callable[[Path], object]
@@ -139,9 +146,25 @@ def _networks(sd: Path, folder: Path) -> Iterator[Target]:
         folder / "dpt": ppdiffusers.transformers.DPTForDepthEstimation,
         folder / "vq": ppdiffusers.VQModel,
         folder / "unet1d": ppdiffusers.UNet1DModel,
+        **_newer_networks(folder),
     }
     for place, cls in classes.items():
         yield Target(f"config of {cls.__name__}", place, "config.json", "json", cls.from_pretrained)
+
+
+def _newer_networks(folder: Path) -> dict[Path, type]:
+    """Save networks of the newer families; return folder -> class."""
+    networks = {
+        "ControlNetModel": tiny_controlnet(),
+        "ControlNetUnionModel": tiny_xl_controlnet_union(),
+        "T2IAdapter": tiny_adapter(),
+        "PriorTransformer": diffusers.PriorTransformer(**PRIOR),
+        "T5EncoderModel": tiny_t5(),
+        "CLIPVisionModelWithProjection": tiny_image_encoder(),
+    }
+    for name, network in networks.items():
+        network.save_pretrained(folder / name)
+    return {folder / name: registry.find(name).load() for name in networks}
 
 
 # -- schedulers ---------------------------------------------------------------------------------------------------
@@ -181,7 +204,12 @@ def _tokenizers(sd: Path, folder: Path) -> Iterator[Target]:
     tiny_xlm_roberta_tokenizer(folder / "xlm-files").save_pretrained(folder / "xlm")
     library.XLMRobertaTokenizerFast.from_pretrained(folder / "xlm").save_pretrained(folder / "xlm-fast")
     (folder / "xlm-fast" / "sentencepiece.bpe.model").unlink()
+    tiny_t5_tokenizer(folder / "t5-files").save_pretrained(folder / "t5")
+    library.T5TokenizerFast.from_pretrained(folder / "t5").save_pretrained(folder / "t5-fast")
+    (folder / "t5-fast" / "spiece.model").unlink()
     classes = {
+        folder / "t5": library.T5Tokenizer,
+        folder / "t5-fast": library.T5TokenizerFast,
         sd / "tokenizer": library.CLIPTokenizer,
         folder / "clip-fast": library.CLIPTokenizerFast,
         folder / "bert": library.BertTokenizer,
@@ -310,7 +338,58 @@ def _additions(sd: Path, loaded: Any, folder: Path) -> Iterator[Target]:
     place = folder / "inversion"
     place.mkdir()
     torch.save({"string_to_param": {"*": torch.ones(2, 32)}, "name": "cat"}, place / "concept.pt")
-    yield Target("textual inversion: torch", place, "concept.pt", "torch", functools.partial(_load_concept, loaded))
+    save_file({"<cat>": torch.ones(2, 32)}, place / "concept.safetensors")
+    for name, kind in (("concept.pt", "torch"), ("concept.safetensors", "safetensors")):
+        load = functools.partial(_load_concept, loaded, name)
+        yield Target(f"textual inversion: {kind}", place, name, kind, load)
+    yield from _files_of_the_web_ui(loaded, folder)
+    yield from _ip_adapters(sd, loaded, folder)
+
+
+def _files_of_the_web_ui(loaded: Any, folder: Path) -> Iterator[Target]:
+    """A single file in both formats, and a LoRA with the names of kohya-ss."""
+    single = tiny_pipeline(folder, "sd1")
+    tensors = original_tensors(single, "sd1")
+    for suffix, kind in (("safetensors", "safetensors"), ("ckpt", "torch")):
+        place = folder / f"single-{kind}"
+        file = write_single_file(place / f"model.{suffix}", tensors)
+        load = functools.partial(_load_single_file, single, file.name)
+        yield Target(f"single file: {kind}", place, file.name, kind, load)
+    place = folder / "kohya"
+    place.mkdir()
+    names = [
+        f"{name}.{part}" for name in ("to_q", "to_out_0") for part in ("lora_down.weight", "lora_up.weight", "alpha")
+    ]
+    layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1"
+    shapes = {"lora_down.weight": (2, 32), "lora_up.weight": (32, 2), "alpha": ()}
+    save_file(
+        {f"{layer}_{name}": torch.ones(shapes[name.partition(".")[2]]) for name in names},
+        place / "lora.safetensors",
+        {"ss_network_args": '{"conv_dim": "4"}', "ss_base_model_version": "sd_v1"},
+    )
+    load = functools.partial(_load_lora, loaded, "lora.safetensors")
+    yield Target("LoRA of kohya-ss", place, "lora.safetensors", "safetensors", load)
+
+
+def _load_single_file(config: Path, name: str, folder: Path) -> None:
+    ppdiffusers.StableDiffusionPipeline.from_single_file(folder / name, config=config, local_files_only=True)
+
+
+def _ip_adapters(sd: Path, loaded: Any, folder: Path) -> Iterator[Target]:
+    unet = diffusers.UNet2DConditionModel.from_pretrained(sd / "unet")
+    place = folder / "ip-adapter"
+    for kind, suffix in (("base", "safetensors"), ("face_id_plus", "bin")):
+        file = save_ip_adapter(place / f"{kind}.{suffix}", ip_adapter_tensors(unet, kind, lora=kind != "base"))
+        load = functools.partial(_load_ip_adapter, loaded, file.name)
+        yield Target(f"IP-Adapter: {kind}", place, file.name, {"bin": "torch"}.get(suffix, suffix), load)
+
+
+def _load_ip_adapter(pipeline: Any, name: str, folder: Path) -> None:
+    try:
+        pipeline.load_ip_adapter(folder, None, name, image_encoder_folder=None)
+    finally:
+        pipeline.unload_ip_adapter()
+        pipeline.unload_lora_weights()
 
 
 def _load_lora(pipeline: Any, name: str, folder: Path) -> None:
@@ -320,8 +399,8 @@ def _load_lora(pipeline: Any, name: str, folder: Path) -> None:
         pipeline.unload_lora_weights()
 
 
-def _load_concept(pipeline: Any, folder: Path) -> None:
-    pipeline.load_textual_inversion(folder / "concept.pt", token="<cat>")
+def _load_concept(pipeline: Any, name: str, folder: Path) -> None:
+    pipeline.load_textual_inversion(folder / name, token="<cat>")
     pipeline.unload_textual_inversion()
 
 

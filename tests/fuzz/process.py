@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ppdiffusers.core.errors import PPDiffusersError
 
-SECONDS = 20  # until a case counts as a hang
+SECONDS = 20  # of work, or three times as many without, until a case counts as a hang
 MEMORY = 4 << 30  # bytes that a case may use
 OURS, LOADED, RAW, HANG, CRASH, OUT_OF_MEMORY, CODE = (
     "our error",
@@ -31,6 +31,7 @@ OURS, LOADED, RAW, HANG, CRASH, OUT_OF_MEMORY, CODE = (
     "code run",
 )
 BAD = (RAW, HANG, CRASH, OUT_OF_MEMORY, CODE)
+_LATE = (signal.SIGPROF, signal.SIGALRM)
 # Events of Python's audit hooks that a loader never has reason to cause.
 _CODE_EVENTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
 
@@ -63,7 +64,7 @@ def run_cases(cases: Iterable[str], action: Callable[[str, Path], object], workp
                 waiting.popleft()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if waiting and status != 0:
-            kind = {-signal.SIGALRM: HANG, -signal.SIGKILL: OUT_OF_MEMORY}.get(status, CRASH)
+            kind = HANG if -status in _LATE else OUT_OF_MEMORY if status == -signal.SIGKILL else CRASH
             yield Outcome(waiting.popleft(), kind, f"exit code {status}")
         elif waiting:
             raise RuntimeError("the process ended before all cases were run")
@@ -72,7 +73,8 @@ def run_cases(cases: Iterable[str], action: Callable[[str, Path], object], workp
 def _run_in_child(cases: list[str], action: Callable[[str, Path], object], workplace: Path, writing: int) -> None:
     status = 1
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever it is doing
+        for number in _LATE:
+            signal.signal(number, signal.SIG_DFL)  # ends the process, whatever it is doing
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         silent = os.open(os.devnull, os.O_WRONLY)
@@ -88,9 +90,9 @@ def _run_in_child(cases: list[str], action: Callable[[str, Path], object], workp
                 folder = workplace / "case"
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
-                signal.alarm(SECONDS)
+                _set_timers(SECONDS)
                 kind, detail = _classify(action, case, folder)
-                signal.alarm(0)
+                _set_timers(0)
                 if events:
                     kind, detail = CODE, events.pop()
                 lines.write(json.dumps([case, kind, detail]) + "\n")
@@ -98,6 +100,12 @@ def _run_in_child(cases: list[str], action: Callable[[str, Path], object], workp
         status = 0
     finally:
         os._exit(status)
+
+
+def _set_timers(seconds: float) -> None:
+    """Limit the time that the processor works for this process, and the time that passes; 0 for no limits."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # other processes may occupy the processor
+    signal.setitimer(signal.ITIMER_REAL, 3 * seconds)
 
 
 def _classify(action: Callable[[str, Path], object], case: str, folder: Path) -> tuple[str, str]:

@@ -62,6 +62,7 @@ ACTIONS = {
     "ours": (OURS, lambda: (_ for _ in ()).throw(ConfigError("no"))),
     "raw": (RAW, lambda: {}["a"]),
     "hangs": (HANG, lambda: time.sleep(60)),
+    "loops": (HANG, lambda: [None for _ in iter(int, 1)]),
     "ends": (CRASH, lambda: os._exit(3)),
     "crashes": (CRASH, lambda: os.kill(os.getpid(), signal.SIGSEGV)),
     "takes all memory": (OUT_OF_MEMORY, lambda: np.ones(10**12)),
@@ -71,6 +72,6 @@ ACTIONS = {
 
 
 def test_the_outcomes_are_told_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "SECONDS", 2)
+    monkeypatch.setattr(process, "SECONDS", 1)
     outcomes = list(run_cases(ACTIONS, lambda case, folder: ACTIONS[case][1](), tmp_path))
     assert {outcome.case: outcome.kind for outcome in outcomes} == {case: kind for case, (kind, _) in ACTIONS.items()}

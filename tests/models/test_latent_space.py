@@ -23,7 +23,7 @@ def autoencoder(**config):
         return AutoencoderKL(**{**SMALL, **config})
 
 
-def test_scale_latents_as_sdxl(tmp_path):
+def test_normalize_latents_as_sdxl(tmp_path):
     config = {**SMALL, **STATISTICS, "scaling_factor": 0.13025}
     ours, reference = twins(tmp_path, diffusers.AutoencoderKL(**config))
     image, their_image = both(noise((2, 3, 16, 16)))
@@ -31,11 +31,11 @@ def test_scale_latents_as_sdxl(tmp_path):
         SimpleNamespace(vae=reference), their_image, None, 2, 1, torch.float32, "cpu", torch.manual_seed(5), False
     )
     latents = ours.encode(image).latent_dist.sample(generator=5)
-    assert_close(ours.scale_latents(latents), expected)
-    assert_close(ours.unscale_latents(ours.scale_latents(latents)), latents, 1e-6, "round trip")
+    assert_close(ours.normalize_latents(latents), expected)
+    assert_close(ours.denormalize_latents(ours.normalize_latents(latents)), latents, 1e-6, "round trip")
 
 
-def test_scale_latents_as_sd3(tmp_path):
+def test_normalize_latents_as_sd3(tmp_path):
     config = {**SMALL, "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609}
     ours, reference = twins(tmp_path, diffusers.AutoencoderKL(**config))
     image, their_image = both(noise((2, 3, 16, 16)))
@@ -45,8 +45,8 @@ def test_scale_latents_as_sd3(tmp_path):
         *(their_image, None, 2, 1, torch.float32, "cpu", torch.manual_seed(5)),
     )
     latents = ours.encode(image).latent_dist.sample(generator=5)
-    assert_close(ours.scale_latents(latents), expected)
-    assert_close(ours.unscale_latents(ours.scale_latents(latents)), latents, 1e-6, "round trip")
+    assert_close(ours.normalize_latents(latents), expected)
+    assert_close(ours.denormalize_latents(ours.normalize_latents(latents)), latents, 1e-6, "round trip")
 
 
 def unscale_as_in_diffusers(latents, config):
@@ -72,7 +72,7 @@ def unscale_as_in_diffusers(latents, config):
     ],
     ids=str,
 )
-def test_unscale_latents(normalization, channels, dtype):
+def test_denormalize_latents(normalization, channels, dtype):
     config = {"latent_channels": channels, "scaling_factor": 0.3611, **normalization}
     if config.pop("mean and std", False):
         config["latents_mean"] = noise((channels,), "mean").tolist()
@@ -80,11 +80,11 @@ def test_unscale_latents(normalization, channels, dtype):
     vae = autoencoder(**config)
     ours, theirs = both(noise((2, channels, 5, 7)))
     ours, theirs = ours.astype(dtype), theirs.to(getattr(torch, dtype))
-    found = vae.unscale_latents(ours)
-    assert found.dtype == ours.dtype and vae.scale_latents(ours).dtype == ours.dtype
+    found = vae.denormalize_latents(ours)
+    assert found.dtype == ours.dtype and vae.normalize_latents(ours).dtype == ours.dtype
     assert_close(found, unscale_as_in_diffusers(theirs, config), {"float16": 2e-3, "bfloat16": 1e-2}.get(dtype, 1e-6))
     if dtype == "float32":
-        assert_close(vae.scale_latents(found), ours, 1e-5, "round trip")
+        assert_close(vae.normalize_latents(found), ours, 1e-5, "round trip")
 
 
 def test_vq_model():
@@ -92,14 +92,14 @@ def test_vq_model():
         vae = VQModel(**SMALL, latent_channels=8, vq_embed_dim=5, scaling_factor=0.5)
     latents = paddle.to_tensor(noise((1, 5, 3, 3)))
     assert vae.latent_channels == 5
-    assert_close(vae.scale_latents(latents), latents * 0.5, 1e-7)
-    assert_close(vae.unscale_latents(latents), latents / 0.5, 1e-7)
+    assert_close(vae.normalize_latents(latents), latents * 0.5, 1e-7)
+    assert_close(vae.denormalize_latents(latents), latents / 0.5, 1e-7)
     assert vae.is_latents(latents) and not vae.is_latents(paddle.zeros([1, 8, 3, 3]))
 
 
 def test_wrong_number_of_statistics():
     vae = autoencoder(latents_mean=[0.0] * 3, latents_std=[1.0] * 5)
-    for method in (vae.scale_latents, vae.unscale_latents):
+    for method in (vae.normalize_latents, vae.denormalize_latents):
         with pytest.raises(ConfigError, match="latents_mean has 3 values\n.*latents_std has 5 values\n.*4 values"):
             method(paddle.zeros([1, 4, 2, 2]))
 

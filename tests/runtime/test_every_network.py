@@ -33,6 +33,8 @@ def test_every_network_of_the_tiny_checkpoints(checkpoint, backend, program_cach
     assert layers
     for name, layer in layers.items():
         assert_compiles(with_random_weights(layer), backend, name)
+        if backend == BACKENDS[0]:
+            assert_casts_inputs(layer.eval(), name)
     reported = {r.getMessage().partition(".")[0] for r in caplog.records if "is not compiled" in r.getMessage()}
     assert reported == {name for name, engine in EAGER if engine == backend and checkpoint == "bddm"}
     assert list(program_cache.glob("program-*"))
@@ -51,9 +53,32 @@ def test_controlnet_for_several_types(backend, program_cache, caplog):
     assert not [r.getMessage() for r in caplog.records if "is not compiled" in r.getMessage()]
 
 
+def assert_casts_inputs(layer, name):
+    """Inputs in half precision give the outputs of the same values in float32: the CPU computes in it."""
+    rounded = {dtype: as_dtype(dummy_tensors(layer), dtype) for dtype in ("float16", "bfloat16")}
+    for dtype, inputs in rounded.items():
+        with paddle.no_grad():
+            found = type(layer).reference_outputs(layer, inputs)
+            expected = type(layer).reference_outputs(layer, as_dtype(inputs, "float32"))
+        assert distance(found, expected) <= 1e-6, (name, dtype)
+
+
+def as_dtype(value, dtype):
+    """Cast the floating tensors in `value`."""
+    if isinstance(value, dict):
+        return {key: as_dtype(item, dtype) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(as_dtype(item, dtype) for item in value)
+    return value.astype(dtype) if isinstance(value, paddle.Tensor) and value.is_floating_point() else value
+
+
+def dummy_tensors(layer):
+    return as_tensors(layer.dummy_inputs(np.random.default_rng(0)), paddle.to_tensor)
+
+
 def assert_compiles(layer, backend, name):
     """A compiled network gives the outputs of eager mode."""
-    inputs = as_tensors(layer.dummy_inputs(np.random.default_rng(0)), paddle.to_tensor)
+    inputs = dummy_tensors(layer)
 
     def outputs():
         with paddle.no_grad():

@@ -254,3 +254,13 @@ def test_unclip_between_given_timesteps(steps, variance_type):
             generator=torch.Generator().manual_seed(t),
         )
         assert_close(found.prev_sample, expected.prev_sample, relative=1e-5)
+
+
+def test_midpoints_that_rounding_moves():
+    """sigma_down is a small difference of large numbers in diffusers; its rounding is part of the schedule."""
+    config = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
+    ours, theirs = (library.KDPM2AncestralDiscreteScheduler(**config) for library in (ppdiffusers, diffusers))
+    ours.set_timesteps(20)
+    theirs.set_timesteps(20)
+    assert theirs.timesteps[1] < 948.2 < theirs.timesteps[2]
+    assert np.abs(ours.timesteps.numpy() - theirs.timesteps.numpy()).max() < 0.01

@@ -1,12 +1,14 @@
 """The dtypes of every library have one name."""
 
+from typing import NamedTuple
+
 import numpy as np
 import paddle
 import pytest
 import torch
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.utils.dtypes import as_dtype_name
+from ppdiffusers.utils.dtypes import as_dtype_name, computable
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,15 @@ def test_short_names_and_python_types():
 def test_unknown(what):
     with pytest.raises(InputError, match="not a dtype"):
         as_dtype_name(what)
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+def test_half_precision_in_containers_is_computed_in_float32_on_a_cpu():
+    half = paddle.to_tensor([1.5], dtype="bfloat16", place=paddle.CPUPlace())
+    found = computable({"a": [half, None], "b": (half, 3), "c": Pair(half, "x")})
+    assert [found["a"][0].dtype, found["b"][0].dtype, found["c"].first.dtype] == [paddle.float32] * 3
+    assert found["a"][1] is None and found["b"][1] == 3 and isinstance(found["c"], Pair) and found["c"].second == "x"

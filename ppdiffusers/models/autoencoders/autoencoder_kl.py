@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import paddle
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.autoencoders.latent_space import LatentSpaceMixin
+from ppdiffusers.models.autoencoders.slicing import SlicingMixin, TensorFunction
 from ppdiffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribution, Encoder
 from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
@@ -20,15 +20,13 @@ from ppdiffusers.models.modeling_utils import ModelMixin, wrong_lengths
 from ppdiffusers.models.single_file import FromOriginalModelMixin
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
-TensorFunction = Callable[[paddle.Tensor], paddle.Tensor]
 
-
-class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
+class AutoencoderKL(LatentSpaceMixin, SlicingMixin, ModelMixin, FromOriginalModelMixin):
     """Encode images [B, in_channels, H, W] into a Gaussian over latents, and decode latents into images.
 
     Args:
         scaling_factor, shift_factor, latents_mean, latents_std: normalization of the latents, applied by
-            `scale_latents` and `unscale_latents` (`LatentSpaceMixin`).
+            `normalize_latents` and `denormalize_latents` (`LatentSpaceMixin`).
         force_upcast: whether pipelines decode in float32 when the network is in half precision.
     """
 
@@ -78,27 +76,10 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
         self.decoder = Decoder(latent_channels, out_channels, up_block_types, **shared)
         self.quant_conv = Conv2D(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None
         self.post_quant_conv = Conv2D(latent_channels, latent_channels, 1) if use_post_quant_conv else None
-        self.use_slicing = self.use_tiling = False
         size = sample_size[0] if isinstance(sample_size, (list, tuple)) else sample_size
         self.tile_sample_min_size = size
         self.tile_latent_min_size = int(size / 2 ** (levels - 1))
         self.tile_overlap_factor = 0.25
-
-    # -- memory -------------------------------------------------------------------------------------------------
-
-    def enable_slicing(self) -> None:
-        """Encode and decode one image of a batch at a time."""
-        self.use_slicing = True
-
-    def disable_slicing(self) -> None:
-        self.use_slicing = False
-
-    def enable_tiling(self, use_tiling: bool = True) -> None:
-        """Encode and decode large images in overlapping tiles and blend the overlaps."""
-        self.use_tiling = use_tiling
-
-    def disable_tiling(self) -> None:
-        self.enable_tiling(False)
 
     # -- encoding and decoding ----------------------------------------------------------------------------------
 
@@ -109,7 +90,7 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     def decode(self, z: paddle.Tensor, return_dict: bool = True, generator: object = None) -> DecoderOutput | tuple:
-        """Decode latents [B, latent_channels, h, w], after `unscale_latents`, into images [B, out_channels, H, W].
+        """Decode latents [B, latent_channels, h, w], after `denormalize_latents`, into images [B, out_channels, H, W].
 
         `generator` has no effect; diffusers has the argument too.
         """
@@ -128,11 +109,6 @@ class AutoencoderKL(LatentSpaceMixin, ModelMixin, FromOriginalModelMixin):
         posterior = self.encode(sample).latent_dist
         z = posterior.sample(generator=generator) if sample_posterior else posterior.mode()
         return self.decode(z, return_dict=return_dict)
-
-    def _in_slices(self, function: TensorFunction, x: paddle.Tensor) -> paddle.Tensor:
-        if self.use_slicing and x.shape[0] > 1:
-            return paddle.concat([function(one) for one in x.split(x.shape[0], axis=0)], axis=0)
-        return function(x)
 
     def _encode(self, x: paddle.Tensor) -> paddle.Tensor:
         if self.use_tiling and max(x.shape[2:]) > self.tile_sample_min_size:

@@ -26,12 +26,15 @@ class LatentSpaceMixin:
 
     config: FrozenDict
 
+    # Whether `encode` returns a distribution over latents (`latent_dist`) instead of latents.
+    encodes_distribution = True
+
     @property
     def latent_channels(self) -> int:
         """Number of channels C of the latents [B, C, h, w]."""
         return self.config.latent_channels
 
-    def scale_latents(self, latents: paddle.Tensor) -> paddle.Tensor:
+    def normalize_latents(self, latents: paddle.Tensor) -> paddle.Tensor:
         """Normalize encoded latents [B, C, h, w] for the diffusion model; the dtype is kept."""
         config = self.config
         statistics = self._latent_statistics()
@@ -41,8 +44,8 @@ class LatentSpaceMixin:
         shift = config.get("shift_factor")
         return (latents if shift is None else latents - shift) * config.scaling_factor  # [B, C, h, w]
 
-    def unscale_latents(self, latents: paddle.Tensor) -> paddle.Tensor:
-        """Invert `scale_latents`: normalized latents [B, C, h, w] to latents that `decode` expects."""
+    def denormalize_latents(self, latents: paddle.Tensor) -> paddle.Tensor:
+        """Invert `normalize_latents`: normalized latents [B, C, h, w] to latents that `decode` expects."""
         config = self.config
         statistics = self._latent_statistics()
         if statistics is not None:

@@ -12,14 +12,14 @@ from ppdiffusers.models.blocks.conv import Conv2D
 FIR_KERNEL = (1, 3, 3, 1)
 
 
-def repeat_pixels(x: paddle.Tensor) -> paddle.Tensor:
-    """Upsample by nearest neighbor: [B, C, H, W] -> [B, C, 2H, 2W].
+def repeat_pixels(x: paddle.Tensor, factor: int = 2) -> paddle.Tensor:
+    """Upsample by nearest neighbor: [B, C, H, W] -> [B, C, factor * H, factor * W].
 
     It expands instead of interpolating, which oneDNN programs do not support.
     """
     batch, channels, height, width = x.shape
-    x = x.reshape([batch, channels, height, 1, width, 1]).expand([batch, channels, height, 2, width, 2])
-    return x.reshape([batch, channels, 2 * height, 2 * width])
+    x = x.reshape([batch, channels, height, 1, width, 1]).expand([batch, channels, height, factor, width, factor])
+    return x.reshape([batch, channels, factor * height, factor * width])
 
 
 def resize_nearest(x: paddle.Tensor, size: tuple[int, int]) -> paddle.Tensor:

@@ -17,6 +17,7 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 ADAPTER_TYPES = ("full_adapter", "full_adapter_xl", "light_adapter")
@@ -95,7 +96,7 @@ class T2IAdapter(ModelMixin):
             problems.append(f"height and width are {list(x.shape[2:])}, not positive multiples of {factor}")
         if problems:
             raise InputError("The inputs do not fit this T2IAdapter.", problems=problems)
-        return self.adapter(pixel_unshuffle(x, factor))
+        return self.adapter(pixel_unshuffle(computable(x), factor))
 
     @property
     def downscale_factor(self) -> int:

@@ -16,6 +16,7 @@ from ppdiffusers.models.attention.masks import mask_to_bias
 from ppdiffusers.models.blocks.embeddings import TimestepEmbedding, Timesteps, as_timesteps
 from ppdiffusers.models.blocks.transformer import BasicTransformerBlock
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 _MASKED = -10000.0  # as in the original: with few keys, masked ones keep a probability that is not exactly 0
@@ -125,6 +126,8 @@ class PriorTransformer(ModelMixin):
         """
         if self.encoder_hidden_states_proj is not None and encoder_hidden_states is None:
             raise InputError("encoder_hidden_states is None, but the prior projects the prompt's hidden states.")
+        hidden_states, proj_embedding = computable(hidden_states), computable(proj_embedding)
+        encoder_hidden_states, attention_mask = computable(encoder_hidden_states), computable(attention_mask)
         timesteps = as_timesteps(timestep, hidden_states.shape[0])
         time = self.time_embedding(self.time_proj(timesteps).astype(hidden_states.dtype))  # [B, width]
         if self.embedding_proj_norm is not None:
@@ -168,7 +171,7 @@ class PriorTransformer(ModelMixin):
 
     def post_process_latents(self, prior_latents: paddle.Tensor) -> paddle.Tensor:
         """Restore mean and standard deviation of CLIP's embeddings: [B, clip_embed_dim]."""
-        return prior_latents * self.clip_std + self.clip_mean
+        return computable(prior_latents) * self.clip_std + self.clip_mean
 
     def dummy_inputs(self, rng: np.random.Generator) -> DummyInputs:
         config = self.config

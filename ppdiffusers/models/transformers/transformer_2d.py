@@ -16,6 +16,7 @@ from ppdiffusers.models.blocks.embeddings import ImagePositionalEmbeddings, as_t
 from ppdiffusers.models.blocks.transformer import BasicTransformerBlock
 from ppdiffusers.models.modeling_outputs import Transformer2DModelOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal, prompt_embeddings
 
 # Supported values of configuration keys.
@@ -161,6 +162,7 @@ class Transformer2DModel(ModelMixin):
         """
         warn_about_scale(cross_attention_kwargs)
         self._check_inputs(hidden_states, timestep)
+        hidden_states, encoder_hidden_states = computable(hidden_states), computable(encoder_hidden_states)
         if timestep is not None:
             timestep = as_timesteps(timestep, hidden_states.shape[0])
         embed = self._embed_codes if self.is_input_vectorized else self._embed_pixels

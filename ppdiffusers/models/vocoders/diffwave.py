@@ -18,6 +18,7 @@ from ppdiffusers.models.blocks.embeddings import as_timesteps, get_timestep_embe
 from ppdiffusers.models.modeling_outputs import UNet1DOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
 from ppdiffusers.models.vocoders.weight_norm import WeightNormConv1D, WeightNormConv2DTranspose
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 FRAMES = 4  # of dummy inputs
@@ -103,6 +104,7 @@ class DiffWaveModel(ModelMixin):
         Raises:
             InputError: the shapes do not fit.
         """
+        sample, mel = computable(sample), computable(mel)
         self._check_shapes(sample, mel)
         width = self.config.diffusion_step_embed_dim_in
         emb = get_timestep_embedding(as_timesteps(timestep, sample.shape[0]), width).astype(self._compute_dtype())

@@ -18,6 +18,7 @@ from ppdiffusers.models.blocks.embeddings import as_timesteps, get_timestep_embe
 from ppdiffusers.models.modeling_outputs import UNet1DOutput
 from ppdiffusers.models.modeling_utils import ModelMixin
 from ppdiffusers.models.vocoders.weight_norm import WeightNormConv1D
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 FRAMES = 5  # of dummy inputs
@@ -113,6 +114,7 @@ class FastDiffModel(ModelMixin):
         Raises:
             InputError: the shapes do not fit.
         """
+        sample, mel = computable(sample), computable(mel)
         self._check_shapes(sample, mel)
         emb = self._embed(as_timesteps(timestep, sample.shape[0]))  # [B, E]
         x = self.first_audio_conv(sample)  # [B, C, L * hop_size]

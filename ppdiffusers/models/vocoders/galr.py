@@ -16,6 +16,7 @@ from paddle import nn
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, DummyInputs, normal
 
 LOW_DIM, NUM_HEADS, MAX_SEGMENTS = 8, 8, 5000
@@ -64,6 +65,7 @@ class BDDMScheduleModel(ModelMixin):
             beta_next: beta of the step before, [B].
             delta: the variance 1 - alpha^2 of the noise in `sample`, [B].
         """
+        sample, beta_next, delta = computable(sample), computable(beta_next), computable(delta)
         window, segment = self.config.window_length, self.config.segment_size
         frames = F.relu(self.encoder(_pad(sample.unsqueeze(1), window)))  # [B, D, F]
         frames = _pad(self.bottleneck(frames), segment)

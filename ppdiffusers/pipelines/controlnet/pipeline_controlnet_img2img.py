@@ -15,7 +15,7 @@ from ppdiffusers.pipelines.stable_diffusion.img2img_base import Img2ImgBase
 from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
-from ppdiffusers.pipelines.stages.latents import initial_latents
+from ppdiffusers.pipelines.stages.latents import initial_latents, preprocess_images
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -156,7 +156,7 @@ class StableDiffusionControlNetImg2ImgPipeline(ControlNetBase, Img2ImgBase):
         )  # [2B or B, C, H, W], or a list
         if latents is None:
             latents = self.prepare_latents(
-                self.image_processor.preprocess(image, height=height, width=width),  # [N, 3, H, W]
+                preprocess_images(self.image_processor, self.vae, image, height=height, width=width),  # [N, 3, H, W]
                 first_timestep(timesteps, batch_size),
                 prompts,
                 num_images_per_prompt,

@@ -17,6 +17,7 @@ from ppdiffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusi
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import Callback, GuidedPrediction, StepCallbacks, StepEndCallback, inference
 from ppdiffusers.pipelines.stages.inpaint import Blending, InpaintLatents, check_crop, mask_channels
+from ppdiffusers.pipelines.stages.latents import preprocess_images
 from ppdiffusers.pipelines.stages.prompt_encoders import LongPrompts, PromptSyntax
 from ppdiffusers.pipelines.stages.timesteps import first_timestep, retrieve_timesteps
 from ppdiffusers.utils.torch_utils import Generator, as_generator
@@ -178,7 +179,9 @@ class StableDiffusionControlNetInpaintPipeline(ControlNetInpaintMixin, ControlNe
             device=self.device,
             do_classifier_free_guidance=self.do_classifier_free_guidance,
         )  # [2B or B, C, H, W], or a list
-        pixels = self.image_processor.preprocess(image, height, width, resize_mode, crop).astype("float32")
+        pixels = preprocess_images(self.image_processor, self.vae, image, height, width, resize_mode, crop).astype(
+            "float32"
+        )
         mask = self.mask_processor.preprocess(mask_image, height, width, resize_mode, crop)  # [N, 1, H, W]
 
         # 3. initial latents, those of the image, and what the UNet reads in addition

@@ -166,7 +166,13 @@ class StepCallbacks:
         """The callbacks are callable."""
         return checks.check_callbacks(callback_on_step_end=self.callback_on_step_end, callback=self.callback)
 
-    def loop(self, pipeline: DiffusionPipeline, timesteps: paddle.Tensor, num_inference_steps: int) -> DenoisingLoop:
+    def loop(
+        self,
+        pipeline: DiffusionPipeline,
+        timesteps: paddle.Tensor,
+        num_inference_steps: int,
+        scheduler: Scheduler | None = None,
+    ) -> DenoisingLoop:
         """The loop over these timesteps, which runs the callbacks."""
         return DenoisingLoop(
             pipeline,
@@ -176,6 +182,7 @@ class StepCallbacks:
             tensor_inputs=self.tensor_inputs,
             callback=self.callback,
             callback_steps=self.callback_steps,
+            scheduler=scheduler,
         )
 
 
@@ -186,11 +193,12 @@ class DenoisingLoop:
     and returns the tensors, with those that a callback replaced. `run` is both, for calls with one prediction a step.
 
     Args:
-        pipeline: provides `progress_bar`, `interrupt` and `scheduler.order`.
+        pipeline: provides `progress_bar` and `interrupt`.
         num_inference_steps: length of the progress bar; some schedulers take several timesteps for one step.
         callback_on_step_end: called as `f(pipeline, index, timestep, tensors)`; returns a dict of tensors to replace.
         tensor_inputs: names of the tensors that are passed to it.
         callback, callback_steps: the legacy form, called as `f(index, timestep, latents)` every `callback_steps` steps.
+        scheduler: of this loop; by default that of the pipeline.
     """
 
     def __init__(
@@ -203,8 +211,10 @@ class DenoisingLoop:
         tensor_inputs: Sequence[str] = ("latents",),
         callback: Callback | None = None,
         callback_steps: int | None = None,
+        scheduler: Scheduler | None = None,
     ):
         self.pipeline = pipeline
+        self.scheduler = pipeline.scheduler if scheduler is None else scheduler
         self.timesteps = to_array(timesteps)
         self.num_inference_steps = num_inference_steps
         self.callback_on_step_end = callback_on_step_end
@@ -228,10 +238,9 @@ class DenoisingLoop:
             step_kwargs: keyword arguments of the scheduler's step.
             after_step: returns the latents after a step, changed, such as blended with a known image.
         """
-        scheduler = self.pipeline.scheduler
         for index, t in self.steps():
             prediction = predict(index, t, tensors)  # [B, C, h, w]
-            latents = scheduler.step(prediction, t, tensors["latents"], **step_kwargs, return_dict=False)[0]
+            latents = self.scheduler.step(prediction, t, tensors["latents"], **step_kwargs, return_dict=False)[0]
             tensors = {**tensors, "latents": latents}
             if after_step is not None:
                 tensors["latents"] = after_step(index, tensors)
@@ -239,7 +248,7 @@ class DenoisingLoop:
         return tensors
 
     def steps(self) -> Iterator[tuple[int, Any]]:
-        order = self.pipeline.scheduler.order
+        order = self.scheduler.order
         # the first timesteps of some multistep schedulers only collect history
         warmup = len(self.timesteps) - self.num_inference_steps * order
         with self.pipeline.progress_bar(total=self.num_inference_steps) as bar:
@@ -270,5 +279,5 @@ class DenoisingLoop:
 
     def _legacy_callback(self, index: int, timestep: Any) -> None:
         if self.callback is not None and index % self.callback_steps == 0:
-            step = index // self.pipeline.scheduler.order
+            step = index // self.scheduler.order
             self.callback(step, paddle.to_tensor(timestep), self._latents)

@@ -27,6 +27,22 @@ def classifier_free_guidance(
     return rescale_noise_cfg(guided, noise_pred_text, guidance_rescale) if guidance_rescale > 0 else guided
 
 
+def guidance_with_variance(prediction: paddle.Tensor, channels: int, guidance_scale: float) -> paddle.Tensor:
+    """Apply classifier-free guidance to the noise of a network that predicts variances too.
+
+    The variances are those of the conditional prediction.
+
+    Args:
+        prediction: [2B, C + V, H, W]: noise and variances, the unconditional predictions first.
+        channels: C.
+
+    Returns:
+        [B, C + V, H, W]
+    """
+    noise, variance = prediction.split([channels, prediction.shape[1] - channels], axis=1)
+    return paddle.concat([classifier_free_guidance(noise, guidance_scale), variance.chunk(2)[1]], axis=1)
+
+
 def image_text_guidance(noise_pred: paddle.Tensor, guidance_scale: float, image_guidance_scale: float) -> paddle.Tensor:
     """Combine three predictions: with prompt and image, with the image only, with neither.
 

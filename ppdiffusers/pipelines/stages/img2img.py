@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import paddle
 
 from ppdiffusers.core.errors import ConfigError
-from ppdiffusers.pipelines.stages.latents import encode_distribution, image_latents, repeat_to
+from ppdiffusers.pipelines.stages.latents import encode, image_latents, repeat_to
 from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def edited_image_latents(
         image: images [N, 3, H, W] in [-1, 1], or such latents [N, C, h, w].
     """
     if not vae.is_latents(image):
-        image = encode_distribution(vae, image).mode()
+        image = encode(vae, image, lambda distribution: distribution.mode())
     latents = repeat_to(image.astype(dtype), batch_size)
     return paddle.concat([latents, latents, paddle.zeros_like(latents)]) if guided else latents
 

@@ -21,7 +21,10 @@ from ppdiffusers.utils.torch_utils import Generator, randn_tensor
 if TYPE_CHECKING:
     from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
     from ppdiffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from ppdiffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
     from ppdiffusers.models.autoencoders.vq_model import VQModel
+
+    Autoencoder = AutoencoderKL | AutoencoderTiny
 
 logger = get_logger(__name__)
 
@@ -48,13 +51,13 @@ def initial_latents(
     return latents.astype(dtype) * float(init_noise_sigma)
 
 
-def decode_latents(vae: AutoencoderKL, latents: paddle.Tensor, finite: FiniteCheck | None = None) -> paddle.Tensor:
+def decode_latents(vae: Autoencoder, latents: paddle.Tensor, finite: FiniteCheck | None = None) -> paddle.Tensor:
     """Decode latents of the denoising network [B, C, h, w] to images [B, 3, H, W], about in [-1, 1]; see `decode`."""
-    return decode(vae, vae.unscale_latents(latents), finite)
+    return decode(vae, vae.denormalize_latents(latents), finite)
 
 
 def decode(
-    vae: AutoencoderKL | VQModel, latents: paddle.Tensor, finite: FiniteCheck | None = None, **settings: Any
+    vae: Autoencoder | VQModel, latents: paddle.Tensor, finite: FiniteCheck | None = None, **settings: Any
 ) -> paddle.Tensor:
     """Decode latents of the autoencoder [B, C, h, w] to images [B, 3, H, W], about in [-1, 1].
 
@@ -75,7 +78,7 @@ def decode(
 
 
 def encode_image(
-    vae: AutoencoderKL, image: paddle.Tensor, generator: Generator = None, finite: FiniteCheck | None = None
+    vae: Autoencoder, image: paddle.Tensor, generator: Generator = None, finite: FiniteCheck | None = None
 ) -> paddle.Tensor:
     """Sample latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1], scaled for the denoising network.
 
@@ -83,21 +86,35 @@ def encode_image(
         generator: of the sample; a list has one entry for each image.
         finite: records whether the result is finite.
     """
-    return vae.scale_latents(encode_distribution(vae, image, finite).sample(generator))
+    return vae.normalize_latents(encode(vae, image, lambda distribution: distribution.sample(generator), finite))
 
 
-def encode_distribution(
-    vae: AutoencoderKL, image: paddle.Tensor, finite: FiniteCheck | None = None
-) -> DiagonalGaussianDistribution:
-    """Encode images [B, 3, H, W] in [-1, 1] to the distribution of their latents, in float32 if necessary."""
-    moments = _retry_in_float32(vae, lambda x: vae.encode(x, return_dict=False)[0].parameters, image, "encoding")
+def encode(
+    vae: Autoencoder,
+    image: paddle.Tensor,
+    choose: Callable[[DiagonalGaussianDistribution], paddle.Tensor],
+    finite: FiniteCheck | None = None,
+) -> paddle.Tensor:
+    """Encode images [B, 3, H, W] in [-1, 1] to latents of the autoencoder [B, C, h, w], in float32 if necessary.
+
+    Args:
+        choose: returns latents of the VAE's distribution; an autoencoder without a distribution encodes to latents.
+        finite: records whether the result is finite.
+    """
+
+    def run(x: paddle.Tensor) -> paddle.Tensor:
+        encoded = vae.encode(x, return_dict=False)[0]
+        return encoded.parameters if vae.encodes_distribution else encoded
+
+    encoded = _retry_in_float32(vae, run, image, "encoding")  # [B, 2C, h, w] or [B, C, h, w]
     if finite is not None:
-        finite.note("the VAE's encoder", moments)
-    return DiagonalGaussianDistribution(moments.astype(dtype_of(vae)))
+        finite.note("the VAE's encoder", encoded)
+    encoded = encoded.astype(dtype_of(vae))
+    return choose(DiagonalGaussianDistribution(encoded)) if vae.encodes_distribution else encoded
 
 
 def preprocess_images(
-    processor: VaeImageProcessor, vae: AutoencoderKL, image: PipelineImageInput, *args: Any, **kwargs: Any
+    processor: VaeImageProcessor, vae: Autoencoder, image: PipelineImageInput, *args: Any, **kwargs: Any
 ) -> paddle.Tensor:
     """Preprocess images of a call to [N, 3, H, W] in [-1, 1]; latents [N, C, h, w] are unchanged.
 
@@ -144,7 +161,7 @@ def retrieve_latents(
 
 
 def image_latents(
-    vae: AutoencoderKL, image: paddle.Tensor, batch_size: int, generator: Generator, finite: FiniteCheck | None = None
+    vae: Autoencoder, image: paddle.Tensor, batch_size: int, generator: Generator, finite: FiniteCheck | None = None
 ) -> paddle.Tensor:
     """Latents [batch_size, C, h, w] of the images that a call starts from, repeated to fill the batch.
 
@@ -175,7 +192,7 @@ def repeat_to(images: paddle.Tensor, batch_size: int, name: str = "image") -> pa
 
 
 def _retry_in_float32(
-    vae: AutoencoderKL | VQModel,
+    vae: Autoencoder | VQModel,
     run: Callable[[paddle.Tensor], paddle.Tensor],
     x: paddle.Tensor,
     operation: str,

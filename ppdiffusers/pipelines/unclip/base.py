@@ -16,7 +16,7 @@ from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages import latents as latents_stage
 from ppdiffusers.pipelines.stages.device import device_is_optional
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
-from ppdiffusers.pipelines.stages.guidance import classifier_free_guidance
+from ppdiffusers.pipelines.stages.guidance import guidance_with_variance
 from ppdiffusers.pipelines.stages.prior import EncodedPrompts
 from ppdiffusers.pipelines.stages.prompt_encoders import PromptEncoder
 from ppdiffusers.pipelines.stages.timesteps import host_timesteps, retrieve_timesteps
@@ -139,9 +139,7 @@ class UnCLIPBase(DiffusionPipeline):
             )[0]
             if not guided:
                 return prediction
-            noise, variance = prediction.split([channels, prediction.shape[1] - channels], axis=1)
-            # the variance is that of the conditional prediction
-            return paddle.concat([classifier_free_guidance(noise, guidance_scale), variance.chunk(2)[1]], axis=1)
+            return guidance_with_variance(prediction, channels, guidance_scale)
 
         sample = self._denoise(latents, self.decoder_scheduler, num_inference_steps, generator, predict, finite)
         return sample.clip(-1, 1)

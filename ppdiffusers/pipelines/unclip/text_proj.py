@@ -11,6 +11,7 @@ from paddle import nn
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.modeling_utils import ModelMixin
+from ppdiffusers.utils.dtypes import computable
 from ppdiffusers.utils.dummy_inputs import BATCH, SEQUENCE, DummyInputs, normal
 
 
@@ -65,6 +66,8 @@ class UnCLIPTextProjModel(ModelMixin):
         Raises:
             InputError: the numbers of image and prompt embeddings do not match.
         """
+        image_embeddings, prompt_embeds = computable(image_embeddings), computable(prompt_embeds)
+        text_encoder_hidden_states = computable(text_encoder_hidden_states)
         if do_classifier_free_guidance:
             unconditional = self.learned_classifier_free_guidance_embeddings.expand_as(image_embeddings)
             image_embeddings = paddle.concat([unconditional.astype(image_embeddings.dtype), image_embeddings])

@@ -125,6 +125,23 @@ def distilled_timesteps(
     return origin[::-1][chosen].astype(np.int64)
 
 
+def following_timestep(timesteps: np.ndarray, timestep: float) -> int:
+    """Return the timestep after `timestep` in a run; -1, the clean sample, after the last one.
+
+    Raises:
+        InputError: the run does not contain it.
+    """
+    found = np.nonzero(timesteps == timestep)[0]
+    if len(found) == 0:
+        raise InputError(
+            f"The timestep {timestep} is not in the schedule.",
+            expected="an element of scheduler.timesteps",
+            remedy="iterate over scheduler.timesteps after scheduler.set_timesteps(...)",
+        )
+    after = found[0] + 1
+    return int(timesteps[after]) if after < len(timesteps) else -1
+
+
 def check_num_steps(num_steps: float | None, num_train: int | None = None) -> int:
     """Check the number of inference steps and return it as an integer.
 

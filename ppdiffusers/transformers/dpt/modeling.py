@@ -18,7 +18,7 @@ from ppdiffusers.transformers.dpt.bit import BitBackbone, check_bit
 from ppdiffusers.transformers.dpt.configuration import DPTConfig
 from ppdiffusers.transformers.layers import check_heads, get_activation, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import PretrainedModel
-from ppdiffusers.utils.dtypes import check_computable
+from ppdiffusers.utils.dtypes import check_computable, computable
 from ppdiffusers.utils.dummy_inputs import DummyInputs, pixel_values
 
 
@@ -396,7 +396,7 @@ class DPTForDepthEstimation(PretrainedModel):
         """
         self._check_pixel_values(pixel_values)
         requested = self._requests(output_attentions, "output_attentions")
-        states, attentions, features = self.dpt(pixel_values, requested)
+        states, attentions, features = self.dpt(computable(pixel_values), requested)
         indices = self.config.backbone_out_indices[len(features) :]
         features = features + [state for n, state in enumerate(states[1:]) if n in indices]
         grid = [pixels // self.config.patch_size for pixels in pixel_values.shape[2:]]

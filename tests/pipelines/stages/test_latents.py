@@ -13,7 +13,7 @@ from ppdiffusers.pipelines.stages import latents as latents_stage
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.latents import (
     decode_latents,
-    encode_distribution,
+    encode,
     encode_image,
     image_latents,
     initial_latents,
@@ -119,7 +119,7 @@ def test_overflow_is_repeated_in_float32(half, saved, caplog):
     vae, dtypes = half
     finite = FiniteCheck()
     before = {name: p.astype("float32").numpy() for name, p in vae.state_dict().items()}
-    moments = encode_distribution(vae, paddle.to_tensor(IMAGES), finite)
+    moments = encode(vae, paddle.to_tensor(IMAGES), lambda moments: moments, finite)
     assert dtypes == ["bfloat16", "float32"]
     assert "overflows in bfloat16: encoding is repeated" in caplog.text and finite.first_bad() is None
     assert vae.dtype == moments.dtype == paddle.bfloat16
@@ -133,5 +133,5 @@ def test_images_with_nan_are_not_encoded_again(half):
     vae, dtypes = half
     finite, images = FiniteCheck(), IMAGES.copy()
     images[0, 0, 0, 0] = np.nan
-    encode_distribution(vae, paddle.to_tensor(images), finite)
+    encode(vae, paddle.to_tensor(images), lambda moments: moments, finite)
     assert dtypes == ["bfloat16"] and finite.first_bad() == "the VAE's encoder"
