@@ -110,20 +110,23 @@ class Settings:
             return placeholder
 
 
-def read_settings(config: str | os.PathLike | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> Settings:
+def read_settings(
+    config: str | os.PathLike | Mapping[str, Any] | None, overrides: Sequence[str] = (), flags: bool = True
+) -> Settings:
     """Read the configuration of an original, and override single values.
 
     Args:
         config: a `.yaml`, `.yml` or `.json` file, a text file with flags ("--image_size 64 --num_channels 128"), or
             the content of such a file; None if all values are in `overrides`.
         overrides: "name=value", with dotted names for nested values.
+        flags: a file with another ending has flags; otherwise it is YAML.
 
     Raises:
         ConfigError: the file is missing or cannot be parsed, or an override has no "=".
     """
-    values = (
-        flattened(config) if isinstance(config, Mapping) else {} if config is None else _read_file(expand_user(config))
-    )
+    values: dict[str, Any] = {}
+    if config is not None:
+        values = flattened(config) if isinstance(config, Mapping) else _read_file(expand_user(config), flags)
     malformed = [override for override in overrides if not re.match(r"[\w.]+=", override)]
     if malformed:
         raise ConfigError("A setting has no name.", problems=malformed, expected="--set name=value")
@@ -159,7 +162,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, flags: bool) -> dict[str, Any]:
     try:
         text = read_text(path, _LARGEST_SETTINGS)
     except ConfigError as error:
@@ -173,7 +176,7 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise ConfigError(
                 "The configuration of the original is not valid JSON.", where=path, problems=[str(error)]
             ) from error
-    elif path.suffix in (".yaml", ".yml"):
+    elif path.suffix in (".yaml", ".yml") or not flags:
         values = _parse_yaml(text, path)
     else:
         values = dict(_FLAG.findall(text))
