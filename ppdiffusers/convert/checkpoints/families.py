@@ -89,6 +89,13 @@ FAMILIES: dict[str, CheckpointFamily] = {
             },
         ),
         CheckpointFamily(
+            "taesd",
+            "TAESD",
+            "TAESD, a tiny autoencoder, a folder with taesd_encoder.pth and taesd_decoder.pth (or taesdxl_, taesd3_, "
+            "taef1_)",
+            parts={part: Part((f"*_{part}.*", f"{part}.*")) for part in ("encoder", "decoder")},
+        ),
+        CheckpointFamily(
             "bddm",
             "BDDM",
             "BDDM, a vocoder; --config: its conf.yml, if it differs from that of LJSpeech",
@@ -97,6 +104,16 @@ FAMILIES: dict[str, CheckpointFamily] = {
             "fastdiff",
             "FastDiff",
             "FastDiff, a vocoder; --config: its YAML, if it differs from that of LJSpeech",
+        ),
+        CheckpointFamily(
+            "grad_tts",
+            "Grad-TTS",
+            "Grad-TTS; --set beta_max=N --set pe_scale=N ..., if its params.py differs (grad-tts-old.pt: pe_scale=1)",
+        ),
+        CheckpointFamily(
+            "hifigan",
+            "HiFi-GAN",
+            "HiFi-GAN's generator, a vocoder; --config: its config.json",
         ),
     )
 }

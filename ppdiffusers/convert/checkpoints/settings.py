@@ -61,6 +61,9 @@ class Settings:
     def integers(self, name: str, default: T = _REQUIRED) -> list[int] | T:
         return self._read(name, default, _integers, "integers, such as 32,16,8", [1])
 
+    def integer_lists(self, name: str, default: T = _REQUIRED) -> list[list[int]] | T:
+        return self._read(name, default, _integer_lists, "lists of integers, such as [[1,3,5],[1,3,5]]", [[1]])
+
     def expect(self, name: str, *supported: Any, default: Any = _REQUIRED) -> Any:
         """Read a value that must be one of `supported`: networks with other values cannot be built."""
         convert = _boolean if isinstance(supported[0], bool) else _unchanged
@@ -246,3 +249,9 @@ def _boolean(value: Any) -> bool:
 def _integers(value: Any) -> list[int]:
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
     return [_integer(part) for part in parts]
+
+
+def _integer_lists(value: Any) -> list[list[int]]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(value)
+    return [_integers(part) for part in value]
