@@ -13,6 +13,7 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.adapters.attn_procs import UNet2DConditionLoadersMixin
 from ppdiffusers.models.adapters.ip_adapter import has_ip_adapters
 from ppdiffusers.models.adapters.layers import scaled
 from ppdiffusers.models.attention.masks import mask_to_bias
@@ -63,7 +64,7 @@ _SUPPORTED = {
 }
 
 
-class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMixin):
+class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMixin, UNet2DConditionLoadersMixin):
     """Predict from noisy latents, a timestep and a prompt; configuration and state dict are those of diffusers' class.
 
     Args:
