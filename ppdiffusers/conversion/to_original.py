@@ -72,7 +72,9 @@ def _files(source: Path, layouts: Mapping[str, Layout], title: str) -> dict[str,
         if layout.optional and not (source / name).exists():
             continue
         try:
-            files.setdefault(layout.file, {}).update(_tensors(source / name, layout, title))
+            for key, tensor in _tensors(source / name, layout, title).items():
+                file, _, inside = key.rpartition("/")  # a network may have tensors in the file of another part
+                files.setdefault(file or layout.file, {})[inside] = tensor
         except PPDiffusersError as error:
             problems.append(f"{name}: {error}".replace("\n", "\n    "))
     if problems:
@@ -89,4 +91,4 @@ def _tensors(folder: Path, layout: Layout, title: str) -> dict[str, LazyTensor]:
     framework = "paddle" if "paddle" in frameworks_in([folder]) else "pytorch"
     tensors = to_torch_layout(tensors_for(layer, find_weights(folder, framework, None)), layer)
     renamed = apply_rules(inverse(layout.rules(layer.config)), tensors, where=folder, name=f"the names of {title}")
-    return {layout.prefix + name: tensor for name, tensor in renamed.items()}
+    return {name if "/" in name else layout.prefix + name: tensor for name, tensor in renamed.items()}

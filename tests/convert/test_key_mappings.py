@@ -19,7 +19,18 @@ from ppdiffusers.core.tensors import LazyTensor
 NAMES = [module.name for module in pkgutil.iter_modules(names.__path__)]
 # Names that depend on how many levels and layers a network has: `rules(config)` (tests/conversion/test_originals.py).
 CONFIGURED = {
-    *("bddm", "compvis_ldm", "dance_diffusion", "ddpm", "fastdiff", "glide", "guided_diffusion", "ldm", "ncsnpp"),
+    *(
+        "bddm",
+        "compvis_ldm",
+        "dance_diffusion",
+        "ddpm",
+        "fastdiff",
+        "glide",
+        "guided_diffusion",
+        "karlo",
+        "ldm",
+        "ncsnpp",
+    ),
     *("open_clip", "sgm_unet"),
 }
 SMALL = {

@@ -89,6 +89,18 @@ FAMILIES: dict[str, CheckpointFamily] = {
             },
         ),
         CheckpointFamily(
+            "karlo",
+            "Karlo",
+            "Kakao Brain's Karlo (unCLIP), a folder with its files of prior, decoder and improved super-resolution and "
+            "with ViT-L-14_stats.th",
+            parts={
+                "prior": Part(("prior*",)),
+                "decoder": Part(("decoder*",)),
+                "super_res": Part(("improved-sr*", "super_res.*")),
+                "clip_stats": Part(("*_stats.*",)),
+            },
+        ),
+        CheckpointFamily(
             "bddm",
             "BDDM",
             "BDDM, a vocoder; --config: its conf.yml, if it differs from that of LJSpeech",

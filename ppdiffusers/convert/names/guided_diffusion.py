@@ -51,7 +51,7 @@ def input_rules(config: Mapping[str, Any], attention: Attention) -> list[Rule]:
         target = f"down_blocks.{level}"
         for number in range(_of_level(layers, level)):
             source = f"input_blocks.{entry}"
-            found += _resnet(f"{source}.0", f"{target}.resnets.{number}")
+            found += resnet_rules(f"{source}.0", f"{target}.resnets.{number}")
             if "Attn" in block_type:
                 found += attention(f"{source}.1", f"{target}.attentions.{number}", widths[level])
             entry += 1
@@ -65,9 +65,9 @@ def input_rules(config: Mapping[str, Any], attention: Attention) -> list[Rule]:
 def middle_rules(config: Mapping[str, Any], attention: Attention) -> list[Rule]:
     """Return the rules for the middle block."""
     return [
-        *_resnet("middle_block.0", "mid_block.resnets.0"),
+        *resnet_rules("middle_block.0", "mid_block.resnets.0"),
         *attention("middle_block.1", "mid_block.attentions.0", config["block_out_channels"][-1]),
-        *_resnet("middle_block.2", "mid_block.resnets.1"),
+        *resnet_rules("middle_block.2", "mid_block.resnets.1"),
     ]
 
 
@@ -81,7 +81,7 @@ def output_rules(config: Mapping[str, Any], attention: Attention) -> list[Rule]:
         target, attend = f"up_blocks.{position}", "Attn" in block_type
         for number in range(_of_level(layers, last - position) + 1):
             source = f"output_blocks.{entry}"
-            found += _resnet(f"{source}.0", f"{target}.resnets.{number}")
+            found += resnet_rules(f"{source}.0", f"{target}.resnets.{number}")
             if attend:
                 found += attention(f"{source}.1", f"{target}.attentions.{number}", widths[last - position])
             entry += 1
@@ -95,13 +95,16 @@ def _of_level(layers: int | Sequence[int], level: int) -> int:
     return layers if isinstance(layers, int) else layers[level]
 
 
-def _resnet(source: str, target: str) -> list[Rule]:
+def resnet_rules(source: str, target: str) -> list[Rule]:
+    """Return the rules for a residual block."""
     shortcut = Rename(f"{source}.skip_connection.*", f"{target}.conv_shortcut.*", optional=True)
     return [*(Rename(f"{source}.{a}.*", f"{target}.{b}.*") for a, b in _RESNET.items()), shortcut]
 
 
 def _resampler(source: str, target: str, convolution: str, kind: str) -> list[Rule]:
-    return _resnet(source, target) if kind == "resnet" else [Rename(f"{source}.{convolution}.*", f"{target}.conv.*")]
+    return (
+        resnet_rules(source, target) if kind == "resnet" else [Rename(f"{source}.{convolution}.*", f"{target}.conv.*")]
+    )
 
 
 def attention_rules(source: str, target: str, groups: int) -> list[Rule]:
