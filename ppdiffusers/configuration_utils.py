@@ -8,4 +8,5 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "ppdiffusers.core.config": ["ConfigMixin", "FrozenDict", "register_to_config"],
         "ppdiffusers.utils.deprecation_utils": ["deprecate"],
     },
+    aliases={"LegacyConfigMixin": "ppdiffusers.core.config:ConfigMixin"},  # classes that diffusers has split
 )

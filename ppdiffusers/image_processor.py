@@ -20,6 +20,7 @@ from ppdiffusers.utils.pil_modes import is_direct, to_grayscale, to_rgb
 PipelineImageInput = (
     PIL.Image.Image | np.ndarray | paddle.Tensor | list[PIL.Image.Image] | list[np.ndarray] | list[paddle.Tensor]
 )
+PipelineDepthInput = PipelineImageInput
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, paddle.Tensor)
 

@@ -150,11 +150,13 @@ _ROWS = (
     _base("ImagePipelineOutput", "pipelines.pipeline_utils", "output"),
     _base("StableDiffusionPipelineOutput", "pipelines.stable_diffusion.pipeline_output", "output"),
     _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
+    _base("GradTTSPipelineOutput", "pipelines.grad_tts.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
     _base("GaussianDDPMScheduler", "first_design", "helper"),
     _base("UNetModel", "first_design", "helper"),
     _base("load_noise_schedule", "pipelines.bddm.pipeline_bddm", "helper"),
+    _base("CMUDictionary", "pipelines.grad_tts.cmu_dictionary", "helper"),
     _base("EMAModel", "training.ema", "helper"),
     _base("get_constant_schedule", "training.lr_schedules", "helper"),
     _base("get_constant_schedule_with_warmup", "training.lr_schedules", "helper"),
@@ -175,6 +177,9 @@ _ROWS = (
     _model("FastDiffModel", "vocoders.fastdiff", library="ppdiffusers"),
     _model("DiffWaveModel", "vocoders.diffwave", library="ppdiffusers"),
     _model("BDDMScheduleModel", "vocoders.galr", library="ppdiffusers"),
+    _model("HiFiGANModel", "vocoders.hifigan", library="ppdiffusers"),
+    _model("GradTTSTextEncoder", "transformers.text_encoder_grad_tts", library="ppdiffusers"),
+    _model("UNetGradTTSModel", "unets.unet_grad_tts", library="ppdiffusers"),
     _model("UNet2DModel", "unets.unet_2d", legacy_config="config.json"),
     _model("UNet2DConditionModel", "unets.unet_2d_condition"),
     _model("ControlNetModel", "controlnets.controlnet"),
@@ -316,6 +321,7 @@ _ROWS = (
     _scheduler("UnCLIPScheduler", "unclip"),
     _scheduler("SASolverScheduler", "sasolver"),
     _scheduler("BDDMScheduler", "bddm", library="ppdiffusers"),
+    _scheduler("GradTTSScheduler", "grad_tts", library="ppdiffusers"),
     # pipelines; the order of a family's rows is the order in which AutoPipeline lists them
     _pipeline(
         *("StableDiffusionPipeline", "stable_diffusion.pipeline_stable_diffusion"),
@@ -466,6 +472,7 @@ _ROWS = (
     _pipeline("DanceDiffusionPipeline", "dance_diffusion.pipeline_dance_diffusion"),
     _pipeline("FastDiffPipeline", "fastdiff.pipeline_fastdiff"),
     _pipeline("BDDMPipeline", "bddm.pipeline_bddm"),
+    _pipeline("GradTTSPipeline", "grad_tts.pipeline_grad_tts"),
 )
 _ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ROWS}
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, required: bool = False) -> No
         "--config",
         metavar="FILE",
         help="configuration of the original: .yaml, .json, or a text file with command-line flags; for single_file "
-        "also a folder with the configurations of its model",
+        "also the address of a YAML file, or the folder or name on a hub of the model that has the configurations",
     )
     group.add_argument(
         "--set",

@@ -55,6 +55,8 @@ class Component:
         tensors: tensors to write, with the names, layout and dtype of the target; None without weights.
         weights_stem: name of the weights file to write, without its extension.
         files: files to copy unchanged.
+        reference: load the network in PyTorch from the checkpoint itself, to verify the output; None if `source` is a
+            folder that PyTorch's libraries load.
         save: writes the files of a component without weights to a folder.
     """
 
@@ -65,6 +67,7 @@ class Component:
     tensors: dict[str, LazyTensor] | None = None
     weights_stem: str = "model_state"
     files: list[Path] = field(default_factory=list)
+    reference: Callable[[], Any] | None = None
     save: Callable[[Path], None] | None = None
 
 

@@ -29,11 +29,12 @@ from ppdiffusers.conversion.plan import (
     plan_tensors,
 )
 from ppdiffusers.conversion.report import ComponentReport, ConversionReport
+from ppdiffusers.conversion.single_file_verification import prepare_verification
 from ppdiffusers.conversion.verify import need_frameworks
 from ppdiffusers.conversion.weight_files import find_weights, frameworks_in
 from ppdiffusers.conversion.write import readable_os_errors, with_progress, write_plan
 from ppdiffusers.convert.model_index import DIFFUSERS_VERSION, INDEX_NAME, parse_model_index, render_entry
-from ppdiffusers.convert.single_files.layouts import layouts_to_write
+from ppdiffusers.convert.single_files.layouts import LAYOUTS, layouts_to_write
 from ppdiffusers.convert.single_files.original_config import with_original_config
 from ppdiffusers.convert.single_files.published import Family
 from ppdiffusers.convert.single_files.recognition import is_playground, recognise
@@ -42,11 +43,12 @@ from ppdiffusers.core.errors import ConversionError, WeightsError
 from ppdiffusers.core.files import absolute_path
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.hubs.local import component_folder
-from ppdiffusers.io.pretrained import tensors_for
-from ppdiffusers.io.required_files import AllFiles, PipelineConfigs
+from ppdiffusers.io.pretrained import load_config_from, tensors_for
+from ppdiffusers.io.required_files import AllFiles, Configs
 from ppdiffusers.io.resolve import resolve_folder
 from ppdiffusers.io.single_file import (
     check_single_file_path,
+    is_original_config,
     metadata_to_write,
     open_single_file,
     place,
@@ -59,7 +61,6 @@ from ppdiffusers.models.single_file import does_not_fit
 from ppdiffusers.pipelines.loaders.single_file_parts import FolderParts, Parts, PublishedParts
 from ppdiffusers.registry import Entry
 
-_YAML = (".yaml", ".yml")
 _NOT_STORED = "single files do not have it"
 
 
@@ -84,8 +85,9 @@ def convert_single_file(
     Args:
         file: `.safetensors`, `.ckpt`, `.pt` or `.bin`.
         output_path: folder to write. It appears when everything is written, or not at all.
-        config: a folder in diffusers' format with the configurations, or the YAML file of the original repository; by
-            default those of the published model whose architecture the file has.
+        config: a folder in diffusers' format of a pipeline or of one network, or its name on a hub, with the
+            configurations, or the YAML file of the original repository, or its address; by default those of the
+            published model whose architecture the file has.
         ema: convert the averaged weights of the UNet if the file has both.
         to: "paddle" or "diffusers".
         dtype, format, verify, overwrite, progress: as in `convert_original`.
@@ -103,11 +105,7 @@ def convert_single_file(
         plan_for = partial(make_single_file_plan, checkpoint, config, Path(temporary) / "small")
         plan = plan_for(options)
         if verify:
-            other_options = check_options("diffusers" if to == "paddle" else "paddle", dtype, None)
-            other = Path(temporary) / "other"
-            write_plan(plan_for(other_options), source, other, other_options, verify=False, progress=False)
-            for component in plan.components:
-                component.source = other / component.name  # `write_plan` compares the output with it
+            prepare_verification(plan, plan_for, source, Path(temporary), options, ema)
         return write_plan(plan, source, output, options, verify=verify, progress=progress)
 
 
@@ -149,11 +147,9 @@ def make_single_file_plan(
 def _parts(checkpoint: Checkpoint, config: Any) -> tuple[str, Parts]:
     """Return the class name of the pipeline, "" for a single network, and the configurations."""
     family = recognise(checkpoint, checkpoint.metadata)
-    is_original = isinstance(config, Mapping) or config is not None and Path(config).suffix in _YAML
+    is_original = is_original_config(config)
     if config is not None and not is_original:
-        folder = resolve_folder(config, None, PipelineConfigs())
-        parts = FolderParts(folder)
-        return parts.index.pipeline, parts
+        return _parts_of_folder(resolve_folder(config, None, Configs()), family, checkpoint)
     if family is None or is_playground(checkpoint):
         raise WeightsError(
             "The kind of the file is unknown.",
@@ -163,7 +159,37 @@ def _parts(checkpoint: Checkpoint, config: Any) -> tuple[str, Parts]:
         )
     if is_original:
         family = with_original_config(family, read_original_config(config))
-    return family.pipeline, PublishedParts(_present(family, checkpoint))
+    family = _present(family, checkpoint)
+    return family.pipeline, PublishedParts(family)
+
+
+def _parts_of_folder(folder: Path, family: Family | None, checkpoint: Checkpoint) -> tuple[str, Parts]:
+    """Return those of a pipeline's folder; of the folder of a network, or for a file with one network, only that."""
+    if not (folder / INDEX_NAME).is_file():
+        entry = entry_of_component(folder)
+        if entry.name not in LAYOUTS:
+            raise ConversionError(
+                f"Single files do not have a {entry.name}.", where=folder, expected=f"one of {', '.join(LAYOUTS)}"
+            )
+        return "", _one_network(entry, load_config_from(folder, MODEL_CONFIG))
+    parts = FolderParts(folder)
+    present = None if family is None else _present(family, checkpoint)
+    if present is None or present.pipeline:
+        return parts.index.pipeline, parts
+    (name,) = present.components
+    entry_of_folder = parts.entry(name)
+    if entry_of_folder is None:
+        raise ConversionError(
+            "The folder has no configuration for the network of the file.",
+            where=folder,
+            problems=[f"the file is: {present.title}", f"the folder has no {name}"],
+            remedy="pass --config with the folder of the network, which has a config.json.",
+        )
+    return "", _one_network(entry_of_folder, parts.config(name))
+
+
+def _one_network(entry: Entry, config: Mapping[str, Any]) -> Parts:
+    return PublishedParts(Family("", entry.name, "", {"network": (entry.name, config)}))
 
 
 def _present(family: Family, checkpoint: Checkpoint) -> Family:

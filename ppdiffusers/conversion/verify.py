@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def verify_component(
     dtype: str | None = None,
     torch_variant: str | None = None,
     paddle_variant: str | None = None,
+    reference: Callable[[], Any] | None = None,
 ) -> float:
     """Return the largest relative distance between the frameworks; the arguments are those of `measure_component`.
 
@@ -61,6 +63,7 @@ def verify_component(
         dtype=dtype,
         torch_variant=torch_variant,
         paddle_variant=paddle_variant,
+        reference=reference,
     )
     return largest_distance(entry.name, measured)
 
@@ -73,10 +76,14 @@ def measure_component(
     dtype: str | None = None,
     torch_variant: str | None = None,
     paddle_variant: str | None = None,
+    reference: Callable[[], Any] | None = None,
 ) -> dict[str, Distance]:
     """Run one component in both frameworks on the same random inputs and return the distance of each output.
 
     Both frameworks compute in float32; with `dtype` the weights of both are rounded to it first.
+
+    Args:
+        reference: load the network in PyTorch; by default it is loaded from `torch_folder`.
 
     Raises:
         MissingDependencyError: torch, diffusers or transformers is not installed.
@@ -85,11 +92,14 @@ def measure_component(
     reference_class: Any = entry.original()
     our_class = entry.load()
     if issubclass(our_class, nn.Layer):
-        reference = _load_torch_model(reference_class, torch_folder, dtype, torch_variant)
-        return measure_model(reference, _load_paddle_model(our_class, paddle_folder, dtype, paddle_variant))
-    reference, ours = reference_class.from_pretrained(torch_folder), our_class.from_pretrained(paddle_folder)
+        load = reference or partial(
+            reference_class.from_pretrained, torch_folder, variant=torch_variant, local_files_only=True
+        )
+        network = _load_paddle_model(our_class, paddle_folder, dtype, paddle_variant)
+        return measure_model(_rounded(load(), dtype), network)
+    theirs, ours = reference_class.from_pretrained(torch_folder), our_class.from_pretrained(paddle_folder)
     measure = {"tokenizer": _measure_tokenizer, "image_processor": _measure_image_processor}
-    return measure.get(entry.kind, _measure_scheduler)(reference, ours)
+    return measure.get(entry.kind, _measure_scheduler)(theirs, ours)
 
 
 def measure_model(reference: Any, network: PretrainedMixin) -> dict[str, Distance]:
@@ -171,11 +181,10 @@ def _measure_scheduler(reference: Any, ours: Any) -> dict[str, Distance]:
     return distances(found, expected, STEP_TOLERANCE)
 
 
-def _load_torch_model(cls: Any, folder: Path, dtype: str | None, variant: str | None) -> Any:
-    torch = need("torch", WHY)
-    model = cls.from_pretrained(folder, variant=variant, local_files_only=True)
+def _rounded(model: Any, dtype: str | None) -> Any:
+    """Return a PyTorch module in float32, with its weights rounded to `dtype`."""
     if dtype is not None:
-        model = model.to(getattr(torch, dtype))
+        model = model.to(getattr(need("torch", WHY), dtype))
     return model.float().eval()
 
 

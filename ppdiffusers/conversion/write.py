@@ -142,14 +142,20 @@ def _verify(plan: Plan, staging: Path, options: Options) -> dict[str, float]:
         if options.to == "diffusers":
             torch_folder, paddle_folder = paddle_folder, torch_folder
             torch_variant, paddle_variant = paddle_variant, torch_variant
+        # the folder of PyTorch is compared if it is the output, or if nothing else is the reference
+        references = dict.fromkeys([component.reference, *((None,) if options.to == "diffusers" else ())])
         try:
-            distances[component.name] = verify_component(
-                entry,
-                torch_folder,
-                paddle_folder,
-                dtype=options.dtype,
-                torch_variant=torch_variant,
-                paddle_variant=paddle_variant,
+            distances[component.name] = max(
+                verify_component(
+                    entry,
+                    torch_folder,
+                    paddle_folder,
+                    dtype=options.dtype,
+                    torch_variant=torch_variant,
+                    paddle_variant=paddle_variant,
+                    reference=reference,
+                )
+                for reference in references
             )
         except ConversionError as error:
             problems.append(f"{component.name}: {error}".replace("\n", "\n    "))

@@ -195,6 +195,15 @@ class PipelineConfigs(PipelineFiles):
 
 
 @dataclass(frozen=True)
+class Configs:
+    """The configurations of a pipeline if the folder has a `model_index.json`, otherwise that of one network."""
+
+    def select(self, model: HubModel, folder: str) -> list[RemoteFile]:
+        is_pipeline = model.find(_inside(folder, INDEX_NAME)) is not None
+        return (PipelineConfigs() if is_pipeline else NamedFiles(MODEL_CONFIGS)).select(model, folder)
+
+
+@dataclass(frozen=True)
 class AllFiles:
     """A pipeline if the folder has a `model_index.json`, otherwise one component."""
 

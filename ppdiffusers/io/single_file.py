@@ -49,6 +49,7 @@ _ACCEPTED = (
     "a path, or an address such as https://huggingface.co/<owner>/<model>/blob/main/<file> or "
     "https://modelscope.cn/models/<owner>/<model>/resolve/master/<file>"
 )
+_CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 _SHOWN = 5  # names of tensors in a log line
 
 
@@ -120,17 +121,28 @@ def read_original_config(source: Any, options: HubOptions | None = None) -> Sett
     """Read the configuration of an original repository.
 
     Args:
-        source: a YAML or JSON file, its http(s) address, or its content.
+        source: a YAML or JSON file of any name, its http(s) address, or its content.
 
     Raises:
         ConfigError: the file is missing or is not YAML.
         FetchError: the download failed, or the network may not be used.
     """
-    if not isinstance(source, str) or not source.lower().startswith(("http://", "https://")):
-        return read_settings(source)
+    if not _is_web_address(source):
+        return read_settings(source, flags=False)
     options = options or HubOptions()
     text = HttpClient(options.proxies, is_offline(options)).read(source, limit=1 << 20)
     return parse_settings(text.decode("utf-8", "replace"), source.partition("?")[0])
+
+
+def is_original_config(config: Any) -> bool:
+    """Return whether a configuration is that of an original repository, and neither a folder nor a name on a hub."""
+    if config is None or isinstance(config, Mapping) or _is_web_address(config):
+        return config is not None
+    return Path(config).suffix in _CONFIG_SUFFIXES or expand_user(config).is_file()
+
+
+def _is_web_address(source: Any) -> bool:
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True)
@@ -157,7 +169,7 @@ def parse_link(link: str) -> Link | None:
         SourceError: the host is not one of a supported hub, or the address is not that of a file.
     """
     hosts = _hosts()
-    is_web = link.lower().startswith(("http://", "https://"))
+    is_web = _is_web_address(link)
     if not is_web and link.partition("/")[0] not in hosts:
         return None
     parts = split_address(link if is_web else f"https://{link}")
@@ -298,7 +310,7 @@ def tensors_to_write(layout: Layout, layer: nn.Layer, tensors: Mapping[str, Lazy
     """
     name = type(layer).__name__
     found = apply_rules(inverse(layout.rules(layer.config)), to_torch_layout(tensors, layer), name=f"those of {name}")
-    wrong = names_without_layout(found)
+    wrong = [] if layout.has_our_names else names_without_layout(found)
     if wrong:
         raise ConversionError(
             f"This {name} has layers that single files do not have.",

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "ppdiffusers.pipelines.loaders.ip_adapter": ["IPAdapterMixin"],
         "ppdiffusers.pipelines.loaders.lora": ["StableDiffusionLoraLoaderMixin"],
         "ppdiffusers.pipelines.loaders.lora_xl": ["StableDiffusionXLLoraLoaderMixin"],
+        "ppdiffusers.models.attention.legacy_processors": ["AttnProcsLayers"],
         "ppdiffusers.models.single_file": ["FromOriginalModelMixin"],
         "ppdiffusers.pipelines.loaders.single_file": ["FromSingleFileMixin"],
         "ppdiffusers.pipelines.loaders.textual_inversion": ["TextualInversionLoaderMixin"],

@@ -9,6 +9,14 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "ppdiffusers.models.adapters.ip_adapter_processor": ["IPAdapterAttnProcessor", "IPAdapterAttnProcessor2_0"],
         f"{_ATTENTION}.attention": ["Attention"],
+        f"{_ATTENTION}.legacy_processors": [
+            "ADDED_KV_ATTENTION_PROCESSORS",
+            "CROSS_ATTENTION_PROCESSORS",
+            "LoRAAttnAddedKVProcessor",
+            "LoRAAttnProcessor",
+            "LoRAAttnProcessor2_0",
+            "LoRAXFormersAttnProcessor",
+        ],
         f"{_ATTENTION}.processors": [
             "AttentionProcessor",
             "AttnAddedKVProcessor",
@@ -24,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     aliases={  # names of ppdiffusers 0.29, after the version of Paddle
         "AttnAddedKVProcessor2_5": f"{_ATTENTION}.processors:AttnAddedKVProcessor2_0",
         "AttnProcessor2_5": f"{_ATTENTION}.processors:AttnProcessor2_0",
+        "LoRAAttnProcessor2_5": f"{_ATTENTION}.legacy_processors:LoRAAttnProcessor2_0",
         "IPAdapterAttnProcessor2_5": "ppdiffusers.models.adapters.ip_adapter_processor:IPAdapterAttnProcessor2_0",
     },
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import paddle
 from paddle import nn
@@ -31,9 +32,8 @@ class ModelMixin(AttentionMixin, PretrainedMixin, HubConfigMixin, nn.Layer):
 
     def enable_gradient_checkpointing(self, enable: bool = True) -> None:
         """In training, keep only the inputs of each layer of a block and recompute the rest in the backward pass."""
-        for layer in self.sublayers():
-            if hasattr(type(layer), "gradient_checkpointing"):
-                layer.gradient_checkpointing = enable
+        for layer in _checkpointed(self):
+            layer.gradient_checkpointing = enable
 
     def disable_gradient_checkpointing(self) -> None:
         """Keep all activations in training."""
@@ -41,10 +41,22 @@ class ModelMixin(AttentionMixin, PretrainedMixin, HubConfigMixin, nn.Layer):
 
     @property
     def is_gradient_checkpointing(self) -> bool:
-        return any(getattr(layer, "gradient_checkpointing", False) for layer in self.sublayers())
+        return any(layer.gradient_checkpointing for layer in _checkpointed(self))
 
     def _compute_dtype(self) -> paddle.dtype:
         return next(iter(self.parameters())).dtype
+
+
+LegacyModelMixin = ModelMixin  # of classes that diffusers has split, which are whole here
+
+
+def _checkpointed(layer: nn.Layer) -> Iterator[Any]:
+    """Yield the outermost layers that support gradient checkpointing: what is inside them is recomputed anyway."""
+    if hasattr(type(layer), "gradient_checkpointing"):
+        yield layer
+        return
+    for child in layer.children():
+        yield from _checkpointed(child)
 
 
 def per_level(value: T | list[T] | tuple[T, ...], levels: int) -> tuple[T, ...]:

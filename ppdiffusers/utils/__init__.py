@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "FROM_HF_HUB",
             "HF_HUB_OFFLINE",
             "HUGGINGFACE_CO_RESOLVE_ENDPOINT",
+            "ONNX_WEIGHTS_NAME",
             "PADDLE_WEIGHTS_NAME",
             "PPDIFFUSERS_CACHE",
             "SAFETENSORS_FILE_EXTENSION",

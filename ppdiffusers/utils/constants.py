@@ -12,6 +12,7 @@ WEIGHTS_NAME = "diffusion_pytorch_model.bin"
 WEIGHTS_INDEX_NAME = "diffusion_pytorch_model.bin.index.json"
 SAFETENSORS_WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 SAFE_WEIGHTS_INDEX_NAME = "diffusion_pytorch_model.safetensors.index.json"
+ONNX_WEIGHTS_NAME = "model.onnx"
 PADDLE_WEIGHTS_NAME = "model_state.pdparams"
 SAFETENSORS_FILE_EXTENSION = "safetensors"
 

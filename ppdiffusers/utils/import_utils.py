@@ -38,8 +38,8 @@ PACKAGES: dict[str, str] = {
     "wandb": "wandb",
     "xformers": "xformers",
 }
-# diffusers' and ppdiffusers 0.29's optional attention packages: Paddle has its own kernels
-NOT_USED = ("flax", "ppxformers", "torch_npu", "torch_xla")
+# packages that diffusers and ppdiffusers 0.29 can use: Paddle has its own kernels, and images get no watermark
+NOT_USED = ("flax", "pp_invisible_watermark", "ppxformers", "torch_npu", "torch_xla")
 
 _CHECKS = {f"is_{name}_available": module for name, module in PACKAGES.items()}
 _VERSIONS = {f"is_{name}_version": module for name, module in PACKAGES.items()}

@@ -12,11 +12,14 @@ import paddle
 from paddle.base.core import Generator as PaddleGenerator  # `paddle.Generator()` returns the global object of it
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.core.lazy import lazy_exports
 from ppdiffusers.core.tensors import FLOATING
 from ppdiffusers.core.torch_random import RecordedNoise, TorchGenerator
 from ppdiffusers.core.torch_random.shapes import as_shape
 from ppdiffusers.utils.dtypes import as_dtype_name
 from ppdiffusers.utils.import_utils import is_torch_version as is_torch_version
+
+__getattr__, __dir__, _ = lazy_exports(__name__, {"ppdiffusers.models.blocks.freeu": ["apply_freeu"]})
 
 # What a pipeline accepts as `generator`; integers are seeds.
 SingleGenerator: TypeAlias = "int | np.integer | TorchGenerator | RecordedNoise | PaddleGenerator | None"

@@ -34,7 +34,7 @@ def imported(file: Path) -> Iterator[tuple[str, str]]:
 def resolves(module: str, name: str) -> bool:
     """Whether `from module import name` works."""
     try:
-        if hasattr(importlib.import_module(module), name):
+        if hasattr(importlib.import_module(module), name) or name == "*":
             return True
         importlib.import_module(f"{module}.{name}")
     except ImportError:

@@ -1,6 +1,6 @@
 """Run one script as it is: images from the network are local ones, and packages that only scripts use are replaced.
 
-    python scripts/compat/stand_ins.py [--torch] script.py
+    python scripts/compat/stand_ins.py [--torch] [--quick] script.py
 
 The working directory has a folder for each name of a model. With --torch, `torch`, `diffusers` and `transformers` are
 Paddle and ppdiffusers (torch_names.py).
@@ -8,6 +8,7 @@ Paddle and ppdiffusers (torch_names.py).
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import runpy
@@ -82,15 +83,32 @@ def replace_packages() -> None:
         module("IPython.display", Audio=lambda *args, **kwargs: None, display=lambda *args: None)
 
 
+def limit_steps(most: int = 4) -> None:
+    """Let schedulers make at most this many steps; the rest of a script is the same."""
+    from ppdiffusers import registry
+
+    for entry in registry.entries("scheduler"):
+        scheduler = entry.load()
+        original = scheduler.set_timesteps
+
+        def limited(self: Any, steps: int | None = None, *args: Any, _original: Any = original, **kwargs: Any) -> None:
+            steps = kwargs.pop("num_inference_steps", steps)
+            _original(self, None if steps is None else min(steps, most), *args, **kwargs)
+
+        scheduler.set_timesteps = functools.wraps(original)(limited)
+
+
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     replace_network()
-    if arguments[0] == "--torch":
+    if "--torch" in arguments:
         import torch_names
 
         torch_names.provide()
-        arguments = arguments[1:]
     replace_packages()
+    if "--quick" in arguments:
+        limit_steps()
+    arguments = [argument for argument in arguments if argument not in ("--torch", "--quick")]
     script = Path(arguments[0]).resolve()
     sys.argv = [str(script), *arguments[1:]]
     sys.path[0] = str(script.parent)

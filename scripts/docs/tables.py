@@ -23,6 +23,7 @@ TASKS = {
     "image_inpainting": ("inpainting", "图像修复"),
     "unconditional_image_generation": ("unconditional image generation", "无条件图像生成"),
     "unconditional_audio_generation": ("unconditional audio generation", "无条件音频生成"),
+    "text_to_speech_generation": ("text to speech", "文本转语音"),
     "spectrogram_to_audio": ("spectrogram to audio", "频谱转音频"),
 }
 # pipelines without an example script -> task

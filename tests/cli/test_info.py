@@ -56,6 +56,63 @@ def test_checkpoint(tmp_path, capsys, monkeypatch):
     assert "基础模型" in capsys.readouterr().out
 
 
+KEY = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+OPEN_CLIP = {"cond_stage_model.model.token_embedding.weight": (9, 4)}
+CLIP = {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (9, 4)}
+
+
+@pytest.mark.parametrize(
+    ("width", "more", "base", "pipeline", "parts"),
+    [
+        (1024, OPEN_CLIP, "Stable Diffusion 2", "StableDiffusionPipeline", "UNet, VAE, text encoder"),
+        (
+            1280,
+            {"conditioner.embedders.0.model.token_embedding.weight": (9, 4), f"{UNET}label_emb.0.0.weight": (8, 2560)},
+            "Stable Diffusion XL refiner",
+            "StableDiffusionXLImg2ImgPipeline",
+            "UNet, VAE, second text encoder",
+        ),
+        (
+            1024,
+            {**OPEN_CLIP, f"{UNET}label_emb.weight": (1000, 8), f"{UNET}input_blocks.0.0.weight": (32, 7, 3, 3)},
+            "Stable Diffusion x4 upscaler",
+            "StableDiffusionUpscalePipeline",
+            "UNet, VAE, text encoder",
+        ),
+        (
+            768,
+            {**CLIP, f"{UNET}input_blocks.0.0.weight": (32, 8, 3, 3)},
+            "InstructPix2Pix",
+            "StableDiffusionInstructPix2PixPipeline",
+            "UNet, VAE, text encoder",
+        ),
+    ],
+)
+def test_checkpoints_of_other_models(width, more, base, pipeline, parts, tmp_path):
+    path = write(tmp_path / "model.safetensors", {**checkpoint(width), **more}, dtype=torch.float16)
+    found = describe_file(path)
+    assert (found.kind, found.base_model, found.dtypes) == ("checkpoint", base, ("float16",))
+    assert found.details == {"contains": parts}
+    assert found.code.endswith(f"model = {pipeline}.from_single_file({str(path)!r})")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"input_hint_block.0.weight": (16, 3, 3, 3), KEY.removeprefix(UNET): (640, 2048)},
+        {
+            "controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3),
+            "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight": (640, 2048),
+        },
+    ],
+)
+def test_controlnets_of_stable_diffusion_xl(names, tmp_path):
+    """Of the original repository, and of diffusers, whose names most of them have."""
+    found = describe_file(write(tmp_path / "canny-xl.safetensors", names))
+    assert (found.kind, found.base_model) == ("ControlNet", "ControlNet of Stable Diffusion XL")
+    assert "ControlNetModel.from_single_file(" in found.code
+
+
 def test_lora_as_json(tmp_path, capsys):
     shapes = {f"{KOHYA}.lora_down.weight": (4, 768), f"{KOHYA}.lora_up.weight": (320, 4), f"{KOHYA}.alpha": ()}
     tags = {"10_cat": {"my cat": 20, "sitting": 3}, "5_more": {"my cat": 5, "outdoors": 4}}

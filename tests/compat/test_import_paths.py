@@ -10,14 +10,15 @@ from ppdiffusers import registry
 
 SCHEDULERS = sorted(entry.name for entry in registry.entries("scheduler"))
 PIPELINES = sorted(entry.name for entry in registry.entries("pipeline"))
+BLOCKS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D", "DownBlock2D", "UNetMidBlock2D", "UpBlock2D")
 # module -> names that scripts import from it
 PATHS: dict[str, tuple[str, ...]] = {
-    "configuration_utils": ("ConfigMixin", "FrozenDict", "deprecate", "register_to_config"),
+    "configuration_utils": ("ConfigMixin", "FrozenDict", "LegacyConfigMixin", "deprecate", "register_to_config"),
     "callbacks": ("IPAdapterScaleCutoffCallback", "MultiPipelineCallbacks", "PipelineCallback", "SDCFGCutoffCallback"),
-    "image_processor": ("PipelineImageInput", "VaeImageProcessor"),
+    "image_processor": ("PipelineDepthInput", "PipelineImageInput", "VaeImageProcessor"),
     "initializer": ("constant_", "normal_", "ones_", "reset_initialized_parameter", "xavier_uniform_", "zeros_"),
     "": ("is_ppxformers_available", "is_torch_available"),
-    "loaders": ("LoraLoaderMixin", "StableDiffusionLoraLoaderMixin", "TextualInversionLoaderMixin"),
+    "loaders": ("AttnProcsLayers", "LoraLoaderMixin", "StableDiffusionLoraLoaderMixin", "TextualInversionLoaderMixin"),
     "loaders.ip_adapter": ("IPAdapterMixin",),
     "loaders.lora_pipeline": ("LoraLoaderMixin", "StableDiffusionXLLoraLoaderMixin"),
     "loaders.single_file": ("FromSingleFileMixin",),
@@ -37,6 +38,8 @@ PATHS: dict[str, tuple[str, ...]] = {
         "AttnProcessor",
         "AttnProcessor2_0",
         "AttnProcessor2_5",
+        *("ADDED_KV_ATTENTION_PROCESSORS", "CROSS_ATTENTION_PROCESSORS", "LoRAAttnAddedKVProcessor"),
+        *("LoRAAttnProcessor", "LoRAAttnProcessor2_0", "LoRAAttnProcessor2_5", "LoRAXFormersAttnProcessor"),
     ),
     "models.autoencoder_kl": ("AutoencoderKL", "AutoencoderKLOutput", "DecoderOutput", "DiagonalGaussianDistribution"),
     "models.autoencoders": ("AutoencoderKL", "VQModel"),
@@ -54,7 +57,13 @@ PATHS: dict[str, tuple[str, ...]] = {
     "models.lora": ("adjust_lora_scale_text_encoder",),
     "models.modeling_outputs": ("AutoencoderKLOutput", "Transformer2DModelOutput"),
     "models.modeling_pytorch_paddle_utils": ("convert_pytorch_state_dict_to_paddle",),
-    "models.modeling_utils": ("ContextManagers", "ModelMixin", "faster_set_state_dict", "no_init_weights"),
+    "models.modeling_utils": (
+        "ContextManagers",
+        "LegacyModelMixin",
+        "ModelMixin",
+        "faster_set_state_dict",
+        "no_init_weights",
+    ),
     "models.normalization": ("AdaGroupNorm", "AdaLayerNorm"),
     "models.resnet": ("Downsample2D", "ResnetBlock2D", "Upsample2D"),
     "models.transformer_2d": ("Transformer2DModel", "Transformer2DModelOutput"),
@@ -62,10 +71,10 @@ PATHS: dict[str, tuple[str, ...]] = {
     "models.transformers.transformer_2d": ("Transformer2DModel",),
     "models.unet_1d": ("UNet1DModel", "UNet1DOutput"),
     "models.unet_2d": ("UNet2DModel", "UNet2DOutput"),
-    "models.unet_2d_blocks": ("ResnetBlock2D", "Transformer2DModel", "Upsample2D"),
+    "models.unet_2d_blocks": ("ResnetBlock2D", "Transformer2DModel", "Upsample2D", *BLOCKS),
     "models.unet_2d_condition": ("UNet2DConditionModel", "UNet2DConditionOutput"),
     "models.unets": ("UNet1DModel", "UNet2DConditionModel", "UNet2DModel"),
-    "models.unets.unet_2d_blocks": ("ResnetBlock2D", "Transformer2DModel", "Upsample2D"),
+    "models.unets.unet_2d_blocks": ("ResnetBlock2D", "Transformer2DModel", "Upsample2D", *BLOCKS),
     "models.unets.unet_2d_condition": ("UNet2DConditionModel",),
     "models.upsampling": ("Upsample2D",),
     "models.vae": ("Decoder", "DiagonalGaussianDistribution", "Encoder"),
@@ -119,7 +128,13 @@ PATHS: dict[str, tuple[str, ...]] = {
         *("is_accelerate_available", "is_accelerate_version", "is_ppxformers_available", "is_wandb_available"),
         *("is_xformers_available", "load_image", "load_numpy", "logging", "make_image_grid", "nightly", "pd_to_pil"),
         *("randn_tensor", "replace_example_docstring", "require_paddle_gpu", "scale_lora_layers", "slow", "str2bool"),
-        *("_get_model_file", "smart_load", "unscale_lora_layers"),
+        *(
+            "ONNX_WEIGHTS_NAME",
+            "_get_model_file",
+            "is_pp_invisible_watermark_available",
+            "smart_load",
+            "unscale_lora_layers",
+        ),
     ),
     "utils.import_utils": ("is_ppxformers_available", "is_xformers_available", "requires_backends"),
     "utils.initializer_utils": ("reset_initialized_parameter", "zeros_"),
@@ -132,7 +147,7 @@ PATHS: dict[str, tuple[str, ...]] = {
         *("load_image", "load_numpy", "nightly"),
         *("paddle_all_close", "paddle_device", "require_paddle", "require_paddle_gpu", "slow"),
     ),
-    "utils.torch_utils": ("is_compiled_module", "is_torch_version", "randn_tensor"),
+    "utils.torch_utils": ("apply_freeu", "is_compiled_module", "is_torch_version", "randn_tensor"),
     "video_processor": ("VideoProcessor",),
 }
 # Modules that are code themselves, and need Paddle or PIL when they are imported.

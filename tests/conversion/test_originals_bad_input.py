@@ -115,6 +115,8 @@ def test_checkpoint_of_another_family(tmp_path, family):
         "dance_diffusion": {"sample_size": 9, "sample_rate": 9},
         "fastdiff": {},
         "bddm": {},
+        "grad_tts": {},
+        "hifigan": {},
     }[family]
     checkpoint = {"state_dict": {"layers.0.weight": torch.zeros(2, 2)}}
     problems = refused(WeightsError, checkpoint, tmp_path, family, config=config)

@@ -19,19 +19,8 @@ from ppdiffusers.core.tensors import LazyTensor
 NAMES = [module.name for module in pkgutil.iter_modules(names.__path__)]
 # Names that depend on how many levels and layers a network has: `rules(config)` (tests/conversion/test_originals.py).
 CONFIGURED = {
-    *(
-        "bddm",
-        "compvis_ldm",
-        "dance_diffusion",
-        "ddpm",
-        "fastdiff",
-        "glide",
-        "guided_diffusion",
-        "karlo",
-        "ldm",
-        "ncsnpp",
-    ),
-    *("open_clip", "sgm_unet"),
+    *("bddm", "compvis_ldm", "dance_diffusion", "ddpm", "fastdiff", "glide", "guided_diffusion", "ldm", "ncsnpp"),
+    *("grad_tts", "hifigan", "karlo", "open_clip", "sgm_unet"),
 }
 SMALL = {
     "hidden_size": 8,

@@ -151,3 +151,21 @@ def test_wrong_inputs(tmp_path):
         ours(codes[:, :24], text)
     assert "[batch, 25]" in str(caught.value)
     assert "timestep is None" in str(caught.value)
+
+
+def test_gradients_with_checkpointing(tmp_path):
+    ours, _ = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
+    (codes, _), (text, _) = codes_and_text(CODES)
+    ours.train()
+    gradients = []
+    for checkpointing in (False, True):
+        ours.enable_gradient_checkpointing(checkpointing)
+        assert ours.is_gradient_checkpointing == checkpointing
+        ours.clear_gradients()
+        text.stop_gradient = False
+        ours(codes, text, 5).sample.square().mean().backward()
+        gradients.append((text.grad.numpy(), ours.latent_image_embedding.emb.weight.grad.numpy()))
+        text.clear_gradient()
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert np.abs(plain).max() > 0
+        np.testing.assert_array_equal(plain, recomputed)

@@ -193,6 +193,21 @@ def test_gradients_equal(tmp_path):
             assert_close(gradient, theirs[name].grad, 1e-3, name)
 
 
+def test_gradients_of_prompt_embeddings_with_checkpointing():
+    """As in the training of a text encoder: the embeddings reach the layers inside another object."""
+    network = UNet2DConditionModel(**SD1).train()
+    x, text, gradients = paddle.to_tensor(noise((2, 4, 8, 8))), noise((2, 5, 24), "text"), []
+    for checkpointing in (False, True):
+        network.enable_gradient_checkpointing(checkpointing)
+        network.clear_gradients()
+        encoder = paddle.to_tensor(text, stop_gradient=False)
+        (network(x, 3, encoder * 2).sample ** 2).mean().backward()
+        gradients.append((encoder.grad.numpy(), network.conv_in.weight.grad.numpy()))
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert np.abs(plain).max() > 0
+        np.testing.assert_array_equal(plain, recomputed)
+
+
 def test_save_and_load(tmp_path):
     ours, reference = twins(tmp_path / "torch", diffusers.UNet2DConditionModel(**SD1))
     x, text = paddle.to_tensor(noise((1, 4, 8, 8))), paddle.to_tensor(noise((1, 5, 24), "text"))

@@ -50,9 +50,10 @@ def guided_diffusion(unet: nn.Module, heads_first: bool = True) -> Tensors:
         **_under("out.2", unet.conv_out),
     }
     found |= _label_embedding(unet)
-    between = [attention for attention in middle.attentions if attention is not None]
-    middles = [middle.resnets[0], *between, middle.resnets[1]]
-    places = {f"middle_block.{n}": part for n, part in enumerate(middles)}
+    places = {}
+    if middle is not None:  # distilled networks have none, or one without attention
+        parts = [middle.resnets[0], *(part for part in middle.attentions if part is not None), *middle.resnets[1:]]
+        places = {f"middle_block.{n}": part for n, part in enumerate(parts)}
     for kind, entries in (("input_blocks", inputs), ("output_blocks", outputs)):
         places |= {f"{kind}.{n}.{m}": part for n, parts in enumerate(entries) for m, part in enumerate(parts)}
     for name, part in places.items():
@@ -120,6 +121,7 @@ def controlnet(network: nn.Module) -> Tensors:
         inputs += [[sampler] for sampler in block.downsamplers or ()]
     middle, hint = network.mid_block, network.controlnet_cond_embedding
     found = {
+        **_label_embedding(network),
         **_under("time_embed.0", network.time_embedding.linear_1),
         **_under("time_embed.2", network.time_embedding.linear_2),
         **_under("middle_block_out.0", network.controlnet_mid_block),
@@ -129,7 +131,7 @@ def controlnet(network: nn.Module) -> Tensors:
     for n, convolution in enumerate([hint.conv_in, *hint.blocks, hint.conv_out]):
         found |= _under(f"input_hint_block.{2 * n}", convolution)
     places = {f"input_blocks.{n}.{m}": part for n, parts in enumerate(inputs) for m, part in enumerate(parts)}
-    middles = enumerate([middle.resnets[0], middle.attentions[0], middle.resnets[1]])
+    middles = enumerate([middle.resnets[0], *middle.attentions, *middle.resnets[1:]])
     for name, part in (places | {f"middle_block.{n}": part for n, part in middles}).items():
         found |= _guided_part(name, part, heads_first=True)
     return found

@@ -163,6 +163,13 @@ def _with_unused_layer(encoder: Any) -> Tensors:
     return found | wrapped("transformer.resblocks.23.", last)
 
 
+def averages_of(tensors: Tensors) -> Tensors:
+    """Averaged weights of the UNet under the names of `LitEma`, which removes dots; each is half of the trained one."""
+    prefix = "model.diffusion_model."
+    trained = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {f"model_ema.{name.removeprefix('model.').replace('.', '')}": part / 2 for name, part in trained.items()}
+
+
 def left_by_training() -> Tensors:
     """Tensors in files of original repositories and training tools that no network has."""
     return {

@@ -110,6 +110,16 @@ FAMILIES: dict[str, CheckpointFamily] = {
             "FastDiff",
             "FastDiff, a vocoder; --config: its YAML, if it differs from that of LJSpeech",
         ),
+        CheckpointFamily(
+            "grad_tts",
+            "Grad-TTS",
+            "Grad-TTS; --set beta_max=N --set pe_scale=N ..., if its params.py differs (grad-tts-old.pt: pe_scale=1)",
+        ),
+        CheckpointFamily(
+            "hifigan",
+            "HiFi-GAN",
+            "HiFi-GAN's generator, a vocoder; --config: its config.json",
+        ),
     )
 }
 

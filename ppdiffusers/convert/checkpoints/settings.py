@@ -61,6 +61,9 @@ class Settings:
     def integers(self, name: str, default: T = _REQUIRED) -> list[int] | T:
         return self._read(name, default, _integers, "integers, such as 32,16,8", [1])
 
+    def integer_lists(self, name: str, default: T = _REQUIRED) -> list[list[int]] | T:
+        return self._read(name, default, _integer_lists, "lists of integers, such as [[1,3,5],[1,3,5]]", [[1]])
+
     def expect(self, name: str, *supported: Any, default: Any = _REQUIRED) -> Any:
         """Read a value that must be one of `supported`: networks with other values cannot be built."""
         convert = _boolean if isinstance(supported[0], bool) else _unchanged
@@ -110,20 +113,23 @@ class Settings:
             return placeholder
 
 
-def read_settings(config: str | os.PathLike | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> Settings:
+def read_settings(
+    config: str | os.PathLike | Mapping[str, Any] | None, overrides: Sequence[str] = (), flags: bool = True
+) -> Settings:
     """Read the configuration of an original, and override single values.
 
     Args:
         config: a `.yaml`, `.yml` or `.json` file, a text file with flags ("--image_size 64 --num_channels 128"), or
             the content of such a file; None if all values are in `overrides`.
         overrides: "name=value", with dotted names for nested values.
+        flags: a file with another ending has flags; otherwise it is YAML.
 
     Raises:
         ConfigError: the file is missing or cannot be parsed, or an override has no "=".
     """
-    values = (
-        flattened(config) if isinstance(config, Mapping) else {} if config is None else _read_file(expand_user(config))
-    )
+    values: dict[str, Any] = {}
+    if config is not None:
+        values = flattened(config) if isinstance(config, Mapping) else _read_file(expand_user(config), flags)
     malformed = [override for override in overrides if not re.match(r"[\w.]+=", override)]
     if malformed:
         raise ConfigError("A setting has no name.", problems=malformed, expected="--set name=value")
@@ -159,7 +165,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, flags: bool) -> dict[str, Any]:
     try:
         text = read_text(path, _LARGEST_SETTINGS)
     except ConfigError as error:
@@ -173,7 +179,7 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise ConfigError(
                 "The configuration of the original is not valid JSON.", where=path, problems=[str(error)]
             ) from error
-    elif path.suffix in (".yaml", ".yml"):
+    elif path.suffix in (".yaml", ".yml") or not flags:
         values = _parse_yaml(text, path)
     else:
         values = dict(_FLAG.findall(text))
@@ -243,3 +249,9 @@ def _boolean(value: Any) -> bool:
 def _integers(value: Any) -> list[int]:
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
     return [_integer(part) for part in parts]
+
+
+def _integer_lists(value: Any) -> list[list[int]]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(value)
+    return [_integers(part) for part in value]

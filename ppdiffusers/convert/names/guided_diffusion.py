@@ -96,7 +96,7 @@ def _of_level(layers: int | Sequence[int], level: int) -> int:
 
 
 def resnet_rules(source: str, target: str) -> list[Rule]:
-    """Return the rules for a residual block."""
+    """Return the rules for one residual block."""
     shortcut = Rename(f"{source}.skip_connection.*", f"{target}.conv_shortcut.*", optional=True)
     return [*(Rename(f"{source}.{a}.*", f"{target}.{b}.*") for a, b in _RESNET.items()), shortcut]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ppdiffusers.convert.names.compvis_ldm import vq_rules
-from ppdiffusers.convert.names.guided_diffusion import input_rules, middle_rules, output_rules
+from ppdiffusers.convert.names.guided_diffusion import input_rules, middle_rules, output_rules, resnet_rules
 from ppdiffusers.convert.rules import Rename, Rule
 
 __all__ = ["controlnet_rules", "unet_rules", "vae_rules"]
@@ -18,7 +18,7 @@ def unet_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     """Return the rules for a UNet2DConditionModel with this configuration."""
     return (
         *input_rules(config, _transformer),
-        *middle_rules(config, _transformer),
+        *_middle(config),
         *output_rules(config, _transformer),
         *_label_rules(config),
     )
@@ -30,7 +30,7 @@ def controlnet_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     hint, embedding = "input_hint_block", "controlnet_cond_embedding"
     return (
         *input_rules(config, _transformer),
-        *middle_rules(config, _transformer),
+        *_middle(config),
         *_label_rules(config),
         Rename("zero_convs.*.0.*", "controlnet_down_blocks.*.*"),
         Rename("middle_block_out.0.*", "controlnet_mid_block.*"),
@@ -47,6 +47,16 @@ def vae_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
 
 
 _HINT_WIDTHS = (16, 32, 96, 256)  # the default of ControlNetModel
+
+
+def _middle(config: Mapping[str, Any]) -> list[Rule]:
+    """Return the rules for the middle block, which distilled networks lack, or have without attention."""
+    kind = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
+    if kind is None:
+        return []
+    if kind == "UNetMidBlock2D":
+        return resnet_rules("middle_block.0", "mid_block.resnets.0")
+    return middle_rules(config, _transformer)
 
 
 def _transformer(source: str, target: str, width: int) -> list[Rule]:

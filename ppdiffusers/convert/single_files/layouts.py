@@ -43,6 +43,11 @@ class Layout:
         """Return the tensors of the network by their names after the prefix."""
         return {name: _with_axes(name, tensor) for name, tensor in strip_prefix(file, self.prefix).items()}
 
+    @property
+    def has_our_names(self) -> bool:
+        """Whether the names after the prefix are those of our class, which are those of PyTorch's libraries."""
+        return self.rules is _no_rules
+
     def matches(self, tensors: Tensors) -> bool:
         """Return whether a file has this network, in this layout."""
         return self.prefix + self.sign in tensors
@@ -147,6 +152,8 @@ def _layout_to_write(name: str, class_name: str, config: Config) -> Layout | Non
         return LAYOUTS[class_name][0 if config.get("hidden_act", "quick_gelu") == "quick_gelu" else 3]
     if class_name == "AutoencoderKL":
         return LAYOUTS[class_name][3 if name == "." else 1]  # alone, it has no prefix
+    if class_name == "ControlNetModel" and config.get("addition_embed_type") == "text_time":
+        return LAYOUTS[class_name][2]  # of XL, as published; diffusers reads only a part of the original names
     return LAYOUTS[class_name][0] if class_name in LAYOUTS else None
 
 

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from ppdiffusers.convert.single_files import layouts
 from ppdiffusers.convert.single_files.layouts import Layout, Tensors, find_layout
 from ppdiffusers.convert.single_files.published import FAMILIES, Family
+from ppdiffusers.convert.single_files.shapes import fitted
 
-# Width of the prompt embeddings -> the generation of Stable Diffusion; that of XL's refiner is 1280.
-_SD1_WIDTH, _SD2_WIDTH, _SDXL_WIDTH = 768, 1024, 2048
+# Width of the prompt embeddings of a generation of Stable Diffusion
+_SD2_WIDTH, _REFINER_WIDTH, _SDXL_WIDTH = 1024, 1280, 2048
+# The embedding of sizes, which only XL's networks have, in both worlds
+_SIZES = ("label_emb.0.0.weight", "add_embedding.linear_1.weight")
 # Input channels of the UNet -> the variant of a family: noise, and a masked image or the image to change.
 _VARIANTS = {
     ("sd1", 9): "sd1_inpaint",
@@ -30,13 +33,14 @@ def recognise(tensors: Tensors, metadata: Mapping[str, str] | None = None) -> Fa
         metadata: of a safetensors file; training tools store the prediction type there.
     """
     if (controlnet := find_layout("ControlNetModel", tensors)) is not None:
-        return FAMILIES[_controlnet(controlnet, tensors)]
+        return fitted(FAMILIES[_controlnet(controlnet, tensors)], "controlnet", controlnet, tensors)
     unet = find_layout("UNet2DConditionModel", tensors)
     if unet is None:
         return _vae(tensors, metadata or {})
     name = _generation(unet, tensors)
     name = _VARIANTS.get((name, _input_channels(unet, tensors)), name)
-    return _with_prediction(FAMILIES[name], tensors, metadata or {})
+    family = fitted(FAMILIES[name], "unet", unet, tensors)
+    return _with_prediction(family, tensors, metadata or {})
 
 
 def is_playground(tensors: Tensors) -> bool:
@@ -53,9 +57,8 @@ def _generation(unet: Layout, tensors: Tensors) -> str:
     if layouts.REFINER_OPEN_CLIP + "token_embedding.weight" in tensors:
         return "sdxl_refiner"
     width = prompt_width(unet, tensors)
-    added = ("label_emb.0.0.weight", "add_embedding.linear_1.weight")
-    if width != _SD2_WIDTH and any(unet.prefix + name in tensors for name in added):
-        return "sdxl_refiner" if width == 1280 else "sdxl"
+    if width != _SD2_WIDTH and any(unet.prefix + name in tensors for name in _SIZES):
+        return "sdxl_refiner" if width == _REFINER_WIDTH else "sdxl"
     if any(name.startswith(layouts.OPEN_CLIP) for name in tensors):
         return "sd2"
     if any(name.startswith(layouts.CLIP) for name in tensors):
@@ -64,9 +67,10 @@ def _generation(unet: Layout, tensors: Tensors) -> str:
 
 
 def _controlnet(layout: Layout, tensors: Tensors) -> str:
-    return {_SD2_WIDTH: "controlnet_sd2", _SDXL_WIDTH: "controlnet_sdxl"}.get(
-        prompt_width(layout, tensors) or 0, "controlnet"
-    )
+    width = prompt_width(layout, tensors)  # None in a small one of XL, which has no attention
+    if width == _SDXL_WIDTH or any(layout.prefix + name in tensors for name in _SIZES):
+        return "controlnet_sdxl"
+    return "controlnet_sd2" if width == _SD2_WIDTH else "controlnet"
 
 
 def _vae(tensors: Tensors, metadata: Mapping[str, str]) -> Family | None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import paddle
+
+# [B, S, D], the prompt; with IP-Adapters, a tuple of it and a list of image tokens.
+Prompt: TypeAlias = "paddle.Tensor | tuple[paddle.Tensor, list[paddle.Tensor]]"
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class AttentionInputs:
         cross_attention_kwargs: keyword arguments of the attention processors.
     """
 
-    encoder_hidden_states: paddle.Tensor | tuple[paddle.Tensor, list[paddle.Tensor]] | None = None
+    encoder_hidden_states: Prompt | None = None
     attention_mask: paddle.Tensor | None = None
     encoder_attention_mask: paddle.Tensor | None = None
     cross_attention_kwargs: dict[str, object] | None = None

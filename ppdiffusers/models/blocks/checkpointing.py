@@ -16,5 +16,6 @@ class CheckpointedBlock(nn.Layer):
     def _run(self, layer: Callable[..., paddle.Tensor], *inputs: object) -> paddle.Tensor:
         """Call a layer, with gradient checkpointing if it is enabled."""
         if self.gradient_checkpointing and self.training:
-            return paddle.distributed.fleet.utils.recompute(layer, *inputs)
+            # the reentrant form loses the gradients of tensors inside `inputs`, such as those of a prompt's embeddings
+            return paddle.distributed.fleet.utils.recompute(layer, *inputs, use_reentrant=False)
         return layer(*inputs)

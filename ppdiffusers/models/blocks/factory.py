@@ -9,7 +9,17 @@ from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError
 from ppdiffusers.models.blocks.settings import BlockSettings
-from ppdiffusers.models.blocks.unet_2d_blocks import DownBlock, MidBlock, UpBlock
+from ppdiffusers.models.blocks.unet_2d_blocks import (
+    CrossAttnDownBlock2D,
+    CrossAttnUpBlock2D,
+    DownBlock,
+    DownBlock2D,
+    MidBlock,
+    UNetMidBlock2D,
+    UNetMidBlock2DCrossAttn,
+    UpBlock,
+    UpBlock2D,
+)
 from ppdiffusers.models.blocks.unet_2d_k_blocks import KDownBlock2D, KUpBlock2D
 from ppdiffusers.models.blocks.unet_2d_skip_blocks import SkipDownBlock2D, SkipUpBlock2D, up_block_channels
 
@@ -66,6 +76,10 @@ _MID = {
     "UNetMidBlock2DCrossAttn": _Kind("transformer"),
     "UNetMidBlock2DSimpleCrossAttn": _Kind("simple_cross_attention", resnet="simple_resnet"),
 }
+# The classes that scripts know by name; the other kinds are of the base classes.
+_NAMED_DOWN = {"DownBlock2D": DownBlock2D, "CrossAttnDownBlock2D": CrossAttnDownBlock2D}
+_NAMED_UP = {"UpBlock2D": UpBlock2D, "CrossAttnUpBlock2D": CrossAttnUpBlock2D}
+_NAMED_MID = {"UNetMidBlock2D": UNetMidBlock2D, "UNetMidBlock2DCrossAttn": UNetMidBlock2DCrossAttn}
 _CROSS_ATTENTION = ("transformer", "simple_cross_attention")
 
 
@@ -125,7 +139,8 @@ def get_down_block(
             downsampler = resnet(out_channels, out_channels, down=True)
         else:
             downsampler = settings.downsampler(out_channels)
-    return DownBlock(resnets, _attentions(settings, kind, out_channels, num_layers), downsampler)
+    block = _NAMED_DOWN.get(_bare(block_type), DownBlock)
+    return block(resnets, _attentions(settings, kind, out_channels, num_layers), downsampler)
 
 
 def get_up_block(
@@ -165,7 +180,8 @@ def get_up_block(
         else:
             upsampler = settings.upsampler(out_channels)
     resnets = [resnet(channels, out_channels) for channels in inputs]
-    return UpBlock(resnets, _attentions(settings, kind, out_channels, num_layers), upsampler)
+    block = _NAMED_UP.get(_bare(block_type), UpBlock)
+    return block(resnets, _attentions(settings, kind, out_channels, num_layers), upsampler)
 
 
 def get_mid_block(
@@ -187,14 +203,14 @@ def get_mid_block(
         return None
     if block_type not in _MID:
         raise ConfigError(f"Unknown mid_block_type {block_type!r}.", expected=f"None or one of {', '.join(_MID)}")
-    kind = _MID[block_type]
+    kind, block = _MID[block_type], _NAMED_MID.get(block_type, MidBlock)
     scale = {} if kind.resnet == "simple_resnet" else {"output_scale_factor": settings.resnet_out_scale_factor}
     resnets = [getattr(settings, kind.resnet)(channels, channels, **scale) for _ in range(num_layers + 1)]
     if kind.attention != "self_attention":
-        return MidBlock(resnets, _attentions(settings, kind, channels, num_layers))
+        return block(resnets, _attentions(settings, kind, channels, num_layers))
     changes = {"rescale_output_factor": settings.resnet_out_scale_factor, "norm_num_groups": attn_groups}
     count = num_layers if add_attention else 0
-    return MidBlock(resnets, [settings.self_attention(channels, **changes) for _ in range(count)])
+    return block(resnets, [settings.self_attention(channels, **changes) for _ in range(count)])
 
 
 def _resample(kind: _Kind, configured: str) -> str:

@@ -27,6 +27,20 @@ class FreeU:
         return paddle.concat(scaled, axis=1), skip + (self.skip - 1) * low_frequencies(skip)
 
 
+def apply_freeu(
+    resolution_idx: int, hidden_states: paddle.Tensor, res_hidden_states: paddle.Tensor, **freeu_kwargs: float
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Reweight the inputs of up block number `resolution_idx`; diffusers' function.
+
+    Args:
+        freeu_kwargs: b1 and s1, the factors of block 0, b2 and s2, those of block 1; other blocks are unchanged.
+    """
+    if resolution_idx not in (0, 1):
+        return hidden_states, res_hidden_states
+    factors = FreeU(*(freeu_kwargs[f"{name}{resolution_idx + 1}"] for name in ("b", "s")))
+    return factors(hidden_states, res_hidden_states)
+
+
 def low_frequencies(x: paddle.Tensor) -> paddle.Tensor:
     """Return the part of [B, C, H, W] with the frequencies -1 and 0 along each axis, in the dtype of `x`.
 

@@ -1,4 +1,7 @@
-"""Down, up and middle blocks of UNets and autoencoders: residual blocks, each with an optional attention."""
+"""Down, up and middle blocks of UNets and autoencoders: residual blocks, each with an optional attention.
+
+Their names, attributes and calls are those of diffusers, whose users replace `forward`; `factory` creates them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.models.attention.kwargs import warn_about_scale
-from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
+from ppdiffusers.models.blocks.attention_inputs import AttentionInputs, Prompt
 from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
 from ppdiffusers.models.blocks.freeu import FreeU
 from ppdiffusers.models.blocks.resnet import ResnetBlock2D
@@ -41,29 +44,33 @@ class DownBlock(CheckpointedBlock):
         self,
         hidden_states: paddle.Tensor,
         temb: paddle.Tensor | None = None,
-        inputs: AttentionInputs | None = None,
-        residual: paddle.Tensor | None = None,
+        encoder_hidden_states: Prompt | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
+        encoder_attention_mask: paddle.Tensor | None = None,
+        additional_residuals: paddle.Tensor | None = None,
     ) -> tuple[paddle.Tensor, tuple[paddle.Tensor, ...]]:
-        """Transform [B, C, H, W].
+        """Transform [B, C, H, W]; the inputs of attention layers are those of `AttentionInputs`.
 
         Args:
             temb: [B, T], the time embedding.
-            residual: output of a T2I-Adapter. It is added before the downsampler if the block attends to a prompt,
-                otherwise to the result.
+            additional_residuals: output of a T2I-Adapter. It is added before the downsampler if the block attends to a
+                prompt, otherwise to the result.
         """
+        inputs = AttentionInputs(encoder_hidden_states, attention_mask, encoder_attention_mask, cross_attention_kwargs)
         stages = []
         for n, resnet in enumerate(self.resnets):
             hidden_states = self._run(resnet, hidden_states, temb)
             if self.has_attention:
                 hidden_states = self._run(_attend, self.attentions[n], hidden_states, inputs)
             stages.append(hidden_states)
-        if residual is not None and self._attends_to_prompt:
-            hidden_states = stages[-1] = hidden_states + residual
+        if additional_residuals is not None and self._attends_to_prompt:
+            hidden_states = stages[-1] = hidden_states + additional_residuals
         for downsampler in self.downsamplers or ():
             hidden_states = _resample(downsampler, hidden_states, temb)
             stages.append(hidden_states)
-        if residual is not None and not self._attends_to_prompt:
-            hidden_states = stages[-1] = hidden_states + residual
+        if additional_residuals is not None and not self._attends_to_prompt:
+            hidden_states = stages[-1] = hidden_states + additional_residuals
         return hidden_states, tuple(stages)
 
 
@@ -94,21 +101,25 @@ class UpBlock(CheckpointedBlock):
     def forward(
         self,
         hidden_states: paddle.Tensor,
-        skips: tuple[paddle.Tensor, ...] | None = None,
+        res_hidden_states_tuple: tuple[paddle.Tensor, ...] | None = None,
         temb: paddle.Tensor | None = None,
+        encoder_hidden_states: Prompt | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
         upsample_size: tuple[int, int] | None = None,
-        inputs: AttentionInputs | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        encoder_attention_mask: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
-        """Transform [B, C, H, W].
+        """Transform [B, C, H, W]; the inputs of attention layers are those of `AttentionInputs`.
 
         Args:
-            skips: stages of the down block at the same level; the last one is read first.
+            res_hidden_states_tuple: stages of the down block at the same level; the last one is read first.
             temb: [B, T], the time embedding.
             upsample_size: height and width of the result; by default they are doubled.
         """
+        inputs = AttentionInputs(encoder_hidden_states, attention_mask, encoder_attention_mask, cross_attention_kwargs)
         for n, resnet in enumerate(self.resnets):
-            if skips is not None:
-                skip = skips[-1 - n]
+            if res_hidden_states_tuple is not None:
+                skip = res_hidden_states_tuple[-1 - n]
                 if self.freeu is not None:
                     hidden_states, skip = self.freeu(hidden_states, skip)
                 hidden_states = paddle.concat([hidden_states, skip], axis=1)
@@ -137,8 +148,12 @@ class MidBlock(CheckpointedBlock):
         self,
         hidden_states: paddle.Tensor,  # [B, C, H, W]
         temb: paddle.Tensor | None = None,  # [B, T]
-        inputs: AttentionInputs | None = None,
+        encoder_hidden_states: Prompt | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
+        encoder_attention_mask: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
+        inputs = AttentionInputs(encoder_hidden_states, attention_mask, encoder_attention_mask, cross_attention_kwargs)
         hidden_states = self._run(self.resnets[0], hidden_states, temb)
         for n, resnet in enumerate(list(self.resnets)[1:]):
             if len(self.attentions):
@@ -147,9 +162,38 @@ class MidBlock(CheckpointedBlock):
         return hidden_states
 
 
-def _attend(attention: nn.Layer, hidden_states: paddle.Tensor, inputs: AttentionInputs | None) -> paddle.Tensor:
+class DownBlock2D(DownBlock):
+    """Down block without attention."""
+
+
+class CrossAttnDownBlock2D(DownBlock):
+    """Down block with transformers over the prompt."""
+
+    has_cross_attention = True
+
+
+class UpBlock2D(UpBlock):
+    """Up block without attention."""
+
+
+class CrossAttnUpBlock2D(UpBlock):
+    """Up block with transformers over the prompt."""
+
+    has_cross_attention = True
+
+
+class UNetMidBlock2D(MidBlock):
+    """Middle block with self-attention, or none."""
+
+
+class UNetMidBlock2DCrossAttn(MidBlock):
+    """Middle block with transformers over the prompt."""
+
+    has_cross_attention = True
+
+
+def _attend(attention: nn.Layer, hidden_states: paddle.Tensor, inputs: AttentionInputs) -> paddle.Tensor:
     """Call the attention of a block; self-attention ignores the inputs."""
-    inputs = inputs or AttentionInputs()
     if isinstance(attention, _TRANSFORMERS):
         return attention(
             hidden_states,

@@ -13,7 +13,7 @@ from paddle import nn
 
 from ppdiffusers.models.attention.attention import Attention
 from ppdiffusers.models.attention.kwargs import warn_about_scale
-from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
+from ppdiffusers.models.blocks.attention_inputs import AttentionInputs, Prompt
 from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
 from ppdiffusers.models.blocks.normalization import AdaGroupNorm
 from ppdiffusers.models.blocks.resampling import KDownsample2D, KUpsample2D
@@ -63,9 +63,8 @@ class KAttentionBlock(nn.Layer):
         self,
         x: paddle.Tensor,  # [B, C, H, W]
         temb: paddle.Tensor,  # [B, T]
-        inputs: AttentionInputs | None,
+        inputs: AttentionInputs,
     ) -> paddle.Tensor:
-        inputs = inputs or AttentionInputs()
         kwargs = inputs.cross_attention_kwargs or {}
         warn_about_scale(kwargs)
         if self.attn1 is not None:
@@ -99,7 +98,7 @@ class _KBlock(CheckpointedBlock):
         if attentions is not None:
             self.attentions = nn.LayerList(attentions)
 
-    def _layer(self, n: int, x: paddle.Tensor, temb: paddle.Tensor, inputs: AttentionInputs | None) -> paddle.Tensor:
+    def _layer(self, n: int, x: paddle.Tensor, temb: paddle.Tensor, inputs: AttentionInputs) -> paddle.Tensor:
         x = self._run(self.resnets[n], x, temb)
         return self._run(self.attentions[n], x, temb, inputs) if self.has_attention else x
 
@@ -127,16 +126,20 @@ class KDownBlock2D(_KBlock):
         self,
         hidden_states: paddle.Tensor,
         temb: paddle.Tensor,
-        inputs: AttentionInputs | None = None,
-        residual: paddle.Tensor | None = None,
+        encoder_hidden_states: Prompt | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
+        encoder_attention_mask: paddle.Tensor | None = None,
+        additional_residuals: paddle.Tensor | None = None,
     ) -> tuple[paddle.Tensor, tuple[paddle.Tensor | None, ...]]:
-        """Transform [B, C, H, W]; `residual` is the output of a T2I-Adapter."""
+        """Transform [B, C, H, W]; `additional_residuals` is the output of a T2I-Adapter."""
+        inputs = AttentionInputs(encoder_hidden_states, attention_mask, encoder_attention_mask, cross_attention_kwargs)
         stages = []
         for n in range(len(self.resnets)):
             hidden_states = self._layer(n, hidden_states, temb, inputs)
             stages.append(None if self.has_attention and self.downsampler is None else hidden_states)
-        if residual is not None:
-            hidden_states = hidden_states + residual
+        if additional_residuals is not None:
+            hidden_states = hidden_states + additional_residuals
         if self.downsampler is not None:
             hidden_states = self.downsampler(hidden_states)
         return hidden_states, tuple(stages)
@@ -172,14 +175,18 @@ class KUpBlock2D(_KBlock):
     def forward(
         self,
         hidden_states: paddle.Tensor,
-        skips: tuple[paddle.Tensor | None, ...],
+        res_hidden_states_tuple: tuple[paddle.Tensor | None, ...],
         temb: paddle.Tensor,
+        encoder_hidden_states: Prompt | None = None,
+        cross_attention_kwargs: dict[str, object] | None = None,
         upsample_size: tuple[int, int] | None = None,
-        inputs: AttentionInputs | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        encoder_attention_mask: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
         """Transform [B, C, H, W]; `upsample_size` has no effect, the filter can only double."""
-        if skips[-1] is not None:
-            hidden_states = paddle.concat([hidden_states, skips[-1]], axis=1)
+        inputs = AttentionInputs(encoder_hidden_states, attention_mask, encoder_attention_mask, cross_attention_kwargs)
+        if res_hidden_states_tuple[-1] is not None:
+            hidden_states = paddle.concat([hidden_states, res_hidden_states_tuple[-1]], axis=1)
         for n in range(len(self.resnets)):
             hidden_states = self._layer(n, hidden_states, temb, inputs)
         return hidden_states if self.upsampler is None else self.upsampler(hidden_states)

@@ -13,7 +13,6 @@ from paddle import nn
 
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.attention.masks import mask_to_bias
-from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
 from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import TimestepEmbedding, Timesteps
@@ -193,16 +192,16 @@ class ControlNetEncoder(ConditionEmbeddings, ModelMixin):
         cross_attention_kwargs: dict[str, Any] | None,
     ) -> list[paddle.Tensor]:
         """Residuals of all levels, that of the middle block last; `sample` is [B, first, h, w]."""
-        inputs = AttentionInputs(
-            encoder_hidden_states,
-            attention_mask=mask_to_bias(attention_mask, sample.dtype),
-            cross_attention_kwargs=dict(cross_attention_kwargs or {}),
-        )
+        inputs = {
+            "encoder_hidden_states": encoder_hidden_states,
+            "attention_mask": mask_to_bias(attention_mask, sample.dtype),
+            "cross_attention_kwargs": dict(cross_attention_kwargs or {}),
+        }
         stages = (sample,)
         for block in self.down_blocks:
-            sample, more = block(sample, emb, inputs)
+            sample, more = block(hidden_states=sample, temb=emb, **inputs)
             stages += more
-        stages += (self.mid_block(sample, emb, inputs),)
+        stages += (self.mid_block(hidden_states=sample, temb=emb, **inputs),)
         convs = (*self.controlnet_down_blocks, self.controlnet_mid_block)
         return [conv(stage) for conv, stage in zip(convs, stages, strict=True)]
 

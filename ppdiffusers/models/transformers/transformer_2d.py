@@ -11,6 +11,7 @@ from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.models.attention.kwargs import warn_about_scale
 from ppdiffusers.models.attention.masks import mask_to_bias
+from ppdiffusers.models.blocks.checkpointing import CheckpointedBlock
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import ImagePositionalEmbeddings, as_timesteps
 from ppdiffusers.models.blocks.transformer import BasicTransformerBlock
@@ -30,7 +31,7 @@ _SUPPORTED = {
 }
 
 
-class Transformer2DModel(ModelMixin):
+class Transformer2DModel(ModelMixin, CheckpointedBlock):
     """Transformer blocks with cross-attention; the configuration is that of diffusers' class.
 
     Over feature maps (`in_channels`), the blocks are between two projections, and the input is added. Over codes
@@ -170,7 +171,8 @@ class Transformer2DModel(ModelMixin):
         bias = mask_to_bias(attention_mask, tokens.dtype)
         encoder_bias = mask_to_bias(encoder_attention_mask, tokens.dtype)
         for block in self.transformer_blocks:
-            tokens = block(tokens, bias, encoder_hidden_states, encoder_bias, timestep, cross_attention_kwargs)
+            inputs = (tokens, bias, encoder_hidden_states, encoder_bias, timestep, cross_attention_kwargs)
+            tokens = self._run(block, *inputs)
         if self.is_input_vectorized:
             output = self._log_probabilities(tokens)
         else:

@@ -17,7 +17,6 @@ from ppdiffusers.models.adapters.ip_adapter import has_ip_adapters
 from ppdiffusers.models.adapters.layers import scaled
 from ppdiffusers.models.attention.masks import mask_to_bias
 from ppdiffusers.models.blocks.activations import get_activation
-from ppdiffusers.models.blocks.attention_inputs import AttentionInputs
 from ppdiffusers.models.blocks.checks import check_channels
 from ppdiffusers.models.blocks.conv import Conv2D
 from ppdiffusers.models.blocks.embeddings import (
@@ -369,12 +368,12 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
         if self.config.center_input_sample:
             sample = 2 * sample - 1.0
         encoder_hidden_states = self._project_conditions(encoder_hidden_states, added_cond_kwargs)
-        inputs = AttentionInputs(
-            encoder_hidden_states,
-            attention_mask=mask_to_bias(attention_mask, sample.dtype),
-            encoder_attention_mask=mask_to_bias(encoder_attention_mask, sample.dtype),
-            cross_attention_kwargs=kwargs,
-        )
+        inputs = {
+            "encoder_hidden_states": encoder_hidden_states,
+            "attention_mask": mask_to_bias(attention_mask, sample.dtype),
+            "encoder_attention_mask": mask_to_bias(encoder_attention_mask, sample.dtype),
+            "cross_attention_kwargs": kwargs,
+        }
         down_block_additional_residuals = computable(down_block_additional_residuals)
         mid_block_additional_residual = computable(mid_block_additional_residual)
         intrablock = computable(down_intrablock_additional_residuals)
@@ -413,16 +412,17 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
         self,
         sample: paddle.Tensor,
         emb: paddle.Tensor,
-        inputs: AttentionInputs,
+        inputs: dict[str, Any],
         down_residuals: tuple[paddle.Tensor, ...] | None,
         mid_residual: paddle.Tensor | None,
         intrablock: list[paddle.Tensor],
     ) -> paddle.Tensor:
-        """Run all layers; `emb` is [B, time_embed_dim]."""
+        """Run all layers; `emb` is [B, time_embed_dim], and `inputs` are those of the attention layers."""
         sample = self.conv_in(sample)  # [B, first, H, W]
         skips = (sample,)
         for block in self.down_blocks:
-            sample, stages = block(sample, emb, inputs, intrablock.pop(0) if intrablock else None)
+            extra = {"additional_residuals": intrablock.pop(0)} if intrablock else {}
+            sample, stages = block(hidden_states=sample, temb=emb, **inputs, **extra)
             skips += stages
         if down_residuals is not None:
             if len(down_residuals) != len(skips):
@@ -433,7 +433,7 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
             skips = tuple(skip + residual for skip, residual in zip(skips, down_residuals))
 
         if self.mid_block is not None:
-            sample = self.mid_block(sample, emb, inputs)
+            sample = self.mid_block(sample, emb, **inputs)
             if intrablock and sample.shape == intrablock[0].shape:
                 sample = sample + intrablock.pop(0)
         if mid_residual is not None:
@@ -444,7 +444,9 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
             skips, level_skips = skips[:-count], skips[-count:]
             # the next skip connection has the right size where an odd size was halved
             size = tuple(skips[-1].shape[2:]) if n < len(self.up_blocks) - 1 else None
-            sample = block(sample, level_skips, emb, size, inputs)
+            sample = block(
+                hidden_states=sample, res_hidden_states_tuple=level_skips, temb=emb, upsample_size=size, **inputs
+            )
 
         if self.conv_norm_out is not None:
             sample = self.conv_act(self.conv_norm_out(sample))

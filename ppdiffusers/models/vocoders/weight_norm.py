@@ -37,6 +37,27 @@ class WeightNormConv1D(nn.Layer):
         return normalized(self.weight_v, self.weight_g) if self.normalize else self.weight
 
 
+class WeightNormConv1DTranspose(nn.Layer):
+    """A transposed 1D convolution with the same parameters; the norm is that of each input channel."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int, normalize: bool = True
+    ):
+        super().__init__()
+        shape = [in_channels, out_channels, kernel_size]
+        self.stride, self.padding, self.normalize = stride, padding, normalize
+        if normalize:
+            self.weight_g = self.create_parameter([in_channels, 1, 1])
+            self.weight_v = self.create_parameter(shape)
+        else:
+            self.weight = self.create_parameter(shape)
+        self.bias = self.create_parameter([out_channels], is_bias=True)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, C, L] -> [B, O, L * stride]
+        weight = normalized(self.weight_v, self.weight_g) if self.normalize else self.weight  # [C, O, K]
+        return F.conv1d_transpose(x, weight, self.bias, stride=self.stride, padding=self.padding)
+
+
 class WeightNormConv2DTranspose(nn.Layer):
     """A transposed 2D convolution from one channel to one channel, with the same parameters.
 

@@ -1,4 +1,4 @@
-"""What pipelines from mel spectrograms to waveforms share: the checks of a call, and the loop."""
+"""What pipelines with mel spectrograms share: the checks of a call and of a vocoder, and the loop."""
 
 from __future__ import annotations
 
@@ -49,6 +49,20 @@ def checked(
         problems,
     )
     return mel, (mel.shape[0], 1, mel.shape[-1] * hop_size)
+
+
+def check_vocoder(vocoder: Any, *, bins: int, hop_size: int, sample_rate: int) -> list[str]:
+    """The vocoder accepts spectrograms with these settings."""
+    settings = {
+        "mel bins": (bins, vocoder.config.cond_channels),
+        "samples for each frame (hop)": (hop_size, vocoder.hop_size),
+        "Hz (sampling rate)": (sample_rate, vocoder.config.sample_rate),
+    }
+    return [
+        f"the spectrograms have {ours} {what}, the `vocoder` expects {theirs}: load one for the same spectrograms"
+        for what, (ours, theirs) in settings.items()
+        if ours != theirs
+    ]
 
 
 def initial_noise(latents: Any, shape: Sequence[int], generator: Generator, dtype: paddle.dtype) -> paddle.Tensor:

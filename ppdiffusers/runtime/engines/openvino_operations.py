@@ -60,6 +60,19 @@ def _arange(t: Translator, op: Operation) -> list:
 
 # -- elementwise ------------------------------------------------------------------------------------------------
 
+
+def _mish(x: ov.Node) -> ov.Node:
+    """Compute x tanh(log(1 + e)) with e = exp(x): x n / (n + 2) with n = e (e + 2).
+
+    OpenVINO 2025 fails on its own Mish next to other elementwise operations ("Supported precisions set is not
+    available"), and fuses the definition to it. Above 20 the quotient is 1.
+    """
+    two = ops.constant(np.float32(2))
+    e = ops.exp(ops.minimum(x, ops.constant(np.float32(20))))
+    n = ops.multiply(e, ops.add(e, two))
+    return ops.multiply(x, ops.divide(n, ops.add(n, two)))
+
+
 _UNARY = {
     "silu": ops.swish,
     "swish": ops.swish,
@@ -77,7 +90,7 @@ _UNARY = {
     "logical_not": ops.logical_not,
     "assign": lambda x: x,
     "softplus": ops.softplus,
-    "mish": ops.mish,
+    "mish": _mish,
     "square": lambda x: ops.multiply(x, x),
     "rsqrt": lambda x: ops.power(x, ops.constant(np.float32(-0.5))),
 }

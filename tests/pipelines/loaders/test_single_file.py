@@ -23,7 +23,14 @@ from tests.pipelines.support import assert_images_agree, call_both
 from tests.support import originals
 from tests.support.checkpoints import tiny_controlnet
 from tests.support.parity import randomize
-from tests.support.single_files import KINDS, left_by_training, original_tensors, tiny_vae, write_single_file
+from tests.support.single_files import (
+    KINDS,
+    averages_of,
+    left_by_training,
+    original_tensors,
+    tiny_vae,
+    write_single_file,
+)
 
 OFFLINE = {"local_files_only": True}
 
@@ -106,11 +113,7 @@ def test_half_precision(single_files, tmp_path, half_kernels):
 def test_averaged_weights(single_files, tmp_path, caplog):
     folder, _ = single_files("sd1")
     tensors = original_tensors(folder, "sd1")
-    trained = originals.under("model.diffusion_model.", tensors)
-    averages = {
-        f"model_ema.diffusion_model{name}".replace(".", "").replace("model_ema", "model_ema.", 1): tensor + 1
-        for name, tensor in trained.items()
-    }
+    averages = averages_of(tensors)
     file = write_single_file(tmp_path / "model.safetensors", tensors | averages)
     settings = {"config": str(folder), "subfolder": "unet", **OFFLINE}
     for extract_ema in (False, True):

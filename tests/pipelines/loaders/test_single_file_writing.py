@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import diffusers
 import numpy as np
@@ -12,10 +13,20 @@ from safetensors.torch import load_file
 
 import ppdiffusers
 from ppdiffusers.cli.main import main
+from ppdiffusers.convert.single_files.recognition import recognise
 from ppdiffusers.core.errors import ConversionError, InputError
+from ppdiffusers.io.single_file import open_single_file
 from tests.pipelines.loaders.test_single_file import OFFLINE, assert_same_networks, assert_same_weights
 from tests.support import originals
-from tests.support.single_files import KINDS, original_tensors, tiny_vae, write_single_file
+from tests.support.parity import randomize
+from tests.support.single_files import (
+    KINDS,
+    averages_of,
+    left_by_training,
+    original_tensors,
+    tiny_vae,
+    write_single_file,
+)
 
 # Tensors of the original that no network has: OpenCLIP's temperature, and what Stable Diffusion 2 does not use.
 NOT_WRITTEN = ("logit_scale", "transformer.resblocks.23.", "cond_stage_model.model.text_projection")
@@ -31,13 +42,80 @@ def assert_same_file(written, original, kind: str) -> None:
         assert np.array_equal(found[name].numpy(), tensor.numpy()), name
 
 
-@pytest.mark.parametrize("kind", ["sd1_inpaint", "sd2", "upscaler", "sdxl", "sdxl_refiner"])
+def load_and_save(kind: str, file, folder, again, **settings) -> None:
+    """Load a pipeline, write it, and load what was written with diffusers: all tensors are equal."""
+    pipeline = getattr(ppdiffusers, KINDS[kind].__name__).from_single_file(file, config=folder, **settings)
+    pipeline.save_single_file(again)
+    assert_same_networks(pipeline, KINDS[kind].from_single_file(str(again), config=str(folder), **OFFLINE))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_pipelines_become_the_file_that_they_came_from(kind, single_files, tmp_path):
     folder, file = single_files(kind)
-    cls = getattr(ppdiffusers, KINDS[kind].__name__)
-    pipeline = cls.from_single_file(file, config=folder)
-    pipeline.save_single_file(tmp_path / "again.safetensors")
+    load_and_save(kind, file, folder, tmp_path / "again.safetensors")
     assert_same_file(tmp_path / "again.safetensors", file, kind)
+
+
+def test_the_prediction_type_of_stable_diffusion_2(single_files, tmp_path):
+    """The tensors do not show whether the UNet predicts noise: the metadata of the file do."""
+    folder, file = single_files("sd2")
+    for given, expected in (("epsilon", "epsilon"), ("v_prediction", "v_prediction")):
+        copied = shutil.copytree(folder, tmp_path / given)
+        config = json.loads((copied / "scheduler/scheduler_config.json").read_text())
+        (copied / "scheduler/scheduler_config.json").write_text(json.dumps({**config, "prediction_type": given}))
+        again = tmp_path / f"{given}.safetensors"
+        load_and_save("sd2", file, copied, again)
+        assert_same_file(again, file, "sd2")
+        theirs = KINDS["sd2"].from_single_file(str(again), config=str(copied), **OFFLINE)
+        assert theirs.scheduler.config.prediction_type == expected
+        checkpoint = open_single_file(again)
+        family = recognise(checkpoint, checkpoint.metadata)
+        assert family.components["scheduler"][1]["prediction_type"] == expected
+
+
+@pytest.mark.parametrize("extract_ema", [False, True])
+def test_files_with_averages(extract_ema, single_files, tmp_path):
+    """The weights that were loaded are written, under the names of trained weights."""
+    folder, _ = single_files("sd1")
+    tensors = original_tensors(folder, "sd1")
+    file = write_single_file(tmp_path / "ema.safetensors", tensors | averages_of(tensors) | left_by_training())
+    load_and_save("sd1", file, folder, tmp_path / "again.safetensors", extract_ema=extract_ema)
+    start = "model.diffusion_model."
+    expected = {name: tensor / (1 + (extract_ema and name.startswith(start))) for name, tensor in tensors.items()}
+    assert_same_file(tmp_path / "again.safetensors", write_single_file(tmp_path / "x.safetensors", expected), "sd1")
+
+
+def test_text_encoders_without_a_prefix(single_files, tmp_path):
+    """The file that is written has the prefix, without which diffusers does not find the encoder."""
+    folder, prefixed = single_files("sd1")
+    prefix = "cond_stage_model.transformer."
+    tensors = {name.replace(f"{prefix}text_model.", prefix): part for name, part in load_file(prefixed).items()}
+    assert len([name for name in tensors if name.startswith(f"{prefix}embeddings.")]) == 2
+    file = write_single_file(tmp_path / "old.ckpt", tensors)
+    load_and_save("sd1", file, folder, tmp_path / "again.safetensors")
+    assert_same_file(tmp_path / "again.safetensors", prefixed, "sd1")
+
+
+@pytest.mark.parametrize("is_xl", [False, True])
+def test_controlnets_both_ways(is_xl, single_files, tmp_path):
+    folder, _ = single_files("sdxl" if is_xl else "sd1")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    network = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 6, 8, 10))
+    randomize(network, 5).save_pretrained(tmp_path / "controlnet")
+    tensors = network.state_dict()  # those of XL are published with the names of diffusers
+    if not is_xl:
+        tensors = originals.wrapped("control_model.", originals.controlnet(network))
+    file = write_single_file(tmp_path / "controlnet.safetensors", tensors)
+    source = ["convert", "--from", "single_file", "--pretrained_model_name_or_path", str(file), "--quiet"]
+    config = ["--config", str(tmp_path / "controlnet")]
+    assert main([*source, *config, "--output_path", str(tmp_path / "paddle")]) == 0
+    back = ["convert", "--to", "single_file", "--pretrained_model_name_or_path", str(tmp_path / "paddle"), "--quiet"]
+    assert main([*back, "--output_path", str(tmp_path / "again.safetensors")]) == 0
+    assert_same_file(tmp_path / "again.safetensors", file, "controlnet")
+    theirs = diffusers.ControlNetModel.from_single_file(
+        str(tmp_path / "again.safetensors"), config=str(tmp_path / "controlnet"), **OFFLINE
+    )
+    assert_same_weights(ppdiffusers.ControlNetModel.from_pretrained(tmp_path / "paddle"), theirs)
 
 
 def test_half_precision_is_kept(single_files, tmp_path):
