@@ -72,9 +72,9 @@ def _files(source: Path, layouts: Mapping[str, Layout], title: str) -> dict[str,
         if layout.optional and not (source / name).exists():
             continue
         try:
-            for key, tensor in _tensors(source / name, layout, title).items():
-                file, _, inside = key.rpartition("/")  # a network may have tensors in the file of another part
-                files.setdefault(file or layout.file, {})[inside] = tensor
+            for original, tensor in _tensors(source / name, layout, title).items():
+                part, _, inside = original.rpartition("/")
+                files.setdefault(part or "model", {})[inside] = tensor
         except PPDiffusersError as error:
             problems.append(f"{name}: {error}".replace("\n", "\n    "))
     if problems:

@@ -87,14 +87,14 @@ def read(settings: Settings, tensors: Tensors, ema: bool) -> OriginalModel:
 
 def layouts(settings: Settings) -> dict[str, Layout]:
     """Files of the original's parts; the statistics of CLIP are tensors of the prior."""
-    prefix = f"state_dict.{_MODEL}"
+    inside = f"state_dict.{_MODEL}"
     return {
-        "prior": Layout("PriorTransformer", prior_rules, {"norm_in_type": None}, prefix, file="prior"),
-        "decoder": Layout("UNet2DConditionModel", unet_rules, UNET_FIXED, prefix, file="decoder"),
-        "text_proj": Layout("UnCLIPTextProjModel", text_proj_rules, {}, prefix, file="decoder"),
+        "prior": Layout("PriorTransformer", prior_rules, {"norm_in_type": None}, f"prior/{inside}"),
+        "decoder": Layout("UNet2DConditionModel", unet_rules, UNET_FIXED, f"decoder/{inside}"),
+        "text_proj": Layout("UnCLIPTextProjModel", text_proj_rules, {}, f"decoder/{inside}"),
         **{
-            name: Layout("UNet2DModel", upscaler_rules, _UPSCALER_FIXED, f"state_dict.{inside}", file="super_res")
-            for name, inside in _UPSCALERS.items()
+            name: Layout("UNet2DModel", upscaler_rules, _UPSCALER_FIXED, f"super_res/state_dict.{prefix}")
+            for name, prefix in _UPSCALERS.items()
         },
     }
 
