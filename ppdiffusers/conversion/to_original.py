@@ -72,7 +72,9 @@ def _files(source: Path, layouts: Mapping[str, Layout], title: str) -> dict[str,
         if layout.optional and not (source / name).exists():
             continue
         try:
-            files.setdefault(layout.file, {}).update(_tensors(source / name, layout, title))
+            for original, tensor in _tensors(source / name, layout, title).items():
+                part, _, inside = original.rpartition("/")
+                files.setdefault(part or "model", {})[inside] = tensor
         except PPDiffusersError as error:
             problems.append(f"{name}: {error}".replace("\n", "\n    "))
     if problems:

@@ -298,7 +298,9 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
             options["max_shard_size"] = max_shard_size
         with save_together(expand_user(save_directory)) as save:
             for name, component in self.components.items():
-                if component is not None:
+                if inspect.isroutine(component):
+                    logger.warning("`%s` is a function, which cannot be saved; it is None in %s.", name, INDEX_NAME)
+                elif component is not None:
                     _save_component(component, save.folder / name, options)
             text = json.dumps(self._model_index(to_diffusers), indent=2, ensure_ascii=False) + "\n"
             (save.folder / INDEX_NAME).write_text(text, encoding="utf-8")
@@ -308,7 +310,8 @@ class DiffusionPipeline(OffloadingMixin, HubConfigMixin):
         if to_diffusers:
             settings.pop("_ppdiffusers_version")
             settings["_diffusers_version"] = DIFFUSERS_VERSION  # diffusers' inpainting requires one
-        entries: dict[str, Any] = {name: list(_entry(c, to_diffusers)) for name, c in sorted(self.components.items())}
+        saved = {name: None if inspect.isroutine(c) else c for name, c in self.components.items()}
+        entries: dict[str, Any] = {name: list(_entry(c, to_diffusers)) for name, c in sorted(saved.items())}
         return {**settings, **entries}
 
     # -- device and dtype -------------------------------------------------------------------------------------------
@@ -509,6 +512,8 @@ def _component_problems(name: str, component: Any) -> list[str]:
     full_name = f"{kind.__module__}.{kind.__name__}"
     if any(base.__module__.split(".")[0] in _TORCH_LIBRARIES for base in kind.__mro__):
         return [f"`{name}` is {full_name}, which uses PyTorch; ppdiffusers has a class of the same name"]
+    if inspect.isroutine(component) and name != "scheduler":
+        return []  # a function in place of an image processor, as diffusers accepts
     if not hasattr(component, "save_pretrained"):
         return [f"`{name}` is {full_name}, which is not a component: it has no `save_pretrained`"]
     steps = hasattr(component, "step") or hasattr(component, "step_pred")  # of score SDEs
@@ -592,7 +597,9 @@ def _load_component(index: ModelIndex, name: str, folder: Path, options: Mapping
     if entry is None or entry.known is None:
         return None
     cls = entry.known.load()
-    return cls.from_pretrained(_folder_of(index, name, folder), **(options if entry.known.has_weights else {}))
+    component = cls.from_pretrained(_folder_of(index, name, folder), **(options if entry.known.has_weights else {}))
+    logger.info("Loaded %s as %s from `%s` of %s.", name, cls.__name__, name, folder)
+    return component
 
 
 # -- saving -----------------------------------------------------------------------------------------------------------
@@ -604,7 +611,7 @@ def _entry(component: Any, to_diffusers: bool = False) -> tuple[str | None, str 
         return None, None
     name = type(component).__name__
     if name not in registry.components():  # a class of the user, who passes it when loading the folder
-        return type(component).__module__, name
+        return component.__module__, name
     world = "diffusers" if to_diffusers else "paddlenlp" if _library(component) == "paddlenlp" else "ppdiffusers"
     library, class_name = render_entry(name, world)
     return library, class_name

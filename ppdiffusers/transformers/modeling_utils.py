@@ -117,6 +117,8 @@ class PretrainedModel(PretrainedMixin, nn.Layer):
         return_dict: bool | None,
     ) -> Output | tuple:
         """Remove the outputs that are not requested; convert to a tuple with `return_dict=False`."""
+        if isinstance(output, list):  # of paddle.incubate.jit.inference: all tensors, in the order of their names
+            return tuple(output[-2:])  # last_hidden_state and pooler_output
         if not self._requests(output_hidden_states, "output_hidden_states"):
             output = dataclasses.replace(output, hidden_states=None)
         if not self._requests(output_attentions, "output_attentions"):

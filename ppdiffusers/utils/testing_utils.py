@@ -256,6 +256,9 @@ class CaptureLogger:
         self._stream = io.StringIO()
         self._handler = logging.StreamHandler(self._stream)
 
+    def __repr__(self) -> str:
+        return f"captured: {self.out}\n"
+
     def __enter__(self) -> CaptureLogger:
         self.logger.addHandler(self._handler)
         return self

@@ -111,10 +111,10 @@ def not_run(script: Path, community: Path | None) -> Result | None:
             return Result(script.name, "empty", "the file has no code")
     except SyntaxError:
         return Result(script.name, "empty", "it is not a whole program")
-    if not re.search(r"\b(pp)?diffusers\b", text):
-        return Result(script.name, "other", "does not use diffusers")
     if unknown := undefined_names(text):
         return Result(script.name, "continues", f"reads {', '.join(unknown)}")
+    if not re.search(r"\b(pp)?diffusers\b", text):
+        return Result(script.name, "other", "does not use diffusers")
     files = (script, *pipelines_of(text, community).values())
     if missing := [name for file in files for name in missing_names(file)]:
         return Result(script.name, "lacks", ", ".join(dict.fromkeys(missing)))

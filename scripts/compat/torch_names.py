@@ -69,6 +69,7 @@ def _add_to(torch: Any, paddle: Any) -> None:
     added = {
         "device": lambda name, index=None: str(name).replace("cuda", "cpu"),
         "inference_mode": paddle.no_grad,
+        "compile": lambda layer, **options: layer,  # networks are compiled by ppdiffusers itself
         "layout": object,
         "strided": None,
         "randn": without(paddle.randn, "generator", "layout"),
@@ -84,5 +85,6 @@ def _add_to(torch: Any, paddle: Any) -> None:
     }
     for name, value in added.items():  # ppdiffusers itself uses Paddle's `device`, `max` and `min`
         setattr(torch, name, value)
+    paddle.nn.LayerNorm.normalized_shape = property(lambda layer: layer._normalized_shape)
     tensor.std, tensor.var = reduce(tensor.std), reduce(tensor.var)
     tensor.type = lambda self, dtype=None: str(self.dtype) if dtype is None else self.astype(dtype)

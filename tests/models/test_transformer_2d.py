@@ -82,6 +82,13 @@ def test_over_codes(tmp_path, name):
     assert ours.num_latent_pixels == reference.num_latent_pixels
 
 
+def test_fewer_codes_than_the_grid(tmp_path):
+    ours, reference = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
+    (codes, tcodes), (text, ttext) = codes_and_text(CODES)
+    mine, theirs = ours(codes[:, :17], text, 3).sample, reference(tcodes[:, :17], ttext, torch.tensor(3)).sample
+    assert_close(mine, theirs)
+
+
 def test_timestep_per_batch_entry(tmp_path):
     ours, _ = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
     (codes, _), (text, _) = codes_and_text(CODES)
@@ -148,8 +155,8 @@ def test_wrong_inputs(tmp_path):
     ours, _ = twins(tmp_path, diffusers.Transformer2DModel(**CODES))
     (codes, _), (text, _) = codes_and_text(CODES)
     with pytest.raises(InputError) as caught:
-        ours(codes[:, :24], text)
-    assert "[batch, 25]" in str(caught.value)
+        ours(codes.tile([1, 2]), text)
+    assert "[batch, at most 25]" in str(caught.value)
     assert "timestep is None" in str(caught.value)
 
 

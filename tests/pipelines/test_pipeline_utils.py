@@ -231,6 +231,33 @@ def test_components_that_cannot_work(folder, pipe):
         StableDiffusionPipeline.from_pretrained(folder, feature_extractor=None)
 
 
+def test_a_function_is_accepted_as_feature_extractor(pipe, tmp_path, caplog):
+    """diffusers accepts it, saves (None, None) with a warning, and reads it again if the caller passes it."""
+
+    def extract(images, return_tensors):
+        return pipe.feature_extractor(images, return_tensors=return_tensors)
+
+    own = StableDiffusionPipeline(**{**pipe.components, "feature_extractor": extract})
+    np.testing.assert_array_equal(generate(own), generate(pipe))
+    assert own.config.feature_extractor == (extract.__module__, "function")
+    own.save_pretrained(tmp_path)
+    assert "`feature_extractor` is a function, which cannot be saved" in caplog.text
+    assert json.loads((tmp_path / "model_index.json").read_text())["feature_extractor"] == [None, None]
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path, feature_extractor=extract)
+    np.testing.assert_array_equal(generate(loaded), generate(pipe))
+    original = diffusers.DDPMPipeline(unet=extract, scheduler=diffusers.DDPMScheduler())
+    assert original.config.unet == own.config.feature_extractor
+    with pytest.raises(InputError, match="`scheduler` is builtins.function"):
+        DDPMPipeline(unet=pipe.unet, scheduler=extract)
+
+
+def test_loaded_components_are_logged(folder, caplog):
+    with caplog.at_level("INFO", logger="ppdiffusers.pipelines.pipeline_utils"):
+        loaded = StableDiffusionPipeline.from_pretrained(folder)
+    for name in (name for name, component in loaded.components.items() if component is not None):
+        assert f"Loaded {name} as " in caplog.text
+
+
 # -- saving ---------------------------------------------------------------------------------------------------------
 
 

@@ -82,25 +82,50 @@ def test_public_arrays_are_tensors_like_those_of_diffusers(name: str) -> None:
             np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=atol, err_msg=key)
 
 
-def test_expressions_of_scripts_run() -> None:
-    scheduler = ppdiffusers.EulerDiscreteScheduler()
-    scheduler.set_timesteps(4)
-    first = scheduler.timesteps[:1]
-    assert first.tile([2]).shape == [2] and first.dtype == paddle.float32
-    t = scheduler.timesteps[1]
-    assert t.expand([3]).shape == [3]
-    assert (scheduler.timesteps == t).nonzero().item() == 1
-    assert scheduler.timesteps.to("float32").dtype == paddle.float32
-    assert [float(t) for t in scheduler.timesteps] == scheduler.timesteps.tolist()
-    assert scheduler.init_noise_sigma.item() == pytest.approx(float(scheduler.sigmas.max()))
+@pytest.mark.parametrize("name", NAMES)
+def test_expressions_of_scripts_run(name: str) -> None:
+    """Each expression of public scripts gives what it gives in diffusers."""
+    ours, theirs = make(name, CONFIGS.get(name, {}))
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(6)
+    if isinstance(theirs.timesteps, torch.Tensor):
+        assert_timesteps_work(ours.timesteps)
+        tiled = theirs.timesteps[:1].tile([2])
+        np.testing.assert_allclose(ours.timesteps[:1].tile([2]), tiled, 1e-4)
+        assert ours.timesteps[1].expand([3]).shape == list(theirs.timesteps[1].expand([3]).shape) == [3]
+    if hasattr(theirs, "init_noise_sigma"):
+        assert float(ours.init_noise_sigma) == pytest.approx(float(theirs.init_noise_sigma), rel=1e-5)
+        if isinstance(theirs.init_noise_sigma, torch.Tensor):
+            assert ours.init_noise_sigma.item() == pytest.approx(theirs.init_noise_sigma.item(), rel=1e-5)
+    for key in ("alphas_cumprod", "sigmas"):
+        reference = getattr(theirs, key, None)
+        if isinstance(reference, torch.Tensor):
+            assert_array_works(getattr(ours, key), reference)
+
+
+def assert_timesteps_work(timesteps: paddle.Tensor) -> None:
+    second = timesteps[1]
+    assert (timesteps == second).nonzero()[0].item() == timesteps.tolist().index(float(second))
+    assert timesteps.to("float32").dtype == paddle.float32 and timesteps.to("cpu").place.is_cpu_place()
+    assert timesteps.cast("int64").dtype == paddle.int64 and timesteps.numpy().shape == tuple(timesteps.shape)
+    assert [float(t) for t in timesteps] == timesteps.tolist()
+    assert second.unsqueeze(-1).shape == [1] and timesteps[second.cast("int64") * 0].shape == []
+
+
+def assert_array_works(array: paddle.Tensor, reference: torch.Tensor) -> None:
+    index = paddle.to_tensor([3, 5])
+    assert_close(array[index], reference[[3, 5]], 1e-5)
+    assert_close(array[index[0]].unsqueeze(-1), reference[3].unsqueeze(-1), 1e-5)
+    assert array.cast("float64").dtype == paddle.float64 and array.to("float64").dtype == paddle.float64
+    assert_close(array.numpy(), reference.numpy(), 1e-5)
+    assert array[3].expand([2]).shape == [2] and array[:1].tile([2]).shape == [2]
+
+
+def test_inversion_scripts_index_the_alphas() -> None:
     scheduler = ppdiffusers.DDIMScheduler()
     scheduler.set_timesteps(4)
     t = scheduler.timesteps[1]
-    assert scheduler.alphas_cumprod[t].unsqueeze(-1).shape == [1]
-    assert scheduler.alphas_cumprod.cast("float64").dtype == paddle.float64
-    assert scheduler.alphas_cumprod.numpy().shape == (1000,)
-    assert scheduler.alphas_cumprod[paddle.to_tensor([3, 5])].shape == [2]
-    prev_t = t - scheduler.config.num_train_timesteps // scheduler.num_inference_steps  # as inversion scripts do
+    prev_t = t - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
     alpha = scheduler.alphas_cumprod[prev_t] if prev_t >= 0 else scheduler.final_alpha_cumprod
     assert float(alpha) == pytest.approx(float(scheduler.alphas_cumprod.numpy()[int(prev_t)]))
 

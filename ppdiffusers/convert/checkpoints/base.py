@@ -81,10 +81,9 @@ class Layout:
         class_name: our class.
         rules: returns the renaming rules for a configuration of our class.
         fixed: values that our configuration has for every network of the family.
-        prefix: prefix of the original names in a checkpoint.
+        prefix: prefix of the original names in a checkpoint; "base/" is the part of a checkpoint of several files.
         optional: the pipeline may lack the network.
         min_attention_channels: with fewer channels, attention of the original differs from ours.
-        file: name of its file, without the extension.
     """
 
     class_name: str
@@ -93,7 +92,6 @@ class Layout:
     prefix: str = ""
     optional: bool = False
     min_attention_channels: int = 0
-    file: str = "model"
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """List why a network with this configuration does not belong to the family."""
@@ -102,7 +100,7 @@ class Layout:
             for key, value in self.fixed.items()
             if not _same(config.get(key), value)
         ]
-        if "block_out_channels" not in config:  # not a UNet
+        if "down_block_types" not in config:  # not a UNet
             return found
         down, up = (["Attn" in name for name in config[f"{kind}_block_types"]] for kind in ("down", "up"))
         if down != up[::-1]:

@@ -89,6 +89,13 @@ FAMILIES: dict[str, CheckpointFamily] = {
             },
         ),
         CheckpointFamily(
+            "taesd",
+            "TAESD",
+            "TAESD, a tiny autoencoder, a folder with taesd_encoder.pth and taesd_decoder.pth (or taesdxl_, taesd3_, "
+            "taef1_)",
+            parts={part: Part((f"*_{part}.*", f"{part}.*")) for part in ("encoder", "decoder")},
+        ),
+        CheckpointFamily(
             "bddm",
             "BDDM",
             "BDDM, a vocoder; --config: its conf.yml, if it differs from that of LJSpeech",

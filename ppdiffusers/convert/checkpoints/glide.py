@@ -81,9 +81,9 @@ def read(settings: Settings, tensors: Tensors, ema: bool) -> OriginalModel:
 def layouts(settings: Settings) -> dict[str, Layout]:
     """Two files with two networks each, whose names have no prefix."""
     return {
-        name: Layout("UNet2DConditionModel", unet_rules, UNET_FIXED, file=part)
+        name: Layout("UNet2DConditionModel", unet_rules, UNET_FIXED, prefix=f"{part}/")
         if "text" not in name
-        else Layout("GlideTextModel", text_rules, {}, file=part)
+        else Layout("GlideTextModel", text_rules, {}, prefix=f"{part}/")
         for part in (BASE, UPSAMPLE)
         for name in _names(part)
     }

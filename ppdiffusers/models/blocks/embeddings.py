@@ -181,6 +181,6 @@ class ImagePositionalEmbeddings(nn.Layer):
         self.height_emb = nn.Embedding(height, embed_dim)
         self.width_emb = nn.Embedding(width, embed_dim)
 
-    def forward(self, index: paddle.Tensor) -> paddle.Tensor:  # [B, H*W] -> [B, H*W, D]
+    def forward(self, index: paddle.Tensor) -> paddle.Tensor:  # [B, N] -> [B, N, D], N <= H*W
         positions = self.height_emb.weight.unsqueeze(1) + self.width_emb.weight.unsqueeze(0)  # [H, W, D]
-        return self.emb(index) + positions.flatten(0, 1)
+        return self.emb(index) + positions.flatten(0, 1)[: index.shape[1]]

@@ -182,10 +182,12 @@ class Transformer2DModel(ModelMixin, CheckpointedBlock):
     def _check_inputs(self, hidden_states: paddle.Tensor, timestep: object) -> None:
         problems = []
         expected = (
-            f"[batch, {self.num_latent_pixels}]" if self.is_input_vectorized else "[batch, channels, height, width]"
+            f"[batch, at most {self.num_latent_pixels}]"
+            if self.is_input_vectorized
+            else "[batch, channels, height, width]"
         )
         fits = hidden_states.ndim == (2 if self.is_input_vectorized else 4)
-        if not fits or self.is_input_vectorized and hidden_states.shape[1] != self.num_latent_pixels:
+        if not fits or self.is_input_vectorized and hidden_states.shape[1] > self.num_latent_pixels:
             problems.append(f"hidden_states is {list(hidden_states.shape)}, expected {expected}")
         if self.config.num_embeds_ada_norm is not None and timestep is None:
             problems.append("timestep is None, but the norms depend on it")

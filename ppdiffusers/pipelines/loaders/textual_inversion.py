@@ -201,8 +201,10 @@ def _read(source: Any, kwargs: Mapping[str, Any], parts: Collection[str]) -> lis
 
 def _read_dictionary(source: Mapping[str, Any], parts: Collection[str]) -> list[Concept]:
     if "string_to_param" in source:
-        name = source.get("name")
-        return [Concept(name, _vectors(as_lazy_tensor("*", source["string_to_param"]["*"]), None))]
+        parameters = source["string_to_param"]
+        if not isinstance(parameters, Mapping) or "*" not in parameters:
+            raise WeightsError("This is not a textual inversion.", expected='`string_to_param` with a tensor "*"')
+        return [Concept(source.get("name"), _vectors(as_lazy_tensor("*", parameters["*"]), None))]
     return _of_tensors({name: as_lazy_tensor(name, tensor) for name, tensor in source.items()}, None, parts)
 
 
@@ -225,7 +227,7 @@ def _of_tensors(tensors: Mapping[str, LazyTensor], path: Path | None, parts: Col
 
 def _vectors(tensor: LazyTensor, path: Path | None) -> np.ndarray:
     array = tensor.astype("float32").read()
-    if array.ndim not in (1, 2):
+    if array.ndim not in (1, 2) or not array.size:
         raise WeightsError(f"The embedding has shape {list(array.shape)}.", where=path, expected="[D] or [N, D]")
     return array.reshape(-1, array.shape[-1])
 

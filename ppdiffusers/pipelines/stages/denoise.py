@@ -12,6 +12,7 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.pipelines.stages import checks
+from ppdiffusers.pipelines.stages.exported import as_network_timestep, first_output
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.pipelines.stages.turns import pipeline_turn
 from ppdiffusers.schedulers.common.arrays import to_array
@@ -103,15 +104,16 @@ class UNetDenoiser:
             added["image_embeds"] = [embeds[-prompt_embeds.shape[0] :] for embeds in added["image_embeds"]]
         if added:
             kwargs["added_cond_kwargs"] = added
-        return self.unet(
+        output = self.unet(
             model_input,
-            t,
+            as_network_timestep(self.unet, t),
             encoder_hidden_states=prompt_embeds,
             timestep_cond=self.timestep_cond,
             return_dict=False,
             **self.kwargs,
             **kwargs,
-        )[0]
+        )
+        return first_output(output)
 
 
 class GuidedPrediction:

@@ -10,6 +10,7 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from ppdiffusers.pipelines.stages.exported import first_output
 from ppdiffusers.pipelines.stages.finite import FiniteCheck
 from ppdiffusers.runtime.turns import network_turn
 from ppdiffusers.utils.dtypes import dtype_of
@@ -66,7 +67,11 @@ def decode(
         finite: records whether the result is finite.
         settings: arguments of `vae.decode`.
     """
-    image = _retry_in_float32(vae, lambda z: vae.decode(z, return_dict=False, **settings)[0], latents, "decoding")
+
+    def decode_once(z: paddle.Tensor) -> paddle.Tensor:
+        return first_output(vae.decode(z, return_dict=False, **settings))
+
+    image = _retry_in_float32(vae, decode_once, latents, "decoding")
     if finite is not None:
         finite.note("the VAE's decoder", image)
     return image

@@ -177,4 +177,10 @@ def test_errors(pair, tmp_path):
         ours.load_textual_inversion(vectors("c", 3, 32), token=["<a>", "<b>"])
     with pytest.raises(WeightsError, match="not a textual inversion(.|\n)*clip_g"):
         ours.load_textual_inversion({"clip_l": vectors("l", 32), "clip_g": vectors("g", 32)})
+    for shape in ((0,), (0, 32), (2, 0), (), (1, 2, 32)):
+        with pytest.raises(WeightsError, match="The embedding has shape"):
+            ours.load_textual_inversion({"<d>": np.ones(shape, dtype=np.float32)})
+    for wrong in ({}, {"a": vectors("a", 32)}, None, vectors("a", 32)):
+        with pytest.raises(WeightsError, match="not a textual inversion(.|\n)*string_to_param"):
+            ours.load_textual_inversion({"string_to_param": wrong}, token="<d>")
     assert len(ours.tokenizer) == size == ours.text_encoder.get_input_embeddings().weight.shape[0]
