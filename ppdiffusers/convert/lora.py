@@ -162,6 +162,11 @@ def split_name(key: str) -> tuple[str, str] | None:
     return next(((key.removesuffix(end), part) for end, part in _PARTS.items() if key.endswith(end)), None)
 
 
+def component_of_kohya(name: str) -> str | None:
+    """Return the component of a tensor with a name of Kohya's; None for other names."""
+    return next((component for prefix, component in _KOHYA_PREFIXES.items() if name.startswith(prefix)), None)
+
+
 class _LayerNames:
     """The layers of the networks by the names that files have for them."""
 
@@ -244,4 +249,9 @@ def _alpha_of_config(config: Mapping[str, Any], path: str, rank: int) -> float:
     patterns = config.get("alpha_pattern") or {}
     matching = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", path))
     alpha = float(next(matching, config["lora_alpha"]))
-    return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha  # scaled by alpha / sqrt(rank)
+    return scaled_alpha(alpha, rank, bool(config.get("use_rslora")))
+
+
+def scaled_alpha(alpha: float, rank: int, rank_stabilized: bool) -> float:
+    """Return the number that divided by the rank is the scale: of rank-stabilized LoRA alpha / sqrt(rank)."""
+    return alpha * math.sqrt(rank) if rank_stabilized else alpha

@@ -8,6 +8,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "ppdiffusers.pipelines.loaders.ip_adapter": ["IPAdapterMixin"],
         "ppdiffusers.pipelines.loaders.lora": ["StableDiffusionLoraLoaderMixin"],
         "ppdiffusers.pipelines.loaders.lora_xl": ["StableDiffusionXLLoraLoaderMixin"],
+        "ppdiffusers.models.adapters.attn_procs": ["UNet2DConditionLoadersMixin"],
+        "ppdiffusers.models.adapters.network": ["PeftAdapterMixin"],
         "ppdiffusers.models.attention.legacy_processors": ["AttnProcsLayers"],
         "ppdiffusers.models.single_file": ["FromOriginalModelMixin"],
         "ppdiffusers.pipelines.loaders.single_file": ["FromSingleFileMixin"],

@@ -21,9 +21,11 @@ PATHS: dict[str, tuple[str, ...]] = {
     "loaders": ("AttnProcsLayers", "LoraLoaderMixin", "StableDiffusionLoraLoaderMixin", "TextualInversionLoaderMixin"),
     "loaders.ip_adapter": ("IPAdapterMixin",),
     "loaders.lora_pipeline": ("LoraLoaderMixin", "StableDiffusionXLLoraLoaderMixin"),
+    "loaders.peft": ("PeftAdapterMixin",),
     "loaders.single_file": ("FromSingleFileMixin",),
     "loaders.single_file_model": ("FromOriginalModelMixin",),
     "loaders.textual_inversion": ("TextualInversionLoaderMixin",),
+    "loaders.unet": ("UNet2DConditionLoadersMixin",),
     "logging": ("get_logger", "set_verbosity", "set_verbosity_info"),
     "models": (
         *("AutoencoderKL", "ImageProjection", "ModelMixin", "Transformer2DModel"),

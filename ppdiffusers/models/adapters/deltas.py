@@ -73,7 +73,7 @@ class Delta(StatefulLayer, nn.Layer):
             return f"bias {list(self._buffers['bias'].shape)}, expected {[out_features(layer)]}"
         return None
 
-    def apply(
+    def change(
         self,
         output: paddle.Tensor,
         x: paddle.Tensor,
@@ -93,12 +93,12 @@ class Delta(StatefulLayer, nn.Layer):
 
     def forward(self, x: paddle.Tensor, layer: AdapterLayer, scale: float | paddle.Tensor) -> paddle.Tensor:
         """Return what the change adds to the layer's output for the input `x`, times `scale`."""
-        added = self._transform(x, layer)
+        added = self._product(x, layer)
         if self.has_bias:
             added = added + layer.over_channels(self.named()["bias"], added.ndim)
         return (added * scale).astype(x.dtype)
 
-    def _transform(self, x: paddle.Tensor, layer: AdapterLayer) -> paddle.Tensor:
+    def _product(self, x: paddle.Tensor, layer: AdapterLayer) -> paddle.Tensor:
         """Apply the change of the weight to `x`."""
         return layer.apply_weight(x, self.delta_weight(layer, 1.0).astype(x.dtype))
 
@@ -188,7 +188,7 @@ class LoRA(Delta):
             return super().mismatch(layer)
         return f"down {list(self.down.shape)} and up {list(self.up.shape)}, expected {down} and {up}"
 
-    def _transform(self, x: paddle.Tensor, layer: AdapterLayer) -> paddle.Tensor:
+    def _product(self, x: paddle.Tensor, layer: AdapterLayer) -> paddle.Tensor:
         down, up = self.tensors()[:2]
         hidden = x.astype(down.dtype)
         if down.ndim == 2:

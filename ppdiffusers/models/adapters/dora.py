@@ -48,7 +48,7 @@ class DoRA(Delta):
         found = list(self._buffers["magnitude"].shape)
         return self.inner.mismatch(layer) or (None if found == [size] else f"magnitude {found}, expected [{size}]")
 
-    def apply(
+    def change(
         self,
         output: paddle.Tensor,
         x: paddle.Tensor,

@@ -66,7 +66,7 @@ def replace(network: nn.Layer, name: str, deltas: Mapping[str, Delta]) -> None:
     Raises:
         InputError: the network has no adapter of this name, it is fused, or a delta does not fit; nothing is changed.
     """
-    _check_names(network, [name])
+    check_names(network, [name])
     layers = dict(network.named_sublayers(include_self=True))
     own = {path: layer for path, layer in layers.items() if isinstance(layer, AdapterLayer) and name in layer.adapters}
     others = {path: delta for path, delta in deltas.items() if path not in own}
@@ -177,7 +177,7 @@ def eject(network: nn.Layer, name: str | None = None, keep_fused: bool = False) 
         InputError: the network has no adapter of this name.
     """
     if name is not None:
-        _check_names(network, [name])
+        check_names(network, [name])
     for layer in adapter_layers(network):
         if keep_fused:
             layer.keep_fused()
@@ -202,7 +202,7 @@ def set_adapters(
     weights = [weights] * len(names) if shared else list(weights)
     if len(names) != len(weights):
         raise InputError(f"There are {len(weights)} weights for {len(names)} adapters.", expected="one for each")
-    _check_names(network, names)
+    check_names(network, names)
     chosen = dict(zip(names, weights))
     if any(layer.fused_adapters for layer in adapter_layers(network)):
         logger.warning("Adapters are fused into the weights: new weights have no effect until they are unfused.")
@@ -217,6 +217,34 @@ def _weight_in(chosen: Mapping[str, Weight | None], name: str, path: str) -> flo
     weight = chosen[name]
     weight = weight.get(path, 1.0) if isinstance(weight, Mapping) else weight
     return 1.0 if weight is None else float(weight)
+
+
+def active_adapters(network: nn.Layer) -> list[str]:
+    """Return the names of the adapters that are active in some layer."""
+    active: dict[str, bool] = {}
+    for layer in adapter_layers(network):
+        for name, weight in layer.adapter_weights.items():
+            active[name] = active.get(name, False) or weight is not None
+    return [name for name, some in active.items() if some]
+
+
+def fused_adapters(network: nn.Layer) -> set[str]:
+    """Return the names of the adapters that are part of the weights, and that `unfuse` removes from them."""
+    return {name for layer in adapter_layers(network) for name in layer.fused_adapters}
+
+
+def delete_adapters(network: nn.Layer, names: Sequence[str]) -> None:
+    """Remove those of these adapters that the network has. If no active one is left, the first one becomes active.
+
+    As in PEFT, fused ones stay in the weights.
+    """
+    own, fused = list(get_adapters(network)), fused_adapters(network)
+    for name in names:
+        if name in own:
+            eject(network, name, keep_fused=name in fused)
+    left = [name for name in own if name not in names]
+    if left and len(left) < len(own) and not active_adapters(network):
+        set_adapters(network, left[0])
 
 
 def enable_adapters(network: nn.Layer) -> None:
@@ -244,8 +272,8 @@ def fuse(network: nn.Layer, names: Sequence[str] | None = None, scale: float = 1
     Raises:
         InputError: an adapter is unknown, or has biases for layers without bias.
     """
-    _check_names(network, names or [])
-    fused = {name for layer in adapter_layers(network) for name in layer.fused_adapters}
+    check_names(network, names or [])
+    fused = fused_adapters(network)
     if fused:
         logger.warning("Adapters that are already fused are not fused again: %s.", ", ".join(sorted(fused)))
     chosen: list[tuple[AdapterLayer, dict[str, float]]] = []
@@ -268,13 +296,35 @@ def fuse(network: nn.Layer, names: Sequence[str] | None = None, scale: float = 1
         layer.fuse(scales)
 
 
+def check_finite(networks: Mapping[str, nn.Layer], names: Sequence[str] | None = None) -> None:
+    """Raise if adapters of these networks have values that are not finite.
+
+    Args:
+        names: by default all adapters.
+
+    Raises:
+        InputError: lists the layers.
+    """
+    problems = [
+        f"{component}.{path}: {name}"
+        for component, network in networks.items()
+        for name, deltas in get_adapters(network).items()
+        if names is None or name in names
+        for path, delta in deltas.items()
+        if not all(bool(paddle.isfinite(tensor.astype("float32")).all()) for tensor in delta.buffers())
+    ]
+    if problems:
+        raise InputError("Adapters have values that are not finite; nothing was fused.", problems=problems)
+
+
 def unfuse(network: nn.Layer) -> None:
     """Restore the exact weights from before `fuse`."""
     for layer in adapter_layers(network):
         layer.unfuse()
 
 
-def _check_names(network: nn.Layer, names: Sequence[str]) -> None:
+def check_names(network: nn.Layer, names: Sequence[str]) -> None:
+    """Raise an error that lists the adapters that the network does not have."""
     known = {name for layer in adapter_layers(network) for name in layer.adapters}
     unknown = [name for name in names if name not in known]
     if unknown:

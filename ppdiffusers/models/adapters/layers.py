@@ -72,10 +72,10 @@ class AdapterLayer(StatefulLayer):
         if state is None:
             for delta, scale in zip(self.adapters.values(), self._scales(self._call_scale() * inner)):
                 if scale is not None and not (delta.additive and isinstance(scale, float) and scale == 0):
-                    output = delta.apply(output, x, self, scale)
+                    output = delta.change(output, x, self, scale)
             return output
         for n, delta in enumerate(self.adapters.values()):
-            output = delta.apply(output, x, self, state[0][n] * inner, state[1][n] if len(state) > 1 else None)
+            output = delta.change(output, x, self, state[0][n] * inner, state[1][n] if len(state) > 1 else None)
         return output
 
     def program_state(self) -> tuple[paddle.Tensor, ...]:

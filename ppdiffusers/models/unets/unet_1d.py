@@ -169,7 +169,7 @@ class UNet1DModel(ModelMixin):
         self._check_sample(sample)
         sample = computable(sample)
         temb = self._embed_time(as_timesteps(timestep, sample.shape[0]), sample)
-        sample = self._transform_trajectories(sample, temb) if self._is_temporal else self._transform(sample, temb)
+        sample = self._trajectories(sample, temb) if self._is_temporal else self._through_blocks(sample, temb)
         if self.out_block is not None:
             sample = self.out_block(sample, temb)
         return UNet1DOutput(sample=sample) if return_dict else (sample,)
@@ -181,7 +181,7 @@ class UNet1DModel(ModelMixin):
             return self.time_mlp(projected)
         return projected.unsqueeze(-1).expand([*projected.shape, sample.shape[2]])
 
-    def _transform(self, sample: paddle.Tensor, features: paddle.Tensor) -> paddle.Tensor:
+    def _through_blocks(self, sample: paddle.Tensor, features: paddle.Tensor) -> paddle.Tensor:
         skips = []
         for name, block in zip(self.config.down_block_types, self.down_blocks):
             sample = block(sample, features if reads_time(name) else None)
@@ -191,7 +191,7 @@ class UNet1DModel(ModelMixin):
             sample = block(sample, skips.pop())
         return sample
 
-    def _transform_trajectories(self, sample: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
+    def _trajectories(self, sample: paddle.Tensor, temb: paddle.Tensor) -> paddle.Tensor:
         skips = []
         for block in self.down_blocks:
             sample, skip = block(sample, temb)

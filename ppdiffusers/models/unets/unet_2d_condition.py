@@ -13,6 +13,7 @@ from paddle import nn
 
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
+from ppdiffusers.models.adapters.attn_procs import UNet2DConditionLoadersMixin
 from ppdiffusers.models.adapters.ip_adapter import has_ip_adapters
 from ppdiffusers.models.adapters.layers import scaled
 from ppdiffusers.models.attention.masks import mask_to_bias
@@ -63,7 +64,7 @@ _SUPPORTED = {
 }
 
 
-class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMixin):
+class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMixin, UNet2DConditionLoadersMixin):
     """Predict from noisy latents, a timestep and a prompt; configuration and state dict are those of diffusers' class.
 
     Args:
@@ -245,7 +246,11 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
             [
                 get_up_block(
                     block_type,
-                    replace(settings[levels - 1 - level], transformer_layers=up_transformer_layers[level]),
+                    replace(
+                        settings[levels - 1 - level],
+                        transformer_layers=up_transformer_layers[level],
+                        attention_head_dim=head_dims[level],  # not reversed, as in diffusers
+                    ),
                     num_layers=layers[levels - 1 - level] + 1,
                     in_channels=reversed_widths[level + 1],
                     prev_output_channel=reversed_widths[max(level - 1, 0)],

@@ -10,7 +10,9 @@ import paddle
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import expand_user
+from ppdiffusers.io.additional_weights import open_additional_weights
 from ppdiffusers.io.weights import Checkpoint
+from ppdiffusers.models.adapters.block_weights import block_weights
 from ppdiffusers.models.adapters.ip_adapter import (
     attach_ip_adapters,
     build_ip_adapters,
@@ -19,8 +21,6 @@ from ppdiffusers.models.adapters.ip_adapter import (
     has_ip_adapters,
     set_ip_adapter_scales,
 )
-from ppdiffusers.pipelines.loaders.files import open_additional_weights
-from ppdiffusers.pipelines.loaders.lora_scales import block_weights
 from ppdiffusers.pipelines.stages.image_prompts import check_image_prompts, encode_image, prepare_image_embeds
 from ppdiffusers.utils.logging import get_logger
 

@@ -9,33 +9,41 @@ from typing import Any, Literal
 import paddle
 from paddle import nn
 
+from ppdiffusers.convert.lora import adapter_config
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import expand_user
+from ppdiffusers.io.additional_weights import open_additional_weights
 from ppdiffusers.models.adapters import (
-    AdapterLayer,
+    active_adapters,
+    check_finite,
+    delete_adapters,
     disable_adapters,
     eject,
     enable_adapters,
     fuse,
+    fused_adapters,
     get_adapters,
     set_adapters,
     unfuse,
 )
-from ppdiffusers.models.adapters.layers import adapter_layers
-from ppdiffusers.pipelines.loaders.files import open_additional_weights
-from ppdiffusers.pipelines.loaders.lora_files import (
-    LORA_WEIGHT_NAME,
-    LORA_WEIGHT_NAME_SAFE,
-    inject_all,
-    padded,
-    read_deltas,
-    replace_all,
+from ppdiffusers.models.adapters.block_weights import layer_weights
+from ppdiffusers.models.adapters.call_scale import scale_lora_layers
+from ppdiffusers.models.adapters.files import (
+    LORA_WEIGHT_NAMES,
+    load_adapter,
+    pad_adapters,
+    selected,
     write_lora,
 )
-from ppdiffusers.pipelines.loaders.lora_scales import block_weights
+from ppdiffusers.models.adapters.names import as_names
+from ppdiffusers.models.adapters.network import PeftAdapterMixin
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
+
+# Arguments of diffusers: names of layers do not depend on the configuration, and tensors keep their dtype.
+_REPORTED = ("prefix", "network_alphas", "metadata", "torch_dtype", "paddle_dtype")
+_WITHOUT_EFFECT = ("unet_config", "return_lora_metadata", "_pipeline", *_REPORTED)
 
 
 class StableDiffusionLoraLoaderMixin:
@@ -75,26 +83,84 @@ class StableDiffusionLoraLoaderMixin:
             WeightsError: the file is not a LoRA for these networks; all of its problems are listed.
             InputError: the name is in use, or shapes do not fit; nothing is changed.
         """
-        _names([] if adapter_name is None else [adapter_name])
-        networks, existing = self._lora_networks(), self.get_list_adapters()
-        known = {name for names in existing.values() for name in names}
-        if hotswap and adapter_name not in known:
-            raise InputError(
-                f"There is no adapter {adapter_name!r} to replace.",
-                expected=f"one of {', '.join(sorted(known))}" if known else "load an adapter with hotswap=False first",
+        as_names([] if adapter_name is None else [adapter_name])
+        _drop_without_effect(kwargs)
+        checkpoint = open_additional_weights(pretrained_model_name_or_path_or_dict, LORA_WEIGHT_NAMES, kwargs)
+        load_adapter(self._lora_networks(), checkpoint, adapter_name, hotswap, self._lora_target_rank)
+
+    @classmethod
+    def lora_state_dict(
+        cls, pretrained_model_name_or_path_or_dict: str | os.PathLike | Mapping[str, Any], **kwargs: Any
+    ) -> tuple[Any, ...]:
+        """Read the tensors of a LoRA file: (tensors by name, None).
+
+        The names are those of the file, and alphas are among the tensors, where diffusers renames tensors of Kohya's
+        files and returns alphas as the second value. All methods that load a LoRA accept the result.
+
+        Args:
+            kwargs: as in `load_lora_weights`; with `return_lora_metadata=True` the result has a third value, PEFT's
+                configuration, or None.
+        """
+        with_metadata = bool(kwargs.get("return_lora_metadata"))
+        _drop_without_effect(kwargs)
+        checkpoint = open_additional_weights(pretrained_model_name_or_path_or_dict, LORA_WEIGHT_NAMES, kwargs)
+        tensors = {name: paddle.to_tensor(tensor.read()) for name, tensor in checkpoint.items()}
+        if not with_metadata:
+            return tensors, None
+        return tensors, None, adapter_config(checkpoint.metadata, pretrained_model_name_or_path_or_dict) or None
+
+    @classmethod
+    def load_lora_into_unet(
+        cls,
+        state_dict: Mapping[str, Any],
+        network_alphas: Mapping[str, float] | None,
+        unet: PeftAdapterMixin,
+        adapter_name: str | None = None,
+        _pipeline: Any = None,
+        low_cpu_mem_usage: bool = False,
+        hotswap: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load the tensors of a LoRA for the UNet; see `load_lora_adapter` of the UNet."""
+        unet.load_lora_adapter(
+            state_dict, "unet", hotswap, adapter_name=adapter_name, network_alphas=network_alphas, metadata=metadata
+        )
+
+    @classmethod
+    def load_lora_into_text_encoder(
+        cls,
+        state_dict: Mapping[str, Any],
+        network_alphas: Mapping[str, float] | None,
+        text_encoder: nn.Layer,
+        prefix: str | None = None,
+        lora_scale: float = 1.0,
+        adapter_name: str | None = None,
+        _pipeline: Any = None,
+        low_cpu_mem_usage: bool = False,
+        hotswap: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load the tensors of a LoRA for a text encoder; without any, a warning says so.
+
+        Args:
+            prefix: start of their names, by default "text_encoder".
+            lora_scale: multiplies the weights of the encoder's active adapters.
+        """
+        component = prefix or "text_encoder"
+        checkpoint = open_additional_weights(state_dict, (), {})
+        checkpoint = selected(checkpoint, component, network_alphas, metadata)
+        if not checkpoint:
+            logger.warning(
+                "The LoRA has no tensors for %s: no name starts with %r.", type(text_encoder).__name__, component
             )
-        if not hotswap and adapter_name in known:
-            raise InputError(f"The adapter {adapter_name!r} already exists.", remedy="choose another `adapter_name`.")
-        kwargs.pop("unet_config", None)  # of diffusers, for names that do not depend on it here
-        names = (LORA_WEIGHT_NAME_SAFE, LORA_WEIGHT_NAME)
-        checkpoint = open_additional_weights(pretrained_model_name_or_path_or_dict, names, kwargs)
-        deltas = read_deltas(networks, checkpoint)
-        if self._lora_target_rank is not None:
-            deltas = padded(deltas, self._lora_target_rank, hotswap)
-        if hotswap:
-            replace_all(networks, adapter_name, deltas)
-        else:
-            inject_all(networks, adapter_name or _unused_name(known), deltas)
+            return
+        load_adapter({component: text_encoder}, checkpoint, adapter_name, hotswap, cls._lora_target_rank)
+        scale_lora_layers(text_encoder, lora_scale)
+
+    @property
+    def lora_scale(self) -> float:
+        """The scale of adapters in the last call (`cross_attention_kwargs={"scale": ...}`), 1 without."""
+        return (getattr(self, "cross_attention_kwargs", None) or {}).get("scale", 1.0)
 
     @classmethod
     def save_lora_weights(
@@ -140,17 +206,14 @@ class StableDiffusionLoraLoaderMixin:
             eject(network, keep_fused=True)
 
     def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
-        """Remove adapters. If no active one is left in a network, its first adapter becomes active, as in PEFT."""
-        names = _names(adapter_names)
+        """Remove adapters. If no active one is left in a network, its first adapter becomes active, as in PEFT.
+
+        Fused ones stay in the weights: call `unfuse_lora` first to undo it.
+        """
+        names = as_names(adapter_names)
         self._check_adapters(names)
         for network in self._lora_networks().values():
-            own = get_adapters(network)
-            for name in names:
-                if name in own:
-                    eject(network, name)
-            left = [name for name in own if name not in names]
-            if left and len(left) < len(own) and not _active(network):
-                set_adapters(network, left[0])
+            delete_adapters(network, names)
 
     def enable_lora_hotswap(
         self, target_rank: int = 128, check_compiled: Literal["error", "warn", "ignore"] = "error"
@@ -166,20 +229,7 @@ class StableDiffusionLoraLoaderMixin:
         Raises:
             InputError: adapters are loaded, or have a larger rank.
         """
-        networks = self._lora_networks()
-        if self.get_list_adapters():
-            if check_compiled not in ("error", "warn", "ignore"):
-                raise InputError(f"check_compiled is {check_compiled!r}.", expected="'error', 'warn' or 'ignore'")
-            message = "Adapters are loaded: call `enable_lora_hotswap` before the first one is loaded"
-            if check_compiled == "error":
-                raise InputError(f"{message}.", remedy="pass check_compiled='warn' or 'ignore'.")
-            if check_compiled == "warn":
-                logger.warning("%s, so that compiled networks are not compiled again.", message)
-            for name in {name for names in self.get_list_adapters().values() for name in names}:
-                loaded = {c: get_adapters(network).get(name, {}) for c, network in networks.items()}
-                for component, some in padded(loaded, target_rank).items():
-                    for path, delta in some.items():
-                        networks[component].get_sublayer(path).adapters[name] = delta
+        pad_adapters(self._lora_networks(), target_rank, check_compiled)
         self._lora_target_rank = target_rank
 
     # -- weights of adapters ------------------------------------------------------------------------------------------
@@ -199,7 +249,7 @@ class StableDiffusionLoraLoaderMixin:
         Raises:
             InputError: unknown adapters, or weights that do not fit.
         """
-        names = _names(adapter_names)
+        names = as_names(adapter_names)
         weights: list[float | Mapping[str, Any] | None]
         if adapter_weights is None or isinstance(adapter_weights, (int, float, Mapping)):
             weights = [adapter_weights] * len(names)
@@ -210,7 +260,9 @@ class StableDiffusionLoraLoaderMixin:
         self._check_adapters(names)
         self._warn_of_other_components(weights)
         chosen = {
-            component: {name: _weight_in(network, component, weight) for name, weight in zip(names, weights)}
+            component: {
+                name: layer_weights(network, _in_component(weight, component)) for name, weight in zip(names, weights)
+            }
             for component, network in self._lora_networks().items()
         }
         for component, network in self._lora_networks().items():
@@ -229,7 +281,7 @@ class StableDiffusionLoraLoaderMixin:
 
     def get_active_adapters(self) -> list[str]:
         """Return the active adapters of the UNet; without any, those of the other networks."""
-        return next((names for network in self._lora_networks().values() if (names := _active(network))), [])
+        return next((names for network in self._lora_networks().values() if (names := active_adapters(network))), [])
 
     def get_list_adapters(self) -> dict[str, list[str]]:
         """Return all adapters of each component that has some."""
@@ -268,14 +320,15 @@ class StableDiffusionLoraLoaderMixin:
             adapter_names: by default the active adapters.
             kwargs: legacy arguments, such as `fuse_unet`, have no effect.
         """
-        if adapter_names is not None:
-            self._check_adapters(adapter_names)
+        names = None if adapter_names is None else as_names(adapter_names)
+        if names is not None:
+            self._check_adapters(names)
         networks = self._networks_named(components)
         if safe_fusing:
-            _check_finite(networks, adapter_names)
+            check_finite(networks, names)
         for network in networks.values():
             own = get_adapters(network)
-            fuse(network, None if adapter_names is None else [n for n in adapter_names if n in own], lora_scale)
+            fuse(network, None if names is None else [name for name in names if name in own], lora_scale)
 
     def unfuse_lora(self, components: Sequence[str] = ("unet", "text_encoder"), **kwargs: Any) -> None:
         """Restore the exact weights from before `fuse_lora`.
@@ -290,9 +343,7 @@ class StableDiffusionLoraLoaderMixin:
     @property
     def fused_loras(self) -> set[str]:
         """Names of the fused adapters."""
-        return {
-            n for net in self._lora_networks().values() for layer in adapter_layers(net) for n in layer.fused_adapters
-        }
+        return set().union(*map(fused_adapters, self._lora_networks().values()))
 
     @property
     def num_fused_loras(self) -> int:
@@ -322,54 +373,14 @@ class StableDiffusionLoraLoaderMixin:
             )
 
 
-def _names(adapter_names: Any) -> list[str]:
-    """Return one name or several as a list."""
-    if isinstance(adapter_names, str):
-        return [adapter_names]
-    if not isinstance(adapter_names, (list, tuple, set, frozenset, Mapping)):
-        adapter_names = [adapter_names]
-    wrong = [repr(name) for name in adapter_names if not isinstance(name, str)]
-    if wrong:
-        raise InputError("These are not names of adapters.", problems=wrong, expected="a string, or a list of strings")
-    return list(adapter_names)
+def _in_component(weight: Any, component: str) -> Any:
+    """Return the weight for one component of a weight for all of them."""
+    return weight.get(component) if isinstance(weight, Mapping) else weight
 
 
-def _unused_name(known: set[str]) -> str:
-    number = len(known)
-    while f"default_{number}" in known:
-        number += 1
-    return f"default_{number}"
-
-
-def _active(network: nn.Layer) -> list[str]:
-    weights: dict[str, bool] = {}
-    for layer in adapter_layers(network):
-        for name, weight in layer.adapter_weights.items():
-            weights[name] = weights.get(name, False) or weight is not None
-    return [name for name, active in weights.items() if active]
-
-
-def _weight_in(network: nn.Layer, component: str, weight: Any) -> float | dict[str, float] | None:
-    """Return the weight of an adapter in one component: a number, or numbers by path of the layer."""
-    weight = weight.get(component) if isinstance(weight, Mapping) else weight
-    if not isinstance(weight, Mapping):
-        return weight
-    if component != "unet":
-        raise InputError(f"The weight for {component} is a dictionary.", expected="a number; only a UNet has blocks")
-    by_block = block_weights(network, weight)
-    paths = [path for path, layer in network.named_sublayers() if isinstance(layer, AdapterLayer)]
-    inside = {path: ".".join(path.split(".")[: 3 if path.startswith("mid") else 4]) for path in paths}
-    return {path: by_block.get(block, 1.0) for path, block in inside.items()}
-
-
-def _check_finite(networks: Mapping[str, nn.Layer], names: Sequence[str] | None) -> None:
-    problems = [
-        f"{component}.{path}: {name}"
-        for component, network in networks.items()
-        for name, deltas in get_adapters(network).items()
-        if names is None or name in names
-        for path, delta in deltas.items()
-        if not all(bool(paddle.isfinite(tensor.astype("float32")).all()) for tensor in delta.buffers())
-    ]
-    if problems:
-        raise InputError("Adapters have values that are not finite; nothing was fused.", problems=problems)
+def _drop_without_effect(arguments: dict[str, Any]) -> None:
+    """Remove arguments that `load_lora_weights` of diffusers accepts and ignores, or that have no effect here."""
+    removed = {name: arguments.pop(name) for name in _WITHOUT_EFFECT if name in arguments}
+    reported = [f"{name}={value!r}" for name, value in removed.items() if value is not None and name in _REPORTED]
+    if reported:
+        logger.warning("`load_lora_weights` ignores these arguments, as in diffusers: %s.", ", ".join(reported))

@@ -8,8 +8,8 @@ from typing import Any
 
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.core.files import expand_user
+from ppdiffusers.models.adapters.files import write_lora
 from ppdiffusers.pipelines.loaders.lora import StableDiffusionLoraLoaderMixin
-from ppdiffusers.pipelines.loaders.lora_files import write_lora
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 

@@ -14,8 +14,9 @@ from paddle import nn
 
 from ppdiffusers.core.errors import InputError, WeightsError
 from ppdiffusers.core.tensors import LazyTensor
+from ppdiffusers.io.additional_weights import open_additional_weights
 from ppdiffusers.io.torch_pickle import read_torch_strings
-from ppdiffusers.pipelines.loaders.files import as_lazy_tensor, open_additional_weights
+from ppdiffusers.utils.lazy_tensors import as_lazy_tensor
 from ppdiffusers.utils.logging import get_logger
 
 if TYPE_CHECKING:

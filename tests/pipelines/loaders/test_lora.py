@@ -203,6 +203,14 @@ def test_set_adapters(mixed):
         assert set(mixed[0].get_active_adapters()) == set(mixed[1].get_active_adapters())
 
 
+def test_one_dictionary_is_for_all_adapters(mixed):
+    """diffusers gives it to the first one."""
+    ours, theirs = mixed
+    ours.set_adapters(["style", "detail"], {"unet": BLOCKS["unet"], "text_encoder": 0.4})
+    theirs.set_adapters(["style", "detail"], [{"unet": BLOCKS["unet"], "text_encoder": 0.4} for _ in range(2)])
+    assert_same(*mixed, images=False)
+
+
 def test_disable_and_enable(mixed):
     with_adapters = unet_outputs(*mixed)[0]
     for pipeline in mixed:
@@ -263,6 +271,33 @@ def test_fused_weights_stay_after_unloading(fresh):
         pipeline.unload_lora_weights()
     assert fresh[0].get_list_adapters() == {}
     assert_same(*fresh, images=False)
+
+
+def test_loading_after_fusing_unfuses(loaded, files, caplog):
+    pipelines = load_both(loaded[0])
+    load(*pipelines, files[0], adapter_name="style")
+    before = weights_of(pipelines[0])
+    for pipeline in pipelines:
+        pipeline.fuse_lora()
+    with caplog.at_level(logging.WARNING, logger="ppdiffusers"):
+        load(*pipelines, files[1], adapter_name="detail")
+    assert "style are no longer fused" in caplog.text
+    assert_same(*pipelines, images=False)
+    after = weights_of(pipelines[0])
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+
+
+def test_deleting_a_fused_adapter_keeps_it_in_the_weights(loaded, files):
+    pipelines = load_both(loaded[0])
+    load(*pipelines, files[0], adapter_name="style")
+    for pipeline in pipelines:
+        pipeline.fuse_lora()
+        pipeline.delete_adapters("style")
+        pipeline.unfuse_lora()
+    assert pipelines[0].get_list_adapters() == {}
+    assert_same(*pipelines, images=False)
+    load(*pipelines, files[1], adapter_name="detail")
+    assert_same(*pipelines, images=False)
 
 
 def test_save(mixed, loaded, tmp_path):

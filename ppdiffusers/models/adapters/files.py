@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 
-from ppdiffusers.convert.lora import METADATA_KEY, LayerAdapter, parse_adapter
+from ppdiffusers.convert.lora import METADATA_KEY, LayerAdapter, component_of_kohya, parse_adapter, split_name
 from ppdiffusers.core.errors import InputError, WeightsError
 from ppdiffusers.core.tensors import LazyTensor
 from ppdiffusers.io.weights import Checkpoint, write_safetensors
@@ -20,20 +21,92 @@ from ppdiffusers.models.adapters import (
     LoRA,
     delta_from_tensors,
     eject,
+    fused_adapters,
     get_adapters,
     inject,
     replace,
     set_adapters,
+    unfuse,
 )
-from ppdiffusers.pipelines.loaders.files import as_lazy_tensor
+from ppdiffusers.models.adapters.names import unused_name
+from ppdiffusers.utils.lazy_tensors import as_lazy_tensor
 from ppdiffusers.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
 LORA_WEIGHT_NAME = "pytorch_lora_weights.bin"
 LORA_WEIGHT_NAME_SAFE = "pytorch_lora_weights.safetensors"
+LORA_WEIGHT_NAMES = (LORA_WEIGHT_NAME_SAFE, LORA_WEIGHT_NAME)  # in order of preference
 
 Deltas = dict[str, dict[str, Delta]]  # component -> path of a layer -> delta
+
+
+def selected(
+    checkpoint: Checkpoint,
+    prefix: str | None,
+    network_alphas: Mapping[str, float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Checkpoint:
+    """Return the tensors of one component.
+
+    Args:
+        prefix: the component; None for all.
+        network_alphas: layer -> alpha, for files that were read by `lora_state_dict` of diffusers.
+        metadata: PEFT's configuration instead of that of the file.
+    """
+    if network_alphas and metadata:
+        raise InputError("`network_alphas` and `metadata` both define alpha.", expected="one of them")
+    tensors = dict(checkpoint)
+    for name, alpha in (network_alphas or {}).items():
+        layer = name.removesuffix(".alpha")  # or the name of its "down"
+        layer = layer if (split := split_name(layer)) is None else split[0]
+        tensors[f"{layer}.alpha"] = as_lazy_tensor(name, np.asarray(alpha, "float32"))
+    if prefix is not None:
+        tensors = {name: tensor for name, tensor in tensors.items() if _is_of(name, prefix)}
+    header = checkpoint.metadata if metadata is None else {METADATA_KEY: json.dumps(metadata, default=list)}
+    return Checkpoint(tensors, checkpoint.framework, checkpoint.files, header)
+
+
+def _is_of(name: str, component: str) -> bool:
+    return name.startswith(f"{component}.") or component_of_kohya(name) == component
+
+
+def load_adapter(
+    networks: Mapping[str, nn.Layer],
+    checkpoint: Checkpoint,
+    name: str | None,
+    hotswap: bool = False,
+    target_rank: int | None = None,
+) -> None:
+    """Load an adapter into networks, and make it the active one.
+
+    Args:
+        networks: component -> network.
+        name: by default "default_0", "default_1", ...
+        hotswap: replace the adapter of this name.
+        target_rank: pad LoRA matrices to this rank.
+
+    Raises:
+        WeightsError: the file is not a LoRA for these networks; all of its problems are listed.
+        InputError: the name is in use, or shapes do not fit; nothing is changed.
+    """
+    known = {name for network in networks.values() for name in get_adapters(network)}
+    if hotswap and name not in known:
+        raise InputError(
+            f"There is no adapter {name!r} to replace.",
+            expected=f"one of {', '.join(sorted(known))}" if known else "load an adapter with hotswap=False first",
+        )
+    if not hotswap and name in known:
+        raise InputError(f"The adapter {name!r} already exists.", remedy="choose another `adapter_name`.")
+    deltas = read_deltas(networks, checkpoint)
+    if target_rank is not None:
+        deltas = padded(deltas, target_rank, hotswap)
+    if name is None:
+        inject_all(networks, unused_name(known), deltas)
+    elif hotswap:
+        replace_all(networks, name, deltas)
+    else:
+        inject_all(networks, name, deltas)
 
 
 def read_deltas(networks: Mapping[str, nn.Layer], checkpoint: Checkpoint) -> Deltas:
@@ -99,6 +172,32 @@ def padded(deltas: Deltas, rank: int, allow_larger: bool = False) -> Deltas:
     return {c: {path: delta.padded(rank) for path, delta in some.items()} for c, some in deltas.items()}
 
 
+def pad_adapters(networks: Mapping[str, nn.Layer], rank: int, check_compiled: str) -> None:
+    """Pad the LoRA matrices of loaded adapters.
+
+    Args:
+        check_compiled: what to do if there are any: "error", "warn" or "ignore".
+
+    Raises:
+        InputError: adapters are loaded, or have a larger rank.
+    """
+    loaded = {component: get_adapters(network) for component, network in networks.items()}
+    if not any(loaded.values()):
+        return
+    if check_compiled not in ("error", "warn", "ignore"):
+        raise InputError(f"check_compiled is {check_compiled!r}.", expected="'error', 'warn' or 'ignore'")
+    message = "Adapters are loaded: call `enable_lora_hotswap` before the first one is loaded"
+    if check_compiled == "error":
+        raise InputError(f"{message}.", remedy="pass check_compiled='warn' or 'ignore'.")
+    if check_compiled == "warn":
+        logger.warning("%s, so that compiled networks are not compiled again.", message)
+    for name in {name for adapters in loaded.values() for name in adapters}:
+        deltas = {component: adapters.get(name, {}) for component, adapters in loaded.items()}
+        for component, some in padded(deltas, rank).items():
+            for path, delta in some.items():
+                networks[component].get_sublayer(path).adapters[name] = delta
+
+
 def _delta(adapter: LayerAdapter, layer: nn.Layer) -> Delta:
     parts = {name: paddle.to_tensor(tensor.astype("float32").read()) for name, tensor in adapter.parts.items()}
     return delta_from_tensors(parts, adapter.alpha, layer)
@@ -110,7 +209,10 @@ def _list(names: list[str], limit: int = 20) -> str:
 
 
 def inject_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> None:
-    """Inject an adapter into several networks and make it the active one there; after an error none has it."""
+    """Inject an adapter into several networks and make it the active one there; after an error none has it.
+
+    As in PEFT, adapters that are fused into these networks are unfused.
+    """
     done: list[nn.Layer] = []
     try:
         for component, some in deltas.items():
@@ -121,6 +223,14 @@ def inject_all(networks: Mapping[str, nn.Layer], name: str, deltas: Deltas) -> N
             eject(network, name)
         raise
     for network in done:
+        fused = fused_adapters(network)
+        if fused:
+            logger.warning(
+                "The adapters %s are no longer fused, because another one is loaded. Call `unload_lora_weights` after "
+                "`fuse_lora` to keep them in the weights.",
+                ", ".join(sorted(fused)),
+            )
+            unfuse(network)
         set_adapters(network, name)
 
 
@@ -174,6 +284,37 @@ def write_lora(
         tensors |= {f"{component}.{name}": as_lazy_tensor(name, tensor) for name, tensor in named.items()}
         own = metadata.get(component) or (_peft_config(deltas) if deltas else {})
         config |= {f"{component}.{key}": value for key, value in own.items()}
+    _write(folder, tensors, config, weight_name, save_function)
+
+
+def write_network_lora(
+    folder: Path,
+    deltas: Mapping[str, Delta],
+    weight_name: str | None = None,
+    upcast: bool = False,
+    save_function: Callable[[dict[str, Any], str], None] | None = None,
+) -> None:
+    """Write the LoRA of one network, with names without a component.
+
+    Args:
+        upcast: write float32.
+    """
+    others = [path for path, delta in deltas.items() if not _in_peft(delta)]
+    if others:
+        raise InputError("These layers are not LoRA.", problems=others, expected="LoRA, or DoRA of one")
+    tensors = {name: as_lazy_tensor(name, tensor) for name, tensor in _state_dict(deltas).items()}
+    if upcast:
+        tensors = {name: tensor.astype("float32") for name, tensor in tensors.items()}
+    _write(folder, tensors, _peft_config(deltas), weight_name, save_function)
+
+
+def _write(
+    folder: Path,
+    tensors: dict[str, LazyTensor],
+    config: Mapping[str, Any],
+    weight_name: str | None,
+    save_function: Callable[[dict[str, Any], str], None] | None,
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (weight_name or LORA_WEIGHT_NAME_SAFE)
     if save_function is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
+from ppdiffusers.models.adapters.layers import AdapterLayer
 
 BlockScales = Mapping[str, Any]  # {"down": 0.5, "mid": 1.0, "up": {"block_0": 0.3, "block_1": [0.1, 0.2, 0.3]}}
 
@@ -47,6 +48,24 @@ def block_weights(unet: nn.Layer, scales: BlockScales, default: float = 1.0) -> 
     if problems:
         raise InputError("These weights do not fit the blocks of the UNet.", problems=problems)
     return weights
+
+
+def layer_weights(network: nn.Layer, weight: float | BlockScales | None) -> float | dict[str, float] | None:
+    """Return the weight of an adapter in a network: a number, or numbers by path of the layer.
+
+    Raises:
+        InputError: weights of blocks for a network without blocks, or that do not fit its blocks.
+    """
+    if not isinstance(weight, Mapping):
+        return weight
+    if not hasattr(network, "down_blocks"):
+        raise InputError(
+            f"The weight for {type(network).__name__} is a dictionary.", expected="a number; only a UNet has blocks"
+        )
+    by_block = block_weights(network, weight)
+    paths = [path for path, layer in network.named_sublayers() if isinstance(layer, AdapterLayer)]
+    inside = {path: ".".join(path.split(".")[: 3 if path.startswith("mid") else 4]) for path in paths}
+    return {path: by_block.get(block, 1.0) for path, block in inside.items()}
 
 
 def _transformers(unet: nn.Layer, side: str) -> dict[int, int]:
