@@ -150,6 +150,7 @@ _ROWS = (
     _base("ImagePipelineOutput", "pipelines.pipeline_utils", "output"),
     _base("StableDiffusionPipelineOutput", "pipelines.stable_diffusion.pipeline_output", "output"),
     _base("StableDiffusionXLPipelineOutput", "pipelines.stable_diffusion_xl.pipeline_output", "output"),
+    _base("IFPipelineOutput", "pipelines.deepfloyd_if.pipeline_output", "output"),
     _base("GradTTSPipelineOutput", "pipelines.grad_tts.pipeline_output", "output"),
     _base("SafetyConfig", "pipelines.stable_diffusion_safe.safety_config", "helper"),
     _base("VaeImageProcessor", "image_processor", "helper"),
@@ -235,6 +236,10 @@ _ROWS = (
         *("StableUnCLIPImageNormalizer", "stable_diffusion", "stable_unclip_image_normalizer"),
         "stable_diffusion.stable_unclip_image_normalizer",
     ),
+    _pipeline_model(
+        *("IFSafetyChecker", "deepfloyd_if", "safety_checker", "deepfloyd_if.safety_checker"), model_type="clip"
+    ),
+    _pipeline_model("IFWatermarker", "deepfloyd_if", "watermark", "deepfloyd_if.watermark"),
     _pipeline_model("UnCLIPTextProjModel", "unclip", "text_proj", "unclip.text_proj"),
     _pipeline_model(
         *("RobertaSeriesModelWithTransformation", "alt_diffusion", "modeling_roberta_series"),
@@ -431,6 +436,12 @@ _ROWS = (
     _pipeline("VQDiffusionPipeline", "vq_diffusion.pipeline_vq_diffusion", family="vq-diffusion", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPPipeline", "unclip.pipeline_unclip", family="unclip", task=TEXT_TO_IMAGE),
     _pipeline("UnCLIPImageVariationPipeline", "unclip.pipeline_unclip_image_variation"),
+    _pipeline("IFPipeline", "deepfloyd_if.pipeline_if", family="deepfloyd-if", task=TEXT_TO_IMAGE),
+    _pipeline("IFImg2ImgPipeline", "deepfloyd_if.pipeline_if_img2img", family="deepfloyd-if", task=IMAGE_TO_IMAGE),
+    _pipeline("IFInpaintingPipeline", "deepfloyd_if.pipeline_if_inpainting", family="deepfloyd-if", task=INPAINTING),
+    _pipeline("IFSuperResolutionPipeline", "deepfloyd_if.pipeline_if_superresolution"),
+    _pipeline("IFImg2ImgSuperResolutionPipeline", "deepfloyd_if.pipeline_if_img2img_superresolution"),
+    _pipeline("IFInpaintingSuperResolutionPipeline", "deepfloyd_if.pipeline_if_inpainting_superresolution"),
     _pipeline("GlidePipeline", "glide.pipeline_glide", family="glide", task=TEXT_TO_IMAGE),
     _pipeline("GlideInpaintPipeline", "glide.pipeline_glide_inpaint", family="glide-inpaint", task=INPAINTING),
     _pipeline("StableUnCLIPPipeline", "stable_diffusion.pipeline_stable_unclip"),

@@ -11,7 +11,7 @@ from ppdiffusers.convert.checkpoints.base import Tensors
 from ppdiffusers.convert.checkpoints.families import CheckpointFamily, Part
 from ppdiffusers.core.errors import InputError, SourceError
 from ppdiffusers.core.files import absolute_path
-from ppdiffusers.io.weights import SUFFIXES, open_weights
+from ppdiffusers.io.weights import SUFFIXES, TRAINING_SUFFIXES, open_weights
 
 Files = Mapping[str, "str | os.PathLike"]
 
@@ -72,4 +72,4 @@ def open_files(family: CheckpointFamily, files: Mapping[str, Path]) -> Tensors:
 
 def _belongs_to(path: Path, part: Part) -> bool:
     named = any(fnmatch(path.name, pattern) for pattern in part.patterns)
-    return named and (not part.has_weights or path.suffix in (*SUFFIXES, ".th"))
+    return named and (not part.has_weights or path.suffix in (*SUFFIXES, *TRAINING_SUFFIXES))

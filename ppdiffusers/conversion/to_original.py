@@ -91,4 +91,4 @@ def _tensors(folder: Path, layout: Layout, title: str) -> dict[str, LazyTensor]:
     framework = "paddle" if "paddle" in frameworks_in([folder]) else "pytorch"
     tensors = to_torch_layout(tensors_for(layer, find_weights(folder, framework, None)), layer)
     renamed = apply_rules(inverse(layout.rules(layer.config)), tensors, where=folder, name=f"the names of {title}")
-    return {layout.prefix + name: tensor for name, tensor in renamed.items()}
+    return {name if "/" in name else layout.prefix + name: tensor for name, tensor in renamed.items()}

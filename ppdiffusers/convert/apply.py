@@ -136,14 +136,16 @@ def _apply_rule(
 def _rename(
     rule: Rename, key: str, captured: Captured, tensor: LazyTensor, result: dict[str, LazyTensor], problems: list[str]
 ) -> None:
-    matrix = _without_ones(tensor, max(rule.ones, 0))
-    if matrix is None or (rule.transpose and len(matrix.shape) != 2):
+    # axes of length one are the last ones of the original without a transposition
+    before = tensor.transposed() if rule.transpose and rule.ones > 0 and len(tensor.shape) == 2 else tensor
+    matrix = _without_ones(before, rule.ones)
+    if matrix is None or (rule.transpose and rule.ones <= 0 and len(matrix.shape) != 2):
         expected = "a matrix" if rule.transpose else "a tensor"
         axes = f" with {rule.ones} trailing axes of length one" if rule.ones > 0 else ""
         problems.append(f"{key}: expected {expected}{axes}, found the shape {tensor.shape}")
         return
-    renamed = matrix.transposed() if rule.transpose else matrix
-    _put(result, fill(rule.target, captured), _with_ones(renamed, max(-rule.ones, 0)), problems)
+    renamed = matrix.transposed() if rule.transpose and rule.ones <= 0 else matrix
+    _put(result, fill(rule.target, captured), renamed, problems)
 
 
 def _split(

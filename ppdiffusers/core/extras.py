@@ -17,6 +17,7 @@ _INSTALL_AS = {
     "transformers": "'ppdiffusers[verify]'",
     "openvino": "'ppdiffusers[cpu]'",
     "PIL": "pillow",
+    "bs4": "beautifulsoup4",
     "imwatermark": "invisible-watermark",
 }
 

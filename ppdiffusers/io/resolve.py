@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers.core.addresses import shown_address
 from ppdiffusers.core.environment import is_on
 from ppdiffusers.core.errors import ConfigError, InputError, MissingDependencyError, SourceError
 from ppdiffusers.core.files import absolute_path, expand_user, move_folder_over
@@ -163,7 +164,7 @@ def find_model(
             model = hub.open(client, name, _revision_for(hub, name, root, options), options.token)
             return model, required.select(model, folder)
         except _FAILURES as error:
-            tried.append(_reason(f"{hub.title} ({hub.endpoint})", error))
+            tried.append(_reason(f"{hub.title} ({shown_address(hub.endpoint)})", error))
             logger.info("%s", tried[-1])
     raise _not_found(name, tried, options)
 

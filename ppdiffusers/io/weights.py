@@ -48,6 +48,9 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return len(self.tensors)
 
 
+TRAINING_SUFFIXES = (".pkl", ".th")  # how some repositories name training checkpoints
+
+
 def open_weights(path: str | os.PathLike, nested: bool = False) -> Checkpoint:
     """Open a weights file, or the index of a sharded checkpoint. Tensors are read when they are requested.
 
@@ -67,7 +70,7 @@ def open_weights(path: str | os.PathLike, nested: bool = False) -> Checkpoint:
 
 
 def _open_file(path: Path, nested: bool = False) -> Checkpoint:
-    known = (*SUFFIXES, ".pkl") if nested else SUFFIXES  # how some repositories name training checkpoints
+    known = (*SUFFIXES, *TRAINING_SUFFIXES) if nested else SUFFIXES
     if path.suffix not in known:
         raise SourceError("The format of the weights file is unknown.", where=path, expected=", ".join(known))
     _check_beginning(path)

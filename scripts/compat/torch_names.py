@@ -75,6 +75,10 @@ def _add_to(torch: Any, paddle: Any) -> None:
         "randn": without(paddle.randn, "generator", "layout"),
         "rand": without(paddle.rand, "generator", "layout"),
         "std": reduce(paddle.std),
+        "var_mean": lambda x, dim=None, keepdim=False, correction=1: (
+            paddle.var(x, dim, unbiased=correction == 1, keepdim=keepdim),
+            paddle.mean(x, dim, keepdim=keepdim),
+        ),
         "max": paddle.compat.max,
         "min": paddle.compat.min,
         "backends": types.SimpleNamespace(

@@ -28,6 +28,8 @@ TASKS = {
 }
 # pipelines without an example script -> task
 OTHER_TASKS = {
+    "IFImg2ImgSuperResolutionPipeline": TASKS["image_to_image_text_guided_generation"],
+    "IFInpaintingSuperResolutionPipeline": TASKS["text_guided_image_inpainting"],
     "StableDiffusionInpaintPipelineLegacy": TASKS["text_guided_image_inpainting"],
     "StableDiffusionXLControlNetUnionImg2ImgPipeline": TASKS["image_to_image_text_guided_generation"],
     "StableDiffusionXLControlNetUnionInpaintPipeline": TASKS["text_guided_image_inpainting"],

@@ -20,7 +20,7 @@ NAMES = [module.name for module in pkgutil.iter_modules(names.__path__)]
 # Names that depend on how many levels and layers a network has: `rules(config)` (tests/conversion/test_originals.py).
 CONFIGURED = {
     *("bddm", "compvis_ldm", "dance_diffusion", "ddpm", "fastdiff", "glide", "guided_diffusion", "ldm", "ncsnpp"),
-    *("grad_tts", "hifigan", "open_clip", "sgm_unet", "taesd"),
+    *("grad_tts", "hifigan", "karlo", "open_clip", "sgm_unet", "taesd"),
 }
 SMALL = {
     "hidden_size": 8,

@@ -31,6 +31,17 @@ MODELS = {
     **{
         script: {"base": "--model", "controlnet": "--controlnet_model"} for script in INFERENCE.glob("*_controlnet*.py")
     },
+    **dict.fromkeys(
+        (
+            INFERENCE / f"{task}-deepfloyd_if.py"
+            for task in (
+                "text_to_image_generation",
+                "image_to_image_text_guided_generation",
+                "text_guided_image_inpainting",
+            )
+        ),
+        {"base": "--model", "upscaler": "--upscaler_model"},
+    ),
     IP_ADAPTER: {"base": "--model"},
     INFERENCE / "text_to_image_generation-t2i-adapter.py": {"base": "--model", "adapter": "--adapter_model"},
     INFERENCE / "text_to_image_generation-stable_diffusion_xl_t2i_adapter.py": {

@@ -40,6 +40,9 @@ def test_blocks_are_of_the_classes_that_configurations_name(unets):
             assert type(block) is getattr(ours_blocks, type(original).__name__)
             assert getattr(block, "has_cross_attention", False) == getattr(original, "has_cross_attention", False)
     assert type(ours.mid_block) is ours_blocks.UNetMidBlock2DCrossAttn
+    block, original = (network.mid_block.attentions[0].transformer_blocks[0] for network in unets)
+    for name in ("use_ada_layer_norm", "use_ada_layer_norm_zero", "only_cross_attention"):
+        assert getattr(block, name) == getattr(original, name), name
 
 
 def test_replaced_forward_gets_the_arguments_of_diffusers(unets):

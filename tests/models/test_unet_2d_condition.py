@@ -9,6 +9,8 @@ import torch
 from ppdiffusers import UNet2DConditionModel
 from ppdiffusers.core.errors import ConfigError, InputError
 from tests.models.support import assert_same_keys, both, twins
+from tests.support.deepfloyd import SUPER_RESOLUTION_UNET as IF_SUPER_RESOLUTION_UNET
+from tests.support.deepfloyd import UNET as IF_UNET
 from tests.support.parity import assert_close, noise
 
 SD1 = {
@@ -77,6 +79,10 @@ CASES = {
          "cross_attention_norm": "group_norm", "resnet_skip_time_act": True, "resnet_out_scale_factor": 1.3},
         MASK,
     ),
+    "IF, first stage": (IF_UNET, {}),
+    "IF, super-resolution": (IF_SUPER_RESOLUTION_UNET, {"class_labels": np.array([3, 250])}),
+    "attention of IF in the down blocks only": (
+        {**IF_UNET, "attention_head_dim": (4, 8), "up_block_types": ("UpBlock2D", "ResnetUpsampleBlock2D")}, MASK),
     "plain middle": ({**SD1, "mid_block_type": "UNetMidBlock2D"}, {}),
     "no middle": ({**SD1, "mid_block_type": None}, {}),
     "Fourier features of the timestep": ({**SD1, "time_embedding_type": "fourier", "time_embedding_dim": 48}, {}),
@@ -99,7 +105,7 @@ def as_tensors(extras: dict) -> tuple[dict, dict]:
 
 
 def prompt_for(config: dict) -> np.ndarray:
-    width = config["cross_attention_dim"]
+    width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
     return noise((2, 5, width if isinstance(width, int) else width[0]), "text")
 
 
@@ -110,8 +116,8 @@ def test_forward(tmp_path, name):
     times = (0.3, -0.7) if config.get("time_embedding_type") == "fourier" else (1, 977)
     size = (16, 24) if "k-diffusion" in name else (12, 20)
     ours, reference = twins(tmp_path, diffusers.UNet2DConditionModel(**config))
-    (x, tx), (text, ttext) = both(noise((2, 4, *size))), both(prompt_for(config))
-    mine, theirs = as_tensors(extras)
+    x, tx = both(noise((2, config.get("in_channels", 4), *size)))
+    (text, ttext), (mine, theirs) = both(prompt_for(config)), as_tensors(extras)
     for t in times:
         assert_close(ours(x, t, text, **mine).sample, reference(tx, t, ttext, **theirs).sample, what=f"timestep {t}")
 

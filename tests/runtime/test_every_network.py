@@ -15,8 +15,8 @@ from tests.runtime.support import BACKENDS, program_cache, with_random_weights
 from tests.support.scripts import INFERENCE, TINY_CHECKPOINTS
 
 __all__ = ["program_cache"]
-# Not called as a whole: a table of embeddings.
-NOT_CALLED = ("LearnedClassifierFreeSamplingEmbeddings",)
+# Not called as a whole: a table of embeddings, an image.
+NOT_CALLED = ("LearnedClassifierFreeSamplingEmbeddings", "IFWatermarker")
 # Eager with these engines: oneDNN programs of Paddle 3.3.1 give wrong numbers for the steps of an LSTM.
 EAGER = {("BDDMScheduleModel", "onednn")}
 

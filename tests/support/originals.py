@@ -67,7 +67,8 @@ def _label_embedding(unet: nn.Module) -> Tensors:
     for part in (unet.class_embedding, added):
         if part is not None and hasattr(part, "linear_1"):
             return {**_under("label_emb.0.0", part.linear_1), **_under("label_emb.0.2", part.linear_2)}
-    return {} if unet.class_embedding is None else {"label_emb.weight": unet.class_embedding.weight.detach()}
+    classes = getattr(unet.class_embedding, "weight", None)  # an identity has none
+    return {} if classes is None else {"label_emb.weight": classes.detach()}
 
 
 def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
@@ -83,6 +84,7 @@ def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
         rows = {leaf: [layer.state_dict()[leaf] for layer in qkv] for leaf in ("weight", "bias")}
         joined = {leaf: _joined(tensors, part.heads if heads_first else 1) for leaf, tensors in rows.items()}
         return {
+            **_text_projections(name, part),
             **_under(f"{name}.norm", part.group_norm),
             f"{name}.qkv.weight": joined["weight"][:, :, None],
             f"{name}.qkv.bias": joined["bias"],
@@ -92,6 +94,17 @@ def _guided_part(name: str, part: nn.Module, heads_first: bool) -> Tensors:
     if kind in ("Conv2d", "Transformer2DModel"):  # a transformer has the same names everywhere
         return _under(name, part)
     return _under(f"{name}.{'op' if kind == 'Downsample2D' else 'conv'}", part.conv)
+
+
+def _text_projections(name: str, part: nn.Module) -> Tensors:
+    """Keys and values of the tokens of a text, in GLIDE and unCLIP."""
+    if getattr(part, "add_k_proj", None) is None:
+        return {}
+    rows = [layer.state_dict() for layer in (part.add_k_proj, part.add_v_proj)]
+    return {
+        f"{name}.encoder_kv.weight": _joined([row["weight"] for row in rows], part.heads)[:, :, None],
+        f"{name}.encoder_kv.bias": _joined([row["bias"] for row in rows], part.heads),
+    }
 
 
 def _joined(parts: list[torch.Tensor], heads: int) -> torch.Tensor:
@@ -320,4 +333,51 @@ def _dance_attention(attention: nn.Module) -> Tensors:
         "qkv_proj.bias": torch.cat([part.bias.detach() for part in parts]),
         "out_proj.weight": attention.proj_attn.weight.detach()[:, :, None],
         "out_proj.bias": attention.proj_attn.bias.detach(),
+    }
+
+
+# -- Karlo ----------------------------------------------------------------------------------------------------------
+
+
+def karlo(pipeline: nn.Module) -> dict[str, object]:
+    """The content of Karlo's files, by their names, from an UnCLIPPipeline of diffusers."""
+    prior, proj = pipeline.prior, pipeline.text_proj
+    layers = {
+        "time_embed.0": prior.time_embedding.linear_1,
+        "time_embed.2": prior.time_embedding.linear_2,
+        "clip_img_proj": prior.proj_in,
+        "text_emb_proj": prior.embedding_proj,
+        "text_enc_proj": prior.encoder_hidden_states_proj,
+        "final_ln": prior.norm_out,
+        "out_proj": prior.proj_to_clip_embeddings,
+    }
+    found = {key: t for name, layer in layers.items() for key, t in _under(name, layer).items()}
+    found |= {"positional_embedding": prior.positional_embedding.detach(), "prd_emb": prior.prd_embedding.detach()}
+    for n, block in enumerate(prior.transformer_blocks):
+        name, attention = f"transformer.resblocks.{n}", block.attn1
+        *qkv, out = _projections(attention)
+        for leaf in ("weight", "bias"):
+            rows = [layer.state_dict()[leaf] for layer in qkv]
+            found[f"{name}.attn.c_qkv.{leaf}"] = _joined(rows, attention.heads)
+        found |= {**_under(f"{name}.attn.c_proj", out), **_under(f"{name}.ln_1", block.norm1)}
+        found |= {**_under(f"{name}.ln_2", block.norm3), **_under(f"{name}.mlp.c_fc", block.ff.net[0].proj)}
+        found |= _under(f"{name}.mlp.c_proj", block.ff.net[2])
+    decoder = guided_diffusion(pipeline.decoder)
+    decoder |= {
+        **_under("text_seq_proj.0", proj.encoder_hidden_states_proj),
+        **_under("text_seq_proj.1", proj.text_encoder_hidden_states_norm),
+        **_under("clip_tok_proj", proj.clip_extra_context_tokens_proj),
+        **_under("text_feat_proj", proj.embedding_proj),
+        **_under("clip_emb", proj.clip_image_embeddings_project_to_time_embeddings),
+        "cf_param": proj.learned_classifier_free_guidance_embeddings.detach(),
+    }
+    upscalers = {
+        **wrapped("model_first_steps.", guided_diffusion(pipeline.super_res_first)),
+        **wrapped("model_last_step.", guided_diffusion(pipeline.super_res_last)),
+    }
+    return {
+        "prior-ckpt-step=01000000-of-01000000.ckpt": {"state_dict": wrapped("model.", found)},
+        "decoder-ckpt-step=01000000-of-01000000.ckpt": {"state_dict": wrapped("model.", decoder)},
+        "improved-sr-ckpt-step=1.2M.ckpt": {"state_dict": upscalers},
+        "ViT-L-14_stats.th": (prior.clip_mean.detach()[0], prior.clip_std.detach()[0]),
     }

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ppdiffusers.cli.diagnostics.section import Section
 from ppdiffusers.cli.printing import localized
+from ppdiffusers.core.addresses import shown_address
 from ppdiffusers.io.http_client import check_reachable
 from ppdiffusers.io.hubs import hubs_in_order
 from ppdiffusers.io.hubs.base import Hub
@@ -19,11 +20,11 @@ def check_network() -> Section:
     hubs, offline = hubs_in_order(), is_offline()
     if offline:
         status = localized(f"not checked: {offline}", f"未检查（{offline}）")
-        section.facts += [(hub.title, f"{hub.endpoint}  {status}") for hub in hubs]
+        section.facts += [(hub.title, f"{shown_address(hub.endpoint)}  {status}") for hub in hubs]
         return section
     with ThreadPoolExecutor(len(hubs)) as pool:
         found = list(pool.map(_check, hubs))
-    section.facts += [(hub.title, f"{hub.endpoint}  {status}") for hub, (status, _) in zip(hubs, found)]
+    section.facts += [(hub.title, f"{shown_address(hub.endpoint)}  {status}") for hub, (status, _) in zip(hubs, found)]
     if not any(reachable for _, reachable in found):
         section.problems.append(
             localized(

@@ -89,6 +89,18 @@ FAMILIES: dict[str, CheckpointFamily] = {
             },
         ),
         CheckpointFamily(
+            "karlo",
+            "Karlo",
+            "Kakao Brain's Karlo (unCLIP), a folder with its files of prior, decoder and improved super-resolution and "
+            "with ViT-L-14_stats.th",
+            parts={
+                "prior": Part(("prior*",)),
+                "decoder": Part(("decoder*",)),
+                "super_res": Part(("improved-sr*", "super_res.*")),
+                "clip_stats": Part(("*_stats.*",)),
+            },
+        ),
+        CheckpointFamily(
             "taesd",
             "TAESD",
             "TAESD, a tiny autoencoder, a folder with taesd_encoder.pth and taesd_decoder.pth (or taesdxl_, taesd3_, "

@@ -97,7 +97,9 @@ def _names(part: str) -> tuple[str, str]:
 def _networks(settings: Settings, part: str, tensors: Tensors) -> list[Network]:
     text = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in _TEXT}
     rest = {name: tensor for name, tensor in tensors.items() if name not in text}
-    unet, encoder = _unet_config(settings, part, rest, text), _text_config(settings, text)
+    context = shape_of(text, "token_embedding.weight")[1]
+    unet = unet_config(settings, _PUBLISHED[part], rest, context)
+    encoder = _text_config(settings, text)
     unet_name, text_name = _names(part)
     return [
         Network(unet_name, "UNet2DConditionModel", unet, unet_rules(unet), rest),
@@ -119,8 +121,16 @@ def _text_config(settings: Settings, tensors: Tensors) -> dict[str, Any]:
     }
 
 
-def _unet_config(settings: Settings, part: str, tensors: Tensors, text: Tensors) -> dict[str, Any]:
-    size, multipliers, blocks, attention = _PUBLISHED[part]
+def unet_config(
+    settings: Settings, published: tuple[int, list[int], int, list[int]], tensors: Tensors, context: int
+) -> dict[str, Any]:
+    """Return our configuration of a UNet of GLIDE; Karlo's decoder is another one.
+
+    Args:
+        published: image size, channel multipliers, blocks a level and levels with attention, where `settings` has none.
+        context: channels of the tokens that it attends to.
+    """
+    size, multipliers, blocks, attention = published
     size = settings.integer("image_size", size)
     multipliers = settings.integers("channel_mult", multipliers)
     attention = settings.integers("attention_resolutions", attention)
@@ -137,6 +147,6 @@ def _unet_config(settings: Settings, part: str, tensors: Tensors, text: Tensors)
         "down_block_types": ["SimpleCrossAttnDownBlock2D" if has else "ResnetDownsampleBlock2D" for has in attends],
         "up_block_types": ["SimpleCrossAttnUpBlock2D" if has else "ResnetUpsampleBlock2D" for has in attends[::-1]],
         "attention_head_dim": settings.integer("num_head_channels", 64),
-        "cross_attention_dim": shape_of(text, "token_embedding.weight")[1],
+        "cross_attention_dim": context,
         **UNET_FIXED,
     }

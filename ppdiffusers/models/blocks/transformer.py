@@ -93,6 +93,8 @@ class BasicTransformerBlock(nn.Layer):
             )
 
         self.only_cross_attention, self.double_self_attention = only_cross_attention, double_self_attention
+        self.use_ada_layer_norm = num_embeds_ada_norm is not None  # read by scripts that replace `forward`
+        self.use_ada_layer_norm_zero = False
         self.norm1 = norm()
         self.attn1 = attention(cross_attention_dim if only_cross_attention else None)
         self.norm2 = self.attn2 = None

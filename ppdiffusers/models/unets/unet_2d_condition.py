@@ -246,7 +246,11 @@ class UNet2DConditionModel(ConditionEmbeddings, ModelMixin, FromOriginalModelMix
             [
                 get_up_block(
                     block_type,
-                    replace(settings[levels - 1 - level], transformer_layers=up_transformer_layers[level]),
+                    replace(
+                        settings[levels - 1 - level],
+                        transformer_layers=up_transformer_layers[level],
+                        attention_head_dim=head_dims[level],  # not reversed, as in diffusers
+                    ),
                     num_layers=layers[levels - 1 - level] + 1,
                     in_channels=reversed_widths[level + 1],
                     prev_output_channel=reversed_widths[max(level - 1, 0)],

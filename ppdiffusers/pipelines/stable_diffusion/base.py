@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
-from ppdiffusers.core.errors import InputError
 from ppdiffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from ppdiffusers.models.adapters import scaled
 from ppdiffusers.pipelines.loaders.ip_adapter import IPAdapterMixin
@@ -33,7 +32,7 @@ from ppdiffusers.pipelines.stages.prompt_encoders import (
     encode_prompts,
     prompt_settings,
 )
-from ppdiffusers.pipelines.stages.safety import run_safety_checker
+from ppdiffusers.pipelines.stages.safety import require_feature_extractor, run_safety_checker
 from ppdiffusers.pipelines.stages.timesteps import step_kwargs
 from ppdiffusers.utils.dtypes import dtype_of
 from ppdiffusers.utils.torch_utils import Generator
@@ -77,11 +76,7 @@ class LatentDiffusionBase(DiffusionPipeline, StableDiffusionMixin):
         correct_unet(components["unet"])
         if components["safety_checker"] is None and requires_safety_checker:
             warn_of_missing_safety_checker(self)
-        if components["safety_checker"] is not None and components["feature_extractor"] is None:
-            raise InputError(
-                "The safety checker requires a feature extractor, which is None.",
-                remedy="pass `feature_extractor=CLIPImageProcessor(...)`, or `safety_checker=None`.",
-            )
+        require_feature_extractor(components["safety_checker"], components["feature_extractor"])
         self._register_with_vae(**components)
         self.register_to_config(requires_safety_checker=requires_safety_checker)
 

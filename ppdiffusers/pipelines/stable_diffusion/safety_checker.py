@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppdiffusers.pipelines.stages.safety import black_if_flagged
 from ppdiffusers.transformers import CLIPConfig, CLIPVisionModel, PretrainedModel
 from ppdiffusers.utils.dummy_inputs import DummyInputs, pixel_values
 from ppdiffusers.utils.logging import get_logger
@@ -98,22 +99,9 @@ class StableDiffusionSafetyChecker(ConceptChecker):
             The images, in which flagged ones are all zero, and a flag for each image.
         """
         flags = self.has_nsfw_concepts(clip_input)
-        return _zero_flagged(flags, images), flags
+        return black_if_flagged(flags, images), flags
 
 
 def _excess(similarities: paddle.Tensor, thresholds: paddle.Tensor) -> np.ndarray:
     """Similarities [B, N] minus thresholds [N], in float64."""
     return similarities.astype("float32").numpy() - thresholds.astype("float32").numpy().astype(np.float64)
-
-
-def _zero_flagged(flags: list[bool], images: paddle.Tensor | np.ndarray | list) -> paddle.Tensor | np.ndarray | list:
-    if not any(flags):
-        return images
-    checked = [_zeros_like(image) if flag else image for image, flag in zip(images, flags, strict=True)]
-    if isinstance(images, paddle.Tensor):
-        return paddle.stack(checked)
-    return np.stack(checked) if isinstance(images, np.ndarray) else checked
-
-
-def _zeros_like(image: paddle.Tensor | np.ndarray) -> paddle.Tensor | np.ndarray:
-    return paddle.zeros_like(image) if isinstance(image, paddle.Tensor) else np.zeros_like(image)

@@ -61,11 +61,12 @@ def correct_unconditional_vqvae(vqvae: VQModel | None) -> None:
         vqvae.register_to_config(scaling_factor=1.0)
 
 
-def warn_of_missing_safety_checker(pipeline: object) -> None:
+def warn_of_missing_safety_checker(pipeline: object, model: str = "Stable Diffusion") -> None:
     logger.warning(
-        "%s has no safety checker: images are not filtered. The licence of Stable Diffusion requires one for "
+        "%s has no safety checker: images are not filtered. The licence of %s requires one for "
         "public services. `requires_safety_checker=False` silences this warning.",
         type(pipeline).__name__,
+        model,
     )
 
 

@@ -366,6 +366,26 @@ class PromptEncoder:
         return self.text_encoder(paddle.to_tensor(ids.astype(np.int64)), attention_mask=attention_mask, **options)
 
 
+class T5PromptEncoder(PromptEncoder):
+    """Encode prompts with T5, which gets the attention mask whatever its configuration says.
+
+    Args:
+        max_length: number of tokens to read. T5 itself has no limit, but denoising networks are trained with one.
+    """
+
+    def __init__(self, tokenizer: PretrainedTokenizer | None, text_encoder: nn.Layer | None, *, max_length: int):
+        super().__init__(tokenizer, text_encoder)
+        self._max_length = max_length
+
+    @property
+    def max_length(self) -> int:
+        return self._max_length
+
+    def run(self, ids: np.ndarray, mask: np.ndarray, **options: Any) -> Any:
+        """Run T5 on ids and mask [B, L]."""
+        return self.text_encoder(paddle.to_tensor(ids.astype(np.int64)), paddle.to_tensor(mask), **options)
+
+
 def _chunk_rows(chunker: Chunker, rows: list[list[Chunk]], total: int) -> ChunkRows:
     counts = [len(chunks) for chunks in rows]
     return ChunkRows(*chunker.arrays(rows, max(counts)), counts=counts, total=total)
