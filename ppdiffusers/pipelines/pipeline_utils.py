@@ -598,7 +598,8 @@ def _load_component(index: ModelIndex, name: str, folder: Path, options: Mapping
         return None
     cls = entry.known.load()
     component = cls.from_pretrained(_folder_of(index, name, folder), **(options if entry.known.has_weights else {}))
-    logger.info("Loaded %s as %s from `%s` of %s.", name, cls.__name__, name, folder)
+    if logger.level or get_logger().level:  # chosen by the user; importing Paddle sets that of the root logger to INFO
+        logger.info("Loaded %s as %s from `%s` of %s.", name, cls.__name__, name, folder)
     return component
 
 
