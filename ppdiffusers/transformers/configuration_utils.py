@@ -58,14 +58,18 @@ class PretrainedConfig:
         plain = {k: v.to_dict() if isinstance(v, PretrainedConfig) else v for k, v in vars(self).items()}
         return {"model_type": self.model_type, **plain}
 
-    def to_json_string(self) -> str:
-        """Return the content of config.json."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """Return the configuration as JSON; `use_diff` leaves out the values that are defaults of the class."""
+        values = self.to_dict()
+        if use_diff:
+            defaults = type(self)().to_dict()
+            values = {k: v for k, v in values.items() if k == "model_type" or k not in defaults or v != defaults[k]}
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         """Write config.json."""
         with replace_file(expand_user(save_directory) / self.config_name) as staging:
-            staging.write_text(self.to_json_string(), encoding="utf-8")
+            staging.write_text(self.to_json_string(use_diff=False), encoding="utf-8")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PretrainedConfig) and self.to_dict() == other.to_dict()
@@ -73,4 +77,4 @@ class PretrainedConfig:
     __hash__ = None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__} {self.to_json_string()}"
+        return f"{type(self).__name__} {self.to_json_string(use_diff=False)}"

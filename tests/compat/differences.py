@@ -46,6 +46,8 @@ PARAMETERS: dict[str, str] = {
 DEFAULTS: dict[str, str] = {
     "EDMDPMSolverMultistepScheduler.set_timesteps(num_inference_steps)": "the original fails without it",
     "SASolverScheduler.set_timesteps(num_inference_steps)": "the original fails without it",
+    "DDIMScheduler.set_timesteps(num_inference_steps)": "optional with custom timesteps, which the original lacks",
+    "DDIMParallelScheduler.set_timesteps(num_inference_steps)": "optional with custom timesteps, as in DDIMScheduler",
     "*.scale_model_input(timestep)": "optional in all schedulers, as in the base class; an error says if it is needed",
     "FlowMatchEulerDiscreteScheduler.scale_noise(noise)": "the original fails without it",
     "FlowMatchHeunDiscreteScheduler.scale_noise(noise)": "the original fails without it",
