@@ -32,7 +32,7 @@ def main() -> None:
     if args.tiny:
         from tiny import single_file
 
-        args.file, args.config = single_file.make(args.output_dir / "tiny")
+        args.file, args.config = single_file.save(args.output_dir / "tiny")
     if args.file is None:
         parser.error("请用 --file 指定权重文件，或用 --tiny 试跑")
 

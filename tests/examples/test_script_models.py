@@ -56,11 +56,19 @@ ORIGINALS = {IP_ADAPTER: {"adapter": "--ip_adapter_model"}}
 # Arguments that make a script fast.
 FEW_STEPS = ("--num_inference_steps", "4")
 QUICK = {
+    **dict.fromkeys(
+        ("text_to_image_generation-glide", "text_guided_image_inpainting-glide"),
+        ("--respacing", "3", "--upsampler_respacing", "ddim2"),
+    ),
+    "text_to_speech_generation-grad_tts": (*FEW_STEPS, "--speaker", "1"),
     "unconditional_audio_generation-dance_diffusion": (*FEW_STEPS, "--seconds", "0.5"),
     "unconditional_image_generation-first_design": (),  # the scheduler of the tiny model has few steps
 }
 
-every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+# It loads a file, which has one layout, and no default.
+SINGLE_FILE = INFERENCE / "text_to_image_generation-single_file.py"
+FOLDER_SCRIPTS = [script for script in SCRIPTS if script != SINGLE_FILE]
+every_script = pytest.mark.parametrize("script", FOLDER_SCRIPTS, ids=lambda path: path.stem)
 
 
 @pytest.fixture
@@ -208,6 +216,17 @@ def test_missing_local_model(script, run_here, offline):
     options = [word for option in default_models(script) for word in (option, "./my/model")]
     with pytest.raises(SourceError, match="my/model"):
         run_here(script, *options)
+
+
+def test_single_file(run_here, tmp_path, offline):
+    """The file and the configuration of `--tiny`; a file that does not exist."""
+    run_here(SINGLE_FILE, "--tiny", "--output_dir", tmp_path / "made")
+    tiny = tmp_path / "made" / "tiny"
+    files = ("--file", tiny / "model.safetensors", "--config", tiny / "config")
+    run_here(SINGLE_FILE, *files, "--num_inference_steps", "3", "--output_dir", tmp_path / "out")
+    assert_images_agree(images_in(tmp_path / "out"), images_in(tmp_path / "made"))
+    with pytest.raises(SourceError, match="no.safetensors"):
+        run_here(SINGLE_FILE, "--file", "no.safetensors")
 
 
 def test_error_exits_with_status_1(tmp_path):

@@ -6,7 +6,7 @@ from ppdiffusers import StableDiffusionPipeline
 from tiny import stable_diffusion
 
 
-def make(folder: Path) -> tuple[Path, Path]:
+def save(folder: Path) -> tuple[Path, Path]:
     """保存权重文件以及含配置和分词器的目录，返回这两个路径；小模型没有内置配置。"""
     pipe = StableDiffusionPipeline(**stable_diffusion.components())
     pipe.save_pretrained(folder / "config")

@@ -183,8 +183,9 @@ class T5Stack(nn.Layer):
         attention weights or None."""
         bias = self.block[0].layer[0].SelfAttention.position_bias(x.shape[1])  # [1, H, S, S]
         if attention_mask is not None:
-            masked = 1.0 - attention_mask.astype(x.dtype)[:, None, None, :]  # [B, 1, 1, S]
-            bias = bias + masked * float(paddle.finfo(x.dtype).min)
+            # not `bias + (1 - mask) * lowest`: engines reorder the sum, and the bias is lost in the lowest number
+            lowest = paddle.full([1], float(paddle.finfo(x.dtype).min), dtype=x.dtype)
+            bias = paddle.where(attention_mask.astype("bool")[:, None, None, :], bias, lowest)  # [B, H, S, S]
         x = self.dropout(x)
         states, attentions = [], []
         for n, block in enumerate(self.block):
