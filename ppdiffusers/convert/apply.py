@@ -136,16 +136,28 @@ def _apply_rule(
 def _rename(
     rule: Rename, key: str, captured: Captured, tensor: LazyTensor, result: dict[str, LazyTensor], problems: list[str]
 ) -> None:
-    # axes of length one are the last ones of the original without a transposition
-    before = tensor.transposed() if rule.transpose and rule.ones > 0 and len(tensor.shape) == 2 else tensor
-    matrix = _without_ones(before, rule.ones)
-    if matrix is None or (rule.transpose and rule.ones <= 0 and len(matrix.shape) != 2):
+    renamed = _renamed(rule, tensor)
+    if renamed is None:
         expected = "a matrix" if rule.transpose else "a tensor"
         axes = f" with {rule.ones} trailing axes of length one" if rule.ones > 0 else ""
         problems.append(f"{key}: expected {expected}{axes}, found the shape {tensor.shape}")
         return
-    renamed = matrix.transposed() if rule.transpose and rule.ones <= 0 else matrix
     _put(result, fill(rule.target, captured), renamed, problems)
+
+
+def _renamed(rule: Rename, tensor: LazyTensor) -> LazyTensor | None:
+    """Return the tensor with the layout of the target, None if its shape does not fit."""
+    axes = len(tensor.shape)
+    if not rule.transpose:
+        return _without_ones(tensor, rule.ones)
+    if rule.ones == 1 and axes == 2:  # a row [1, N] becomes a vector [N]
+        return _without_ones(tensor.transposed(), 1)
+    if rule.ones == -1 and axes == 1:  # and back
+        return _with_ones(tensor, 1).transposed()
+    matrix = _without_ones(tensor, max(rule.ones, 0))
+    if matrix is None or len(matrix.shape) != 2:
+        return None
+    return _with_ones(matrix.transposed(), max(-rule.ones, 0))
 
 
 def _split(

@@ -24,7 +24,7 @@ def read(settings: Settings, tensors: Tensors, ema: bool) -> OriginalModel:
     tensors = strip_data_parallel(tensors)
     text_encoder = {name: tensor for name, tensor in tensors.items() if name.startswith(ENCODER)}
     unet = {name: tensor for name, tensor in tensors.items() if name not in text_encoder}
-    encoder_config, unet_config = _text_encoder_config(settings, text_encoder), _unet_config(settings, unet)
+    encoder_config, unet_config = _text_encoder_config(settings, tensors), _unet_config(settings, unet)
     unet_config["n_feats"] = encoder_config["num_mel_bins"]
     scheduler = {"beta_min": settings.number("beta_min", 0.05), "beta_max": settings.number("beta_max", 20.0)}
     settings.raise_problems(sections=[])  # the file also has the settings of training
