@@ -136,28 +136,16 @@ def _apply_rule(
 def _rename(
     rule: Rename, key: str, captured: Captured, tensor: LazyTensor, result: dict[str, LazyTensor], problems: list[str]
 ) -> None:
-    renamed = _renamed(rule, tensor)
-    if renamed is None:
+    inside = _without_leading(tensor, rule.leading)
+    matrix = None if inside is None else _without_ones(inside, max(rule.ones, 0))
+    if matrix is None or (rule.transpose and len(matrix.shape) != 2):
         expected = "a matrix" if rule.transpose else "a tensor"
-        axes = f" with {rule.ones} trailing axes of length one" if rule.ones > 0 else ""
+        counts = {"leading": rule.leading, "trailing": rule.ones}
+        axes = " and".join(f" with {n} {side} axes of length one" for side, n in counts.items() if n > 0)
         problems.append(f"{key}: expected {expected}{axes}, found the shape {tensor.shape}")
         return
-    _put(result, fill(rule.target, captured), renamed, problems)
-
-
-def _renamed(rule: Rename, tensor: LazyTensor) -> LazyTensor | None:
-    """Return the tensor with the layout of the target, None if its shape does not fit."""
-    axes = len(tensor.shape)
-    if not rule.transpose:
-        return _without_ones(tensor, rule.ones)
-    if rule.ones == 1 and axes == 2:  # a row [1, N] becomes a vector [N]
-        return _without_ones(tensor.transposed(), 1)
-    if rule.ones == -1 and axes == 1:  # and back
-        return _with_ones(tensor, 1).transposed()
-    matrix = _without_ones(tensor, max(rule.ones, 0))
-    if matrix is None or len(matrix.shape) != 2:
-        return None
-    return _with_ones(matrix.transposed(), max(-rule.ones, 0))
+    renamed = matrix.transposed() if rule.transpose else matrix
+    _put(result, fill(rule.target, captured), _with_ones(renamed, max(-rule.ones, 0)), problems)
 
 
 def _split(
@@ -234,3 +222,11 @@ def _put(result: dict[str, LazyTensor], key: str, tensor: LazyTensor, problems: 
     if key in result:
         problems.append(f"{key}: two tensors get this name")
     result[key] = tensor
+
+
+def _without_leading(tensor: LazyTensor, ones: int) -> LazyTensor | None:
+    """Remove the first `ones` axes, None if their length is not one; prepend axes if `ones` is negative."""
+    if ones <= 0:
+        return tensor.reshaped((1,) * -ones + tuple(tensor.shape)) if ones else tensor
+    first, kept = tensor.shape[:ones], tensor.shape[ones:]
+    return tensor.reshaped(kept) if first == (1,) * ones else None

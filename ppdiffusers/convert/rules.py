@@ -21,6 +21,7 @@ class Rename:
         optional: the rule may match nothing.
         ones: number of trailing axes of length one that the source has and the target does not; negative: the target
             has them. A 1x1 convolution [out, in, 1, 1] becomes a Linear layer [out, in] with `ones=2`.
+        leading: the same of leading axes: a row [1, N] becomes a vector [N] with `leading=1`.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Rename:
     transpose: bool = False
     optional: bool = False
     ones: int = 0
+    leading: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def inverse(rules: Iterable[Rule]) -> tuple[Rule, ...]:
         ValueError: a rule drops a tensor, which has no inverse.
     """
     undo: dict[type, Callable] = {
-        Rename: lambda rule: Rename(rule.target, rule.source, rule.transpose, rule.optional, -rule.ones),
+        Rename: lambda rule: Rename(rule.target, rule.source, rule.transpose, rule.optional, -rule.ones, -rule.leading),
         Split: lambda rule: Merge(rule.targets, rule.source, rule.axis, rule.optional, rule.groups, -rule.ones),
         Merge: lambda rule: Split(rule.target, rule.sources, rule.axis, rule.optional, rule.groups, -rule.ones),
     }

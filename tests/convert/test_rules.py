@@ -186,7 +186,7 @@ def test_a_transposed_matrix_with_ones_comes_back():
 
 def test_a_row_becomes_a_vector_and_comes_back():
     source = tensors(w=np.arange(3).reshape(1, 3))
-    rules = [Rename("w", "v", transpose=True, ones=1)]
+    rules = [Rename("w", "v", leading=1)]
     assert values(apply_rules(rules, source)) == {"v": [0, 1, 2]}
     assert values(apply_rules(inverse(rules), apply_rules(rules, source))) == values(source)
 

@@ -48,8 +48,8 @@ def prior_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
         *(Rename(f"{source}.{a}.*", f"{target}.{b}.*") for a, b in _BLOCK.items()),
         *(Split(f"{source}.attn.c_qkv.{leaf}", parts(leaf), groups=heads) for leaf in ("weight", "bias")),
         # [D] -> [1, D]
-        Rename("clip_stats/0", "clip_mean", transpose=True, ones=-1),
-        Rename("clip_stats/1", "clip_std", transpose=True, ones=-1),
+        Rename("clip_stats/0", "clip_mean", leading=-1),
+        Rename("clip_stats/1", "clip_std", leading=-1),
     )
 
 
