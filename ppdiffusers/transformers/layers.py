@@ -102,7 +102,10 @@ def attention_weights(
     return F.softmax(scores.astype("float32"), axis=-1).astype(query.dtype)
 
 
-def mask_to_bias(mask: paddle.Tensor, dtype: paddle.dtype) -> paddle.Tensor:
-    """Convert a boolean mask (True: attend) to a bias: 0, or the lowest finite number of `dtype`."""
+def mask_to_bias(mask: paddle.Tensor, dtype: paddle.dtype, bias: paddle.Tensor | None = None) -> paddle.Tensor:
+    """Convert a boolean mask (True: attend) to a bias: `bias`, by default 0, or the lowest finite number of `dtype`.
+
+    It selects instead of adding: engines reorder sums, and a bias is lost next to the lowest number.
+    """
     lowest = paddle.full([1], float(paddle.finfo(dtype).min), dtype=dtype)
-    return paddle.where(mask, paddle.zeros([1], dtype=dtype), lowest)
+    return paddle.where(mask, paddle.zeros([1], dtype=dtype) if bias is None else bias, lowest)

@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.transformers.layers import get_activation, multi_head_attention
+from ppdiffusers.transformers.layers import get_activation, mask_to_bias, multi_head_attention
 from ppdiffusers.transformers.modeling_utils import BaseModelOutput, PretrainedModel
 from ppdiffusers.transformers.t5.configuration import MT5Config, T5Config
 from ppdiffusers.utils.dtypes import check_computable, computable
@@ -183,9 +183,7 @@ class T5Stack(nn.Layer):
         attention weights or None."""
         bias = self.block[0].layer[0].SelfAttention.position_bias(x.shape[1])  # [1, H, S, S]
         if attention_mask is not None:
-            # not `bias + (1 - mask) * lowest`: engines reorder the sum, and the bias is lost in the lowest number
-            lowest = paddle.full([1], float(paddle.finfo(x.dtype).min), dtype=x.dtype)
-            bias = paddle.where(attention_mask.astype("bool")[:, None, None, :], bias, lowest)  # [B, H, S, S]
+            bias = mask_to_bias(attention_mask.astype("bool")[:, None, None, :], x.dtype, bias)  # [B, H, S, S]
         x = self.dropout(x)
         states, attentions = [], []
         for n, block in enumerate(self.block):
