@@ -23,7 +23,7 @@ from ppdiffusers.pipelines.stages.denoise import (
     UNetDenoiser,
 )
 from ppdiffusers.pipelines.stages.device import device_is_optional
-from ppdiffusers.pipelines.stages.guidance import guidance_with_variance
+from ppdiffusers.pipelines.stages.guidance import guidance_with_variance, reads_variance
 from ppdiffusers.pipelines.stages.legacy import warn_of_missing_safety_checker
 from ppdiffusers.pipelines.stages.prompt_encoders import Conditioning, T5PromptEncoder, encode_prompts
 from ppdiffusers.pipelines.stages.safety import checker_pixels, require_feature_extractor
@@ -220,7 +220,7 @@ class IFBase(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         """
         self._interrupt = False
         channels = images.shape[1]
-        learned = getattr(self.scheduler.config, "variance_type", None) in ("learned", "learned_range")
+        learned = reads_variance(self.scheduler)
 
         def guide(prediction: paddle.Tensor) -> paddle.Tensor:  # [2B or B, 2C, H, W] -> [B, 2C or C, H, W]
             if sampling.guided:

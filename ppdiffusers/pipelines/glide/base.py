@@ -16,7 +16,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from ppdiffusers.pipelines.stages import checks
 from ppdiffusers.pipelines.stages.denoise import DenoisingLoop, GuidedPrediction, StepCallbacks, UNetDenoiser
-from ppdiffusers.pipelines.stages.guidance import guidance_with_variance
+from ppdiffusers.pipelines.stages.guidance import guidance_with_variance, reads_variance
 from ppdiffusers.pipelines.stages.latents import initial_latents
 from ppdiffusers.pipelines.stages.prompt_encoders import Conditioning
 from ppdiffusers.pipelines.stages.timesteps import retrieve_timesteps
@@ -193,7 +193,7 @@ class GlideBase(DiffusionPipeline):
         correct: Correction | None,
     ) -> paddle.Tensor:
         scheduler = loop.scheduler
-        learned = _uses_variance(scheduler)
+        learned = reads_variance(scheduler)
 
         def corrected(index: int, t: Any, tensors: dict[str, Any]) -> paddle.Tensor:
             prediction = predict(index, t, tensors)  # [B, 2C, h, w]
@@ -279,12 +279,6 @@ def _step_kwargs(scheduler: Scheduler, generator: Generator) -> dict[str, Any]:
     """DDIM computes the noise from the clipped image, as in the original."""
     clipped = "use_clipped_model_output" in inspect.signature(scheduler.step).parameters
     return {"generator": generator, **({"use_clipped_model_output": True} if clipped else {})}
-
-
-def _uses_variance(scheduler: Scheduler) -> bool:
-    """Whether it reads the predicted variance; its configuration may contain settings of another class."""
-    known = "variance_type" in inspect.signature(type(scheduler).__init__).parameters
-    return known and scheduler.config.get("variance_type") in ("learned", "learned_range")
 
 
 def _check_respacing(name: str, respacing: Any, scheduler: Scheduler) -> list[str]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import TYPE_CHECKING
 
 import paddle
+
+if TYPE_CHECKING:
+    from ppdiffusers.schedulers.common.types import Scheduler
 
 
 def classifier_free_guidance(
@@ -41,6 +46,15 @@ def guidance_with_variance(prediction: paddle.Tensor, channels: int, guidance_sc
     """
     noise, variance = prediction.split([channels, prediction.shape[1] - channels], axis=1)
     return paddle.concat([classifier_free_guidance(noise, guidance_scale), variance.chunk(2)[1]], axis=1)
+
+
+def reads_variance(scheduler: Scheduler) -> bool:
+    """Return whether the scheduler reads variances that the network predicts.
+
+    Its configuration may contain `variance_type` of another class, from which it was made.
+    """
+    known = "variance_type" in inspect.signature(type(scheduler).__init__).parameters
+    return known and scheduler.config.get("variance_type") in ("learned", "learned_range")
 
 
 def image_text_guidance(noise_pred: paddle.Tensor, guidance_scale: float, image_guidance_scale: float) -> paddle.Tensor:
