@@ -24,7 +24,8 @@ from ppdiffusers import (
     convert_to_original,
 )
 from ppdiffusers.core.errors import ConfigError, InputError
-from ppdiffusers.pipelines.grad_tts.alignment import frame_ends, frame_mask, generate_path
+from ppdiffusers.models.attention.masks import sequence_mask
+from ppdiffusers.pipelines.grad_tts.alignment import frame_ends, generate_path
 from tests.conversion.support import torch_bits
 from tests.runtime.support import program_cache
 from tests.support import grad_tts
@@ -200,7 +201,7 @@ def test_durations(recorded, run):
     total = recorded[f"{run}/out/attn"].shape[3]
     path = generate_path(ends, lengths, total)
     np.testing.assert_array_equal(path.numpy()[None], recorded[f"{run}/out/attn"])
-    np.testing.assert_array_equal(frame_mask(lengths, total, mask.dtype), recorded[f"{run}/call/estimator/000/in/1"])
+    np.testing.assert_array_equal(sequence_mask(lengths, total, mask.dtype), recorded[f"{run}/call/estimator/000/in/1"])
     means = paddle.matmul(mean, path)[:, :, :frame_count].numpy()
     assert_close(means, recorded[f"{run}/out/encoder_outputs"], 1e-6)
 

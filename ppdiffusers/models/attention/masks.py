@@ -1,4 +1,4 @@
-"""Attention masks as biases that are added to attention scores, and masks of regions as factors of tokens."""
+"""Attention masks as biases of attention scores, masks of regions as factors of tokens, and masks of sequences."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def mask_to_bias(mask: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tens
     if mask is None or mask.ndim == 3:
         return mask
     return ((1 - mask.astype(dtype)) * -10000.0).unsqueeze(1)  # [B, 1, K]
+
+
+def sequence_mask(lengths: paddle.Tensor, total: int, dtype: paddle.dtype) -> paddle.Tensor:
+    """Return 1 for the first `lengths` [B] of `total` positions, 0 for padding: [B, 1, total]."""
+    return (paddle.arange(total, dtype=lengths.dtype) < lengths.unsqueeze(-1)).astype(dtype).unsqueeze(1)
 
 
 def bias_per_head(bias: paddle.Tensor | None, batch: int) -> paddle.Tensor | None:

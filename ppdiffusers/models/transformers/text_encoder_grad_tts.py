@@ -18,6 +18,7 @@ from paddle import nn
 from ppdiffusers.core.config import register_to_config
 from ppdiffusers.core.errors import ConfigError, InputError
 from ppdiffusers.core.outputs import BaseOutput
+from ppdiffusers.models.attention.masks import sequence_mask
 from ppdiffusers.models.modeling_utils import ModelMixin
 from ppdiffusers.utils.dummy_inputs import BATCH, SEQUENCE, DummyInputs
 
@@ -103,7 +104,9 @@ class GradTTSTextEncoder(ModelMixin):
         """
         _check_shapes(input_ids, lengths)
         x = self.emb(input_ids).transpose([0, 2, 1]) * math.sqrt(self.config.hidden_channels)  # [B, C, T]
-        mask = _sequence_mask(input_ids, lengths, x.dtype)  # [B, 1, T]
+        length = input_ids.shape[1]
+        lengths = paddle.full_like(input_ids[:, 0], length) if lengths is None else lengths
+        mask = sequence_mask(lengths, length, x.dtype)  # [B, 1, T]
         x = self.prenet(x, mask)
         bias = (1 - mask.unsqueeze(2) * mask.unsqueeze(3)) * MASKED  # [B, 1, T, T]
         for layer in self.layers:
@@ -266,14 +269,6 @@ class DurationPredictor(nn.Layer):
         x = self.dropout(self.norm_1(F.relu(self.conv_1(x * mask))))
         x = self.dropout(self.norm_2(F.relu(self.conv_2(x * mask))))
         return self.proj(x * mask) * mask
-
-
-def _sequence_mask(input_ids: paddle.Tensor, lengths: paddle.Tensor | None, dtype: paddle.dtype) -> paddle.Tensor:
-    """Return 1 for the first `lengths` [B] of the symbols [B, T], 0 for the others: [B, 1, T]."""
-    if lengths is None:
-        return paddle.ones_like(input_ids).astype(dtype).unsqueeze(1)
-    positions = paddle.arange(input_ids.shape[1], dtype=lengths.dtype)
-    return (positions.unsqueeze(0) < lengths.unsqueeze(1)).astype(dtype).unsqueeze(1)
 
 
 def _check_shapes(input_ids: paddle.Tensor, lengths: paddle.Tensor | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import paddle
 
+from ppdiffusers.models.attention.masks import sequence_mask
+
 
 def frame_ends(log_durations: paddle.Tensor, mask: paddle.Tensor, length_scale: float) -> paddle.Tensor:
     """Return the frame at which each symbol ends, fractional numbers [B, T]; the last one is the length.
@@ -30,9 +32,4 @@ def generate_path(ends: paddle.Tensor, lengths: paddle.Tensor, total: int) -> pa
     positions = paddle.arange(total, dtype=ends.dtype)  # [total]
     before = (positions < ends.unsqueeze(-1)).astype(ends.dtype)  # [B, T, total]
     first, others = before[:, :1], before[:, 1:] - before[:, :-1]
-    return paddle.concat([first, others], axis=1) * frame_mask(lengths, total, ends.dtype)
-
-
-def frame_mask(lengths: paddle.Tensor, total: int, dtype: paddle.dtype) -> paddle.Tensor:
-    """Return 1 for the first `lengths` [B] of `total` frames, 0 for padding: [B, 1, total]."""
-    return (paddle.arange(total, dtype=lengths.dtype) < lengths.unsqueeze(-1)).astype(dtype).unsqueeze(1)
+    return paddle.concat([first, others], axis=1) * sequence_mask(lengths, total, ends.dtype)

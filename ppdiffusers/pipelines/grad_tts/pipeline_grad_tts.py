@@ -11,7 +11,8 @@ import paddle
 import paddle.nn.functional as F
 
 from ppdiffusers.core.errors import InputError
-from ppdiffusers.pipelines.grad_tts.alignment import frame_ends, frame_mask, generate_path
+from ppdiffusers.models.attention.masks import sequence_mask
+from ppdiffusers.pipelines.grad_tts.alignment import frame_ends, generate_path
 from ppdiffusers.pipelines.grad_tts.cmu_dictionary import CMUDictionary
 from ppdiffusers.pipelines.grad_tts.pipeline_output import GradTTSPipelineOutput
 from ppdiffusers.pipelines.grad_tts.symbols import BLANK, PADDING, SYMBOLS, text_to_ids, with_blanks
@@ -215,7 +216,7 @@ class GradTTSPipeline(DiffusionPipeline):
         total = -(-int(lengths.max()) // multiple) * multiple
         path = generate_path(ends, paddle.to_tensor(lengths), total)  # [B, T, F]
         path = path.astype(encoded.mean.dtype)
-        mask = frame_mask(paddle.to_tensor(lengths), total, path.dtype)
+        mask = sequence_mask(paddle.to_tensor(lengths), total, path.dtype)
         return paddle.matmul(encoded.mean, path), mask, path, lengths
 
     def _vocode(self, spectrograms: paddle.Tensor, lengths: np.ndarray) -> paddle.Tensor:
