@@ -120,6 +120,11 @@ def create_lora(
     Raises:
         InputError: no layer matches, or layers that match are unsupported; all of them are listed.
     """
+    return {path: new_lora(layer, rank, alpha) for path, layer in lora_targets(network, targets).items()}
+
+
+def lora_targets(network: nn.Layer, targets: str | Sequence[str]) -> dict[str, nn.Layer]:
+    """Return the layers for a new LoRA by their paths; argument and errors are those of `create_lora`."""
     layers = {path: layer for path, layer in network.named_sublayers() if _matches(path, targets)}
     problems = [f"{path}: {problem}" for path, layer in layers.items() if (problem := _without_matrix(layer))]
     if problems or not layers:
@@ -127,7 +132,7 @@ def create_lora(
             f"A LoRA for {targets!r} cannot be created in {type(network).__name__}.",
             problems=problems or ["no layer matches"],
         )
-    return {path: _new_lora(layer, rank, alpha) for path, layer in layers.items()}
+    return layers
 
 
 def _without_matrix(layer: nn.Layer) -> str | None:
@@ -141,7 +146,8 @@ def _matches(path: str, targets: str | Sequence[str]) -> bool:
     return any(path == target or path.endswith(f".{target}") for target in targets)
 
 
-def _new_lora(layer: nn.Layer, rank: int, alpha: float | None) -> LoRA:
+def new_lora(layer: nn.Layer, rank: int, alpha: float | None) -> LoRA:
+    """Create a LoRA for a layer; see `create_lora`."""
     dtype = layer.weight.dtype
     if isinstance(layer, nn.Linear):
         inputs, outputs = layer.weight.shape

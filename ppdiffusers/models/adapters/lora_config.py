@@ -13,7 +13,7 @@ from paddle import nn
 from ppdiffusers.convert.lora import scaled_alpha
 from ppdiffusers.core.errors import InputError
 from ppdiffusers.models.adapters.deltas import LoRA
-from ppdiffusers.models.adapters.inject import create_lora
+from ppdiffusers.models.adapters.inject import lora_targets, new_lora
 
 _MISSING = object()
 # Settings of PEFT that change a LoRA and are not supported -> their default.
@@ -64,11 +64,10 @@ def lora_of_config(network: nn.Layer, config: Any) -> dict[str, LoRA]:
     settings = _settings(config)
     targets = settings.target_modules if isinstance(settings.target_modules, str) else list(settings.target_modules)
     layers = {}
-    for path in create_lora(network, targets, rank=1):
+    for path, layer in lora_targets(network, targets).items():
         rank = int(_of_layer(settings.rank_pattern, path, settings.r))
         alpha = _of_layer(settings.alpha_pattern, path, settings.lora_alpha)
-        alpha = scaled_alpha(alpha, rank, settings.use_rslora)
-        layers |= create_lora(network, re.escape(path), rank, alpha)
+        layers[path] = new_lora(layer, rank, scaled_alpha(alpha, rank, settings.use_rslora))
     if settings.init_lora_weights == "gaussian":
         for lora in layers.values():
             lora.down.set_value((paddle.randn(lora.down.shape) / lora.rank).astype(lora.down.dtype))

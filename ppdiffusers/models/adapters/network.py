@@ -148,13 +148,7 @@ class PeftAdapterMixin(nn.Layer):
         """Compute with the active adapters again."""
         enable_adapters(self)
 
-    def disable_adapters(self) -> None:
-        """Compute without adapters, which stay loaded."""
-        disable_adapters(self)
-
-    def enable_adapters(self) -> None:
-        """Compute with the active adapters again."""
-        enable_adapters(self)
+    disable_adapters, enable_adapters = disable_lora, enable_lora  # the names of PEFT's models
 
     def fuse_lora(
         self, lora_scale: float = 1.0, safe_fusing: bool = False, adapter_names: Sequence[str] | None = None
