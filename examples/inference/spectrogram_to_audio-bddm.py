@@ -1,7 +1,7 @@
 """频谱转音频：BDDM 声码器，先由调度网络搜索步数很少的噪声调度，再由对数梅尔频谱生成波形，保存 WAV 文件和频谱图。
 
 BDDM 没有托管在模型社区的权重：先下载原仓库的检查点，再转换：
-ppdiffusers convert --from bddm DiffWave_GALR.pkl --output_path ./bddm
+ppdiffusers convert --from bddm --pretrained_model_name_or_path DiffWave_GALR.pkl --output_path ./bddm
 python examples/inference/spectrogram_to_audio-bddm.py --model ./bddm --mel mel.npy --schedule 12steps.ns
 python examples/inference/spectrogram_to_audio-bddm.py --tiny   # 离线试跑，数秒完成
 """

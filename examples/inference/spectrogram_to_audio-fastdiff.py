@@ -1,7 +1,8 @@
 """频谱转音频：FastDiff 声码器，由对数梅尔频谱生成波形，保存 WAV 文件和频谱图。
 
 FastDiff 没有托管在模型社区的权重：先下载原仓库的检查点，再转换：
-ppdiffusers convert --from fastdiff model_ckpt_steps_500000.ckpt --output_path ./fastdiff
+ppdiffusers convert --from fastdiff --pretrained_model_name_or_path model_ckpt_steps_500000.ckpt \
+    --output_path ./fastdiff
 python examples/inference/spectrogram_to_audio-fastdiff.py --model ./fastdiff --mel mel.npy
 python examples/inference/spectrogram_to_audio-fastdiff.py --tiny   # 离线试跑，数秒完成
 """

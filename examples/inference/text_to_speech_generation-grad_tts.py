@@ -1,8 +1,9 @@
 """文本转语音：Grad-TTS 由英文文本生成梅尔频谱，HiFi-GAN 由频谱生成波形，保存 WAV 文件和频谱图。
 
 Grad-TTS 没有托管在模型社区的权重：先下载原仓库的两个检查点，再分别转换：
-ppdiffusers convert --from grad_tts grad-tts.pt --output_path ./grad-tts
-ppdiffusers convert --from hifigan hifigan.pt --config hifigan-config.json --output_path ./hifigan
+ppdiffusers convert --from grad_tts --pretrained_model_name_or_path grad-tts.pt --output_path ./grad-tts
+ppdiffusers convert --from hifigan --pretrained_model_name_or_path hifigan.pt --config hifigan-config.json \
+    --output_path ./hifigan
 python examples/inference/text_to_speech_generation-grad_tts.py --model ./grad-tts --vocoder ./hifigan \
     --dictionary cmu_dictionary --text "Hello world, this is a test."
 python examples/inference/text_to_speech_generation-grad_tts.py --tiny   # 离线试跑，数秒完成
